@@ -1,0 +1,124 @@
+package poolproof
+
+import (
+	"fmt"
+	"log/slog"
+	"regexp"
+	"slices"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// Mode is how statements are sent, as in pgx's query exec modes.
+type Mode string
+
+const (
+	// ModeAuto lets Open choose from what the probe proved: ModeCacheStatement where named statements are tracked or no
+	// pooler is there, ModeExec elsewhere.
+	ModeAuto Mode = ""
+	// ModeExec sends every statement unnamed with text parameters, one round trip always. Safe through any pooler.
+	ModeExec Mode = "exec"
+	// ModeCacheDescribe learns a statement's types once (one more round trip, then) and sends it unnamed from then on,
+	// with binary values. Safe through any pooler.
+	ModeCacheDescribe Mode = "cache_describe"
+	// ModeCacheStatement keeps named statements on the server: the fastest. Open refuses it where the probe could not
+	// prove that the pooler tracks them.
+	ModeCacheStatement Mode = "cache_statement"
+)
+
+// The default names of the two settings that every scope makes.
+const (
+	DefaultTenantSetting = "app.current_tenant_id"
+	DefaultUserSetting   = "app.current_user_id"
+)
+
+// Config is what Open needs. Only URL is required.
+type Config struct {
+	// URL of the database, usually its pooler's: what libpq and pgx take, as postgres://user@host:6543/db. pgx's own
+	// pool_* parameters are understood; default_query_exec_mode is refused, Mode stands for it.
+	URL string
+
+	// MaxConns bounds the connections to the pooler. Default: pgx's (four, or the number of CPUs if greater), or
+	// pool_max_conns of the URL. Behind a transaction pooler more client connections cost little.
+	MaxConns int32
+
+	// Mode of sending statements. Default ModeAuto: choose by probe. A fixed mode skips nothing of the probe; it only
+	// overrules its choice. At run time a database falls back to ModeExec by itself when named statements get lost.
+	Mode Mode
+
+	// TenantSetting is the setting that policies read for the tenant. Default app.current_tenant_id.
+	TenantSetting string
+	// UserSetting is the setting that policies read for the acting user. Default app.current_user_id.
+	UserSetting string
+	// Settings are further settings that every scope makes: '' where Session.With gives no value, because a scope that
+	// leaves one out would inherit what another client leaked.
+	Settings []string
+
+	// Role, if not empty, is the role that every scope takes on for its transaction, as set_config('role', …, true). For
+	// platforms with a single login, whose tables' owner or superuser would bypass row-level security.
+	Role string
+
+	// Logger gets the choice of mode once, and each leak, fallback and scope that failed. Default slog.Default().
+	Logger *slog.Logger
+	// Registerer gets the counters. Default: none are kept.
+	Registerer prometheus.Registerer
+	// TracerProvider, if not nil, gets a span per statement (through otelpgx).
+	TracerProvider trace.TracerProvider
+
+	// StatementCacheCapacity bounds the named statements per connection, and the descriptions kept in all. Default 200,
+	// which is PgBouncer's max_prepared_statements; more than the pooler keeps makes it prepare again and again.
+	StatementCacheCapacity int
+}
+
+// settingName is a custom setting: two or more identifiers joined by dots.
+// Names become part of the scope's SQL text, once, at Open; so nothing else is
+// let through.
+var settingName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_$]*(\.[A-Za-z_][A-Za-z0-9_$]*)+$`)
+
+// withDefaults fills in defaults and refuses what cannot work.
+func (c Config) withDefaults() (Config, error) {
+	refuse := func(hint, format string, args ...any) (Config, error) {
+		return c, &Error{Kind: ErrConfig, Op: "read the configuration", Hint: hint, Err: fmt.Errorf(format, args...)}
+	}
+	if c.URL == "" {
+		return refuse("set Config.URL, usually from DATABASE_URL", "no URL")
+	}
+	if c.TenantSetting == "" {
+		c.TenantSetting = DefaultTenantSetting
+	}
+	if c.UserSetting == "" {
+		c.UserSetting = DefaultUserSetting
+	}
+	names := c.settingNames()
+	for i, name := range names {
+		if !settingName.MatchString(name) {
+			return refuse("name it like app.current_tenant_id", "%q is not the name of a custom setting", name)
+		}
+		if slices.Contains(names[:i], name) {
+			return refuse("give each setting a name of its own", "setting %q is named twice", name)
+		}
+	}
+	switch c.Mode {
+	case ModeAuto, ModeExec, ModeCacheDescribe, ModeCacheStatement:
+	case "describe_exec":
+		return refuse("use exec, or leave the mode out", "mode describe_exec returns other clients' rows through a pooler")
+	case "simple_protocol":
+		return refuse("use exec, or leave the mode out", "mode simple_protocol puts values into SQL text and cannot carry a scope")
+	default:
+		return refuse("use exec, cache_describe or cache_statement, or leave the mode out", "unknown mode %q", c.Mode)
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	if c.StatementCacheCapacity <= 0 {
+		c.StatementCacheCapacity = 200
+	}
+	return c, nil
+}
+
+// settingNames are all settings of a scope, in the order in which it makes
+// them: tenant, user, then the further ones.
+func (c Config) settingNames() []string {
+	return append([]string{c.TenantSetting, c.UserSetting}, c.Settings...)
+}

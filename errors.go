@@ -1,0 +1,140 @@
+package poolproof
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// Kind says what sort of failure an [Error] is. Each kind is itself an error,
+// so that errors.Is(err, poolproof.ErrTenantNotSet) reads naturally.
+type Kind string
+
+// The kinds.
+const (
+	// ErrConfig: the Config cannot work, whatever the database does.
+	ErrConfig Kind = "configuration"
+	// ErrUnavailable: the database or its pooler could not be reached, or the connection broke. Whether a statement that
+	// was under way took effect is then unknown.
+	ErrUnavailable Kind = "unavailable"
+	// ErrNoTenant: a session without a tenant, where one is needed.
+	ErrNoTenant Kind = "no tenant"
+	// ErrTenantNotSet: the scope's settings could not be made; the statement was not executed.
+	ErrTenantNotSet Kind = "tenant not set"
+	// ErrStatementRefused: the statement would end the scope's transaction or leave state on a shared server connection;
+	// it was not sent.
+	ErrStatementRefused Kind = "statement refused"
+	// ErrStatementMode: the pooler is in statement mode, where no transaction can be begun.
+	ErrStatementMode Kind = "statement pooling"
+	// ErrOtherTenant: a database/sql transaction was used with the context of another tenant.
+	ErrOtherTenant Kind = "another tenant"
+)
+
+// Error makes a kind usable as the target of errors.Is.
+func (k Kind) Error() string { return string(k) }
+
+// Error is a failure that poolproof itself found or interpreted. PostgreSQL's
+// own errors about a caller's statement are not wrapped in it: they come back
+// as *pgconn.PgError, as from pgx.
+type Error struct {
+	Kind Kind
+	Op   string // what was being done, such as "open" or "query"
+	Hint string // the next thing to do, for a person
+	Err  error  // the cause, may be nil
+}
+
+// Error gives operation, kind and cause; the hint is separate.
+func (e *Error) Error() string {
+	s := "poolproof: " + e.Op + ": " + string(e.Kind)
+	if e.Err != nil {
+		s += ": " + e.Err.Error()
+	}
+	return s
+}
+
+// Unwrap gives the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Is makes errors.Is(err, ErrUnavailable) and its like work.
+func (e *Error) Is(target error) bool { return target == e.Kind }
+
+// SafeToRetry is what pgconn.SafeToRetry asks: only a statement that was never
+// sent may be sent again blindly.
+func (e *Error) SafeToRetry() bool {
+	return e.Kind == ErrTenantNotSet || e.Kind == ErrUnavailable && e.Op == opAcquire
+}
+
+const opAcquire = "acquire a connection"
+
+// statementLost tells whether err says that a named prepared statement is not
+// where the client left it, or in the way of another: SQLSTATE 26000 and 42P05
+// from PostgreSQL, or one of PgBouncer's two FATAL 08P01 texts. Every other
+// 08P01 is something else: PgBouncer sends "query timeout" under it, too, when
+// the statement may have been committed (measured).
+func statementLost(err error) bool {
+	pgErr, ok := errors.AsType[*pgconn.PgError](err)
+	if !ok {
+		return false
+	}
+	switch pgErr.Code {
+	case "26000", "42P05":
+		return true
+	case "08P01":
+		return pgErr.Severity == "FATAL" &&
+			(strings.Contains(pgErr.Message, "prepared statement did not exist") ||
+				strings.Contains(pgErr.Message, "prepared statement name is already in use"))
+	}
+	return false
+}
+
+// statementPooling tells whether err is a pooler's refusal of BEGIN.
+func statementPooling(err error) bool {
+	pgErr, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && strings.Contains(pgErr.Message, "statement pooling")
+}
+
+// unreachable tells whether err means that the server, or the pooler before
+// it, is not there or does not take work: broken sockets, and the SQLSTATE
+// classes with which PostgreSQL and poolers close a connection.
+func unreachable(err error) bool {
+	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok {
+		if strings.HasPrefix(pgErr.Code, "57P0") { // admin_shutdown, crash_shutdown, cannot_connect_now, database_dropped
+			return true
+		}
+		if pgErr.Severity != "FATAL" && pgErr.Severity != "PANIC" {
+			return false
+		}
+		switch pgErr.Code[:min(2, len(pgErr.Code))] {
+		case "08", "53", "58", "XX": // connection, resources, system, and Supavisor's XX000
+			return true
+		}
+		return false
+	}
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return false
+	}
+	var connectErr *pgconn.ConnectError
+	var netErr net.Error
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
+		errors.As(err, &connectErr) || errors.As(err, &netErr)
+}
+
+// classify wraps an error of the connection in an *Error of kind
+// ErrUnavailable and leaves all others, PostgreSQL's and the context's, alone.
+func classify(op string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if _, ok := errors.AsType[*Error](err); ok {
+		return err
+	}
+	if unreachable(err) {
+		return &Error{Kind: ErrUnavailable, Op: op, Err: err,
+			Hint: `see whether it answers at all: psql "$DATABASE_URL" -c 'select 1'`}
+	}
+	return err
+}

@@ -1,0 +1,54 @@
+package pooler
+
+import (
+	"fmt"
+	"time"
+)
+
+// Mode is how a pooler hands out server connections.
+type Mode string
+
+// The modes. None means that no pooler answered; Unknown that one did and the
+// probe could not tell its mode, for instance because its pool has one server
+// connection only.
+const (
+	None        Mode = "none"
+	Session     Mode = "session"
+	Transaction Mode = "transaction"
+	Statement   Mode = "statement"
+	Unknown     Mode = "unknown"
+)
+
+// Report is what [Probe] saw. A false capability means "not proven".
+type Report struct {
+	// Present: something other than PostgreSQL itself answers.
+	Present bool
+	// Mode is None exactly when Present is false.
+	Mode Mode
+	// NamedStatements: a statement prepared on one server connection was executed on another, or there is no pooler.
+	NamedStatements bool
+	// ImplicitScope: a transaction-local setting holds for the rest of its pipeline and is gone after the Sync.
+	ImplicitScope bool
+	// ServerVersion is PostgreSQL's server_version as reported through the pooler.
+	ServerVersion string
+	// Elapsed is how long the probe took.
+	Elapsed time.Duration
+	// Notes say what the probe could not decide, and what it had to leave behind, one sentence each.
+	Notes []string
+}
+
+// String is the report in one line, for a log.
+func (r Report) String() string {
+	if !r.Present {
+		return fmt.Sprintf("no pooler, PostgreSQL %s", r.ServerVersion)
+	}
+	return fmt.Sprintf("pooler in %s mode before PostgreSQL %s, named statements %s, one-Sync scope %s",
+		r.Mode, r.ServerVersion, provenOrNot(r.NamedStatements), provenOrNot(r.ImplicitScope))
+}
+
+func provenOrNot(b bool) string {
+	if b {
+		return "proven"
+	}
+	return "not proven"
+}
