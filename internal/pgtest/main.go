@@ -1,0 +1,144 @@
+package pgtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/poolproof/poolproof/internal/devdb"
+)
+
+// setUp is what installs whatever a test misses.
+const setUp = "make setup"
+
+// fixtures are this test process's servers.
+type fixtures struct {
+	mu        sync.Mutex
+	dir       string
+	server    *devdb.Postgres
+	poolers   map[Kind]*pooler
+	databases int
+	private   int
+}
+
+var shared fixtures
+
+// Main runs a package's tests and then stops every server they used. It is the
+// whole body of TestMain; it ends the process, with status 1 if a server could
+// not be stopped.
+func Main(m *testing.M) {
+	status := m.Run()
+	if err := shared.stop(); err != nil {
+		fmt.Fprintln(os.Stderr, "pgtest: stop the servers:", err)
+		status = max(status, 1)
+	}
+	os.Exit(status)
+}
+
+// Server returns this test process's PostgreSQL, which it starts the first time,
+// and again if a test has killed it. Its superuser is devdb.Superuser; every
+// user may log in without a password. Commits survive Kill (but not a crash of
+// the machine: fsync is off).
+func Server(t testing.TB) *devdb.Postgres {
+	t.Helper()
+	shared.mu.Lock()
+	defer shared.mu.Unlock()
+	return shared.startServer(t)
+}
+
+func (f *fixtures) startServer(t testing.TB) *devdb.Postgres {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute) // a first start may download
+	defer cancel()
+	if f.server != nil {
+		if err := f.server.Start(ctx); err != nil {
+			t.Fatalf("start PostgreSQL again: %v", err)
+		}
+		return f.server
+	}
+	dir := f.folder(t)
+	server, err := devdb.StartPostgres(ctx, devdb.PostgresConfig{
+		Dir: filepath.Join(dir, "postgres"),
+		Settings: map[string]string{
+			"max_connections":            "300",
+			"max_wal_size":               "4GB",
+			"log_min_duration_statement": "-1",
+		},
+	})
+	if err != nil {
+		t.Fatalf("start PostgreSQL (%q installs it): %v", setUp, err)
+	}
+	f.server = server
+	return server
+}
+
+// folder is this process's own temporary folder, named by its id, so that a
+// later run can tell that it was left behind.
+func (f *fixtures) folder(t testing.TB) string {
+	t.Helper()
+	if f.dir != "" {
+		return f.dir
+	}
+	if err := removeLeftovers(os.TempDir()); err != nil {
+		t.Fatalf("remove what an earlier run left behind: %v", err)
+	}
+	dir, err := os.MkdirTemp("", fmt.Sprintf("%s%d-", folderPrefix, os.Getpid()))
+	if err != nil {
+		t.Fatalf("make a temporary folder: %v", err)
+	}
+	if err := os.Chmod(dir, 0o711); err != nil { //nolint:gosec // the servers' account must pass through
+		t.Fatalf("make a temporary folder: %v", err)
+	}
+	f.dir = dir
+	return dir
+}
+
+const folderPrefix = "poolproof-pgtest-"
+
+// removeLeftovers removes the folders of test processes that have died. Their
+// servers have died with them.
+func removeLeftovers(tmp string) error {
+	dirs, err := filepath.Glob(filepath.Join(tmp, folderPrefix+"*"))
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, dir := range dirs {
+		name := strings.TrimPrefix(filepath.Base(dir), folderPrefix)
+		number, _, _ := strings.Cut(name, "-")
+		pid, err := strconv.Atoi(number)
+		if err != nil || pid <= 0 {
+			continue // not ours
+		}
+		if errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+			errs = append(errs, os.RemoveAll(dir))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (f *fixtures) stop() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	var errs []error
+	for _, p := range f.poolers {
+		errs = append(errs, p.stop())
+	}
+	if f.server != nil {
+		errs = append(errs, f.server.Kill(), f.server.Stop(ctx), os.RemoveAll(f.server.Dir()))
+	}
+	if f.dir != "" {
+		errs = append(errs, os.RemoveAll(f.dir))
+	}
+	return errors.Join(errs...)
+}

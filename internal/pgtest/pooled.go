@@ -1,0 +1,160 @@
+package pgtest
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/url"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/poolproof/poolproof/internal/devdb"
+)
+
+// Kind is a way to the database: directly, or through a pooler in one of its
+// modes.
+type Kind int
+
+// The ways to the database. PgBouncer 1.18 knows nothing of prepared statements,
+// 1.24 tracks them; statement mode refuses transactions that span statements.
+const (
+	Direct Kind = iota
+	PgBouncer118Transaction
+	PgBouncer118Statement
+	PgBouncer118Session
+	PgBouncer124Transaction
+)
+
+// Kinds are the ways that a conformance test goes. Session pooling is not among
+// them: to a client it is PostgreSQL.
+var Kinds = []Kind{Direct, PgBouncer118Transaction, PgBouncer118Statement, PgBouncer124Transaction}
+
+type kindFacts struct{ name, version, mode string }
+
+var facts = map[Kind]kindFacts{
+	Direct:                  {name: "direct"},
+	PgBouncer118Transaction: {name: "pgbouncer-1.18-transaction", version: "1.18", mode: "transaction"},
+	PgBouncer118Statement:   {name: "pgbouncer-1.18-statement", version: "1.18", mode: "statement"},
+	PgBouncer118Session:     {name: "pgbouncer-1.18-session", version: "1.18", mode: "session"},
+	PgBouncer124Transaction: {name: "pgbouncer-1.24-transaction", version: "1.24", mode: "transaction"},
+}
+
+// String is the kind's name, fit for t.Run: "pgbouncer-1.18-transaction".
+func (k Kind) String() string {
+	if f, ok := facts[k]; ok {
+		return f.name
+	}
+	return "kind-" + strconv.Itoa(int(k))
+}
+
+// pooler is a running pooler and the users it was told of.
+type pooler struct {
+	bouncer *devdb.PgBouncer
+	users   map[string]bool
+}
+
+func (p *pooler) stop() error { return p.bouncer.Stop() }
+
+// Pooled returns the URL of the same database and user through a pooler of the
+// given kind, which this process's tests share: a pool of 2 server connections
+// per database and user, a dead server tried again after 1 s, any user and any
+// password accepted. For Direct that is url itself.
+func Pooled(t testing.TB, url string, kind Kind) string {
+	t.Helper()
+	if kind == Direct {
+		return url
+	}
+	shared.mu.Lock()
+	defer shared.mu.Unlock()
+	p := shared.poolers[kind]
+	if p == nil {
+		p = &pooler{bouncer: start(t, kind, shared.folder(t), kind.String(), nil), users: map[string]bool{}}
+		if shared.poolers == nil {
+			shared.poolers = map[Kind]*pooler{}
+		}
+		shared.poolers[kind] = p
+	}
+	p.know(t, userOf(t, url))
+	return through(t, url, p.bouncer.Port())
+}
+
+// PrivatePooler is Pooled with a pooler of the test's own, stopped at its end,
+// and with further settings for PgBouncer's configuration ("query_timeout": "1").
+// The second result is for tests that stop it or ask its console.
+func PrivatePooler(t testing.TB, url string, kind Kind, settings map[string]string) (string, *devdb.PgBouncer) {
+	t.Helper()
+	if kind == Direct {
+		t.Fatalf("PrivatePooler: %v is no pooler", kind)
+	}
+	shared.mu.Lock()
+	defer shared.mu.Unlock()
+	shared.private++
+	b := start(t, kind, shared.folder(t), fmt.Sprintf("private-%d", shared.private), settings)
+	t.Cleanup(func() {
+		if err := b.Stop(); err != nil {
+			t.Errorf("stop the test's pooler: %v", err)
+		}
+	})
+	p := &pooler{bouncer: b, users: map[string]bool{}}
+	p.know(t, userOf(t, url))
+	return through(t, url, b.Port()), b
+}
+
+// start starts a PgBouncer in a folder of its own; shared.mu is held.
+func start(t testing.TB, kind Kind, dir, name string, settings map[string]string) *devdb.PgBouncer {
+	t.Helper()
+	f, ok := facts[kind]
+	if !ok {
+		t.Fatalf("no such pooler: %v", kind)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	binary, err := devdb.FindPgBouncerVersion(ctx, f.version)
+	if err != nil {
+		t.Fatalf("%v: %v", kind, err)
+	}
+	b, err := devdb.StartPgBouncer(ctx, devdb.PgBouncerConfig{
+		Binary: binary, Dir: filepath.Join(dir, name), Mode: f.mode, PoolSize: 2,
+		Upstream: shared.startServer(t), Settings: settings,
+	})
+	if err != nil {
+		t.Fatalf("%v: %v", kind, err)
+	}
+	return b
+}
+
+// know tells PgBouncer of a user. It would ask the server for one it does not
+// know, over a further connection of its own, which tests that count connections
+// should not see.
+func (p *pooler) know(t testing.TB, user string) {
+	t.Helper()
+	if p.users[user] {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	if err := p.bouncer.AddUsers(ctx, map[string]string{user: ""}); err != nil {
+		t.Fatalf("tell the pooler of user %q: %v", user, err)
+	}
+	p.users[user] = true
+}
+
+func parse(t testing.TB, raw string) *url.URL {
+	t.Helper()
+	u, err := url.Parse(raw)
+	if err != nil {
+		t.Fatalf("the test's database URL is malformed: %v", err)
+	}
+	return u
+}
+
+func userOf(t testing.TB, raw string) string { return parse(t, raw).User.Username() }
+
+// through is the same URL with another port on this machine.
+func through(t testing.TB, raw string, port int) string {
+	u := parse(t, raw)
+	u.Host = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+	return u.String()
+}

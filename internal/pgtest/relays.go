@@ -1,0 +1,52 @@
+package pgtest
+
+import (
+	"testing"
+	"time"
+
+	"github.com/poolproof/poolproof/internal/devdb/relay"
+)
+
+// CountSyncs returns a URL that leads to the same server, and a function that
+// says how many round trips clients of that URL have asked for so far: the Sync
+// messages of the extended protocol, and the Query messages of the simple one,
+// each of which the server answers with one ReadyForQuery. Opening a connection
+// counts nothing. A test takes the difference around what it measures.
+func CountSyncs(t testing.TB, url string) (proxied string, count func() (syncs int)) {
+	t.Helper()
+	r, proxied := relayed(t, url, 0)
+	return proxied, func() int { return r.Messages('S') + r.Messages('Q') }
+}
+
+// CountMessages is CountSyncs for any type of message that a client can send,
+// such as 'P' for Parse or 'Q' for Query.
+func CountMessages(t testing.TB, url string) (proxied string, count func(kind byte) int) {
+	t.Helper()
+	r, proxied := relayed(t, url, 0)
+	return proxied, r.Messages
+}
+
+// WithLatency returns a URL that leads to the same server with round trips that
+// take d longer, half of it each way. How much can be under way is not limited.
+func WithLatency(t testing.TB, url string, d time.Duration) string {
+	t.Helper()
+	_, proxied := relayed(t, url, d)
+	return proxied
+}
+
+// relayed puts a relay in front of url until the test ends.
+func relayed(t testing.TB, raw string, latency time.Duration) (*relay.Relay, string) {
+	t.Helper()
+	u := parse(t, raw)
+	r, err := relay.Start(u.Host, latency)
+	if err != nil {
+		t.Fatalf("start a relay: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := r.Close(); err != nil {
+			t.Errorf("stop the relay: %v", err)
+		}
+	})
+	u.Host = r.Addr()
+	return r, u.String()
+}
