@@ -1,0 +1,23 @@
+// Package console is the service's web pages: a person's way into the same
+// HTTP API that programs use.
+//
+// The pages are plain files, embedded into the binary. They hold no data and no
+// secret, know nothing of Go, and get everything they show from the public API
+// of the same origin, with the token that a person pasted. Whoever can do
+// something here can do it with curl, and the other way round.
+//
+//	browser                                     service
+//	┌───────────────────────────┐  GET /…       ┌─────────────────┐
+//	│ test-rbac-role.html       │ ◄──────────── │ console.Handler │  no state, no token
+//	│   test-rbac-role.js       │               ├─────────────────┤
+//	│     roles  role-dialogs   │  /api/v3/…    │                 │
+//	│     role-permissions      │ ◄───────────► │ httpapi         │  token + X-Tenant-ID
+//	│     session  api ─────────┼── /readyz ──► │                 │
+//	└───────────────────────────┘               └─────────────────┘
+//
+// What keeps the pages safe is enforced by the browser, not promised by the
+// code: the Content-Security-Policy allows scripts and styles from this origin
+// only and none inline, so text that came out of a database cannot become a
+// program; forms go nowhere, so a token cannot end in an address; nobody may
+// frame the page. The scripts write text nodes only and never parse HTML.
+package console

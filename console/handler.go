@@ -1,0 +1,111 @@
+package console
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"embed"
+	"encoding/base64"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"path"
+	"strings"
+	"time"
+)
+
+//go:embed static
+var static embed.FS
+
+// securityHeaders go with every answer, 404 included.
+var securityHeaders = map[string]string{
+	"Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; " +
+		"img-src 'self' data:; connect-src 'self'; font-src 'self'; " +
+		"base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+	"Cross-Origin-Opener-Policy":   "same-origin",
+	"Cross-Origin-Resource-Policy": "same-origin",
+	"Permissions-Policy":           "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+	"Referrer-Policy":              "no-referrer",
+	"X-Content-Type-Options":       "nosniff",
+}
+
+// contentTypes names the type of each kind of file in static. The system's own
+// table is not asked: it differs between machines, and a module script with a
+// wrong type does not run.
+var contentTypes = map[string]string{
+	".css":  "text/css; charset=utf-8",
+	".html": "text/html; charset=utf-8",
+	".js":   "text/javascript; charset=utf-8",
+	".svg":  "image/svg+xml",
+}
+
+// page is one embedded file, ready to be served.
+type page struct {
+	body        []byte
+	contentType string
+	etag        string
+}
+
+// Handler serves the console: "/" is the overview, every other page has its
+// file's name (/test-rbac-role.html) and what the pages load is below /assets/.
+// Anything else is a plain 404, and methods other than GET and HEAD are 405.
+//
+// Answers need no token. They may be kept by caches but are asked for again
+// each time (ETag of the content, Cache-Control: no-cache), so a new binary's
+// pages are seen at the next visit.
+func Handler() http.Handler {
+	pages := load()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for name, value := range securityHeaders {
+			w.Header().Set(name, value)
+		}
+		p, ok := pages[r.URL.Path]
+		if !ok {
+			http.Error(w, "There is no such page.", http.StatusNotFound)
+			return
+		}
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			w.Header().Set("Allow", "GET, HEAD")
+			http.Error(w, "This page can only be read.", http.StatusMethodNotAllowed)
+			return
+		}
+		w.Header().Set("Content-Type", p.contentType)
+		w.Header().Set("Cache-Control", "no-cache")
+		w.Header().Set("ETag", p.etag)
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(p.body))
+	})
+}
+
+// load gives the embedded files by the path they are served at. A file that it
+// cannot read or has no type for is a fault of the build, found by the first
+// test that calls Handler; it panics.
+func load() map[string]page {
+	pages := map[string]page{}
+	err := fs.WalkDir(static, "static", func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		body, err := static.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		contentType, ok := contentTypes[path.Ext(name)]
+		if !ok {
+			return fmt.Errorf("%s: no content type is known for this kind of file", name)
+		}
+		sum := sha256.Sum256(body)
+		url := strings.TrimPrefix(name, "static")
+		if url == "/index.html" {
+			url = "/"
+		}
+		pages[url] = page{
+			body:        body,
+			contentType: contentType,
+			etag:        `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`,
+		}
+		return nil
+	})
+	if err != nil {
+		panic(fmt.Sprintf("console: reading the embedded pages: %v", err))
+	}
+	return pages
+}

@@ -1,0 +1,121 @@
+// The service's HTTP API, as any other client sees it: same origin, a bearer
+// token, a tenant header, JSON in and out, RFC 9457 problems.
+
+/**
+ * Problem is a request that did not succeed. status is 0 when no answer came.
+ * errors holds {pointer, detail} for each faulty field; body is the answer as
+ * it was, if it was JSON.
+ */
+export class Problem extends Error {
+  constructor({ status, title, detail = '', code = '', errors = [], requestId = '', retryAfter = '', body = null }) {
+    super(title);
+    Object.assign(this, { status, title, detail, code, errors, requestId, retryAfter, body });
+  }
+
+  /** fieldErrors is a Map from a field's name to what is wrong with it. */
+  get fieldErrors() {
+    return new Map(this.errors.map((e) => [String(e.pointer ?? '').replace(/^#?\//, ''), e.detail]));
+  }
+}
+
+/**
+ * Client sends requests as one person in one tenant. credentials() is asked at
+ * each request for {token, tenant}; report({method, path, status, ms,
+ * requestId, probe}) is told of each request that ended.
+ */
+export class Client {
+  constructor(credentials, report) {
+    this.credentials = credentials;
+    this.report = report;
+  }
+
+  /**
+   * call sends one request and gives the JSON of its answer, null where there
+   * is none. It throws a Problem for every answer but 2xx and when there is no
+   * answer, and passes on an AbortError. A probe carries no credentials.
+   */
+  async call(method, path, { body, signal, probe = false } = {}) {
+    const headers = { Accept: 'application/json, application/problem+json' };
+    if (!probe) {
+      const { token, tenant } = this.credentials();
+      if (token) headers.Authorization = `Bearer ${token}`;
+      if (tenant) headers['X-Tenant-ID'] = tenant;
+    }
+    if (body !== undefined) headers['Content-Type'] = 'application/json';
+    const started = performance.now();
+    const told = { method, path, probe, status: 0, ms: 0, requestId: '' };
+    try {
+      const response = await fetch(path, {
+        method,
+        headers,
+        body: body === undefined ? undefined : JSON.stringify(body),
+        signal,
+        cache: 'no-store',
+        credentials: 'omit',
+        redirect: 'error',
+      });
+      told.status = response.status;
+      told.requestId = response.headers.get('X-Request-ID') ?? '';
+      const json = await readJSON(response);
+      if (!response.ok) throw problemFrom(response, json, told.requestId);
+      if (json === undefined && !probe) {
+        throw new Problem({ status: response.status, title: 'The answer is not JSON', detail: `${method} ${path} answered something this page cannot read.`, requestId: told.requestId });
+      }
+      return json ?? null;
+    } catch (error) {
+      if (error.name === 'AbortError') {
+        told.aborted = true;
+        throw error;
+      }
+      if (error instanceof Problem) throw error;
+      throw new Problem({ status: told.status, title: 'No answer from the service', detail: `${method} ${path} was not answered: is the service running? (${error.message})`, requestId: told.requestId });
+    } finally {
+      told.ms = performance.now() - started;
+      this.report(told);
+    }
+  }
+
+  /** list gives all rows of a v3 list, page after page. */
+  async list(path, { signal } = {}) {
+    const rows = [];
+    let token = '';
+    for (;;) {
+      const answer = await this.call('GET', token ? `${path}?page_token=${encodeURIComponent(token)}` : path, { signal });
+      if (!Array.isArray(answer?.data)) {
+        throw new Problem({ status: 200, title: 'The answer is not a list', detail: `GET ${path} answered without rows.` });
+      }
+      rows.push(...answer.data);
+      const next = answer.next_page_token ?? '';
+      if (next === '') return rows;
+      if (next === token) {
+        throw new Problem({ status: 200, title: 'The list does not end', detail: `GET ${path} named the same next page twice.` });
+      }
+      token = next;
+    }
+  }
+}
+
+/** readJSON gives an answer's JSON, undefined if it holds none. */
+async function readJSON(response) {
+  const text = await response.text();
+  if (!/json/.test(response.headers.get('Content-Type') ?? '')) return undefined;
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined; // The caller says so: undefined is an error there.
+  }
+}
+
+function problemFrom(response, json, requestId) {
+  const p = json !== null && typeof json === 'object' ? json : {};
+  return new Problem({
+    status: response.status,
+    title: p.title || response.statusText || `The service answered ${response.status}`,
+    detail: p.detail,
+    code: p.code,
+    errors: Array.isArray(p.errors) ? p.errors : [],
+    requestId,
+    retryAfter: response.headers.get('Retry-After') ?? '',
+    body: json ?? null,
+  });
+}
