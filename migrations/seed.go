@@ -1,0 +1,92 @@
+package migrations
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// Bootstrap makes the platform tenant, of which an installation has exactly
+// one, and user its first GLOBAL_ADMIN. Again for a user who is its
+// GLOBAL_ADMIN already it does nothing; for another user it is an error. url
+// is an owner's and may be pooled. The schema must be there (see [Up]).
+func Bootstrap(ctx context.Context, url string, user uuid.UUID, email string) error {
+	if user == uuid.Nil {
+		return errors.New("migrations: bootstrap: a user id is needed")
+	}
+	conn, err := connect(ctx, url)
+	if err != nil {
+		return err
+	}
+	defer closeConn(conn)
+	if _, err := bootstrap(ctx, conn, uuid.New(), "Platform", user, email, "Platform administrator"); err != nil {
+		return fmt.Errorf("migrations: bootstrap: %w", schemaMissing(err))
+	}
+	return nil
+}
+
+// bootstrap makes the platform under the given id, unless there is one, and
+// gives the id that it has. Copies that run at once queue on the lock.
+func bootstrap(ctx context.Context, conn *pgx.Conn, id uuid.UUID, name string, admin uuid.UUID, email, adminName string) (uuid.UUID, error) {
+	err := scoped(ctx, conn, id,
+		`select poolproof.create_tenant($1::uuid, $2::text, 'platform', $3::uuid, $4::text, $5::text, true)
+		 where not exists (select from poolproof.platform)`,
+		id.String(), name, admin.String(), email, adminName)
+	if err != nil {
+		return uuid.Nil, err
+	}
+	var text string
+	if err := conn.QueryRow(ctx, `select tenant_id::text from poolproof.platform`).Scan(&text); err != nil {
+		return uuid.Nil, fmt.Errorf("read the platform tenant: %w", err)
+	}
+	if id, err = uuid.Parse(text); err != nil {
+		return uuid.Nil, fmt.Errorf("read the platform tenant: %w", err)
+	}
+	holds := false
+	b := scope(id)
+	b.Queue(`select exists (
+		select from poolproof.user_roles u
+		join poolproof.roles r on r.tenant_id = u.tenant_id and r.id = u.role_id and r.system and r.name = 'GLOBAL_ADMIN'
+		join poolproof.profiles p on p.tenant_id = u.tenant_id and p.user_id = u.user_id and p.active
+		where u.tenant_id = $1::uuid and u.user_id = $2::uuid and u.expires_at is null)`, id.String(), admin.String()).
+		QueryRow(func(row pgx.Row) error { return row.Scan(&holds) })
+	if err := conn.SendBatch(ctx, b).Close(); err != nil {
+		return uuid.Nil, fmt.Errorf("look for the platform's administrator: %w", err)
+	}
+	if !holds {
+		return uuid.Nil, errors.New("this installation has its platform tenant, and this user is not its GLOBAL_ADMIN: ask one who is")
+	}
+	return id, nil
+}
+
+// scope begins a pipeline that acts for one tenant: one Sync, one implicit
+// transaction, in which only one copy of bootstrap or demo runs at a time.
+// The owner obeys row-level security, too, so the tenant is set for it.
+func scope(tenant uuid.UUID) *pgx.Batch {
+	b := &pgx.Batch{}
+	b.Queue(`select pg_catalog.pg_advisory_xact_lock($1::bigint)`, int64(lockKey))
+	b.Queue(`select pg_catalog.set_config('app.current_tenant_id', $1::text, true), pg_catalog.set_config('app.current_user_id', '', true)`, tenant.String())
+	return b
+}
+
+// scoped runs one statement for a tenant.
+func scoped(ctx context.Context, conn *pgx.Conn, tenant uuid.UUID, sql string, args ...any) error {
+	b := scope(tenant)
+	b.Queue(sql, args...)
+	return conn.SendBatch(ctx, b).Close()
+}
+
+// schemaMissing says what to do where the tables are not there.
+func schemaMissing(err error) error {
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
+		switch pg.Code {
+		case "42P01", "3F000", "42883":
+			return fmt.Errorf("%w; run: poolproof migrate up: %w", ErrSchemaOlder, err)
+		}
+	}
+	return err
+}
