@@ -1,0 +1,36 @@
+# What a person does with this repository. Each target installs what it needs.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup dev test soak bench lint
+
+GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@latest
+PROGRESS := bin/testprogress
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Install what the other targets need (PostgreSQL, poolers, a browser)
+	@scripts/setup test
+
+dev: ## Run poolproof with a private database, a pooler and demo data
+	@scripts/setup dev
+	@go run ./cmd/poolproof dev $(ARGS)
+
+test: ## Vet and test everything, with the race detector
+	@scripts/setup test
+	@go vet ./...
+	@go build -o $(PROGRESS) ./scripts/testprogress
+	@go test -race -json ./... | $(PROGRESS)
+
+soak: ## The tests with many more rounds (up to an hour)
+	@scripts/setup test
+	@go build -o $(PROGRESS) ./scripts/testprogress
+	@POOLPROOF_SOAK=1 go test -race -timeout 60m -count 1 -json ./... | $(PROGRESS)
+
+bench: ## Measure scopes against the alternatives, side by side
+	@scripts/setup test
+	@cd bench && go run .
+
+lint: ## Run golangci-lint
+	@go run $(GOLANGCI_LINT) run ./...

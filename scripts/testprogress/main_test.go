@@ -1,0 +1,110 @@
+package main
+
+import (
+	"io"
+	"strings"
+	"testing"
+	"time"
+)
+
+const (
+	started = `{"Action":"start","Package":"m/a"}
+{"Action":"run","Package":"m/a","Test":"TestOne"}
+{"Action":"output","Package":"m/a","Test":"TestOne","Output":"what TestOne wrote\n"}
+`
+	passed = `{"Action":"pass","Package":"m/a","Test":"TestOne"}
+{"Action":"output","Package":"m/a","Output":"PASS\n"}
+{"Action":"output","Package":"m/a","Output":"ok  \tm/a\t0.1s\n"}
+{"Action":"pass","Package":"m/a"}
+`
+	failed = `{"Action":"fail","Package":"m/a","Test":"TestOne"}
+{"Action":"output","Package":"m/a","Output":"FAIL\tm/a\t0.1s\n"}
+{"Action":"fail","Package":"m/a"}
+`
+	skipped = `{"Action":"run","Package":"m/a","Test":"TestTwo"}
+{"Action":"skip","Package":"m/a","Test":"TestTwo"}
+`
+	noTests = `{"Action":"output","Package":"m/b","Output":"?   \tm/b\t[no test files]\n"}
+{"Action":"skip","Package":"m/b"}
+`
+	noBuild = `{"ImportPath":"m/c","Action":"build-output","Output":"c.go:1: undefined: x\n"}
+{"ImportPath":"m/c","Action":"build-fail"}
+{"Action":"start","Package":"m/c"}
+{"Action":"fail","Package":"m/c","FailedBuild":"m/c"}
+`
+)
+
+func TestStatusAndOutput(t *testing.T) {
+	for name, c := range map[string]struct {
+		in        string
+		ok        bool
+		want, not []string
+	}{
+		"all pass":     {started + passed + noTests, true, []string{"ok  \tm/a\t0.1s\n", "1 tests passed, 0 failed, 0 skipped"}, []string{"what TestOne wrote", "PASS"}},
+		"one fails":    {started + failed, false, []string{"what TestOne wrote\n", "FAIL\tm/a\t0.1s\n"}, nil},
+		"one skipped":  {started + skipped + passed, false, []string{"a.TestTwo was skipped"}, nil},
+		"not built":    {started + passed + noBuild, false, []string{"undefined: x", "FAIL\tm/c\n"}, nil},
+		"not an event": {"go: broken\n" + started + passed, true, []string{"go: broken\n"}, nil},
+		"nothing ran":  {noTests, false, nil, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var out strings.Builder
+			ok, err := run(strings.NewReader(c.in), &out, nil, time.Now)
+			if err != nil || ok != c.ok {
+				t.Errorf("ok = %v, %v; want %v", ok, err, c.ok)
+			}
+			for _, s := range c.want {
+				if !strings.Contains(out.String(), s) {
+					t.Errorf("%q is missing in:\n%s", s, out.String())
+				}
+			}
+			for _, s := range c.not {
+				if strings.Contains(out.String(), s) {
+					t.Errorf("%q stands in:\n%s", s, out.String())
+				}
+			}
+		})
+	}
+}
+
+func TestHeartbeatNamesTheSlowest(t *testing.T) {
+	in, feed := io.Pipe()
+	said, out := io.Pipe()
+	tick := make(chan time.Time)
+	begin := time.Now()
+	clock := begin
+	done := make(chan bool, 1)
+	go func() {
+		ok, err := run(in, out, tick, func() time.Time { return clock })
+		done <- ok && err == nil
+		_ = out.Close()
+	}()
+	if _, err := io.WriteString(feed, started); err != nil {
+		t.Fatal(err)
+	}
+	// The line after the events is written only when they have been taken.
+	go func() { _, _ = io.WriteString(feed, "taken\n") }()
+	buf := make([]byte, 1000)
+	if _, err := said.Read(buf); err != nil {
+		t.Fatal(err)
+	}
+	clock = begin.Add(31 * time.Second)
+	go func() { tick <- clock }()
+	n, err := said.Read(buf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := string(buf[:n]), "... 31s: 0 tests passed, 0 failed; running a TestOne 31s\n"; got != want {
+		t.Errorf("said %q, want %q", got, want)
+	}
+	go func() {
+		_, _ = io.WriteString(feed, passed)
+		_ = feed.Close()
+	}()
+	if _, err := io.ReadAll(said); err != nil {
+		t.Fatal(err)
+	}
+	if !<-done {
+		t.Error("not all is well at the end")
+	}
+}
