@@ -1,0 +1,144 @@
+package poolproof
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Isolation is what [Check] found.
+type Isolation struct {
+	// Role is the role that statements run as: the login, or Config.Role.
+	Role string
+	// Tables are the tenant tables that were checked, schema-qualified: those with a policy that reads the tenant setting,
+	// or with a column tenant_id.
+	Tables []string
+	// Problems are the reasons why one tenant could see another's rows. None means that row-level security isolates.
+	Problems []Problem
+}
+
+// Problem is one reason why row-level security does not isolate.
+type Problem struct {
+	Table string // schema-qualified; "" if it is about the role
+	What  string // what is wrong
+	Hint  string // the SQL, or the step, that mends it
+}
+
+// String is the problem in a line.
+func (p Problem) String() string {
+	if p.Table == "" {
+		return p.What
+	}
+	return p.Table + ": " + p.What
+}
+
+// Err is nil without problems, and else an error of kind ErrConfig that names
+// them all, with the first one's hint.
+func (i *Isolation) Err() error {
+	if len(i.Problems) == 0 {
+		return nil
+	}
+	lines := make([]string, len(i.Problems))
+	for n, p := range i.Problems {
+		lines[n] = p.String()
+	}
+	return &Error{Kind: ErrConfig, Op: "check isolation", Hint: i.Problems[0].Hint,
+		Err: fmt.Errorf("row-level security does not isolate tenants: %s", strings.Join(lines, "; "))}
+}
+
+// checkRole asks about the role that statements run as: current_user within a
+// scope, so Config.Role where there is one.
+const checkRole = `
+select current_user::text, rolsuper, rolbypassrls from pg_roles where rolname = current_user`
+
+// checkTables asks about every table that holds tenants' rows and that the role
+// may touch at all. An owner, or a member of one, could switch the policies off.
+const checkTables = `
+select format('%I.%I', n.nspname, c.relname),
+       c.relrowsecurity, c.relforcerowsecurity, pg_has_role(current_user, c.relowner, 'usage') as owner,
+       coalesce(bool_or(reads.tenant) filter (where p.polpermissive and p.polcmd in ('*', 'r')), false) as has_policy,
+       coalesce(string_agg(quote_ident(p.polname), ', ') filter (where p.polpermissive and coalesce(pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid)) = 'true' and p.polcmd <> 'r'), '') as open_policies
+from pg_class c
+join pg_namespace n on n.oid = c.relnamespace
+left join pg_policy p on p.polrelid = c.oid
+left join lateral (select strpos(coalesce(pg_get_expr(p.polqual, p.polrelid), '') || coalesce(pg_get_expr(p.polwithcheck, p.polrelid), ''), $1) > 0 as tenant) reads on true
+where c.relkind in ('r', 'p') and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
+  and has_schema_privilege(n.oid, 'usage')
+  and has_table_privilege(c.oid, 'select, insert, update, delete')
+group by c.oid, n.nspname
+having bool_or(reads.tenant) or exists (
+    select from pg_attribute a where a.attrelid = c.oid and a.attname = 'tenant_id' and a.attnum > 0 and not a.attisdropped)
+order by 1`
+
+// Check asks the live catalogue whether row-level security isolates tenants
+// for the role that sessions run as: it must not be a superuser, bypass
+// row-level security, or own (or be a member of the owner of) a tenant table;
+// each tenant table must have row-level security enabled and forced, with a
+// policy that reads the tenant setting. It reads only.
+//
+// An error means that the check could not be made; what it found is in
+// Isolation, whose Err makes an error of it.
+func Check(ctx context.Context, cfg Config) (*Isolation, error) {
+	db, err := Open(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	defer db.Close()
+	return db.Check(ctx)
+}
+
+// Check is the package's Check over an open database.
+func (db *DB) Check(ctx context.Context) (*Isolation, error) {
+	found := &Isolation{}
+	batch := &pgx.Batch{}
+	batch.Queue(checkRole).QueryRow(func(row pgx.Row) error {
+		var super, bypass bool
+		if err := row.Scan(&found.Role, &super, &bypass); err != nil {
+			return err
+		}
+		role := pgx.Identifier{found.Role}.Sanitize()
+		if super {
+			found.add("", "role "+found.Role+" is a superuser, whom no policy applies to", "connect as another role, or alter role "+role+" nosuperuser")
+		}
+		if bypass {
+			found.add("", "role "+found.Role+" has BYPASSRLS", "alter role "+role+" nobypassrls")
+		}
+		return nil
+	})
+	batch.Queue(checkTables, db.config.TenantSetting).Query(func(rows pgx.Rows) error {
+		for rows.Next() {
+			var table, open string
+			var enabled, forced, owner, policy bool
+			if err := rows.Scan(&table, &enabled, &forced, &owner, &policy, &open); err != nil {
+				return err
+			}
+			found.Tables = append(found.Tables, table)
+			if owner {
+				found.add(table, "role "+found.Role+" owns the table, or is a member of its owner, and could switch its policies off", "alter table "+table+" owner to another role")
+			}
+			if !enabled {
+				found.add(table, "row-level security is off", "alter table "+table+" enable row level security")
+			}
+			if !forced {
+				found.add(table, "row-level security is not forced", "alter table "+table+" force row level security")
+			}
+			if enabled && !policy {
+				found.add(table, "no policy for reading compares a column with "+db.config.TenantSetting, "create a policy as in the documentation of package poolproof")
+			}
+			if open != "" {
+				found.add(table, "policy "+open+" lets everybody write", "drop policy "+open+" on "+table)
+			}
+		}
+		return rows.Err()
+	})
+	if err := db.Shared().SendBatch(ctx, batch).Close(); err != nil {
+		return nil, fmt.Errorf("check isolation: %w", err)
+	}
+	return found, nil
+}
+
+func (i *Isolation) add(table, what, hint string) {
+	i.Problems = append(i.Problems, Problem{Table: table, What: what, Hint: hint})
+}

@@ -1,0 +1,200 @@
+package poolproof
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/exaring/otelpgx"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/poolproof/poolproof/internal/wire"
+	"github.com/poolproof/poolproof/pooler"
+)
+
+// DB is a pool of connections that is used through sessions only: a statement
+// always has a tenant, or is told to have none. It is safe for concurrent use.
+type DB struct {
+	pool    *pgxpool.Pool
+	config  Config
+	report  pooler.Report
+	scope   *scope
+	log     *slog.Logger
+	metrics *metrics
+	tracer  *otelpgx.Tracer // nil: no spans
+	descs   *wire.Descriptions
+	mode    atomic.Int32 // a wire.Mode; only ever falls back to wire.Exec
+
+	discards sync.WaitGroup // connections being given up
+}
+
+// Open connects, probes what stands before PostgreSQL (at most three
+// connections and one second), chooses the mode and says why in one log line.
+//
+// Errors: of kind ErrConfig if no database could make the configuration work,
+// of kind ErrUnavailable if the database cannot be reached; then Open may be
+// called again later.
+func Open(ctx context.Context, cfg Config) (*DB, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	poolConfig, err := poolConfig(cfg)
+	if err != nil {
+		return nil, err
+	}
+	report, err := pooler.Probe(ctx, poolConfig.ConnConfig)
+	if err != nil {
+		return nil, unavailableOr("open", err)
+	}
+	mode, why, err := chooseMode(cfg.Mode, report)
+	if err != nil {
+		return nil, err
+	}
+	metrics, err := newMetrics(cfg.Registerer)
+	if err != nil {
+		return nil, err
+	}
+	db := &DB{
+		config: cfg, report: report, scope: newScope(cfg), log: cfg.Logger, metrics: metrics,
+		descs: wire.NewDescriptions(cfg.StatementCacheCapacity),
+	}
+	if cfg.TracerProvider != nil {
+		db.tracer = otelpgx.NewTracer(otelpgx.WithTracerProvider(cfg.TracerProvider))
+		poolConfig.ConnConfig.Tracer = db.tracer
+	}
+	db.mode.Store(int32(mode))
+	db.pool, err = pgxpool.NewWithConfig(ctx, poolConfig)
+	if err != nil {
+		return nil, unavailableOr("open", err)
+	}
+	db.log.LogAttrs(ctx, slog.LevelInfo, "poolproof: connected",
+		slog.String("found", report.String()), slog.String("mode", string(db.Mode())), slog.String("why", why),
+		slog.Duration("probed_in", report.Elapsed.Round(time.Millisecond)))
+	for _, note := range report.Notes {
+		db.log.LogAttrs(ctx, slog.LevelWarn, "poolproof: the probe could not tell", slog.String("note", note))
+	}
+	return db, nil
+}
+
+// poolConfig reads the URL and takes out what would send statements other than
+// this package does.
+func poolConfig(cfg Config) (*pgxpool.Config, error) {
+	pc, err := pgxpool.ParseConfig(cfg.URL)
+	if err != nil {
+		return nil, &Error{Kind: ErrConfig, Op: "read the URL", Err: err, Hint: "write it as postgres://user:password@host:port/database"}
+	}
+	switch pc.ConnConfig.DefaultQueryExecMode {
+	case pgx.QueryExecModeDescribeExec, pgx.QueryExecModeSimpleProtocol:
+		return nil, &Error{Kind: ErrConfig, Op: "read the URL", Hint: "take default_query_exec_mode out of the URL",
+			Err: fmt.Errorf("mode %q is not safe here", pc.ConnConfig.DefaultQueryExecMode)}
+	}
+	// What pgx itself still sends (its pool's ping) needs no named statement.
+	pc.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeExec
+	pc.ConnConfig.StatementCacheCapacity = 0
+	pc.ConnConfig.DescriptionCacheCapacity = 0
+	if pc.ConnConfig.ConnectTimeout == 0 {
+		pc.ConnConfig.ConnectTimeout = 5 * time.Second
+	}
+	if cfg.MaxConns > 0 {
+		pc.MaxConns = cfg.MaxConns
+		pc.MinConns = min(pc.MinConns, pc.MaxConns)
+	}
+	return pc, nil
+}
+
+// chooseMode picks the mode from what the probe proved.
+func chooseMode(asked Mode, report pooler.Report) (wire.Mode, string, error) {
+	switch asked {
+	case ModeExec:
+		return wire.Exec, "configured", nil
+	case ModeCacheDescribe:
+		return wire.CacheDescribe, "configured", nil
+	case ModeCacheStatement:
+		if !report.NamedStatements {
+			return 0, "", &Error{Kind: ErrConfig, Op: "choose the mode", Hint: "leave Config.Mode out, or set the pooler's max_prepared_statements (PgBouncer 1.21 and later)",
+				Err: errors.New("cache_statement needs a pooler that tracks named statements, which was not proven")}
+		}
+		return wire.CacheStatement, "configured, and named statements are proven", nil
+	}
+	if report.NamedStatements {
+		return wire.CacheStatement, "named statements are proven", nil
+	}
+	return wire.Exec, "named statements are not proven through this pooler", nil
+}
+
+// unavailableOr wraps an error of connecting.
+func unavailableOr(op string, err error) error {
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("poolproof: %s: %w", op, err)
+	}
+	return &Error{Kind: ErrUnavailable, Op: op, Err: err, Hint: `see whether it answers at all: psql "$DATABASE_URL" -c 'select 1'`}
+}
+
+// Close waits for sessions to give back their connections and closes the pool.
+func (db *DB) Close() {
+	db.pool.Close()
+	db.discards.Wait()
+}
+
+// Report is what Open's probe saw.
+func (db *DB) Report() pooler.Report { return db.report }
+
+// Mode is the mode in use; ModeExec after a fallback.
+func (db *DB) Mode() Mode {
+	switch wire.Mode(db.mode.Load()) {
+	case wire.CacheStatement:
+		return ModeCacheStatement
+	case wire.CacheDescribe:
+		return ModeCacheDescribe
+	default:
+		return ModeExec
+	}
+}
+
+// Ping makes one round trip to the server, not only to the pooler.
+func (db *DB) Ping(ctx context.Context) error {
+	var one int
+	return db.Shared().QueryRow(ctx, "select 1").Scan(&one)
+}
+
+// Stat gives the pool's figures.
+func (db *DB) Stat() *pgxpool.Stat { return db.pool.Stat() }
+
+// fallBack leaves named and described statements for good, after one was lost.
+func (db *DB) fallBack(ctx context.Context, from wire.Mode, cause error) {
+	if db.mode.CompareAndSwap(int32(from), int32(wire.Exec)) {
+		db.metrics.fallbacks.Inc()
+		db.log.LogAttrs(ctx, slog.LevelWarn, "poolproof: a prepared statement was lost, going on in exec mode",
+			slog.String("cause", cause.Error()), slog.String("hint", "the pooler does not track named statements (any more): see its max_prepared_statements"))
+	}
+}
+
+// acquire takes a connection from the pool.
+func (db *DB) acquire(ctx context.Context) (*pgxpool.Conn, *wire.Conn, error) {
+	pc, err := db.pool.Acquire(ctx)
+	if err != nil {
+		if ctxErr := ctx.Err(); ctxErr != nil {
+			return nil, nil, fmt.Errorf("poolproof: %s: %w", opAcquire, ctxErr)
+		}
+		return nil, nil, unavailableOr(opAcquire, err)
+	}
+	return pc, wire.Of(pc.Conn(), db.descs), nil
+}
+
+// release gives a connection back, or up: one that is broken, or that is not
+// idle after its Sync, must not serve anybody again.
+func (db *DB) release(pc *pgxpool.Conn, c *wire.Conn, broken bool) {
+	if !broken && c.TxStatus() == 'I' {
+		pc.Release()
+		return
+	}
+	db.metrics.discarded.Inc()
+	pc.Hijack() // frees the pool's place at once
+	db.discards.Go(c.Discard)
+}

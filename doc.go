@@ -1,0 +1,49 @@
+// Package poolproof keeps multi-tenant PostgreSQL correct when a connection
+// pooler stands in front of it.
+//
+// A pooler in transaction or statement mode hands the same server connection
+// to one client after another. A tenant id that was set for the session stays
+// on it, and the next client, of another tenant, inherits it. Here every
+// statement carries its tenant itself:
+//
+//	Parse/Bind/Execute   select …canary…, set_config('app.current_tenant_id', $1, true), …
+//	Parse/Bind/Execute   the caller's statement
+//	Sync                 one round trip, one implicit transaction, no BEGIN, no COMMIT
+//
+// The setting is local to that transaction and gone when it ends. If it cannot
+// be made, PostgreSQL skips the statement. Row-level security policies read the
+// setting and do the isolating:
+//
+//	create policy tenant on documents
+//	    using      (tenant_id = (select nullif(current_setting('app.current_tenant_id', true), '')::uuid))
+//	    with check (tenant_id = (select nullif(current_setting('app.current_tenant_id', true), '')::uuid));
+//
+// # Use
+//
+// [Open] probes what answers behind the URL, chooses how statements are sent
+// and logs why. [DB.Tenant] gives a [Session], a value that holds no
+// connection; [DB.Shared] one that has no tenant. Sessions have pgx's methods:
+// [Session.Query], [Session.QueryRow], [Session.Exec], [Session.SendBatch],
+// [Session.CopyFrom], and [Session.InTx] for transactions of several steps.
+// [Connector] serves database/sql. [Check] tells whether the database isolates
+// tenants at all; call it at start-up.
+//
+// # What is promised
+//
+// A statement runs with its tenant or not at all. Success is told only after
+// the transaction has ended. Statements that would end the scope's transaction
+// or leave state on a shared server connection are refused before they are
+// sent. Nothing else is promised about SQL that a caller passes: it may set the
+// tenant itself, for instance, and SQL built from a user's input can do what
+// SQL injection can.
+//
+// # Operations
+//
+// One log line at Open; then one for each tenant that could not be set, each
+// leaked tenant that was met, and a fall back to exec mode. Counters of the
+// same: poolproof_scopes_total, poolproof_scope_failures_total,
+// poolproof_leaked_settings_total, poolproof_mode_fallbacks_total,
+// poolproof_discarded_connections_total. After a cancelled context the
+// connection is given up, the server is asked to stop, and the pool's place is
+// free at once.
+package poolproof

@@ -1,0 +1,167 @@
+package wire
+
+import (
+	"container/list"
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
+)
+
+// Conn is this package's view of a pgx connection. Like the connection itself
+// it serves one goroutine at a time.
+type Conn struct {
+	pgx      *pgx.Conn
+	pg       *pgconn.PgConn
+	shared   *Descriptions
+	builder  pgx.ExtendedQueryBuilder
+	named    map[string]*list.Element // by statement name; values are *description
+	recent   *list.List               // of *description, most recently used first
+	capacity int
+	closing  []string // names that the server may still hold and that are to be closed
+}
+
+const customDataKey = "poolproof"
+
+// Of gives the Conn that belongs to a pgx connection, making it at first use.
+func Of(conn *pgx.Conn, shared *Descriptions) *Conn {
+	data := conn.PgConn().CustomData()
+	if c, ok := data[customDataKey].(*Conn); ok {
+		return c
+	}
+	c := &Conn{
+		pgx: conn, pg: conn.PgConn(), shared: shared,
+		named: map[string]*list.Element{}, recent: list.New(), capacity: shared.capacity,
+	}
+	data[customDataKey] = c
+	return c
+}
+
+// Pgx is the connection itself.
+func (c *Conn) Pgx() *pgx.Conn { return c.pgx }
+
+// TxStatus is the transaction status of the last ReadyForQuery: 'I', 'T' or 'E'.
+func (c *Conn) TxStatus() byte { return c.pg.TxStatus() }
+
+// remember marks a description as held by the server under its name.
+func (c *Conn) remember(d *description) {
+	if el, ok := c.named[d.name]; ok {
+		el.Value = d
+		c.recent.MoveToFront(el)
+		return
+	}
+	c.named[d.name] = c.recent.PushFront(d)
+}
+
+func (c *Conn) unremember(name string) {
+	if el, ok := c.named[name]; ok {
+		c.recent.Remove(el)
+		delete(c.named, name)
+	}
+}
+
+// holds tells whether the server holds exactly this description, and notes the use.
+func (c *Conn) holds(d *description) bool {
+	el, ok := c.named[d.name]
+	if !ok || el.Value.(*description) != d {
+		return false
+	}
+	c.recent.MoveToFront(el)
+	return true
+}
+
+// parse sends what is needed for d to be bound next and gives the name to bind.
+func (x *Exchange) parse(d *description) string {
+	c, fe := x.conn, x.fe
+	if x.mode != CacheStatement {
+		fe.SendParse(&pgproto3.Parse{Query: d.sql, ParameterOIDs: d.paramOIDs})
+		x.parsing = append(x.parsing, nil)
+		return ""
+	}
+	if c.holds(d) {
+		return d.name
+	}
+	if _, stale := c.named[d.name]; stale {
+		c.closing = append(c.closing, d.name)
+		c.unremember(d.name)
+	}
+	for c.recent.Len() >= c.capacity {
+		oldest := c.recent.Back().Value.(*description)
+		if x.uses(oldest) {
+			break // more statements in one pipeline than the cache holds
+		}
+		c.closing = append(c.closing, oldest.name)
+		c.unremember(oldest.name)
+	}
+	x.sendCloses()
+	fe.SendParse(&pgproto3.Parse{Name: d.name, Query: d.sql, ParameterOIDs: d.paramOIDs})
+	x.parsing = append(x.parsing, d)
+	c.remember(d)
+	return d.name
+}
+
+// sendCloses closes the names that are not wanted any more; each stays on the
+// list until the server has said that it is closed.
+func (x *Exchange) sendCloses() {
+	for _, name := range x.conn.closing[x.closesSent:] {
+		x.fe.SendClose(&pgproto3.Close{ObjectType: 'S', Name: name})
+		x.closesSent++
+	}
+}
+
+func (x *Exchange) uses(d *description) bool {
+	for _, p := range x.parsing {
+		if p == d {
+			return true
+		}
+	}
+	return false
+}
+
+// describe learns a statement's types in a round trip of its own. Nothing is
+// executed. In CacheStatement mode the statement is named, and held, from then on.
+func (c *Conn) describe(ctx context.Context, mode Mode, sql string) (*description, error) {
+	d := &description{sql: sql, name: statementName(sql)}
+	x, err := c.open(ctx, mode)
+	if err != nil {
+		return nil, err
+	}
+	name := x.parse(d)
+	x.fe.SendDescribe(&pgproto3.Describe{ObjectType: 'S', Name: name})
+	x.sync(0)
+	for {
+		msg, err := x.receive()
+		if err != nil {
+			return nil, x.Close()
+		}
+		switch msg := msg.(type) {
+		case *pgproto3.ParameterDescription:
+			d.paramOIDs = append([]uint32{}, msg.ParameterOIDs...)
+		case *pgproto3.RowDescription:
+			d.fields = fieldDescriptions(msg)
+			for i := range d.fields { // the formats that will be asked for, so that the fields need no copy then
+				d.fields[i].Format = c.pgx.TypeMap().FormatCodeForOID(d.fields[i].DataTypeOID)
+			}
+		case *pgproto3.ReadyForQuery:
+			if err := x.Close(); err != nil {
+				return nil, err
+			}
+			c.shared.put(d)
+			return d, nil
+		}
+	}
+}
+
+// Discard ends a connection that must not be used again: it asks the server to
+// stop what it is doing for it, and closes the socket. It is meant to run in a
+// goroutine of its own and takes at most two seconds.
+func (c *Conn) Discard() {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	if !c.pg.IsClosed() {
+		_ = c.pg.CancelRequest(ctx) // best effort: the connection is given up either way
+	}
+	_ = c.pgx.Close(ctx)
+}

@@ -1,0 +1,461 @@
+package wire
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
+)
+
+// Call is a fixed statement with the values of its parameters.
+type Call struct {
+	Fixed  *Fixed
+	Params [][]byte
+}
+
+// Exchange is one pipeline under way: sent, its Sync included, and not yet
+// read up to ReadyForQuery. It serves one goroutine.
+type Exchange struct {
+	conn *Conn
+	fe   *pgproto3.Frontend
+	mode Mode
+	ctx  context.Context
+
+	parsing    []*description // Parse messages not yet answered; nil for unnamed ones
+	closesSent int            // of conn.closing
+	sent       []outgoing     // statements whose results were not yet begun
+	used       []string       // SQL of the statements sent, to forget on error
+
+	unwatch  func() bool   // stops the watch over ctx
+	flushed  chan struct{} // closed when writing in the background has ended; nil if there is none
+	writeErr error         // why it ended early; read after flushed
+
+	fields    []pgconn.FieldDescription
+	row       [][]byte // a row that was read ahead
+	tag       pgconn.CommandTag
+	concluded bool // the current result was read to its end
+
+	err    error // the first error
+	ready  bool  // ReadyForQuery has come
+	broken bool  // the connection cannot be used again
+	closed bool
+}
+
+// outgoing is a statement ready to be sent.
+type outgoing struct {
+	desc      *description // in Exec mode it holds the text only
+	describe  bool         // a description comes with the answer
+	values    [][]byte
+	formats   []int16 // of the parameters
+	resultFmt []int16
+	fields    []pgconn.FieldDescription
+}
+
+// largeFlush is the size, in bytes of parameters and text, from which a
+// pipeline is written while answers are already read, because the server may
+// block on its answers before it has read all of ours.
+const largeFlush = 32 << 10
+
+// longAgo is a deadline that interrupts whatever is under way.
+var longAgo = time.Unix(1, 0)
+
+// open starts an exchange. It fails without having touched the connection when
+// ctx is done.
+func (c *Conn) open(ctx context.Context, mode Mode) (*Exchange, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	x := &Exchange{conn: c, fe: c.pg.Frontend(), mode: mode, ctx: ctx, concluded: true}
+	x.sendCloses()
+	return x, nil
+}
+
+// Run sends the calls and the statements, in this order, and one Sync. Where
+// the mode needs a description that is not known yet, a round trip goes before
+// it, in which nothing is executed. On error nothing was sent, or the
+// connection is broken and closed.
+func (c *Conn) Run(ctx context.Context, mode Mode, calls []Call, statements ...Statement) (*Exchange, error) {
+	out := make([]outgoing, len(statements))
+	size := 0
+	for i, st := range statements {
+		o, err := c.encode(ctx, mode, st, len(statements) == 1)
+		if err != nil {
+			return nil, err
+		}
+		out[i] = o
+		size += len(st.SQL)
+		for _, v := range o.values {
+			size += len(v)
+		}
+	}
+	x, err := c.open(ctx, mode)
+	if err != nil {
+		return nil, err
+	}
+	for _, call := range calls {
+		name := x.parse(&call.Fixed.description)
+		x.fe.SendBind(&pgproto3.Bind{PreparedStatement: name, Parameters: call.Params})
+		x.fe.SendExecute(&pgproto3.Execute{})
+	}
+	for i := range out {
+		o := &out[i]
+		name := x.parse(o.desc)
+		x.fe.SendBind(&pgproto3.Bind{PreparedStatement: name, ParameterFormatCodes: o.formats, Parameters: o.values, ResultFormatCodes: o.resultFmt})
+		if o.describe {
+			x.fe.SendDescribe(&pgproto3.Describe{ObjectType: 'P'})
+		}
+		x.fe.SendExecute(&pgproto3.Execute{})
+		if mode != Exec {
+			x.used = append(x.used, o.desc.sql)
+		}
+	}
+	x.sent = out
+	x.sync(size)
+	return x, nil
+}
+
+// encode turns arguments into wire values. Alone, a statement may use the
+// connection's own buffers; among others it gets its own.
+func (c *Conn) encode(ctx context.Context, mode Mode, st Statement, alone bool) (outgoing, error) {
+	b := &c.builder
+	if !alone {
+		b = &pgx.ExtendedQueryBuilder{}
+	}
+	if mode == Exec {
+		if err := b.Build(c.pgx.TypeMap(), nil, st.Args); err != nil {
+			return outgoing{}, err
+		}
+		o := outgoing{desc: &description{sql: st.SQL}, describe: !st.NoRows, values: b.ParamValues, formats: b.ParamFormats}
+		return o, nil
+	}
+	d := c.shared.get(st.SQL)
+	if d == nil {
+		var err error
+		if d, err = c.describe(ctx, mode, st.SQL); err != nil {
+			return outgoing{}, err
+		}
+	}
+	if len(d.paramOIDs) != len(st.Args) {
+		return outgoing{}, fmt.Errorf("the statement has %d parameters, %d arguments were given", len(d.paramOIDs), len(st.Args))
+	}
+	sd := &pgconn.StatementDescription{ParamOIDs: d.paramOIDs, Fields: d.fields}
+	if err := b.Build(c.pgx.TypeMap(), sd, st.Args); err != nil {
+		return outgoing{}, err
+	}
+	o := outgoing{desc: d, values: b.ParamValues, formats: b.ParamFormats, resultFmt: b.ResultFormats}
+	switch {
+	case st.Text:
+		o.resultFmt = nil
+	case st.Formats != nil:
+		o.resultFmt = st.Formats(d.fields)
+	}
+	switch {
+	case st.NoRows:
+	case mode == CacheDescribe, len(d.fields) == 0:
+		// The types may have changed since they were described, or, as with FETCH, were not known then.
+		o.describe = true
+	default:
+		o.fields = withFormats(d.fields, o.resultFmt)
+	}
+	return o, nil
+}
+
+// sync sends the Sync, flushes and begins to watch ctx.
+func (x *Exchange) sync(size int) {
+	x.fe.SendSync(&pgproto3.Sync{})
+	x.watch()
+	if size < largeFlush {
+		if err := x.fe.Flush(); err != nil {
+			x.fail(err)
+		}
+		return
+	}
+	x.flushed = make(chan struct{})
+	go func() {
+		defer close(x.flushed)
+		// A failure shows in reading as well: the server cannot answer what it did not get.
+		if err := x.fe.Flush(); err != nil {
+			x.writeErr = err
+			_ = x.conn.pg.Conn().SetReadDeadline(longAgo)
+		}
+	}()
+}
+
+// causeOf gives the reason why reading failed: that of the writer in the
+// background, if there is one and it failed.
+func (x *Exchange) causeOf(err error) error {
+	if x.flushed == nil {
+		return err
+	}
+	_ = x.conn.pg.Conn().SetDeadline(longAgo)
+	<-x.flushed
+	if x.writeErr != nil && x.ctx.Err() == nil {
+		return x.writeErr
+	}
+	return err
+}
+
+// watch interrupts the connection when ctx is done.
+func (x *Exchange) watch() {
+	if x.ctx.Done() != nil {
+		netConn := x.conn.pg.Conn()
+		x.unwatch = context.AfterFunc(x.ctx, func() { _ = netConn.SetDeadline(longAgo) })
+	}
+}
+
+// fail notes that the connection is broken.
+func (x *Exchange) fail(err error) {
+	x.broken = true
+	if x.err != nil {
+		return // what PostgreSQL said before the connection ended says more
+	}
+	if ctxErr := x.ctx.Err(); ctxErr != nil {
+		err = ctxErr
+	}
+	x.err = err
+}
+
+// receive gives the next message that matters, or the first error of the
+// exchange. ErrorResponse is noted and reading goes on, to ReadyForQuery.
+func (x *Exchange) receive() (pgproto3.BackendMessage, error) {
+	for !x.broken && !x.ready {
+		msg, err := x.conn.pg.ReceiveMessage(context.Background())
+		if err != nil {
+			x.fail(x.causeOf(err))
+			break
+		}
+		switch msg := msg.(type) {
+		case *pgproto3.ParseComplete:
+			x.parsing = x.parsing[1:]
+		case *pgproto3.CloseComplete:
+			x.conn.closing = x.conn.closing[1:]
+			x.closesSent--
+		case *pgproto3.BindComplete, *pgproto3.NoticeResponse, *pgproto3.ParameterStatus, *pgproto3.NotificationResponse:
+		case *pgproto3.ErrorResponse:
+			if x.err == nil {
+				x.err = pgconn.ErrorResponseToPgError(msg)
+			}
+		case *pgproto3.CopyInResponse, *pgproto3.CopyOutResponse, *pgproto3.CopyBothResponse:
+			x.fail(errors.New("COPY cannot be part of a pipeline; use CopyFrom"))
+		case *pgproto3.ReadyForQuery:
+			x.ready = true
+			if x.err == nil {
+				return msg, nil
+			}
+		default:
+			if x.err == nil {
+				return msg, nil
+			}
+		}
+	}
+	if x.err == nil {
+		x.err = errors.New("the pipeline has no further result")
+	}
+	return nil, x.err
+}
+
+// Skip reads the result of the next call and gives the first column of its
+// row, nil if that is NULL or there is no row, and its command tag.
+func (x *Exchange) Skip() (first []byte, tag string, err error) {
+	for {
+		msg, err := x.receive()
+		if err != nil {
+			return nil, "", err
+		}
+		switch msg := msg.(type) {
+		case *pgproto3.DataRow:
+			if len(msg.Values) > 0 && msg.Values[0] != nil {
+				first = append([]byte{}, msg.Values[0]...)
+			}
+		case *pgproto3.CommandComplete:
+			return first, string(msg.CommandTag), nil
+		default:
+			return nil, "", x.unexpected(msg)
+		}
+	}
+}
+
+// NextResult goes to the next statement's result and reads so far that an
+// error in parsing, binding or beginning it is known.
+func (x *Exchange) NextResult() error {
+	for !x.concluded {
+		x.NextRow()
+	}
+	if x.err != nil {
+		return x.err
+	}
+	if len(x.sent) == 0 {
+		return errors.New("the batch has no further result")
+	}
+	x.fields, x.row, x.tag, x.concluded = x.sent[0].fields, nil, pgconn.CommandTag{}, false
+	x.sent = x.sent[1:]
+	for {
+		msg, err := x.receive()
+		if err != nil {
+			x.concluded = true
+			return err
+		}
+		switch msg := msg.(type) {
+		case *pgproto3.RowDescription:
+			x.fields = fieldDescriptions(msg)
+			return nil
+		case *pgproto3.NoData:
+			x.fields = nil
+		case *pgproto3.DataRow:
+			x.row = msg.Values
+			return nil
+		case *pgproto3.CommandComplete:
+			x.tag, x.concluded = pgconn.NewCommandTag(string(msg.CommandTag)), true
+			return nil
+		case *pgproto3.EmptyQueryResponse:
+			x.concluded = true
+			return nil
+		default:
+			x.concluded = true
+			return x.unexpected(msg)
+		}
+	}
+}
+
+// NextRow gives the current result's next row, valid until the next call, or
+// nil at its end or on an error, which Close tells.
+func (x *Exchange) NextRow() [][]byte {
+	if row := x.row; row != nil {
+		x.row = nil
+		return row
+	}
+	if x.concluded {
+		return nil
+	}
+	msg, err := x.receive()
+	if err != nil {
+		x.concluded = true
+		return nil
+	}
+	switch msg := msg.(type) {
+	case *pgproto3.DataRow:
+		return msg.Values
+	case *pgproto3.CommandComplete:
+		x.tag = pgconn.NewCommandTag(string(msg.CommandTag))
+	case *pgproto3.EmptyQueryResponse:
+	default:
+		_ = x.unexpected(msg) // kept in x.err
+	}
+	x.concluded = true
+	return nil
+}
+
+func (x *Exchange) unexpected(msg pgproto3.BackendMessage) error {
+	x.fail(fmt.Errorf("unexpected message %T in a pipeline", msg))
+	return x.err
+}
+
+// Fields describe the current result's columns; nil if it has none.
+func (x *Exchange) Fields() []pgconn.FieldDescription { return x.fields }
+
+// Tag is the current result's command tag, known once it was read to its end.
+func (x *Exchange) Tag() pgconn.CommandTag { return x.tag }
+
+// Err is the first error so far.
+func (x *Exchange) Err() error { return x.err }
+
+// Interrupt gives up an exchange that its caller cannot read on: the
+// connection is broken afterwards, and the server, which may not have got the
+// Sync, rolls back or finishes on its own.
+func (x *Exchange) Interrupt(err error) { x.fail(err) }
+
+// Broken tells whether the connection must be given up. Asked after Close.
+func (x *Exchange) Broken() bool { return x.broken }
+
+// Close reads to ReadyForQuery and gives the exchange's first error, that of
+// the Sync included: a deferred constraint fails there. Further calls give the
+// same.
+func (x *Exchange) Close() error {
+	if x.closed {
+		return x.err
+	}
+	x.closed, x.concluded, x.row = true, true, nil
+	for !x.ready && !x.broken {
+		if _, err := x.receive(); err != nil && !x.ready && !x.broken {
+			break // receive reads on past errors itself; this cannot loop
+		}
+	}
+	if x.flushed != nil {
+		if x.broken {
+			_ = x.conn.pg.Conn().SetDeadline(longAgo)
+		}
+		<-x.flushed
+	}
+	if x.unwatch != nil && !x.unwatch() {
+		x.broken = true // the deadline was set, or is being set
+	}
+	for _, d := range x.parsing { // not acknowledged, so not there
+		if d != nil {
+			x.conn.unremember(d.name)
+		}
+	}
+	if x.err != nil && forgettable(x.err) {
+		for _, sql := range x.used {
+			x.conn.shared.forget(sql)
+		}
+	}
+	return x.err
+}
+
+// forgettable tells whether an error may come from a description that is out
+// of date. Errors about data and concurrency do not.
+func forgettable(err error) bool {
+	pgErr, ok := errors.AsType[*pgconn.PgError](err)
+	if !ok || len(pgErr.Code) < 2 {
+		return true
+	}
+	switch pgErr.Code[:2] {
+	case "23", "40", "55", "57", "P0":
+		return false
+	}
+	return true
+}
+
+func fieldDescriptions(msg *pgproto3.RowDescription) []pgconn.FieldDescription {
+	fields := make([]pgconn.FieldDescription, len(msg.Fields))
+	for i, f := range msg.Fields {
+		fields[i] = pgconn.FieldDescription{
+			Name: string(f.Name), TableOID: f.TableOID, TableAttributeNumber: f.TableAttributeNumber,
+			DataTypeOID: f.DataTypeOID, DataTypeSize: f.DataTypeSize, TypeModifier: f.TypeModifier, Format: f.Format,
+		}
+	}
+	return fields
+}
+
+// withFormats are the fields as they arrive when asked for in formats, which
+// are none (text), one for all, or one each.
+func withFormats(fields []pgconn.FieldDescription, formats []int16) []pgconn.FieldDescription {
+	same := true
+	for i := range fields {
+		same = same && fields[i].Format == formatOf(formats, i)
+	}
+	if same {
+		return fields
+	}
+	out := make([]pgconn.FieldDescription, len(fields))
+	copy(out, fields)
+	for i := range out {
+		out[i].Format = formatOf(formats, i)
+	}
+	return out
+}
+
+func formatOf(formats []int16, i int) int16 {
+	switch len(formats) {
+	case 0:
+		return 0
+	case 1:
+		return formats[0]
+	default:
+		return formats[i]
+	}
+}

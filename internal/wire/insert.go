@@ -1,0 +1,102 @@
+package wire
+
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
+)
+
+// flushEvery is how many bytes of rows are gathered before they are written.
+const flushEvery = 64 << 10
+
+// Insert sends the calls and then one statement again and again, for each set
+// of arguments that next gives until its args are nil, all under one Sync. It
+// writes while it reads, so that any number of rows passes in constant memory.
+// If next fails, no Sync is sent, the connection is given up, and with it the
+// transaction. The exchange is returned with the calls' results to be Skipped
+// and then Count to be called.
+func (c *Conn) Insert(ctx context.Context, mode Mode, calls []Call, sql string, next func() ([]any, error)) (*Exchange, error) {
+	desc := &description{sql: sql}
+	var types *pgconn.StatementDescription
+	if mode != Exec {
+		if desc = c.shared.get(sql); desc == nil {
+			var err error
+			if desc, err = c.describe(ctx, mode, sql); err != nil {
+				return nil, err
+			}
+		}
+		types = &pgconn.StatementDescription{ParamOIDs: desc.paramOIDs}
+	}
+	x, err := c.open(ctx, mode)
+	if err != nil {
+		return nil, err
+	}
+	for _, call := range calls {
+		name := x.parse(&call.Fixed.description)
+		x.fe.SendBind(&pgproto3.Bind{PreparedStatement: name, Parameters: call.Params})
+		x.fe.SendExecute(&pgproto3.Execute{})
+	}
+	name := x.parse(desc)
+	x.watch()
+	x.flushed = make(chan struct{})
+	go func() {
+		defer close(x.flushed)
+		if err := x.writeRows(name, types, next); err != nil {
+			x.writeErr = err
+			_ = c.pg.Conn().SetReadDeadline(longAgo)
+		}
+	}()
+	return x, nil
+}
+
+func (x *Exchange) writeRows(name string, types *pgconn.StatementDescription, next func() ([]any, error)) error {
+	var b pgx.ExtendedQueryBuilder
+	pending := 0
+	for {
+		args, err := next()
+		if err != nil {
+			return err
+		}
+		if args == nil {
+			break
+		}
+		if err := b.Build(x.conn.pgx.TypeMap(), types, args); err != nil {
+			return err
+		}
+		x.fe.SendBind(&pgproto3.Bind{PreparedStatement: name, ParameterFormatCodes: b.ParamFormats, Parameters: b.ParamValues})
+		x.fe.SendExecute(&pgproto3.Execute{})
+		for _, v := range b.ParamValues {
+			pending += len(v) + 4
+		}
+		if pending += 32; pending >= flushEvery {
+			pending = 0
+			if err := x.fe.Flush(); err != nil {
+				return err
+			}
+		}
+	}
+	x.fe.SendSync(&pgproto3.Sync{})
+	return x.fe.Flush()
+}
+
+// Count reads the results of Insert to the end and sums up their rows.
+func (x *Exchange) Count() (int64, error) {
+	var n int64
+	for {
+		msg, err := x.receive()
+		if err != nil {
+			return 0, err
+		}
+		switch msg := msg.(type) {
+		case *pgproto3.CommandComplete:
+			n += pgconn.NewCommandTag(string(msg.CommandTag)).RowsAffected()
+		case *pgproto3.ReadyForQuery:
+			return n, nil
+		case *pgproto3.DataRow, *pgproto3.EmptyQueryResponse:
+		default:
+			return 0, x.unexpected(msg)
+		}
+	}
+}
