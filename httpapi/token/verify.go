@@ -218,3 +218,20 @@ func UserID(issuer, subject string) uuid.UUID {
 	}
 	return uuid.NewSHA1(uuid.NameSpaceURL, []byte(issuer+" "+subject))
 }
+
+// Reason says in a sentence for the client why a token was refused. Beyond an
+// expired or misdirected token, whose signature was good, it gives nothing
+// away. It holds no quotation mark.
+func Reason(err error) string {
+	switch {
+	case errors.Is(err, jwt.ErrTokenExpired):
+		return "The token has expired."
+	case errors.Is(err, jwt.ErrTokenNotValidYet):
+		return "The token is not valid yet."
+	case errors.Is(err, jwt.ErrTokenInvalidIssuer):
+		return "The token is of another issuer."
+	case errors.Is(err, jwt.ErrTokenInvalidAudience):
+		return "The token is for another audience."
+	}
+	return "The token is not valid."
+}

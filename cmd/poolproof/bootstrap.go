@@ -1,0 +1,62 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/google/uuid"
+
+	"github.com/poolproof/poolproof/httpapi/token"
+	"github.com/poolproof/poolproof/migrations"
+)
+
+// bootstrapCommand is poolproof bootstrap.
+type bootstrapCommand struct {
+	ownerURL
+	User  string `required:"" placeholder:"ID" help:"The administrator's user id: the sub of their tokens."`
+	Email string `required:"" placeholder:"ADDRESS" help:"The administrator's email address."`
+}
+
+// Help is the long help.
+func (bootstrapCommand) Help() string {
+	return `Makes the platform tenant, of which there is exactly one, and its first GLOBAL_ADMIN. Run again for the same user
+it changes nothing. An id that is no UUID is mapped with POOLPROOF_JWT_ISSUER, as tokens are.
+
+Example:
+  DIRECT_URL=postgres://owner@127.0.0.1:5432/app \
+  poolproof bootstrap --user 5b0d1c5e-8f0a-4b6e-9c5e-2b8a3f1d7e10 --email admin@example.org`
+}
+
+// Run makes the platform tenant.
+func (c *bootstrapCommand) Run(ctx context.Context, p *program) error {
+	url, err := c.url()
+	if err != nil {
+		return err
+	}
+	user, err := userID(c.User)
+	if err != nil {
+		return err
+	}
+	if err := migrations.Bootstrap(ctx, url, user, c.Email); err != nil {
+		return migrationFailure("making the platform tenant", err)
+	}
+	if _, err := fmt.Fprintf(p.stdout, "%s (%s) is GLOBAL_ADMIN of the platform tenant\n", user, c.Email); err != nil {
+		return fmt.Errorf("printing: %w", err)
+	}
+	return nil
+}
+
+// userID reads a user's id: a UUID, or the sub of an issuer whose subs are
+// none.
+func userID(text string) (uuid.UUID, error) {
+	issuer := os.Getenv("POOLPROOF_JWT_ISSUER")
+	if id, err := uuid.Parse(text); err == nil && len(text) == 36 {
+		return id, nil
+	}
+	if text == "" || issuer == "" {
+		return uuid.Nil, usage("give the user's UUID, or set POOLPROOF_JWT_ISSUER so that the issuer's own id can be mapped",
+			"the user %q is not a UUID", text)
+	}
+	return token.UserID(issuer, text), nil
+}

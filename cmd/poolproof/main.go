@@ -1,0 +1,144 @@
+// Command poolproof is the service and its tools: see poolproof --help.
+//
+// This package holds flags, wiring and exit codes, and nothing else. A command
+// is a struct with a Run method, listed in [commands]; main calls [run], and so
+// do the tests.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/poolproof/poolproof"
+)
+
+// Exit codes.
+const (
+	exitOK      = 0
+	exitFailure = 1 // it was tried and failed
+	exitUsage   = 2 // it was not tried: wrong command line, or something required is missing
+)
+
+// commands is the command line.
+type commands struct {
+	LogFormat string `enum:"text,json" default:"text" placeholder:"text|json" help:"How log lines on standard error are written."`
+
+	Serve     serveCommand     `cmd:"" help:"Serve the API for a database that is there already."`
+	Migrate   migrateCommand   `cmd:"" help:"Bring the database's schema up to date, or list its migrations."`
+	Bootstrap bootstrapCommand `cmd:"" help:"Make the platform tenant and its first administrator."`
+	Token     tokenCommand     `cmd:"" help:"Sign an access token with POOLPROOF_JWT_SECRET."`
+	Version   versionCommand   `cmd:"" help:"Print the program's version and the schema that it expects."`
+}
+
+// program is what a command's Run may use of its surroundings.
+type program struct {
+	stdin  io.Reader
+	stdout io.Writer
+	stderr io.Writer
+	log    *slog.Logger
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// run executes one command line and returns its exit code. It ends soon after
+// ctx does; for commands that run until they are stopped that is success.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	var cli commands
+	exited := -1
+	parser, err := kong.New(&cli,
+		kong.Name("poolproof"),
+		kong.Description("Keeps multi-tenant PostgreSQL correct when a connection pooler stands in front of it."),
+		kong.Writers(stdout, stderr),
+		kong.Exit(func(code int) { exited = code }), // after --help
+		kong.BindTo(ctx, (*context.Context)(nil)),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
+	)
+	if err != nil { // [unexpected] the command line's own description is wrong
+		return report(stderr, err)
+	}
+	parsed, err := parser.Parse(args)
+	if exited >= 0 {
+		return exited
+	}
+	if err != nil {
+		command := "poolproof"
+		if parseErr, ok := errors.AsType[*kong.ParseError](err); ok && parseErr.Context != nil {
+			if selected := parseErr.Context.Selected(); selected != nil {
+				command = selected.FullPath()
+			}
+		}
+		return report(stderr, usage("see "+command+" --help", "%w", err))
+	}
+	p := &program{stdin: stdin, stdout: stdout, stderr: stderr, log: newLogger(cli.LogFormat, stderr)}
+	return report(stderr, parsed.Run(p))
+}
+
+func newLogger(format string, w io.Writer) *slog.Logger {
+	if format == "json" {
+		return slog.New(slog.NewJSONHandler(w, nil))
+	}
+	return slog.New(slog.NewTextHandler(w, nil))
+}
+
+// hinted is an error with the next thing that a person should do.
+type hinted struct {
+	err   error
+	hint  string
+	usage bool
+}
+
+func (h *hinted) Error() string { return h.err.Error() }
+func (h *hinted) Unwrap() error { return h.err }
+
+// failure makes an error with a hint; the exit code is 1.
+func failure(hint, format string, args ...any) error {
+	return &hinted{err: fmt.Errorf(format, args...), hint: hint}
+}
+
+// usage makes an error of how the program was called; the exit code is 2.
+func usage(hint, format string, args ...any) error {
+	return &hinted{err: fmt.Errorf(format, args...), hint: hint, usage: true}
+}
+
+// report prints an error as one line and, if there is a hint, a second one,
+// and gives the exit code.
+func report(stderr io.Writer, err error) int {
+	if err == nil {
+		return exitOK
+	}
+	code, hint := exitFailure, ""
+	if own, ok := errors.AsType[*hinted](err); ok {
+		hint = own.hint
+		if own.usage {
+			code = exitUsage
+		}
+	}
+	if lib, ok := errors.AsType[*poolproof.Error](err); ok && hint == "" {
+		hint = lib.Hint
+	}
+	text := "poolproof: " + strings.TrimPrefix(oneLine(err.Error()), "poolproof: ") + "\n"
+	if hint != "" {
+		text += "hint: " + oneLine(hint) + "\n"
+	}
+	if _, err := io.WriteString(stderr, text); err != nil {
+		return exitFailure // there is nobody left to tell
+	}
+	return code
+}
+
+func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"context"
+	"net"
+
+	"github.com/poolproof/poolproof/console"
+	"github.com/poolproof/poolproof/httpapi/token"
+)
+
+// serveCommand is poolproof serve.
+type serveCommand struct {
+	DatabaseURL string `env:"DATABASE_URL" placeholder:"URL" help:"The database, usually through its pooler."`
+	Addr        string `env:"POOLPROOF_ADDR" default:"127.0.0.1:8000" placeholder:"HOST:PORT" help:"Where to listen (default ${default})."`
+	Role        string `env:"POOLPROOF_ROLE" placeholder:"ROLE" help:"Role that every transaction takes on, for platforms with a single login."`
+	MaxConns    int32  `env:"POOLPROOF_MAX_CONNS" placeholder:"N" help:"Most connections to the pooler (default: 4, or the number of CPUs)."`
+	tokenFlags
+}
+
+// Help is the long help.
+func (serveCommand) Help() string {
+	return `POOLPROOF_JWT_SECRET is read from the environment only. Started before its database, serve stays up,
+answers 503 and serves as soon as it can. It refuses to start on what an operator must change: isolation that does not
+hold, another schema than the program's, wrong configuration.
+
+Example:
+  DATABASE_URL=postgres://app:secret@127.0.0.1:6432/app \
+  POOLPROOF_JWT_SECRET=… POOLPROOF_JWT_ISSUER=https://id.example.org POOLPROOF_JWT_AUDIENCE=authenticated \
+  poolproof serve`
+}
+
+// Run serves until ctx ends.
+func (c *serveCommand) Run(ctx context.Context, p *program) error {
+	if c.DatabaseURL == "" {
+		return failure("set DATABASE_URL to the pooler's URL of the runtime login; poolproof migrate up --login NAME prints one",
+			"no database is named")
+	}
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.Addr)
+	if err != nil {
+		return failure("choose another address with --addr or POOLPROOF_ADDR", "listening: %w", err)
+	}
+	return runServer(ctx, serverOptions{
+		Listener:    listener,
+		DatabaseURL: c.DatabaseURL,
+		Role:        c.Role,
+		MaxConns:    c.MaxConns,
+		Tokens:      c.config(),
+		Pages:       console.Handler(),
+		Logger:      p.log,
+	})
+}
+
+// tokenFlags say which tokens are accepted, or signed.
+type tokenFlags struct {
+	JWKSURL  string `name:"jwks-url" env:"POOLPROOF_JWKS_URL" placeholder:"URL" help:"Where the issuer publishes its keys; instead of POOLPROOF_JWT_SECRET."`
+	Issuer   string `name:"jwt-issuer" env:"POOLPROOF_JWT_ISSUER" placeholder:"ISS" help:"The tokens' issuer (iss)."`
+	Audience string `name:"jwt-audience" env:"POOLPROOF_JWT_AUDIENCE" placeholder:"AUD" help:"The tokens' audience (aud)."`
+}
+
+func (f tokenFlags) config() token.Config {
+	return token.Config{Issuer: f.Issuer, Audience: f.Audience, Secret: jwtSecret(), JWKSURL: f.JWKSURL}
+}

@@ -1,0 +1,211 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/poolproof/poolproof"
+	"github.com/poolproof/poolproof/httpapi"
+	"github.com/poolproof/poolproof/httpapi/token"
+	"github.com/poolproof/poolproof/migrations"
+)
+
+const (
+	drainTimeout   = 10 * time.Second // for requests under way when the server is stopped
+	attemptTimeout = 8 * time.Second  // for one attempt to connect and verify
+	firstRetry     = 50 * time.Millisecond
+	lastRetry      = 500 * time.Millisecond // retries slow down to this: a database that comes is found within it
+	maxCauses      = 50                     // distinct causes that are logged while waiting
+)
+
+// serverOptions is what [runServer] needs. Listener, DatabaseURL and Tokens
+// are required.
+type serverOptions struct {
+	Listener    net.Listener
+	DatabaseURL string
+	Role        string
+	MaxConns    int32
+	Tokens      token.Config
+	Pages       http.Handler
+	Logger      *slog.Logger
+	// Ready, if not nil, is called once, when the API can be used for the first
+	// time: database reached, schema and isolation verified. It is called from
+	// another goroutine and must not block for long.
+	Ready func()
+}
+
+// runServer serves the API on o.Listener until ctx ends, then finishes the
+// requests under way (at most ten seconds) and returns nil. It closes the
+// listener in any case.
+//
+// A database that cannot be reached is waited for. An error means that the
+// configuration is wrong, or that the database was reached and must not be
+// served from: its tenants are not isolated, or its schema is not this
+// program's. poolproof dev calls it, too.
+func runServer(ctx context.Context, o serverOptions) error {
+	defer o.Listener.Close() //nolint:errcheck // http.Server has closed it, or nobody is connected
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+
+	o.Tokens.Logger = o.Logger
+	tokens, err := token.NewVerifier(ctx, o.Tokens)
+	if err != nil {
+		return failure("set POOLPROOF_JWT_ISSUER, POOLPROOF_JWT_AUDIENCE and one of POOLPROOF_JWT_SECRET (32 bytes or more) and POOLPROOF_JWKS_URL",
+			"which tokens to accept: %w", err)
+	}
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	api, err := httpapi.New(httpapi.Config{Tokens: tokens, Pages: o.Pages, Logger: o.Logger, Registry: registry})
+	if err != nil {
+		return err
+	}
+	server := &http.Server{
+		Handler:           api,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       15 * time.Second,
+		WriteTimeout:      30 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(o.Logger.Handler(), slog.LevelWarn),
+	}
+	o.Logger.Info("listening", "addr", o.Listener.Addr().String())
+
+	failed := make(chan error, 2) // one from each goroutine
+	connected := make(chan *poolproof.DB, 1)
+	go func() {
+		defer close(connected)
+		db, err := waitForDatabase(ctx, o.Logger, poolproof.Config{
+			URL: o.DatabaseURL, Role: o.Role, MaxConns: o.MaxConns, Logger: o.Logger, Registerer: registry,
+		})
+		if err != nil {
+			failed <- err
+			return
+		}
+		connected <- db
+		api.SetDatabase(db)
+		o.Logger.Info("ready", "addr", o.Listener.Addr().String())
+		if o.Ready != nil {
+			o.Ready()
+		}
+	}()
+	go func() {
+		if err := server.Serve(o.Listener); !errors.Is(err, http.ErrServerClosed) {
+			failed <- fmt.Errorf("serving HTTP: %w", err)
+		}
+	}()
+
+	var fault error
+	select {
+	case <-ctx.Done():
+	case fault = <-failed:
+	}
+	cancel()
+	drain, stop := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
+	defer stop()
+	if err := server.Shutdown(drain); err != nil {
+		o.Logger.Warn("requests were cut off", "after", drainTimeout, "error", err)
+		if err := server.Close(); err != nil {
+			o.Logger.Warn("closing connections", "error", err)
+		}
+	}
+	if db, ok := <-connected; ok {
+		db.Close()
+	}
+	return fault
+}
+
+// waitForDatabase connects and verifies, again and again until it succeeds,
+// ctx ends, or it finds what only an operator can change. Each distinct cause
+// of waiting is logged once.
+func waitForDatabase(ctx context.Context, log *slog.Logger, cfg poolproof.Config) (*poolproof.DB, error) {
+	told := make(map[string]bool)
+	for delay := firstRetry; ; delay = min(2*delay, lastRetry) {
+		db, err := connect(ctx, cfg)
+		if err == nil {
+			return db, nil
+		}
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		if forOperator(err) {
+			return nil, err
+		}
+		if cause := distinct(err); !told[cause] && len(told) < maxCauses {
+			told[cause] = true
+			log.Warn("waiting for the database", "cause", err.Error())
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(delay):
+		}
+	}
+}
+
+// connect opens the database and verifies that it may be served from.
+func connect(ctx context.Context, cfg poolproof.Config) (*poolproof.DB, error) {
+	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+	defer cancel()
+	db, err := poolproof.Open(ctx, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("opening the database: %w", err)
+	}
+	if err := verify(ctx, cfg, db); err != nil {
+		db.Close()
+		return nil, err
+	}
+	return db, nil
+}
+
+func verify(ctx context.Context, cfg poolproof.Config, db *poolproof.DB) error {
+	switch err := migrations.Verify(ctx, db); {
+	case errors.Is(err, migrations.ErrSchemaOlder):
+		return failure("run poolproof migrate up with the owner's DIRECT_URL", "%w", err)
+	case errors.Is(err, migrations.ErrSchemaNewer):
+		return failure("run the version of poolproof that migrated the database, or a later one", "%w", err)
+	case err != nil:
+		return fmt.Errorf("verifying the schema: %w", err)
+	}
+	found, err := poolproof.Check(ctx, cfg)
+	if err != nil {
+		return fmt.Errorf("verifying the isolation of tenants: %w", err)
+	}
+	if len(found.Problems) == 0 {
+		return nil
+	}
+	what := make([]string, 0, len(found.Problems))
+	for _, p := range found.Problems {
+		what = append(what, strings.TrimPrefix(p.Table+": "+p.What, ": "))
+	}
+	return failure(found.Problems[0].Hint, "tenants are not isolated: %s", strings.Join(what, "; "))
+}
+
+// forOperator tells whether waiting is useless: the error is one that only an
+// operator's change will end.
+func forOperator(err error) bool {
+	if _, ok := errors.AsType[*hinted](err); ok {
+		return true
+	}
+	return errors.Is(err, poolproof.ErrConfig)
+}
+
+// ownAddress is the local end of a connection in an error's text. It differs
+// every time, and says nothing.
+var ownAddress = regexp.MustCompile(`\S+->`)
+
+func distinct(err error) string { return ownAddress.ReplaceAllString(err.Error(), "") }
+
+// jwtSecret reads the one setting that has no flag, because command lines can
+// be seen by every user of a machine.
+func jwtSecret() []byte { return []byte(os.Getenv("POOLPROOF_JWT_SECRET")) }
