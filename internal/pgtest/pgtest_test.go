@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -46,7 +47,7 @@ func TestEveryKindReachesTheSameDatabase(t *testing.T) {
 	if _, err := direct.Exec(t.Context(), "CREATE TABLE mark (kind text)"); err != nil {
 		t.Fatal(err)
 	}
-	for _, kind := range append(pgtest.Kinds, pgtest.PgBouncer118Session) {
+	for _, kind := range slices.Concat(pgtest.Kinds, []pgtest.Kind{pgtest.PgBouncer118Session, pgtest.Pgpool43Streaming}) {
 		t.Run(kind.String(), func(t *testing.T) {
 			conn := connect(t, pgtest.Pooled(t, owner, kind))
 			if _, err := conn.Exec(t.Context(), "INSERT INTO mark VALUES ($1)", kind.String()); err != nil {
@@ -126,6 +127,35 @@ func TestStatementModeRefusesTransactions(t *testing.T) {
 	var refused *pgconn.PgError
 	if !errors.As(err, &refused) || !strings.Contains(refused.Message, "transaction blocks not allowed") {
 		t.Fatalf("BEGIN answered %v, want PgBouncer's refusal", err)
+	}
+}
+
+// The reason for having it: what is one implicit transaction everywhere else,
+// two statements before one Sync, is two through pgpool-II in raw mode.
+func TestPgpoolRawBreaksImplicitTransactions(t *testing.T) {
+	owner := pgtest.Database(t)
+	sees := func(kind pgtest.Kind) (value string) {
+		t.Helper()
+		conn := connect(t, pgtest.Pooled(t, owner, kind))
+		var b pgx.Batch
+		b.Queue("SELECT set_config('app.mark', $1, true)", "set")
+		b.Queue("SELECT coalesce(current_setting('app.mark', true), '')").QueryRow(func(row pgx.Row) error { return row.Scan(&value) })
+		if err := conn.SendBatch(t.Context(), &b).Close(); err != nil {
+			t.Fatalf("%v: %v", kind, err)
+		}
+		return value
+	}
+	for _, kind := range slices.Concat(pgtest.Kinds, []pgtest.Kind{pgtest.PgBouncer118Session, pgtest.Pgpool43Streaming}) {
+		if got := sees(kind); got != "set" {
+			t.Errorf("%v: the second statement sees %q, want \"set\"", kind, got)
+		}
+	}
+	if got := sees(pgtest.Pgpool43); got != "" {
+		t.Errorf("%v: the second statement sees %q: this fixture no longer shows what it is for", pgtest.Pgpool43, got)
+	}
+	var version string
+	if err := connect(t, pgtest.Pooled(t, owner, pgtest.Pgpool43)).QueryRow(t.Context(), "SHOW pool_version", pgx.QueryExecModeSimpleProtocol).Scan(&version); err != nil || !strings.HasPrefix(version, "4.3.") {
+		t.Errorf("pool_version is %q, %v; want 4.3", version, err)
 	}
 }
 

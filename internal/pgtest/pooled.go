@@ -25,10 +25,13 @@ const (
 	PgBouncer118Statement
 	PgBouncer118Session
 	PgBouncer124Transaction
+	Pgpool43          // in its raw mode, through which the one-Sync scope does not hold
+	Pgpool43Streaming // in its default mode, through which it does
 )
 
 // Kinds are the ways that a conformance test goes. Session pooling is not among
-// them: to a client it is PostgreSQL.
+// them: to a client it is PostgreSQL. Nor is pgpool-II, through which (in
+// raw mode) several statements before one Sync are no transaction.
 var Kinds = []Kind{Direct, PgBouncer118Transaction, PgBouncer118Statement, PgBouncer124Transaction}
 
 type kindFacts struct{ name, version, mode string }
@@ -39,6 +42,8 @@ var facts = map[Kind]kindFacts{
 	PgBouncer118Statement:   {name: "pgbouncer-1.18-statement", version: "1.18", mode: "statement"},
 	PgBouncer118Session:     {name: "pgbouncer-1.18-session", version: "1.18", mode: "session"},
 	PgBouncer124Transaction: {name: "pgbouncer-1.24-transaction", version: "1.24", mode: "transaction"},
+	Pgpool43:                {name: "pgpool-4.3-raw", mode: "raw"},
+	Pgpool43Streaming:       {name: "pgpool-4.3-streaming", mode: "streaming_replication"},
 }
 
 // String is the kind's name, fit for t.Run: "pgbouncer-1.18-transaction".
@@ -49,18 +54,25 @@ func (k Kind) String() string {
 	return "kind-" + strconv.Itoa(int(k))
 }
 
-// pooler is a running pooler and the users it was told of.
+// pooler is a running pooler, and the users that it was told of if it is a
+// PgBouncer.
 type pooler struct {
 	bouncer *devdb.PgBouncer
+	pgpool  *devdb.Pgpool
 	users   map[string]bool
 }
 
-func (p *pooler) stop() error { return p.bouncer.Stop() }
+func (p *pooler) stop() error {
+	if p.pgpool != nil {
+		return p.pgpool.Stop()
+	}
+	return p.bouncer.Stop()
+}
 
 // Pooled returns the URL of the same database and user through a pooler of the
-// given kind, which this process's tests share: a pool of 2 server connections
-// per database and user, a dead server tried again after 1 s, any user and any
-// password accepted. For Direct that is url itself.
+// given kind, which this process's tests share: any user and any password
+// accepted; of a PgBouncer, 2 server connections per database and user, and a
+// dead server tried again after 1 s. For Direct that is url itself.
 func Pooled(t testing.TB, url string, kind Kind) string {
 	t.Helper()
 	if kind == Direct {
@@ -70,23 +82,40 @@ func Pooled(t testing.TB, url string, kind Kind) string {
 	defer shared.mu.Unlock()
 	p := shared.poolers[kind]
 	if p == nil {
-		p = &pooler{bouncer: start(t, kind, shared.folder(t), kind.String(), nil), users: map[string]bool{}}
+		p = shared.startPooler(t, kind)
 		if shared.poolers == nil {
 			shared.poolers = map[Kind]*pooler{}
 		}
 		shared.poolers[kind] = p
 	}
+	if p.pgpool != nil {
+		return through(t, url, p.pgpool.Port())
+	}
 	p.know(t, userOf(t, url))
 	return through(t, url, p.bouncer.Port())
 }
 
-// PrivatePooler is Pooled with a pooler of the test's own, stopped at its end,
+func (f *fixtures) startPooler(t testing.TB, kind Kind) *pooler {
+	t.Helper()
+	if kind != Pgpool43 && kind != Pgpool43Streaming {
+		return &pooler{bouncer: start(t, kind, f.folder(t), kind.String(), nil), users: map[string]bool{}}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	pgpool, err := devdb.StartPgpool(ctx, filepath.Join(f.folder(t), kind.String()), facts[kind].mode, f.startServer(t))
+	if err != nil {
+		t.Fatalf("%v: %v", kind, err)
+	}
+	return &pooler{pgpool: pgpool}
+}
+
+// PrivatePooler is Pooled with a PgBouncer of the test's own, stopped at its end,
 // and with further settings for PgBouncer's configuration ("query_timeout": "1").
 // The second result is for tests that stop it or ask its console.
 func PrivatePooler(t testing.TB, url string, kind Kind, settings map[string]string) (string, *devdb.PgBouncer) {
 	t.Helper()
-	if kind == Direct {
-		t.Fatalf("PrivatePooler: %v is no pooler", kind)
+	if facts[kind].version == "" {
+		t.Fatalf("PrivatePooler: %v is no PgBouncer", kind)
 	}
 	shared.mu.Lock()
 	defer shared.mu.Unlock()
