@@ -2,15 +2,18 @@ package feature
 
 import (
 	"context"
-	"errors"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 
 	"github.com/poolproof/poolproof"
+	"github.com/poolproof/poolproof/internal/guarded"
 	"github.com/poolproof/poolproof/tenancy"
 )
 
-var errUnfinished = errors.New("feature: being written")
+// configureFeatures is the permission that Set needs.
+const configureFeatures = "configure_features"
 
 // SidebarItem is one entry of a front end's navigation that its user may see.
 type SidebarItem struct {
@@ -28,20 +31,103 @@ type SidebarItem struct {
 // and holds no connection between calls.
 type Store struct{ db *poolproof.DB }
 
-// NewStore makes a store on db.
+// NewStore makes a store on db, whose schema [migrations.Verify] must accept.
 func NewStore(db *poolproof.DB) *Store { return &Store{db: db} }
 
-// Tenant gives every feature of the catalogue and whether it is on.
+const tenantFeatures = `with ` + guarded.Member + `
+select case when not m.member then 'not_a_member' when f.id is null then 'empty' else 'row' end,
+	f.name, coalesce(t.enabled, f.default_enabled)
+from m
+left join poolproof.features f on m.member
+left join poolproof.tenant_features t on t.tenant_id = $1::uuid and t.feature_id = f.id`
+
+// Tenant gives every feature of the catalogue and whether it is on for the
+// caller's tenant. Any active member may.
 func (s *Store) Tenant(ctx context.Context, c tenancy.Caller) (map[string]bool, error) {
-	return nil, errUnfinished
+	type feature struct {
+		name string
+		on   bool
+	}
+	list, _, err := guarded.Read(ctx, s.db, c, "list the features", tenantFeatures, nil,
+		func(f *feature) []any { return []any{&f.name, &f.on} })
+	if err != nil {
+		return nil, err
+	}
+	features := make(map[string]bool, len(list))
+	for _, f := range list {
+		features[f.name] = f.on
+	}
+	return features, nil
 }
 
-// Set switches a feature for the caller's tenant.
+const setFeature = `with ` + guarded.Caller + `, target as materialized (
+	select f.id, f.name, t.enabled
+	from poolproof.features f
+	left join poolproof.tenant_features t on t.tenant_id = $1::uuid and t.feature_id = f.id
+	where f.name = $4::text
+), verdict as materialized (
+	select case
+		when not c.member then 'not_a_member'
+		when not c.allowed then 'forbidden'
+		when t.id is null then 'not_found'
+		when t.enabled = $5::boolean then 'same'
+		else 'ok'
+	end as code
+	from caller c left join target t on true
+), switched as (
+	insert into poolproof.tenant_features as x (tenant_id, feature_id, enabled)
+	select $1::uuid, t.id, $5::boolean from target t join verdict v on v.code = 'ok'
+	on conflict (tenant_id, feature_id) do update
+	set enabled = excluded.enabled, version = x.version + 1, updated_at = clock_timestamp()
+	returning x.feature_id
+), audited as (
+	insert into poolproof.audit_log (tenant_id, actor, action, object, before, after)
+	select $1::uuid, $2::uuid, 'feature.set', 'feature/' || t.name,
+		case when t.enabled is not null then jsonb_build_object('enabled', t.enabled) end,
+		jsonb_build_object('enabled', $5::boolean)
+	from switched s cross join target t
+)
+select case v.code when 'same' then 'ok' else v.code end, null from verdict v`
+
+// Set switches a feature on or off for the caller's tenant. Needs
+// configure_features; not_found for a name that is not in the catalogue. Set
+// as it is already, it does nothing; the default is no setting.
 func (s *Store) Set(ctx context.Context, c tenancy.Caller, name string, enabled bool) error {
-	return errUnfinished
+	if !utf8.ValidString(name) || strings.ContainsRune(name, 0) {
+		return tenancy.Refuse(tenancy.NotFound, detailNoFeature) // PostgreSQL would refuse the text itself
+	}
+	verdict, _, err := guarded.Write(ctx, s.db, c, "switch a feature", configureFeatures, setFeature, []any{name, enabled})
+	if err == nil && verdict == guarded.NotFound {
+		return tenancy.Refuse(tenancy.NotFound, detailNoFeature)
+	}
+	return err
 }
 
-// Sidebar gives the entries whose gates all hold, in display order.
+const detailNoFeature = "No such feature."
+
+const sidebar = `with ` + guarded.Member + `, held as materialized (
+	select p.name
+	from poolproof.held($1::uuid, $2::uuid) h
+	join poolproof.permissions p on p.id = h.permission_id
+)
+select case when not m.member then 'not_a_member' when s.id is null then 'empty' else 'row' end,
+	s.id, s.title, s.icon, s.url_path, s.feature_id, s.permission, s.group_name, s.display_order
+from m
+left join (
+	poolproof.sidebar_items s
+	left join poolproof.features f on f.id = s.feature_id
+	left join poolproof.tenant_features t on t.tenant_id = $1::uuid and t.feature_id = s.feature_id
+) on m.member
+	and (s.feature_id is null or coalesce(t.enabled, f.default_enabled))
+	and (s.permission is null or s.permission in (select held.name from held))
+order by s.display_order, s.title`
+
+// Sidebar gives the items whose gates all hold for the caller, in display
+// order. Any active member may; one without permissions still sees what has no
+// gate.
 func (s *Store) Sidebar(ctx context.Context, c tenancy.Caller) ([]SidebarItem, error) {
-	return nil, errUnfinished
+	items, _, err := guarded.Read(ctx, s.db, c, "read the sidebar", sidebar, nil, func(i *SidebarItem) []any {
+		return []any{&i.ID, &i.Title, &i.Icon, &i.Path, &i.FeatureID, &i.RequiredPermission, &i.Group, &i.DisplayOrder}
+	})
+	return items, err
 }

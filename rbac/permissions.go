@@ -1,0 +1,127 @@
+package rbac
+
+import (
+	"context"
+
+	"github.com/google/uuid"
+
+	"github.com/poolproof/poolproof/internal/guarded"
+	"github.com/poolproof/poolproof/tenancy"
+)
+
+func permissionFields(p *Permission) []any {
+	return []any{&p.ID, &p.Name, &p.ResourceType, &p.Action, &p.Description}
+}
+
+const listPermissions = `with ` + guarded.Member + `
+select case when not m.member then 'not_a_member' when p.id is null then 'empty' else 'row' end,
+	p.id, p.name, p.resource_type, p.action, p.description
+from m
+left join poolproof.permissions p on m.member
+order by p.name`
+
+// Permissions lists the catalogue by name, those of the platform included. Any
+// active member may.
+func (s *Store) Permissions(ctx context.Context, c tenancy.Caller) ([]Permission, error) {
+	permissions, _, err := guarded.Read(ctx, s.db, c, "list the permissions", listPermissions, nil, permissionFields)
+	return permissions, err
+}
+
+const rolePermissions = `with ` + guarded.Member + `
+select case when not m.member then 'not_a_member' when r.id is null then 'not_found' when p.id is null then 'empty' else 'row' end,
+	p.id, p.name, p.resource_type, p.action, p.description
+from m
+left join poolproof.roles r on m.member and r.tenant_id = $1::uuid and r.id = $3::int
+left join poolproof.permissions p on r.holds_all and p.scope = 'tenant'
+	or p.id in (
+		select rp.permission_id from poolproof.role_permissions rp
+		where rp.tenant_id = $1::uuid and rp.role_id = $3::int) and r.id is not null
+order by p.name`
+
+// RolePermissions lists by name what a role holds of its own: what was given
+// to it, or every permission of the tenant for a role that holds all. What it
+// inherits is its parents'. not_found where the tenant has no such role. Any
+// active member may.
+func (s *Store) RolePermissions(ctx context.Context, c tenancy.Caller, roleID int32) ([]Permission, error) {
+	permissions, verdict, err := guarded.Read(ctx, s.db, c, "list a role's permissions", rolePermissions, []any{roleID}, permissionFields)
+	if err == nil && verdict == guarded.NotFound {
+		err = tenancy.Refuse(tenancy.NotFound, detailNoRole)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return permissions, nil
+}
+
+const grantPermission = `with ` + guarded.Caller + `, target as materialized (
+	select r.id, r.holds_all from poolproof.roles r where r.tenant_id = $1::uuid and r.id = $4::int
+), permission as materialized (
+	select p.id, p.name, p.scope from poolproof.permissions p where p.id = $5::uuid
+), verdict as materialized (
+	select case
+		when not c.member then 'not_a_member'
+		when not c.allowed then 'forbidden'
+		when t.id is null then 'no_role'
+		when p.id is null then 'no_permission'
+		when t.holds_all and p.scope = 'tenant' or exists (
+			select from poolproof.role_permissions rp
+			where rp.tenant_id = $1::uuid and rp.role_id = t.id and rp.permission_id = p.id) then 'same'
+		when not exists (select from held h where h.permission_id = p.id and h.until = 'infinity') then 'grant'
+		else 'ok'
+	end as code
+	from caller c left join target t on true left join permission p on true
+), given as (
+	insert into poolproof.role_permissions (tenant_id, role_id, permission_id, scope)
+	select $1::uuid, $4::int, p.id, p.scope from permission p join verdict v on v.code = 'ok'
+	returning role_id
+), audited as (
+	insert into poolproof.audit_log (tenant_id, actor, action, object, after)
+	select $1::uuid, $2::uuid, 'role.permission.grant', 'role/' || g.role_id, jsonb_build_object('permission_id', p.id, 'permission', p.name)
+	from given g cross join permission p
+)
+select case v.code when 'same' then 'ok' else v.code end, case v.code when 'grant' then p.name end
+from verdict v left join permission p on true`
+
+// GrantPermission gives a permission to a role, for good. Given already, it
+// does nothing. Needs manage_permissions and the permission itself, without
+// expiry; forbidden for a platform permission outside the platform tenant,
+// where nobody holds it. not_found for an unknown role or permission.
+func (s *Store) GrantPermission(ctx context.Context, c tenancy.Caller, roleID int32, permissionID uuid.UUID) error {
+	return s.write(ctx, c, "grant a permission", managePermissions, grantPermission, []any{roleID, permissionID.String()})
+}
+
+const revokePermission = `with ` + guarded.Caller + `, target as materialized (
+	select r.id, r.holds_all from poolproof.roles r where r.tenant_id = $1::uuid and r.id = $4::int
+), permission as materialized (
+	select p.id, p.name, p.scope from poolproof.permissions p where p.id = $5::uuid
+), verdict as materialized (
+	select case
+		when not c.member then 'not_a_member'
+		when not c.allowed then 'forbidden'
+		when t.id is null then 'no_role'
+		when exists (
+			select from poolproof.role_permissions rp
+			where rp.tenant_id = $1::uuid and rp.role_id = t.id and rp.permission_id = $5::uuid
+		) and not (t.holds_all and p.scope = 'tenant') then 'ok'
+		when t.holds_all and p.scope = 'tenant' then 'holds_all'
+		else 'not_found'
+	end as code
+	from caller c left join target t on true left join permission p on true
+), taken as (
+	delete from poolproof.role_permissions rp
+	using verdict v
+	where v.code = 'ok' and rp.tenant_id = $1::uuid and rp.role_id = $4::int and rp.permission_id = $5::uuid
+	returning rp.role_id
+), audited as (
+	insert into poolproof.audit_log (tenant_id, actor, action, object, before)
+	select $1::uuid, $2::uuid, 'role.permission.revoke', 'role/' || x.role_id, jsonb_build_object('permission_id', p.id, 'permission', p.name)
+	from taken x cross join permission p
+)
+select v.code, null from verdict v`
+
+// RevokePermission takes from a role what was given to it. Needs
+// manage_permissions. Refusals: not_found where the role does not have it of
+// its own, invalid for a role that holds all, last_manager.
+func (s *Store) RevokePermission(ctx context.Context, c tenancy.Caller, roleID int32, permissionID uuid.UUID) error {
+	return s.write(ctx, c, "revoke a permission", managePermissions, revokePermission, []any{roleID, permissionID.String()})
+}
