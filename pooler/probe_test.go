@@ -24,6 +24,7 @@ func TestProbe(t *testing.T) {
 		{pgtest.PgBouncer118Session, pooler.Session, false, true},
 		{pgtest.PgBouncer124Transaction, pooler.Transaction, true, true},
 		{pgtest.Pgpool43, pooler.Unknown, false, false},
+		{pgtest.Pgpool43Streaming, pooler.None, true, true}, // passes on pids, sessions and pipelines: to a client it is PostgreSQL
 	}
 	for _, tt := range tests {
 		t.Run(tt.kind.String(), func(t *testing.T) {
