@@ -247,8 +247,20 @@ func (b *PgBouncer) URL(user, password, database string) string {
 // Port is the TCP port on 127.0.0.1.
 func (b *PgBouncer) Port() int { return b.port }
 
+// Dir is the folder that PgBouncer really uses: see Postgres.Dir.
+func (b *PgBouncer) Dir() string { return b.home }
+
 // Done is closed when PgBouncer ends, for whatever reason.
 func (b *PgBouncer) Done() <-chan struct{} { return b.proc.done }
+
+// Failure is nil while PgBouncer runs; once it has ended, how, with the end of its
+// log.
+func (b *PgBouncer) Failure() error {
+	if !b.proc.exited() {
+		return nil
+	}
+	return fmt.Errorf("PgBouncer ended: %w\n%s", b.proc.err, tail(b.path("pgbouncer.log")))
+}
 
 // Stop ends PgBouncer at once; clients' connections break.
 func (b *PgBouncer) Stop() error {

@@ -152,6 +152,9 @@ func (p *Pgpool) awaitReady(ctx context.Context) error {
 // Port is the TCP port on 127.0.0.1.
 func (p *Pgpool) Port() int { return p.port }
 
+// Dir is the folder that pgpool-II really uses: see Postgres.Dir.
+func (p *Pgpool) Dir() string { return p.home }
+
 // Stop ends pgpool-II and its children; clients' connections break.
 func (p *Pgpool) Stop() error {
 	group := p.proc.cmd.Process.Pid

@@ -2,9 +2,11 @@ package pgtest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strconv"
 	"testing"
@@ -64,9 +66,9 @@ type pooler struct {
 
 func (p *pooler) stop() error {
 	if p.pgpool != nil {
-		return p.pgpool.Stop()
+		return errors.Join(p.pgpool.Stop(), os.RemoveAll(p.pgpool.Dir()))
 	}
-	return p.bouncer.Stop()
+	return errors.Join(p.bouncer.Stop(), os.RemoveAll(p.bouncer.Dir()))
 }
 
 // Pooled returns the URL of the same database and user through a pooler of the
@@ -90,6 +92,9 @@ func Pooled(t testing.TB, url string, kind Kind) string {
 	}
 	if p.pgpool != nil {
 		return through(t, url, p.pgpool.Port())
+	}
+	if err := p.bouncer.Failure(); err != nil {
+		t.Fatalf("%v: %v", kind, err)
 	}
 	p.know(t, userOf(t, url))
 	return through(t, url, p.bouncer.Port())
@@ -122,7 +127,7 @@ func PrivatePooler(t testing.TB, url string, kind Kind, settings map[string]stri
 	shared.private++
 	b := start(t, kind, shared.folder(t), fmt.Sprintf("private-%d", shared.private), settings)
 	t.Cleanup(func() {
-		if err := b.Stop(); err != nil {
+		if err := errors.Join(b.Stop(), os.RemoveAll(b.Dir())); err != nil {
 			t.Errorf("stop the test's pooler: %v", err)
 		}
 	})
