@@ -9,9 +9,9 @@ import (
 	"net/http"
 	"os"
 	"regexp"
-	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
@@ -161,34 +161,31 @@ func connect(ctx context.Context, cfg poolproof.Config) (*poolproof.DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the database: %w", err)
 	}
-	if err := verify(ctx, cfg, db); err != nil {
+	if err := verify(ctx, db); err != nil {
 		db.Close()
 		return nil, err
 	}
 	return db, nil
 }
 
-func verify(ctx context.Context, cfg poolproof.Config, db *poolproof.DB) error {
+// verify asks whether the database may be served from: its schema is this
+// program's, and the role that statements run as cannot see two tenants.
+func verify(ctx context.Context, db *poolproof.DB) error {
 	switch err := migrations.Verify(ctx, db); {
 	case errors.Is(err, migrations.ErrSchemaOlder):
 		return failure("run poolproof migrate up with the owner's DIRECT_URL", "%w", err)
 	case errors.Is(err, migrations.ErrSchemaNewer):
 		return failure("run the version of poolproof that migrated the database, or a later one", "%w", err)
+	case isPrivilege(err):
+		return failure("connect as a login that poolproof migrate up --login NAME made, or grant it "+migrations.RuntimeRole, "%w", err)
 	case err != nil:
 		return fmt.Errorf("verifying the schema: %w", err)
 	}
-	found, err := poolproof.Check(ctx, cfg)
+	found, err := db.Check(ctx)
 	if err != nil {
 		return fmt.Errorf("verifying the isolation of tenants: %w", err)
 	}
-	if len(found.Problems) == 0 {
-		return nil
-	}
-	what := make([]string, 0, len(found.Problems))
-	for _, p := range found.Problems {
-		what = append(what, strings.TrimPrefix(p.Table+": "+p.What, ": "))
-	}
-	return failure(found.Problems[0].Hint, "tenants are not isolated: %s", strings.Join(what, "; "))
+	return found.Err()
 }
 
 // forOperator tells whether waiting is useless: the error is one that only an
@@ -198,6 +195,12 @@ func forOperator(err error) bool {
 		return true
 	}
 	return errors.Is(err, poolproof.ErrConfig)
+}
+
+// isPrivilege tells whether PostgreSQL refused for want of a privilege.
+func isPrivilege(err error) bool {
+	pgErr, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && pgErr.Code == "42501"
 }
 
 // ownAddress is the local end of a connection in an error's text. It differs

@@ -1,0 +1,523 @@
+package httpapi
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/poolproof/poolproof"
+	"github.com/poolproof/poolproof/internal/pgtest"
+	"github.com/poolproof/poolproof/migrations"
+	"github.com/poolproof/poolproof/tenancy"
+)
+
+func TestMain(m *testing.M) { pgtest.Main(m) }
+
+// The people of the demo data.
+var (
+	super    = testUser                                               // SUPER_ADMIN of Last Apple
+	plainOne = uuid.MustParse("7d1c3f0a-52b6-4b1e-9a55-0c1f6a2d9e12") // USER and Content editor of Last Apple
+	inactive = uuid.MustParse("7d1c3f0a-52b6-4b1e-9a55-0c1f6a2d9e15") // of Last Apple, switched off
+	nobody   = uuid.MustParse("99999999-9999-4999-8999-999999999999")
+	foreign  = migrations.DemoOtherTenant
+)
+
+// service is the whole thing on a database of its own.
+type service struct {
+	url   string // the API
+	owner string // the database's owner, direct
+	log   *logBuffer
+}
+
+// newService migrates a fresh database, fills it with the demo data and serves
+// it as the runtime login. The URL of that login passes through each wrap, last
+// one outermost.
+func newService(t *testing.T, wrap ...func(string) string) *service {
+	t.Helper()
+	s := &service{owner: pgtest.Database(t), log: &logBuffer{}}
+	login := "app_" + strings.ReplaceAll(uuid.NewString(), "-", "")
+	up, err := migrations.Up(t.Context(), s.owner, migrations.Options{Login: login})
+	if err != nil {
+		t.Fatalf("migrating: %v", err)
+	}
+	t.Cleanup(func() { s.dropLogin(t, login) })
+	if err := migrations.Demo(t.Context(), s.owner, super); err != nil {
+		t.Fatalf("demo data: %v", err)
+	}
+	url := up.LoginURL
+	for _, w := range wrap {
+		url = w(url)
+	}
+	log := slog.New(slog.NewJSONHandler(s.log, nil))
+	db, err := poolproof.Open(t.Context(), poolproof.Config{URL: url, Logger: log})
+	if err != nil {
+		t.Fatalf("opening: %v", err)
+	}
+	t.Cleanup(db.Close)
+	api, err := New(Config{Tokens: testTokens(t), Logger: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	api.SetDatabase(db)
+	srv := httptest.NewServer(api)
+	t.Cleanup(srv.Close)
+	s.url = srv.URL
+	return s
+}
+
+func through(t *testing.T, kind pgtest.Kind) func(string) string {
+	return func(url string) string { return pgtest.Pooled(t, url, kind) }
+}
+
+// dropLogin removes a login, which outlives its database.
+func (s *service) dropLogin(t *testing.T, login string) {
+	name := pgx.Identifier{login}.Sanitize()
+	s.exec(t, "drop owned by "+name)
+	s.exec(t, "drop role "+name)
+}
+
+func (s *service) connect(t *testing.T) *pgx.Conn {
+	t.Helper()
+	conn, err := pgx.Connect(context.WithoutCancel(t.Context()), s.owner)
+	if err != nil {
+		t.Fatalf("connecting as the owner: %v", err)
+	}
+	return conn
+}
+
+// exec runs SQL as the owner, a superuser whom no policy binds.
+func (s *service) exec(t *testing.T, sql string, args ...any) {
+	t.Helper()
+	ctx := context.WithoutCancel(t.Context())
+	conn := s.connect(t)
+	defer conn.Close(ctx) //nolint:errcheck // nothing is lost
+	if _, err := conn.Exec(ctx, sql, args...); err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+}
+
+// text asks for one text as the owner.
+func (s *service) text(t *testing.T, sql string, args ...any) string {
+	t.Helper()
+	conn := s.connect(t)
+	defer conn.Close(t.Context()) //nolint:errcheck // nothing is lost
+	var text string
+	if err := conn.QueryRow(t.Context(), sql, args...).Scan(&text); err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+	return text
+}
+
+// fingerprint is everything that a tenant holds, in a text that changes with it.
+func (s *service) fingerprint(t *testing.T, tenant uuid.UUID) string {
+	t.Helper()
+	return s.text(t, `select concat_ws('|',
+		(select md5(string_agg(r::text, ',' order by r::text)) from poolproof.roles r where tenant_id = $1),
+		(select md5(string_agg(r::text, ',' order by r::text)) from poolproof.role_permissions r where tenant_id = $1),
+		(select md5(string_agg(r::text, ',' order by r::text)) from poolproof.user_roles r where tenant_id = $1),
+		(select md5(string_agg(r::text, ',' order by r::text)) from poolproof.tenant_features r where tenant_id = $1),
+		(select md5(string_agg(r::text, ',' order by r::text)) from poolproof.audit_log r where tenant_id = $1),
+		(select epoch from poolproof.epochs where tenant_id = $1))`, tenant)
+}
+
+// scenario is one request and what must and must not be in its answer.
+type scenario struct {
+	name    string
+	method  string
+	path    string // {made} becomes the id of the last role that was made
+	user    uuid.UUID
+	tenant  string // X-Tenant-ID; "" sends none
+	body    string
+	status  int
+	code    tenancy.Code // for refusals
+	want    []string
+	wantNot []string
+}
+
+// foreignTexts are parts of the other tenant's data, which no answer to a
+// member of Last Apple may hold.
+func foreignTexts() []string {
+	return []string{
+		foreign.String(), migrations.DemoOtherAdmin.String(), "Voice", "voice-automated", "Field researcher",
+		migrations.DemoPlatform.String(), "SQLSTATE", "poolproof.roles",
+	}
+}
+
+func (s *service) play(t *testing.T, made *string, sc scenario) answer {
+	t.Helper()
+	headers := []string{"Authorization", "Bearer " + signed(t, sc.user, "")}
+	if sc.tenant != "" {
+		headers = append(headers, "X-Tenant-ID", sc.tenant)
+	}
+	var body io.Reader
+	if sc.body != "" {
+		body = strings.NewReader(sc.body)
+		headers = append(headers, "Content-Type", "application/json")
+	}
+	a := send(t, s.url, sc.method, strings.ReplaceAll(sc.path, "{made}", *made), body, headers...)
+	if a.StatusCode != sc.status {
+		t.Fatalf("%s %s: status %d, want %d; %s", sc.method, sc.path, a.StatusCode, sc.status, a.body)
+	}
+	if sc.code != "" {
+		a.wantProblem(t, sc.status, sc.code)
+	}
+	for _, want := range sc.want {
+		if !strings.Contains(a.body, strings.ReplaceAll(want, "{made}", *made)) {
+			t.Errorf("%s %s: the answer lacks %s: %s", sc.method, sc.path, want, a.body)
+		}
+	}
+	for _, not := range append(foreignTexts(), sc.wantNot...) {
+		if strings.Contains(a.body, not) {
+			t.Errorf("%s %s: the answer holds %s: %s", sc.method, sc.path, not, a.body)
+		}
+	}
+	if location := a.Header.Get("Location"); location != "" {
+		*made = location[strings.LastIndex(location, "/")+1:]
+	}
+	return a
+}
+
+// Every route answers through every pooler as it does without one, in
+// statement mode, too, where BEGIN is refused.
+func TestRoutes(t *testing.T) {
+	for _, kind := range []pgtest.Kind{pgtest.Direct, pgtest.PgBouncer118Transaction, pgtest.PgBouncer118Statement} {
+		t.Run(kind.String(), func(t *testing.T) {
+			s := newService(t, through(t, kind))
+			before := s.fingerprint(t, foreign)
+			made := "0"
+			for _, sc := range routeScenarios(s, t) {
+				t.Run(sc.name, func(t *testing.T) { s.play(t, &made, sc) })
+			}
+			if after := s.fingerprint(t, foreign); after != before {
+				t.Errorf("the other tenant's data changed:\n%s\n%s", before, after)
+			}
+			for _, bad := range []string{"prepared statement", `"level":"ERROR"`, "eyJ"} {
+				if strings.Contains(s.log.String(), bad) {
+					t.Errorf("the log holds %s: %s", bad, s.log)
+				}
+			}
+		})
+	}
+}
+
+func routeScenarios(s *service, t *testing.T) []scenario {
+	const (
+		roles    = "/api/v3/rbac/roles"
+		features = "/api/v4/features/tenant"
+	)
+	ours := testTenant
+	dashboard := s.text(t, `select id::text from poolproof.permissions where name = 'view_dashboard'`)
+	tenants := s.text(t, `select id::text from poolproof.permissions where name = 'manage_tenants'`)
+	editor := s.text(t, `select id::text from poolproof.roles where tenant_id = $1 and name = 'Content editor'`, testTenant)
+	held := "/api/v3/rbac-permissions/role/{made}"
+	return []scenario{
+		{name: "roles", method: "GET", path: roles, user: super, tenant: ours, status: 200,
+			want: []string{`{"data":[{"id":1,"name":"USER",`, `"tenant_id":"` + ours + `"`, `"system":true`, `"Content editor"`, `"next_page_token":""}`}},
+		{name: "roles as old clients ask", method: "GET", path: roles + "/?raw_sql=true&no_prepare=true&statement_cache_size=0", user: super, tenant: ours, status: 200,
+			want: []string{`"SUPER_ADMIN"`}},
+		{name: "roles for a plain member", method: "GET", path: roles, user: plainOne, tenant: ours, status: 200, want: []string{`"SUPER_ADMIN"`}},
+		{name: "first page", method: "GET", path: roles + "?page_size=2", user: super, tenant: ours, status: 200,
+			want: []string{`"id":1,`, `"id":2,`, `"next_page_token":"MDAwMDAwMDAwMg"`}, wantNot: []string{`"id":3,`}},
+		{name: "next page", method: "GET", path: roles + "?page_size=2&page_token=MDAwMDAwMDAwMg", user: super, tenant: ours, status: 200,
+			want: []string{`"id":3,`, `"id":4,`}, wantNot: []string{`"id":2,`, `"id":5,`}},
+		{name: "page of nothing", method: "GET", path: roles + "?page_token=OTk5OTk5OTk5OQ", user: super, tenant: ours, status: 200,
+			want: []string{`{"data":[],"next_page_token":""}`}},
+		{name: "page size 0", method: "GET", path: roles + "?page_size=0", user: super, tenant: ours, status: 400, code: tenancy.Invalid},
+		{name: "rubbish token", method: "GET", path: roles + "?page_token=!", user: super, tenant: ours, status: 400, code: tenancy.Invalid},
+		{name: "inactive member", method: "GET", path: roles, user: inactive, tenant: ours, status: 403, code: tenancy.NotAMember},
+		{name: "stranger", method: "GET", path: roles, user: nobody, tenant: ours, status: 403, code: tenancy.NotAMember},
+		{name: "one role", method: "GET", path: roles + "/1", user: super, tenant: ours, status: 200, want: []string{`{"data":{"id":1,"name":"USER"`}},
+		{name: "missing role", method: "GET", path: roles + "/9999", user: super, tenant: ours, status: 404, code: tenancy.NotFound},
+		{name: "no id", method: "GET", path: roles + "/abc", user: super, tenant: ours, status: 404, code: tenancy.NotFound},
+		{name: "negative id", method: "GET", path: roles + "/-1", user: super, tenant: ours, status: 404, code: tenancy.NotFound},
+		{name: "huge id", method: "GET", path: roles + "/99999999999999999999", user: super, tenant: ours, status: 404, code: tenancy.NotFound},
+
+		{name: "make", method: "POST", path: roles + "/", user: super, tenant: ours, body: `{"name":"Zoë's <role>","description":"d","permission_ids":[1]}`, status: 201,
+			want: []string{`{"data":{"id":`, `"name":"Zoë's \u003crole\u003e"`, `"description":"d"`, `"system":false`}},
+		{name: "make again", method: "POST", path: roles, user: super, tenant: ours, body: `{"name":"Zoë's <role>"}`, status: 409, code: tenancy.NameTaken},
+		{name: "make without a name", method: "POST", path: roles, user: super, tenant: ours, body: `{}`, status: 400, code: tenancy.Invalid, want: []string{`"pointer":"/name"`}},
+		{name: "make with a blank name", method: "POST", path: roles, user: super, tenant: ours, body: `{"name":"  "}`, status: 400, code: tenancy.Invalid, want: []string{`"pointer":"/name"`}},
+		{name: "make elsewhere", method: "POST", path: roles, user: super, tenant: ours, body: `{"name":"x","tenant_id":"99999999-0000-4000-8000-000000000000"}`, status: 400, code: tenancy.Invalid},
+		{name: "make as a plain member", method: "POST", path: roles, user: plainOne, tenant: ours, body: `{"name":"x"}`, status: 403, code: tenancy.Forbidden},
+		{name: "rename", method: "PUT", path: roles + "/{made}", user: super, tenant: ours, body: `{"name":"Renamed"}`, status: 200,
+			want: []string{`{"data":{"id":{made},"name":"Renamed","description":"d"`}},
+		{name: "rename nothing", method: "PUT", path: roles + "/{made}", user: super, tenant: ours, body: `{}`, status: 200, want: []string{`"name":"Renamed","description":"d"`}},
+		{name: "rename to a taken name", method: "PUT", path: roles + "/{made}", user: super, tenant: ours, body: `{"name":"USER"}`, status: 409, code: tenancy.NameTaken},
+		{name: "rename a system role", method: "PUT", path: roles + "/1", user: super, tenant: ours, body: `{"name":"x"}`, status: 403, code: tenancy.Forbidden},
+		{name: "rename a missing role", method: "PUT", path: roles + "/9999", user: super, tenant: ours, body: `{"name":"x"}`, status: 404, code: tenancy.NotFound},
+		{name: "own parent", method: "PUT", path: roles + "/{made}", user: super, tenant: ours, body: `{"parent_ids":[{made}]}`, status: 400, code: tenancy.Invalid},
+
+		{name: "catalogue", method: "GET", path: "/api/v3/rbac/permissions", user: plainOne, tenant: ours, status: 200,
+			want: []string{`{"data":[{"id":"`, `"name":"configure_features"`, `"name":"view_dashboard","resource_type":"`, `"action":"`, `"next_page_token":""}`}},
+		{name: "catalogue for a stranger", method: "GET", path: "/api/v3/rbac/permissions", user: nobody, tenant: ours, status: 403, code: tenancy.NotAMember},
+		{name: "holds nothing", method: "GET", path: held, user: super, tenant: ours, status: 200, want: []string{`{"data":[],"next_page_token":""}`}},
+		{name: "grant", method: "POST", path: held, user: super, tenant: ours, body: `{"permission_id":"` + dashboard + `"}`, status: 200, want: []string{`{"data":{"message":"`}},
+		{name: "grant again", method: "POST", path: held, user: super, tenant: ours, body: `{"permission_id":"` + dashboard + `"}`, status: 200},
+		{name: "holds it", method: "GET", path: held, user: super, tenant: ours, status: 200, want: []string{`{"data":[{"id":"` + dashboard + `","name":"view_dashboard"`}},
+		{name: "grant what is no id", method: "POST", path: held, user: super, tenant: ours, body: `{"permission_id":"x"}`, status: 400, code: tenancy.Invalid, want: []string{`"pointer":"/permission_id"`}},
+		{name: "grant nothing", method: "POST", path: held, user: super, tenant: ours, body: `{}`, status: 400, code: tenancy.Invalid, want: []string{`"pointer":"/permission_id"`}},
+		{name: "grant a missing one", method: "POST", path: held, user: super, tenant: ours, body: `{"permission_id":"` + nobody.String() + `"}`, status: 404, code: tenancy.NotFound},
+		{name: "grant more than one holds", method: "POST", path: held, user: super, tenant: ours, body: `{"permission_id":"` + tenants + `"}`, status: 403, code: tenancy.Forbidden},
+		{name: "grant as a plain member", method: "POST", path: held, user: plainOne, tenant: ours, body: `{"permission_id":"` + dashboard + `"}`, status: 403, code: tenancy.Forbidden},
+		{name: "permissions of a missing role", method: "GET", path: "/api/v3/rbac-permissions/role/9999", user: super, tenant: ours, status: 404, code: tenancy.NotFound},
+		{name: "revoke", method: "DELETE", path: held + "/permission/" + dashboard, user: super, tenant: ours, status: 200, want: []string{`{"data":{"message":"`}},
+		{name: "revoke again", method: "DELETE", path: held + "/permission/" + dashboard, user: super, tenant: ours, status: 404, code: tenancy.NotFound},
+		{name: "revoke what is no id", method: "DELETE", path: held + "/permission/x", user: super, tenant: ours, status: 404, code: tenancy.NotFound},
+
+		{name: "delete as a plain member", method: "DELETE", path: roles + "/{made}", user: plainOne, tenant: ours, status: 403, code: tenancy.Forbidden},
+		{name: "delete with a doubtful force", method: "DELETE", path: roles + "/{made}?force=yes", user: super, tenant: ours, status: 400, code: tenancy.Invalid},
+		{name: "delete", method: "DELETE", path: roles + "/{made}", user: super, tenant: ours, status: 200, want: []string{`{"data":{"message":"Role deleted successfully"}}`}},
+		{name: "delete again", method: "DELETE", path: roles + "/{made}", user: super, tenant: ours, status: 404, code: tenancy.NotFound},
+		{name: "delete a system role", method: "DELETE", path: roles + "/2?force=true", user: super, tenant: ours, status: 403, code: tenancy.Forbidden},
+		{name: "delete a role with members", method: "DELETE", path: roles + "/" + editor, user: super, tenant: ours, status: 409, code: tenancy.RoleHasMembers, want: []string{"2"}}, // one of them through a role that inherits from it
+		{name: "delete it all the same", method: "DELETE", path: roles + "/" + editor + "?force=true", user: super, tenant: ours, status: 200},
+
+		{name: "features", method: "GET", path: features, user: plainOne, tenant: ours, status: 200,
+			want: []string{`"contentmap":true`, `"emailhunter":false`, `"actionqueue":`, `"socialradar":`, `"localminer":`, `"siteharvest":`, `"frontendscout":`, `"contactlaunchpad":`}, wantNot: []string{`"data"`}},
+		{name: "switch on", method: "POST", path: features, user: super, tenant: ours, body: `{"feature_name":"emailhunter","enabled":true}`, status: 200,
+			want: []string{`{"message":"Feature status updated successfully","feature_name":"emailhunter","enabled":true}`}},
+		{name: "is on", method: "GET", path: "/api/v3/features/tenant", user: super, tenant: ours, status: 200, want: []string{`"emailhunter":true`}},
+		{name: "switch off the old way", method: "POST", path: "/api/v3/features/tenant", user: super, tenant: ours, body: `{"feature_name":"emailhunter","enabled":false}`, status: 200, want: []string{`"enabled":false`}},
+		{name: "is off", method: "GET", path: features + "/", user: super, tenant: ours, status: 200, want: []string{`"emailhunter":false`}},
+		{name: "switch what is not there", method: "POST", path: features, user: super, tenant: ours, body: `{"feature_name":"nothing","enabled":true}`, status: 404, code: tenancy.NotFound},
+		{name: "switch without saying how", method: "POST", path: features, user: super, tenant: ours, body: `{"feature_name":"emailhunter"}`, status: 400, code: tenancy.Invalid, want: []string{`"pointer":"/enabled"`}},
+		{name: "switch as a plain member", method: "POST", path: features, user: plainOne, tenant: ours, body: `{"feature_name":"emailhunter","enabled":true}`, status: 403, code: tenancy.Forbidden},
+		{name: "features for a stranger", method: "GET", path: features, user: nobody, tenant: ours, status: 403, code: tenancy.NotAMember},
+
+		{name: "sidebar", method: "GET", path: "/api/v4/sidebar", user: super, tenant: ours, status: 200,
+			want: []string{`[{"id":"`, `"title":"ContentMap"`, `"path":"/`, `"feature_id":`, `"required_permission":`, `"group":"Services"`, `"display_order":`}, wantNot: []string{`"title":"EmailHunter"`, `"data"`}},
+		{name: "sidebar for a stranger", method: "GET", path: "/api/v4/sidebar", user: nobody, tenant: ours, status: 403, code: tenancy.NotAMember},
+		{name: "me", method: "GET", path: "/api/v4/me", user: super, tenant: ours, status: 200,
+			want: []string{`"tenants":[{"id":"` + ours + `","name":"Last Apple","slug":"last-apple"}]`, `"SUPER_ADMIN"`, `"manage_roles"`, `"contentmap":true`}, wantNot: []string{`"manage_tenants"`}},
+		{name: "me without a tenant", method: "GET", path: "/api/v4/me", user: super, status: 200,
+			want: []string{`"name":"Last Apple"`, `"tenant_id":null`, `"roles":[]`}},
+		{name: "me, a stranger", method: "GET", path: "/api/v4/me", user: nobody, status: 200, want: []string{`"tenants":[]`}, wantNot: []string{"Last Apple"}},
+		{name: "me elsewhere", method: "GET", path: "/api/v4/me", user: super, tenant: nobody.String(), status: 403, code: tenancy.NotAMember},
+		{name: "no tenant", method: "GET", path: roles, user: super, status: 400, code: tenancy.TenantRequired},
+		{name: "malformed tenant", method: "GET", path: roles, user: super, tenant: "1", status: 400, code: tenancy.Invalid},
+	}
+}
+
+func TestDeprecatedAlias(t *testing.T) {
+	s := newService(t)
+	auth := []string{"Authorization", "Bearer " + signed(t, super, testTenant)}
+	v3 := send(t, s.url, "GET", "/api/v3/features/tenant", nil, auth...)
+	v4 := send(t, s.url, "GET", "/api/v4/features/tenant", nil, auth...)
+	if v3.StatusCode != 200 || v3.body != v4.body || v3.body == "" {
+		t.Errorf("v3 answers %d %s, v4 %s", v3.StatusCode, v3.body, v4.body)
+	}
+	if got := v3.Header.Get("Deprecation"); got != "@1772323200" {
+		t.Errorf("Deprecation %q", got)
+	}
+	if got := v3.Header.Get("Link"); got != `</api/v4/features/tenant>; rel="successor-version"` {
+		t.Errorf("Link %q", got)
+	}
+	if v4.Header.Get("Deprecation") != "" {
+		t.Error("v4 says that it is deprecated")
+	}
+}
+
+func TestReady(t *testing.T) {
+	for kind, want := range map[pgtest.Kind]string{
+		pgtest.PgBouncer118Transaction: `{"status":"ok","database":"ok","pooler":{"present":true,"mode":"transaction","scope":"one_sync","exec_mode":"exec"},"schema":"ok"}`,
+		pgtest.PgBouncer118Statement:   `{"status":"ok","database":"ok","pooler":{"present":true,"mode":"statement","scope":"one_sync","exec_mode":"exec"},"schema":"ok"}`,
+		pgtest.Direct:                  `{"status":"ok","database":"ok","pooler":{"present":false,"mode":"none","scope":"one_sync","exec_mode":"cache_statement"},"schema":"ok"}`,
+	} {
+		t.Run(kind.String(), func(t *testing.T) {
+			s := newService(t, through(t, kind))
+			if a := send(t, s.url, "GET", "/readyz", nil); a.StatusCode != 200 || strings.TrimSpace(a.body) != want {
+				t.Errorf("/readyz: %d %s", a.StatusCode, a.body)
+			}
+		})
+	}
+	t.Run("schema newer", func(t *testing.T) {
+		s := newService(t)
+		s.exec(t, `insert into poolproof.schema_migrations select (jsonb_populate_record(m, jsonb_build_object('version', 999, 'name', '0999_future'))).*
+			from poolproof.schema_migrations m where version = 1`)
+		a := send(t, s.url, "GET", "/readyz", nil)
+		if a.StatusCode != 503 || !strings.Contains(a.body, `"database":"ok"`) || !strings.Contains(a.body, `"schema":"newer"`) {
+			t.Errorf("/readyz: %d %s", a.StatusCode, a.body)
+		}
+	})
+}
+
+// sameAnswer compares everything of two answers but the date.
+func sameAnswer(t *testing.T, a, b answer) {
+	t.Helper()
+	a.Header.Del("Date")
+	b.Header.Del("Date")
+	if a.StatusCode != b.StatusCode || a.body != b.body {
+		t.Errorf("answers differ:\n%d %s\n%d %s", a.StatusCode, a.body, b.StatusCode, b.body)
+	}
+	if x, y := fmt.Sprint(a.Header), fmt.Sprint(b.Header); x != y {
+		t.Errorf("headers differ:\n%s\n%s", x, y)
+	}
+}
+
+// A tenant that exists and one that does not must be the same to somebody who
+// is a member of neither, and so must a foreign role and a missing one.
+func TestForeignIsMissing(t *testing.T) {
+	s := newService(t, through(t, pgtest.PgBouncer118Transaction))
+	const foreignRole, missingRole = "4242", "4243"
+	s.exec(t, `insert into poolproof.roles (tenant_id, id, name) values ($1, 4242, 'Secret role')`, foreign)
+	before := s.fingerprint(t, foreign)
+	dashboard := s.text(t, `select id::text from poolproof.permissions where name = 'view_dashboard'`)
+	grant := `{"permission_id":"` + dashboard + `"}`
+	ask := func(tenant, method, path, body string) answer {
+		headers := []string{"Authorization", "Bearer " + signed(t, super, ""), "X-Tenant-ID", tenant, "X-Request-ID", "fixed"}
+		if body == "" {
+			return send(t, s.url, method, path, nil, headers...)
+		}
+		return send(t, s.url, method, path, strings.NewReader(body), headers...)
+	}
+	for _, r := range []struct{ method, path, body string }{
+		{"GET", "/api/v3/rbac/roles", ""},
+		{"POST", "/api/v3/rbac/roles", `{"name":"x"}`},
+		{"GET", "/api/v3/rbac/roles/1", ""},
+		{"GET", "/api/v3/rbac/roles/4242", ""},
+		{"PUT", "/api/v3/rbac/roles/4242", `{"name":"x"}`},
+		{"DELETE", "/api/v3/rbac/roles/4242?force=true", ""},
+		{"GET", "/api/v3/rbac/permissions", ""},
+		{"GET", "/api/v3/rbac-permissions/role/4242", ""},
+		{"POST", "/api/v3/rbac-permissions/role/4242", grant},
+		{"DELETE", "/api/v3/rbac-permissions/role/1/permission/" + dashboard, ""},
+		{"GET", "/api/v4/features/tenant", ""},
+		{"POST", "/api/v4/features/tenant", `{"feature_name":"emailhunter","enabled":true}`},
+		{"GET", "/api/v4/sidebar", ""},
+		{"GET", "/api/v4/me", ""},
+	} {
+		t.Run("tenant "+r.method+" "+r.path, func(t *testing.T) {
+			a, b := ask(foreign.String(), r.method, r.path, r.body), ask(nobody.String(), r.method, r.path, r.body)
+			a.wantProblem(t, 403, tenancy.NotAMember)
+			sameAnswer(t, a, b)
+		})
+	}
+	for _, r := range []struct{ method, path, body string }{
+		{"GET", "/api/v3/rbac/roles/%s", ""},
+		{"PUT", "/api/v3/rbac/roles/%s", `{"name":"x"}`},
+		{"DELETE", "/api/v3/rbac/roles/%s", ""},
+		{"DELETE", "/api/v3/rbac/roles/%s?force=true", ""},
+		{"GET", "/api/v3/rbac-permissions/role/%s", ""},
+		{"POST", "/api/v3/rbac-permissions/role/%s", grant},
+		{"DELETE", "/api/v3/rbac-permissions/role/%s/permission/" + dashboard, ""},
+	} {
+		t.Run("role "+r.method+" "+r.path, func(t *testing.T) {
+			a := ask(testTenant, r.method, fmt.Sprintf(r.path, foreignRole), r.body)
+			b := ask(testTenant, r.method, fmt.Sprintf(r.path, missingRole), r.body)
+			a.wantProblem(t, 404, tenancy.NotFound)
+			sameAnswer(t, a, b)
+		})
+	}
+	t.Run("parent", func(t *testing.T) {
+		a := ask(testTenant, "POST", "/api/v3/rbac/roles", `{"name":"x","parent_ids":[4242]}`)
+		b := ask(testTenant, "POST", "/api/v3/rbac/roles", `{"name":"x","parent_ids":[4243]}`)
+		if a.StatusCode < 400 || a.StatusCode >= 500 {
+			t.Fatalf("status %d: %s", a.StatusCode, a.body)
+		}
+		a.body, b.body = strings.ReplaceAll(a.body, foreignRole, "N"), strings.ReplaceAll(b.body, missingRole, "N") // what the client itself sent
+		sameAnswer(t, a, b)
+	})
+	if after := s.fingerprint(t, foreign); after != before {
+		t.Errorf("the other tenant's data changed:\n%s\n%s", before, after)
+	}
+}
+
+// Every request is one round trip to the database: one Sync, counted on the
+// wire between the service and the pooler.
+func TestOneSyncPerRequest(t *testing.T) {
+	for _, kind := range []pgtest.Kind{pgtest.PgBouncer118Transaction, pgtest.PgBouncer118Statement} {
+		t.Run(kind.String(), func(t *testing.T) {
+			var syncs func() int
+			s := newService(t, through(t, kind), func(url string) (relayed string) {
+				relayed, syncs = pgtest.CountSyncs(t, url)
+				return relayed
+			})
+			dashboard := s.text(t, `select id::text from poolproof.permissions where name = 'view_dashboard'`)
+			made := "0"
+			for _, sc := range []scenario{
+				{name: "warm up", method: "GET", path: "/api/v3/rbac/roles", status: 200},
+				{name: "roles", method: "GET", path: "/api/v3/rbac/roles", status: 200},
+				{name: "make a role", method: "POST", path: "/api/v3/rbac/roles", body: `{"name":"r"}`, status: 201},
+				{name: "make it again", method: "POST", path: "/api/v3/rbac/roles", body: `{"name":"r"}`, status: 409},
+				{name: "a role", method: "GET", path: "/api/v3/rbac/roles/{made}", status: 200},
+				{name: "rename", method: "PUT", path: "/api/v3/rbac/roles/{made}", body: `{"name":"s"}`, status: 200},
+				{name: "grant", method: "POST", path: "/api/v3/rbac-permissions/role/{made}", body: `{"permission_id":"` + dashboard + `"}`, status: 200},
+				{name: "permissions of a role", method: "GET", path: "/api/v3/rbac-permissions/role/{made}", status: 200},
+				{name: "revoke", method: "DELETE", path: "/api/v3/rbac-permissions/role/{made}/permission/" + dashboard, status: 200},
+				{name: "delete", method: "DELETE", path: "/api/v3/rbac/roles/{made}", status: 200},
+				{name: "catalogue", method: "GET", path: "/api/v3/rbac/permissions", status: 200},
+				{name: "features", method: "GET", path: "/api/v4/features/tenant", status: 200},
+				{name: "switch a feature", method: "POST", path: "/api/v4/features/tenant", body: `{"feature_name":"emailhunter","enabled":true}`, status: 200},
+				{name: "sidebar", method: "GET", path: "/api/v4/sidebar", status: 200},
+				{name: "me", method: "GET", path: "/api/v4/me", status: 200},
+			} {
+				sc.user, sc.tenant = super, testTenant
+				before := syncs()
+				s.play(t, &made, sc)
+				if got := syncs() - before; got != 1 && sc.name != "warm up" {
+					t.Errorf("%s: %d Syncs, want 1", sc.name, got)
+				}
+			}
+		})
+	}
+}
+
+// A client that leaves SET of another tenant on the server connections all the
+// while must not change a single answer.
+func TestLeakedTenant(t *testing.T) {
+	var pooled string
+	s := newService(t, through(t, pgtest.PgBouncer118Transaction), func(url string) string {
+		pooled = url
+		return url
+	})
+	ctx, stop := context.WithCancel(t.Context())
+	leaked := make(chan int, 1)
+	go func() {
+		n := 0
+		defer func() { leaked <- n }()
+		conn, err := pgx.Connect(ctx, pooled)
+		if err != nil {
+			return
+		}
+		defer conn.Close(context.WithoutCancel(ctx)) //nolint:errcheck // nothing is lost
+		for ctx.Err() == nil {
+			if _, err := conn.PgConn().Exec(ctx, "set app.current_tenant_id to '"+foreign.String()+"'").ReadAll(); err == nil {
+				n++
+			}
+		}
+	}()
+	made := "0"
+	var first string
+	for i := range 100 {
+		a := s.play(t, &made, scenario{method: "GET", path: "/api/v3/rbac/roles", user: super, tenant: testTenant, status: 200})
+		if i == 0 {
+			first = a.body
+		}
+		if a.body != first {
+			t.Fatalf("an answer changed:\n%s\n%s", first, a.body)
+		}
+		s.play(t, &made, scenario{method: "GET", path: "/api/v3/rbac/roles", user: super, tenant: foreign.String(), status: 403, code: tenancy.NotAMember})
+		me := s.play(t, &made, scenario{method: "GET", path: "/api/v4/me", user: super, status: 200})
+		if !json.Valid([]byte(me.body)) {
+			t.Fatalf("me: %s", me.body)
+		}
+	}
+	stop()
+	if n := <-leaked; n == 0 {
+		t.Fatal("nothing was leaked: the test proves nothing")
+	}
+	if !strings.Contains(s.log.String(), "was left on this server connection") {
+		t.Error("no leak was seen in 300 requests: the test proves nothing")
+	}
+}
+
+var _ http.Handler = (*Server)(nil)
