@@ -56,32 +56,37 @@ func serverAccount() (*account, error) {
 }
 
 // home makes dir and returns the folder that servers really use: dir itself, or
-// one under /var/lib/poolproof if acc cannot enter dir, with a note in dir.
-func home(dir string, acc *account) (string, error) {
+// one under /var/lib/poolproof if acc cannot enter dir, with a note in dir. It is
+// fresh when that other folder belongs to a dir that was removed since: what is
+// in it is nobody's data any more.
+func home(dir string, acc *account) (used string, fresh bool, err error) {
 	abs, err := filepath.Abs(dir)
 	if err != nil {
-		return "", fmt.Errorf("data folder: %w", err)
+		return "", false, fmt.Errorf("data folder: %w", err)
 	}
 	if err := os.MkdirAll(abs, 0o711); err != nil { //nolint:gosec // the servers' account must pass through; what is secret has its own mode
-		return "", fmt.Errorf("make the data folder: %w", err)
+		return "", false, fmt.Errorf("make the data folder: %w", err)
 	}
 	if acc == nil {
-		return abs, nil
+		return abs, false, nil
 	}
 	ok, err := canEnter(abs, acc)
 	if err != nil || ok {
-		return abs, err
+		return abs, false, err
 	}
 	sum := sha256.Sum256([]byte(abs))
-	real := filepath.Join(relocated, hex.EncodeToString(sum[:8]))
-	if err := os.MkdirAll(real, 0o711); err != nil { //nolint:gosec // as above
-		return "", fmt.Errorf("make the data folder: %w", err)
+	other := filepath.Join(relocated, hex.EncodeToString(sum[:8]))
+	if err := os.MkdirAll(other, 0o711); err != nil { //nolint:gosec // as above
+		return "", false, fmt.Errorf("make the data folder: %w", err)
 	}
-	note := fmt.Sprintf("The account %q, which PostgreSQL runs under, cannot enter this folder.\nThe database is in %s\n", acc.name, real)
-	if err := os.WriteFile(filepath.Join(abs, relocationNote), []byte(note), 0o600); err != nil {
-		return "", fmt.Errorf("say where the data is: %w", err)
+	note := filepath.Join(abs, relocationNote)
+	_, err = os.Stat(note)
+	fresh = errors.Is(err, os.ErrNotExist)
+	text := fmt.Sprintf("The account %q, which PostgreSQL runs under, cannot enter this folder.\nThe database is in %s\n", acc.name, other)
+	if err := os.WriteFile(note, []byte(text), 0o600); err != nil {
+		return "", false, fmt.Errorf("say where the data is: %w", err)
 	}
-	return real, nil
+	return other, fresh, nil
 }
 
 // canEnter reports whether acc may pass through dir and every folder above it.

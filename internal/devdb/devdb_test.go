@@ -202,6 +202,25 @@ func TestFolderThatTheServerCannotEnter(t *testing.T) {
 	if err != nil || !strings.Contains(string(note), p.Dir()) {
 		t.Errorf("the note says %q, %v; want it to name %s", note, err, p.Dir())
 	}
+	exec1(t, p.AdminURL(), "CREATE TABLE kept AS SELECT 'here' AS what")
+	if err := p.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	p = start(t, devdb.PostgresConfig{Dir: dir})
+	if got := exec1(t, p.AdminURL(), "SELECT what FROM kept"); got != "here" {
+		t.Errorf("after a restart the row is %q", got)
+	}
+	if err := p.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	// Whoever removes the folder means its data, wherever that is.
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	p = start(t, devdb.PostgresConfig{Dir: dir, Password: "new"})
+	if got := exec1(t, p.AdminURL(), "SELECT coalesce(to_regclass('kept')::text, 'gone')"); got != "gone" {
+		t.Errorf("the data of the removed folder is still there: %q", got)
+	}
 	st, err := os.Stat(closed)
 	if err != nil || st.Mode().Perm() != 0o700 {
 		t.Errorf("the closed folder was opened: %v, %v", st.Mode(), err)
@@ -214,6 +233,21 @@ func TestFailureShowsTheServersOwnWords(t *testing.T) {
 	})
 	if err == nil || !strings.Contains(err.Error(), `invalid value for parameter "shared_buffers"`) {
 		t.Errorf("got %v, want the server's message", err)
+	}
+}
+
+func TestAnotherPasswordIsNamed(t *testing.T) {
+	dir := filepath.Join(folder(t), "pg")
+	if err := start(t, devdb.PostgresConfig{Dir: dir, Password: "first"}).Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	begin := time.Now()
+	_, err := devdb.StartPostgres(t.Context(), devdb.PostgresConfig{Dir: dir, Password: "second"})
+	if err == nil || !strings.Contains(err.Error(), "another password") || strings.Contains(err.Error(), "second") {
+		t.Errorf("got %v, want it to say so, without the password", err)
+	}
+	if took := time.Since(begin); took > 10*time.Second {
+		t.Errorf("said so only after %v", took)
 	}
 }
 

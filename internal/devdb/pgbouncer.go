@@ -62,7 +62,7 @@ func StartPgBouncer(ctx context.Context, cfg PgBouncerConfig) (*PgBouncer, error
 		return nil, err
 	}
 	b := &PgBouncer{cfg: cfg, acc: acc, admin: rand.Text(), users: maps.Clone(cfg.Users)}
-	if b.home, err = home(cfg.Dir, acc); err != nil {
+	if b.home, _, err = home(cfg.Dir, acc); err != nil {
 		return nil, err
 	}
 	if cfg.Port != 0 {

@@ -48,7 +48,7 @@ func StartPgpool(ctx context.Context, dir, mode string, upstream *Postgres) (*Pg
 	if p.acc, err = serverAccount(); err != nil {
 		return nil, err
 	}
-	if p.home, err = home(dir, p.acc); err != nil {
+	if p.home, _, err = home(dir, p.acc); err != nil {
 		return nil, err
 	}
 	if err := own(p.home, p.acc); err != nil { // it writes its status there

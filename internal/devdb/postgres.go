@@ -86,13 +86,14 @@ func StartPostgres(ctx context.Context, cfg PostgresConfig) (*Postgres, error) {
 			return nil, err
 		}
 	}
-	if p.home, err = home(cfg.Dir, acc); err != nil {
+	var fresh bool
+	if p.home, fresh, err = home(cfg.Dir, acc); err != nil {
 		return nil, err
 	}
 	if p.lock, err = lockFile(filepath.Join(p.home, "lock")); err != nil {
 		return nil, err
 	}
-	if err := p.prepare(ctx); err != nil {
+	if err := p.prepare(ctx, fresh); err != nil {
 		return nil, errors.Join(err, p.lock.Close())
 	}
 	if err := p.Start(ctx); err != nil {
@@ -102,10 +103,15 @@ func StartPostgres(ctx context.Context, cfg PostgresConfig) (*Postgres, error) {
 }
 
 // prepare stops a server that a crashed run left in the folder, and makes the
-// data folder if there is none.
-func (p *Postgres) prepare(ctx context.Context) error {
+// data folder if there is none. What a fresh folder holds is removed first.
+func (p *Postgres) prepare(ctx context.Context, fresh bool) error {
 	if err := stopLeftover(ctx, p.dataDir()); err != nil {
 		return err
+	}
+	if fresh {
+		if err := os.RemoveAll(p.dataDir()); err != nil {
+			return fmt.Errorf("remove the data of a folder that is gone: %w", err)
+		}
 	}
 	if _, err := os.Stat(filepath.Join(p.dataDir(), "PG_VERSION")); err == nil {
 		return nil
@@ -259,8 +265,12 @@ func (p *Postgres) awaitReady(ctx context.Context) error {
 	var last error
 	for {
 		if pid, ready := readPidFile(p.dataDir()); ready && pid == p.proc.cmd.Process.Pid {
-			if last = ping(ctx, p.urlAt(p.port, Superuser, "postgres")); last == nil {
+			last = ping(ctx, p.urlAt(p.port, Superuser, "postgres"))
+			if last == nil {
 				return nil
+			}
+			if pg, ok := errors.AsType[*pgconn.PgError](last); ok && pg.Code == "28P01" {
+				return fmt.Errorf("the data folder was made with another password than the one given now: %w", last)
 			}
 		}
 		select {
