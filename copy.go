@@ -34,7 +34,7 @@ func (s Session) CopyFrom(ctx context.Context, table pgx.Identifier, columns []s
 	s.db.metrics.scopes.Inc()
 	x, err := conn.Insert(ctx, wire.Mode(s.db.mode.Load()), []wire.Call{s.db.scope.call(s)}, insertSQL(table, columns), source(rows))
 	if err != nil {
-		s.db.release(pc, conn, conn.Pgx().IsClosed())
+		s.db.release(pc, conn)
 		return 0, classify("insert", err)
 	}
 	r := &run{session: s, pool: pc, conn: conn, x: x}

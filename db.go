@@ -166,13 +166,18 @@ func (db *DB) Ping(ctx context.Context) error {
 // Stat gives the pool's figures.
 func (db *DB) Stat() *pgxpool.Stat { return db.pool.Stat() }
 
-// fallBack leaves named and described statements for good, after one was lost.
-func (db *DB) fallBack(ctx context.Context, from wire.Mode, cause error) {
-	if db.mode.CompareAndSwap(int32(from), int32(wire.Exec)) {
+// noteLost tells whether err says that a prepared statement was lost which was
+// sent in this mode; if so, the database goes on in exec mode for good.
+func (db *DB) noteLost(ctx context.Context, mode wire.Mode, err error) bool {
+	if mode == wire.Exec || !statementLost(err) {
+		return false
+	}
+	if db.mode.CompareAndSwap(int32(mode), int32(wire.Exec)) {
 		db.metrics.fallbacks.Inc()
 		db.log.LogAttrs(ctx, slog.LevelWarn, "poolproof: a prepared statement was lost, going on in exec mode",
-			slog.String("cause", cause.Error()), slog.String("hint", "the pooler does not track named statements (any more): see its max_prepared_statements"))
+			slog.String("cause", err.Error()), slog.String("hint", "the pooler does not track named statements (any more): see its max_prepared_statements"))
 	}
+	return true
 }
 
 // acquire takes a connection from the pool.
@@ -189,8 +194,8 @@ func (db *DB) acquire(ctx context.Context) (*pgxpool.Conn, *wire.Conn, error) {
 
 // release gives a connection back, or up: one that is broken, or that is not
 // idle after its Sync, must not serve anybody again.
-func (db *DB) release(pc *pgxpool.Conn, c *wire.Conn, broken bool) {
-	if !broken && c.TxStatus() == 'I' {
+func (db *DB) release(pc *pgxpool.Conn, c *wire.Conn) {
+	if !c.Broken() && c.TxStatus() == 'I' {
 		pc.Release()
 		return
 	}

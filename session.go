@@ -176,8 +176,7 @@ type run struct {
 func (s Session) start(ctx context.Context, kind wire.Statement, queries ...query) (*run, error) {
 	mode := wire.Mode(s.db.mode.Load())
 	r, err := s.attempt(ctx, mode, kind, queries)
-	if err != nil && mode != wire.Exec && statementLost(err) {
-		s.db.fallBack(ctx, mode, err)
+	if err != nil && s.db.noteLost(ctx, mode, err) {
 		r, err = s.attempt(ctx, wire.Exec, kind, queries)
 	}
 	return r, err
@@ -192,7 +191,7 @@ func (s Session) attempt(ctx context.Context, mode wire.Mode, kind wire.Statemen
 	statements := make([]wire.Statement, len(queries))
 	for i, q := range queries {
 		if statements[i], err = q.statement(ctx, conn.Pgx(), kind, refuseInScope); err != nil {
-			s.db.release(pc, conn, false)
+			s.db.release(pc, conn)
 			return nil, err
 		}
 	}
@@ -200,7 +199,7 @@ func (s Session) attempt(ctx context.Context, mode wire.Mode, kind wire.Statemen
 	s.db.metrics.scopes.Inc()
 	r.x, err = conn.Run(ctx, mode, []wire.Call{s.db.scope.call(s)}, statements...)
 	if err != nil {
-		s.db.release(pc, conn, conn.Pgx().IsClosed())
+		s.db.release(pc, conn)
 		r.span.end(pgconn.CommandTag{}, err)
 		return nil, classify("query", err)
 	}
@@ -235,7 +234,7 @@ func (s Session) readScope(ctx context.Context, x *wire.Exchange) error {
 // error: err, if there is one already.
 func (r *run) finish(err error) error {
 	closeErr := r.x.Close()
-	r.session.db.release(r.pool, r.conn, r.x.Broken())
+	r.session.db.release(r.pool, r.conn)
 	if err == nil {
 		err = closeErr
 	}

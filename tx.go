@@ -98,10 +98,10 @@ func (tx *transaction) run(ctx context.Context, kind wire.Statement, queries []q
 		calls = []wire.Call{{Fixed: beginStatement}, db.scope.call(tx.session)}
 		db.metrics.scopes.Inc()
 	}
-	fail := func(err error, broken bool) (*wire.Exchange, *span, error) {
-		if broken || first {
+	fail := func(err error) (*wire.Exchange, *span, error) {
+		if first || tx.conn.Broken() {
 			tx.failure = err
-			tx.close(broken)
+			tx.close()
 		}
 		return nil, nil, classify("query", err)
 	}
@@ -109,7 +109,7 @@ func (tx *transaction) run(ctx context.Context, kind wire.Statement, queries []q
 	for i, q := range queries {
 		var err error
 		if statements[i], err = q.statement(ctx, tx.conn.Pgx(), kind, refuseInTx); err != nil {
-			return fail(err, false)
+			return fail(err)
 		}
 	}
 	sp := &span{}
@@ -118,7 +118,8 @@ func (tx *transaction) run(ctx context.Context, kind wire.Statement, queries []q
 	x, err := tx.conn.Run(ctx, mode, calls, statements...)
 	if err != nil {
 		sp.end(pgconn.CommandTag{}, err)
-		return fail(err, tx.conn.Pgx().IsClosed())
+		db.noteLost(ctx, mode, err)
+		return fail(err)
 	}
 	if first {
 		if _, _, err = x.Skip(); err != nil && statementPooling(err) {
@@ -131,9 +132,7 @@ func (tx *transaction) run(ctx context.Context, kind wire.Statement, queries []q
 		err = x.NextResult()
 	}
 	if err != nil {
-		if mode != wire.Exec && statementLost(err) {
-			db.fallBack(ctx, mode, err) // for what comes next; this transaction has failed
-		}
+		db.noteLost(ctx, mode, err) // for what comes next; this transaction has failed
 		return nil, nil, tx.finish(x, sp, err)
 	}
 	return x, sp, nil
@@ -145,19 +144,19 @@ func (tx *transaction) finish(x *wire.Exchange, sp *span, err error) error {
 	if err == nil {
 		err = closeErr
 	}
-	if x.Broken() || tx.conn.TxStatus() == 'I' { // ended, by whatever means: nothing more may run here
+	if tx.conn.Broken() || tx.conn.TxStatus() == 'I' { // ended, by whatever means: nothing more may run here
 		if tx.failure = err; err == nil {
 			tx.failure = errors.New("the transaction was ended by a statement in it")
 		}
-		tx.close(x.Broken())
+		tx.close()
 	}
 	sp.end(x.Tag(), err)
 	return classify("query", err)
 }
 
-func (tx *transaction) close(broken bool) {
+func (tx *transaction) close() {
 	if tx.conn != nil && !tx.closed {
-		tx.session.db.release(tx.pool, tx.conn, broken)
+		tx.session.db.release(tx.pool, tx.conn)
 	}
 	tx.closed = true
 }
@@ -209,14 +208,14 @@ func (tx *transaction) conclude(ctx context.Context, statement *wire.Fixed) (tag
 	x, err := tx.conn.Run(ctx, wire.Exec, []wire.Call{{Fixed: statement}})
 	if err != nil {
 		tx.failure = err
-		tx.close(true)
+		tx.close()
 		return "", classify("end the transaction", err)
 	}
 	_, tag, err = x.Skip()
 	if closeErr := x.Close(); err == nil {
 		err = closeErr
 	}
-	tx.close(x.Broken())
+	tx.close()
 	return tag, classify("end the transaction", err)
 }
 

@@ -21,6 +21,7 @@ type Conn struct {
 	recent   *list.List               // of *description, most recently used first
 	capacity int
 	closing  []string // names that the server may still hold and that are to be closed
+	broken   bool     // an exchange ended in the middle
 }
 
 const customDataKey = "poolproof"
@@ -44,6 +45,10 @@ func (c *Conn) Pgx() *pgx.Conn { return c.pgx }
 
 // TxStatus is the transaction status of the last ReadyForQuery: 'I', 'T' or 'E'.
 func (c *Conn) TxStatus() byte { return c.pg.TxStatus() }
+
+// Broken tells whether the connection must be given up, because an exchange
+// did not reach its ReadyForQuery.
+func (c *Conn) Broken() bool { return c.broken || c.pg.IsClosed() }
 
 // remember marks a description as held by the server under its name.
 func (c *Conn) remember(d *description) {
@@ -123,7 +128,7 @@ func (x *Exchange) uses(d *description) bool {
 // describe learns a statement's types in a round trip of its own. Nothing is
 // executed. In CacheStatement mode the statement is named, and held, from then on.
 func (c *Conn) describe(ctx context.Context, mode Mode, sql string) (*description, error) {
-	d := &description{sql: sql, name: statementName(sql)}
+	d := &description{sql: sql, name: StatementName(sql)}
 	x, err := c.open(ctx, mode)
 	if err != nil {
 		return nil, err

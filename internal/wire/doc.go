@@ -13,6 +13,6 @@
 // A [Conn] is the package's view of a pgx connection: which named statements
 // it holds. [Descriptions] are what all connections of a pool know about
 // statements' types. An [Exchange] is one pipeline under way. Whoever starts
-// an exchange must Close it; a connection whose exchange says Broken must not
-// be used again.
+// an exchange must Close it; a connection that says Broken must not be used
+// again.
 package wire

@@ -41,7 +41,6 @@ type Exchange struct {
 
 	err    error // the first error
 	ready  bool  // ReadyForQuery has come
-	broken bool  // the connection cannot be used again
 	closed bool
 }
 
@@ -209,7 +208,7 @@ func (x *Exchange) watch() {
 
 // fail notes that the connection is broken.
 func (x *Exchange) fail(err error) {
-	x.broken = true
+	x.conn.broken = true
 	if x.err != nil {
 		return // what PostgreSQL said before the connection ended says more
 	}
@@ -222,7 +221,7 @@ func (x *Exchange) fail(err error) {
 // receive gives the next message that matters, or the first error of the
 // exchange. ErrorResponse is noted and reading goes on, to ReadyForQuery.
 func (x *Exchange) receive() (pgproto3.BackendMessage, error) {
-	for !x.broken && !x.ready {
+	for !x.conn.broken && !x.ready {
 		msg, err := x.conn.pg.ReceiveMessage(context.Background())
 		if err != nil {
 			x.fail(x.causeOf(err))
@@ -363,14 +362,6 @@ func (x *Exchange) Tag() pgconn.CommandTag { return x.tag }
 // Err is the first error so far.
 func (x *Exchange) Err() error { return x.err }
 
-// Interrupt gives up an exchange that its caller cannot read on: the
-// connection is broken afterwards, and the server, which may not have got the
-// Sync, rolls back or finishes on its own.
-func (x *Exchange) Interrupt(err error) { x.fail(err) }
-
-// Broken tells whether the connection must be given up. Asked after Close.
-func (x *Exchange) Broken() bool { return x.broken }
-
 // Close reads to ReadyForQuery and gives the exchange's first error, that of
 // the Sync included: a deferred constraint fails there. Further calls give the
 // same.
@@ -379,19 +370,19 @@ func (x *Exchange) Close() error {
 		return x.err
 	}
 	x.closed, x.concluded, x.row = true, true, nil
-	for !x.ready && !x.broken {
-		if _, err := x.receive(); err != nil && !x.ready && !x.broken {
+	for !x.ready && !x.conn.broken {
+		if _, err := x.receive(); err != nil && !x.ready && !x.conn.broken {
 			break // receive reads on past errors itself; this cannot loop
 		}
 	}
 	if x.flushed != nil {
-		if x.broken {
+		if x.conn.broken {
 			_ = x.conn.pg.Conn().SetDeadline(longAgo)
 		}
 		<-x.flushed
 	}
 	if x.unwatch != nil && !x.unwatch() {
-		x.broken = true // the deadline was set, or is being set
+		x.conn.broken = true // the deadline was set, or is being set
 	}
 	for _, d := range x.parsing { // not acknowledged, so not there
 		if d != nil {
@@ -414,6 +405,8 @@ func forgettable(err error) bool {
 		return true
 	}
 	switch pgErr.Code[:2] {
+	case "22":
+		return pgErr.Code == "22P03" // invalid_binary_representation: a type has changed
 	case "23", "40", "55", "57", "P0":
 		return false
 	}

@@ -51,13 +51,13 @@ func NewFixed(sql string, n int) *Fixed {
 	for i := range oids {
 		oids[i] = pgtype.TextOID
 	}
-	return &Fixed{description{sql: sql, name: statementName(sql), paramOIDs: oids}}
+	return &Fixed{description{sql: sql, name: StatementName(sql), paramOIDs: oids}}
 }
 
-// statementName is the same for the same text in every process, so that a
+// StatementName is the name of a statement on the server: the same for the same text in every process, so that a
 // statement that crosses over to another client through a pooler is at least
 // the one it says it is.
-func statementName(sql string) string {
+func StatementName(sql string) string {
 	sum := sha256.Sum256([]byte(sql))
 	return "poolproof_" + hex.EncodeToString(sum[:12])
 }
