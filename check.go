@@ -58,11 +58,12 @@ select current_user::text, rolsuper, rolbypassrls from pg_roles where rolname = 
 const checkTables = `
 select format('%I.%I', n.nspname, c.relname),
        c.relrowsecurity, c.relforcerowsecurity, pg_has_role(current_user, c.relowner, 'usage') as owner,
-       coalesce(bool_or(reads.tenant) filter (where p.polpermissive and p.polcmd in ('*', 'r')), false) as has_policy,
-       coalesce(string_agg(quote_ident(p.polname), ', ') filter (where p.polpermissive and coalesce(pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid)) = 'true' and p.polcmd <> 'r'), '') as open_policies
+       coalesce(bool_or(reads.tenant) filter (where p.polcmd in ('*', 'r')), false) as has_policy,
+       coalesce(string_agg(quote_ident(p.polname), ', ') filter (where coalesce(pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid)) = 'true' and p.polcmd <> 'r'), '') as open_policies
 from pg_class c
 join pg_namespace n on n.oid = c.relnamespace
-left join pg_policy p on p.polrelid = c.oid
+left join pg_policy p on p.polrelid = c.oid and p.polpermissive
+    and (p.polroles = '{0}' or exists (select from unnest(p.polroles) r where pg_has_role(current_user, r, 'usage')))
 left join lateral (select strpos(coalesce(pg_get_expr(p.polqual, p.polrelid), '') || coalesce(pg_get_expr(p.polwithcheck, p.polrelid), ''), $1) > 0 as tenant) reads on true
 where c.relkind in ('r', 'p') and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
   and has_schema_privilege(n.oid, 'usage')
