@@ -72,6 +72,7 @@ func statementModeError(cause error) error {
 // with its first statement.
 type transaction struct {
 	session    Session
+	begin      *wire.Fixed // nil: beginStatement
 	pool       *pgxpool.Conn
 	conn       *wire.Conn
 	closed     bool
@@ -95,7 +96,11 @@ func (tx *transaction) run(ctx context.Context, kind wire.Statement, queries []q
 		if tx.pool, tx.conn, err = db.acquire(ctx); err != nil {
 			return nil, nil, err
 		}
-		calls = []wire.Call{{Fixed: beginStatement}, db.scope.call(tx.session)}
+		begin := tx.begin
+		if begin == nil {
+			begin = beginStatement
+		}
+		calls = []wire.Call{{Fixed: begin}, db.scope.call(tx.session)}
 		db.metrics.scopes.Inc()
 	}
 	fail := func(err error) (*wire.Exchange, *span, error) {
