@@ -32,6 +32,7 @@ const (
 type commands struct {
 	LogFormat string `enum:"text,json" default:"text" placeholder:"text|json" help:"How log lines on standard error are written."`
 
+	Dev       devCommand       `cmd:"" help:"Run a private PostgreSQL, a pooler, demo data and the API, on this machine only."`
 	Serve     serveCommand     `cmd:"" help:"Serve the API for a database that is there already."`
 	Migrate   migrateCommand   `cmd:"" help:"Bring the database's schema up to date, or list its migrations."`
 	Bootstrap bootstrapCommand `cmd:"" help:"Make the platform tenant and its first administrator."`
