@@ -15,7 +15,8 @@ setup: ## Install what the other targets need (PostgreSQL, poolers, a browser)
 
 dev: ## Run poolproof with a private database, a pooler and demo data
 	@scripts/setup dev
-	@go run ./cmd/poolproof dev $(ARGS)
+	@go build -o bin/poolproof ./cmd/poolproof
+	@exec bin/poolproof dev $(ARGS)
 
 test: ## Vet and test everything, with the race detector
 	@scripts/setup test
