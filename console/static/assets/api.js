@@ -32,14 +32,15 @@ export class Client {
   /**
    * call sends one request and gives the JSON of its answer, null where there
    * is none. It throws a Problem for every answer but 2xx and when there is no
-   * answer, and passes on an AbortError. A probe carries no credentials.
+   * answer, and passes on an AbortError. A probe carries no credentials; anyTenant leaves
+   * the tenant out.
    */
-  async call(method, path, { body, signal, probe = false } = {}) {
+  async call(method, path, { body, signal, probe = false, anyTenant = false } = {}) {
     const headers = { Accept: 'application/json, application/problem+json' };
     if (!probe) {
       const { token, tenant } = this.credentials();
       if (token) headers.Authorization = `Bearer ${token}`;
-      if (tenant) headers['X-Tenant-ID'] = tenant;
+      if (tenant && !anyTenant) headers['X-Tenant-ID'] = tenant;
     }
     if (body !== undefined) headers['Content-Type'] = 'application/json';
     const started = performance.now();

@@ -41,8 +41,8 @@ export class PermissionSheet {
     const loading = this.loading = new AbortController();
     try {
       const [catalogue, held] = await Promise.all([
-        this.client.list(CATALOGUE, loading),
-        this.client.list(`${OF_ROLE}/${role.id}`, loading),
+        this.client.list(CATALOGUE, { signal: loading.signal }),
+        this.client.list(`${OF_ROLE}/${role.id}`, { signal: loading.signal }),
       ]);
       if (loading.signal.aborted) return;
       this.show(catalogue, new Set(held.map((p) => p.id)));
@@ -106,6 +106,7 @@ export class PermissionSheet {
       setText(row.state, '');
       if (problem.status === 401) return this.leave(problem);
       showProblem(row.slot, problem);
+      row.slot.scrollIntoView({ block: 'nearest' });
     } finally {
       row.pending = false;
       row.box.removeAttribute('aria-busy');

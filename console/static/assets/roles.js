@@ -2,7 +2,7 @@
 // place, so that the focus stays where a person left it when the list is read
 // again.
 
-import { byId, h, plural, setText } from './dom.js';
+import { announce, byId, h, plural, setText } from './dom.js';
 
 const SKELETON_ROWS = 4;
 
@@ -84,7 +84,8 @@ export class RoleTable {
     const button = (name, action) => {
       const b = h('button', { type: 'button', class: name === 'permissions' ? 'secondary small' : 'quiet small', 'data-action': name });
       b.addEventListener('click', () => {
-        if (b.getAttribute('aria-disabled') !== 'true') action(row.role);
+        if (b.getAttribute('aria-disabled') === 'true') announce(`${row.role.name} is a system role: it cannot be deleted.`);
+        else action(row.role);
       });
       return b;
     };
@@ -123,6 +124,7 @@ export class RoleTable {
     if (role.system) {
       row.remove.setAttribute('aria-disabled', 'true');
       row.remove.setAttribute('aria-describedby', 'system-note');
+      row.remove.title = 'A system role cannot be deleted.';
     }
   }
 

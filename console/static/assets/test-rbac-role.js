@@ -73,6 +73,7 @@ byId('forget').addEventListener('click', () => {
   tenant.value = '';
   byId('tenants').replaceChildren();
   table.clear();
+  clearNames();
   byId('roles').hidden = true;
   lamps.set('Token', 'unknown', 'none');
   editConnection();
@@ -89,6 +90,7 @@ async function connect(newToken, newTenant) {
 
   session.set(newToken, newTenant);
   table.clear();
+  clearNames();
   const done = busy(byId('connect-submit'), 'Connecting…');
   const connected = await load();
   done();
@@ -106,6 +108,13 @@ function editConnection() {
   byId('connect-cancel').hidden = true;
   token.value = session.token;
   tenant.value = session.tenant;
+}
+
+/** clearNames takes the last connection's names away, so that none stands beside another tenant's id. */
+function clearNames() {
+  for (const id of ['tenant-name', 'tenant-id', 'who']) setText(byId(id), '');
+  byId('read-only').hidden = true;
+  table.nameTenants(new Map());
 }
 
 function showConnected() {
@@ -137,7 +146,7 @@ async function load() {
   table.loading();
   const me = readMe(current);
   try {
-    const roles = await client.list('/api/v3/rbac/roles', current);
+    const roles = await client.list('/api/v3/rbac/roles', { signal: current.signal });
     if (current.signal.aborted) return false;
     lamps.set('Token', 'ok', 'accepted');
     setText(byId('tenant-id'), session.tenant || (roles[0]?.tenant_id ?? ''));
@@ -161,20 +170,27 @@ async function load() {
   }
 }
 
-/** readMe fills in names: the tenant's, the caller's, their roles. Without an answer the page shows ids; the log has the reason. */
+/**
+ * readMe fills in names: the tenant's, the caller's, their roles. In a tenant
+ * that is not theirs it asks which ones are, for the field's suggestions.
+ * Without an answer the page shows ids; the request log has the reason.
+ */
 async function readMe(current) {
   let me;
   try {
-    me = await client.call('GET', '/api/v4/me', current);
-  } catch {
-    return;
+    me = await client.call('GET', '/api/v4/me', { signal: current.signal });
+  } catch (problem) {
+    if (problem.code !== 'not_a_member') return;
+    me = await client.call('GET', '/api/v4/me', { signal: current.signal, anyTenant: true }).catch(() => null);
   }
   if (current.signal.aborted || !me) return;
   const tenants = new Map((me.tenants ?? []).map((t) => [t.id, t.name]));
   byId('tenants').replaceChildren(...[...tenants].map(([id, name]) => h('option', { value: id, label: name })));
-  const roles = (me.roles ?? []).map((role) => role.name ?? role);
-  setText(byId('tenant-name'), tenants.get(session.tenant || byId('tenant-id').textContent) ?? '');
-  setText(byId('who'), [me.user?.email || me.user?.name || me.user?.id, roles.join(', ')].filter(Boolean).join(' · '));
+  const here = me.tenant_id ?? session.tenant;
+  const roles = (me.roles ?? []).map((role) => role.name);
+  setText(byId('tenant-name'), tenants.get(here) ?? '');
+  setText(byId('tenant-id'), here ?? '');
+  setText(byId('who'), [me.user?.email ?? me.user?.name ?? me.user?.id, roles.join(', ')].filter(Boolean).join(' · '));
   byId('read-only').hidden = !Array.isArray(me.permissions) || me.permissions.includes('manage_roles');
   table.nameTenants(tenants);
 }

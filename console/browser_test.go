@@ -1,0 +1,301 @@
+package console_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/input"
+	"github.com/chromedp/cdproto/log"
+	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+)
+
+// patience bounds every wait for the page.
+const patience = 20 * time.Second
+
+// page is one tab of a headless Chromium of its own. When the test ends it
+// fails if the browser reported an error that the test did not expect.
+type page struct {
+	t   *testing.T
+	ctx context.Context
+
+	mu       sync.Mutex
+	faults   []string            // what console, policy and script engine complained of
+	refusals []*network.Response // answers of 400 and above
+	expected []int64
+}
+
+func openBrowser(t *testing.T) *page {
+	t.Helper()
+	options := []chromedp.ExecAllocatorOption{
+		chromedp.ExecPath(chromium(t)), chromedp.Headless, chromedp.NoSandbox, chromedp.DisableGPU, chromedp.NoFirstRun,
+		chromedp.WindowSize(1280, 800),
+		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-background-networking", true),
+		chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-sync", true),
+		chromedp.Flag("disable-dev-shm-usage", true), chromedp.Flag("lang", "en-US"),
+	}
+	// The browser's profile is a temporary folder that the allocator removes.
+	allocator, stop := chromedp.NewExecAllocator(context.Background(), options...)
+	p := &page{t: t}
+	ctx, closeTab := chromedp.NewContext(allocator, chromedp.WithListener(p.listen))
+	p.ctx = ctx
+	t.Cleanup(func() {
+		if t.Failed() {
+			p.describe()
+		}
+		p.checkFaults()
+		if err := chromedp.Cancel(ctx); err != nil {
+			t.Errorf("closing the browser: %v", err)
+		}
+		closeTab()
+		stop()
+	})
+	// The first command starts the browser, which lives as long as its context:
+	// no deadline here.
+	for _, err := range []error{
+		enable(ctx, runtime.Enable, cdp.Empty{}), enable(ctx, log.Enable, cdp.Empty{}), enable(ctx, network.Enable, network.EnableParams{}),
+	} {
+		if err != nil {
+			t.Fatalf("starting the browser: %v", err)
+		}
+	}
+	return p
+}
+
+// enable asks the browser to report one domain's events.
+func enable[P any](ctx context.Context, command cdp.Command[P, cdp.Empty], params P) error {
+	_, err := chromedp.Call(ctx, command, params)
+	return err
+}
+
+// chromium finds the browser.
+func chromium(t *testing.T) string {
+	t.Helper()
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome", "chrome"} {
+		if path, err := exec.LookPath(name); err == nil {
+			return path
+		}
+	}
+	t.Fatal("no Chromium is installed; install what the tests need: make setup")
+	return ""
+}
+
+// listen collects what the browser reports. That a request was answered by
+// 400 or above is logged as an error, too; those are compared by status.
+func (p *page) listen(event any) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch e := event.(type) {
+	case *runtime.EventConsoleAPICalled:
+		if e.Type == runtime.ConsoleAPICalledTypeError || e.Type == runtime.ConsoleAPICalledTypeWarning || e.Type == runtime.ConsoleAPICalledTypeAssert {
+			text, err := json.Marshal(e.Args)
+			p.faults = append(p.faults, fmt.Sprintf("console.%s %s %v", e.Type, text, err))
+		}
+	case *runtime.EventExceptionThrown:
+		p.faults = append(p.faults, "exception: "+(&chromedp.ExceptionError{ExceptionDetails: e.ExceptionDetails}).Error())
+	case *log.EventEntryAdded:
+		refused := e.Entry.Source == log.EntrySourceNetwork && strings.Contains(e.Entry.Text, "responded with a status of")
+		if !refused && (e.Entry.Level == log.EntryLevelError || e.Entry.Level == log.EntryLevelWarning) {
+			p.faults = append(p.faults, fmt.Sprintf("%s %s: %s", e.Entry.Source, e.Entry.Level, e.Entry.Text))
+		}
+	case *network.EventResponseReceived:
+		if e.Response.Status >= 400 {
+			p.refusals = append(p.refusals, e.Response)
+		}
+	}
+}
+
+// expect says that answers of these statuses belong to the test.
+func (p *page) expect(statuses ...int64) { p.expected = append(p.expected, statuses...) }
+
+func (p *page) checkFaults() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, fault := range p.faults {
+		p.t.Errorf("the browser reported: %s", fault)
+	}
+	for _, r := range p.refusals {
+		if !slices.Contains(p.expected, r.Status) {
+			p.t.Errorf("%s answered %d", r.URL, r.Status)
+		}
+	}
+}
+
+// describe says what the page shows, for the reader of a failed test.
+func (p *page) describe() {
+	ctx, cancel := context.WithTimeout(p.ctx, 5*time.Second)
+	defer cancel()
+	text, err := chromedp.Run(ctx, chromedp.Evaluate[string](`document.body.innerText`))
+	if err != nil {
+		p.t.Logf("the page cannot be read: %v", err)
+		return
+	}
+	p.t.Logf("the page shows:\n%s", text)
+}
+
+// requestIDOf gives the X-Request-ID header of the last answer of a status.
+func (p *page) requestIDOf(status int64) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, r := range slices.Backward(p.refusals) {
+		if r.Status != status {
+			continue
+		}
+		for name, value := range r.Headers {
+			if strings.EqualFold(name, "X-Request-ID") {
+				return fmt.Sprint(value)
+			}
+		}
+	}
+	return ""
+}
+
+// run performs steps, within patience.
+func (p *page) run(steps ...chromedp.Action[chromedp.Void]) {
+	p.t.Helper()
+	ctx, cancel := context.WithTimeout(p.ctx, patience)
+	defer cancel()
+	if err := chromedp.Do(ctx, steps...); err != nil {
+		p.t.Fatalf("in the browser: %v", err)
+	}
+}
+
+// eval gives the value of a JavaScript expression, or of the promise that it is.
+func eval[T any](p *page, expression string) T {
+	p.t.Helper()
+	ctx, cancel := context.WithTimeout(p.ctx, patience)
+	defer cancel()
+	value, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
+	if err != nil {
+		p.t.Fatalf("evaluating %s: %v", expression, err)
+	}
+	return value
+}
+
+// until waits for a JavaScript condition. The page's policy allows no eval, so
+// it is asked from outside.
+func (p *page) until(condition string) {
+	p.t.Helper()
+	deadline := time.Now().Add(patience)
+	for !eval[bool](p, "Boolean("+condition+")") {
+		if time.Now().After(deadline) {
+			p.t.Fatalf("not within %v: %s", patience, condition)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// shows waits until an element's text holds want.
+func (p *page) shows(selector, want string) {
+	p.t.Helper()
+	p.until(fmt.Sprintf(`document.querySelector(%s)?.checkVisibility() && document.querySelector(%s).innerText.includes(%s)`,
+		quote(selector), quote(selector), quote(want)))
+}
+
+func (p *page) click(selector string) {
+	p.t.Helper()
+	p.run(chromedp.Click(chromedp.CSS(selector), chromedp.NodeVisible))
+}
+
+// fill replaces what a field holds, as typing does.
+func (p *page) fill(selector, text string) {
+	p.t.Helper()
+	p.focus(selector)
+	eval[bool](p, fmt.Sprintf(`document.querySelector(%s).select() ?? true`, quote(selector)))
+	p.press(kb.Backspace)
+	if text != "" {
+		if _, err := chromedp.Call(p.ctx, input.InsertText, input.InsertTextParams{Text: text}); err != nil {
+			p.t.Fatalf("filling %s: %v", selector, err)
+		}
+	}
+}
+
+// press sends keys to whatever has the focus.
+func (p *page) press(keys string) {
+	p.t.Helper()
+	p.run(chromedp.KeyEvent(keys))
+}
+
+// focus gives the focus to an element.
+func (p *page) focus(selector string) {
+	p.t.Helper()
+	p.run(chromedp.Focus(chromedp.CSS(selector), chromedp.NodeVisible))
+}
+
+// reload visits the page again.
+func (p *page) reload() {
+	p.t.Helper()
+	p.run(chromedp.Reload())
+}
+
+// visit goes to an address.
+func (p *page) visit(url string) {
+	p.t.Helper()
+	p.run(chromedp.Navigate(url))
+}
+
+func (p *page) text(selector string) string {
+	p.t.Helper()
+	return eval[string](p, fmt.Sprintf(`document.querySelector(%s)?.textContent ?? ''`, quote(selector)))
+}
+
+// focused gives the id of the element that has the focus.
+func (p *page) focused() string {
+	p.t.Helper()
+	return eval[string](p, `document.activeElement?.id ?? ''`)
+}
+
+// size makes the tab that many CSS pixels wide and high.
+func (p *page) size(width, height int64) {
+	p.t.Helper()
+	p.run(chromedp.EmulateViewport(width, height))
+}
+
+// scheme makes the tab prefer light or dark.
+func (p *page) scheme(name string) {
+	p.t.Helper()
+	params := emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: name}}}
+	if _, err := chromedp.Call(p.ctx, emulation.SetEmulatedMedia, params); err != nil {
+		p.t.Fatalf("preferring %s: %v", name, err)
+	}
+}
+
+// open visits the roles page and connects as the service's user.
+func (p *page) open(s *service) {
+	p.t.Helper()
+	p.visit(s.url + "/test-rbac-role.html")
+	p.connect(s.token, s.tenant)
+	p.until(`document.querySelectorAll('#rows tr[data-role-id]').length > 0`)
+	p.shows("#who", "@")
+}
+
+func (p *page) connect(token, tenant string) {
+	p.t.Helper()
+	p.fill("#token", token)
+	p.fill("#tenant", tenant)
+	p.click("#connect-submit")
+}
+
+// row selects something in the row of a role.
+func row(role int, rest string) string {
+	return fmt.Sprintf(`#rows tr[data-role-id="%d"] %s`, role, rest)
+}
+
+func quote(text string) string {
+	quoted, err := json.Marshal(text)
+	if err != nil {
+		panic(err) // a string always has a JSON form
+	}
+	return string(quoted)
+}
