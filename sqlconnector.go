@@ -38,10 +38,15 @@ import (
 // pooler in statement mode BeginTx fails with ErrStatementMode.
 //
 // Arguments are encoded by pgx: its types, slices, uuid.UUID, driver.Valuer, and
-// pgx.NamedArgs alone; sql.Named is refused. Values arrive as int64 (integers,
-// oid), float64 (float4, float8), bool, []byte (bytea), time.Time (date,
-// timestamp and, in local time, timestamptz) and string: PostgreSQL's text of
-// all other types, numeric, uuid, json and arrays among them.
+// pgx.NamedArgs alone; sql.Named is refused. ModeExec, which does not know the
+// parameters' types, takes []byte for bytea and refuses maps, structs and slices
+// of types that pgx does not know: for any mode, pass JSON as json.RawMessage
+// or string, and uuids as []string.
+//
+// Values arrive as int64 (integers, oid), float64 (float4, float8), bool, []byte
+// (bytea, json, jsonb), time.Time (date, timestamp and, in local time,
+// timestamptz) and string: PostgreSQL's text of all other types, numeric, uuid
+// and arrays among them.
 func Connector(db *DB) driver.Connector { return connector{db} }
 
 type connector struct{ db *DB }

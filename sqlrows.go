@@ -1,6 +1,7 @@
 package poolproof
 
 import (
+	"bytes"
 	"database/sql/driver"
 	"fmt"
 	"io"
@@ -81,6 +82,9 @@ func decoder(oid uint32) func(text []byte) (driver.Value, error) {
 		return func(text []byte) (driver.Value, error) { return string(text) == "t", nil }
 	case pgtype.ByteaOID:
 		return byCodec(pgtype.ByteaCodec{}, oid)
+	case pgtype.JSONOID, pgtype.JSONBOID:
+		// Bytes, because database/sql puts a string into no json.RawMessage, which is what sqlc's models hold.
+		return func(text []byte) (driver.Value, error) { return bytes.Clone(text), nil }
 	case pgtype.DateOID:
 		return byCodec(pgtype.DateCodec{}, oid)
 	case pgtype.TimestampOID:
@@ -162,7 +166,7 @@ func (r *sqlRows) ColumnTypeScanType(index int) reflect.Type {
 		return reflect.TypeFor[float64]()
 	case pgtype.BoolOID:
 		return reflect.TypeFor[bool]()
-	case pgtype.ByteaOID:
+	case pgtype.ByteaOID, pgtype.JSONOID, pgtype.JSONBOID:
 		return reflect.TypeFor[[]byte]()
 	case pgtype.DateOID, pgtype.TimestampOID, pgtype.TimestamptzOID:
 		return reflect.TypeFor[time.Time]()
