@@ -92,6 +92,9 @@ func (d *devSystem) start(ctx context.Context, binary devdb.Pooler) error {
 	if err := os.Remove(d.path("dev.env")); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("removing the last run's dev.env: %w", err)
 	}
+	if devdb.FindPostgres(ctx) == "" {
+		d.log.Info("no PostgreSQL is installed: using one that is downloaded once")
+	}
 	d.postgres, err = devdb.StartPostgres(ctx, devdb.PostgresConfig{
 		Dir:      d.path("postgres"),
 		Port:     freeOr0(d.state.PostgresPort),
