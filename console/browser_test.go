@@ -212,7 +212,7 @@ func (p *page) click(selector string) {
 func (p *page) fill(selector, text string) {
 	p.t.Helper()
 	p.focus(selector)
-	eval[bool](p, fmt.Sprintf(`document.querySelector(%s).select() ?? true`, quote(selector)))
+	eval[bool](p, fmt.Sprintf(`(document.querySelector(%s).select(), true)`, quote(selector)))
 	p.press(kb.Backspace)
 	if text != "" {
 		if _, err := chromedp.Call(p.ctx, input.InsertText, input.InsertTextParams{Text: text}); err != nil {

@@ -364,7 +364,7 @@ func TestItFitsAPhoneAndBothColourSchemes(t *testing.T) {
 	p.fitsWidth("the connection")
 	p.click("#connect-cancel")
 
-	p.size(1280, 800)
+	p.size(1280, 860)
 	background := map[string]string{}
 	for _, scheme := range []string{"light", "dark"} {
 		p.scheme(scheme)
@@ -403,6 +403,7 @@ func (p *page) picture(name string) {
 	if folder == "" {
 		return
 	}
+	eval[bool](p, `(scrollTo(0, 0), true)`)
 	png, err := chromedp.Run(p.ctx, chromedp.CaptureScreenshot())
 	if err != nil {
 		p.t.Fatalf("taking a picture: %v", err)

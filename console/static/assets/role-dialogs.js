@@ -112,7 +112,7 @@ export class DeleteDialog {
   /** askForce offers the way on. The focus goes to Cancel, so that a second Enter deletes nothing. */
   askForce(problem) {
     showProblem(this.slot, problem);
-    this.slot.firstElementChild.append(h('p', { text: 'If you go on, the role is taken away from them.' }));
+    this.slot.firstElementChild.append(h('p', { text: '“Delete anyway” does so.' }));
     this.confirm.hidden = true;
     this.force.hidden = false;
     byId('delete-cancel').focus();
