@@ -1,0 +1,149 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// cpuTimes is processor time spent, user and system together.
+type cpuTimes struct{ postgres, pooler, relay, client time.Duration }
+
+func (c cpuTimes) since(b cpuTimes) cpuTimes {
+	return cpuTimes{c.postgres - b.postgres, c.pooler - b.pooler, c.relay - b.relay, c.client - b.client}
+}
+
+func (c cpuTimes) per(n int) cpuTimes {
+	d := time.Duration(n)
+	return cpuTimes{c.postgres / d, c.pooler / d, c.relay / d, c.client / d}
+}
+
+// cpuMeter reads what the servers, the relays and this process have spent so
+// far, from Linux's /proc. A nil meter reads zeros.
+type cpuMeter struct {
+	postgres []int // the first is the parent of the others
+	poolers  []int
+	relays   []int
+}
+
+// newCPUMeter finds the servers by the folders that they run in.
+func newCPUMeter(postgres string, poolers []string, relays []int) (*cpuMeter, error) {
+	m := &cpuMeter{relays: relays}
+	pid, err := serverIn(postgres)
+	if err != nil {
+		return nil, err
+	}
+	m.postgres = []int{pid}
+	for _, dir := range poolers {
+		pid, err := serverIn(dir)
+		if err != nil {
+			return nil, err
+		}
+		m.poolers = append(m.poolers, pid)
+	}
+	return m, nil
+}
+
+// refresh lists PostgreSQL's processes again. It takes milliseconds and is not
+// for the moment that is measured.
+func (m *cpuMeter) refresh() error {
+	if m == nil {
+		return nil
+	}
+	backends, err := childrenOf(m.postgres[0])
+	m.postgres = append(m.postgres[:1], backends...)
+	return err
+}
+
+// read sums up. A backend that has ended takes its time with it; that happens
+// in the warm-up only, because pools keep theirs.
+func (m *cpuMeter) read() (t cpuTimes, err error) {
+	if m == nil {
+		return t, nil
+	}
+	var usage syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
+		return t, fmt.Errorf("read our own CPU time: %w", err)
+	}
+	t.client = time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+	var errs [3]error
+	t.postgres, errs[0] = cpuOf(m.postgres)
+	t.pooler, errs[1] = cpuOf(m.poolers)
+	t.relay, errs[2] = cpuOf(m.relays)
+	return t, errors.Join(errs[:]...)
+}
+
+// cpuOf is the time that the threads of processes have run, in nanoseconds'
+// precision. A process or thread that has ended counts nothing.
+func cpuOf(pids []int) (sum time.Duration, err error) {
+	for _, pid := range pids {
+		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
+		if err != nil {
+			return 0, err
+		}
+		for _, file := range threads {
+			b, err := os.ReadFile(file)
+			if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
+				continue
+			}
+			if err != nil {
+				return 0, fmt.Errorf("read a server's CPU time: %w", err)
+			}
+			first, _, _ := strings.Cut(string(b), " ")
+			ns, err := strconv.ParseInt(first, 10, 64)
+			if err != nil {
+				return 0, fmt.Errorf("read a server's CPU time: %w", err)
+			}
+			sum += time.Duration(ns)
+		}
+	}
+	return sum, nil
+}
+
+// childrenOf lists the processes that a process has started.
+func childrenOf(parent int) ([]int, error) {
+	files, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil {
+		return nil, err
+	}
+	var pids []int
+	for _, file := range files {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			continue // it has ended
+		}
+		// "pid (name) state ppid …", where name may hold anything.
+		fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
+		if len(fields) < 2 || fields[1] != strconv.Itoa(parent) {
+			continue
+		}
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file)))
+		if err != nil {
+			return nil, fmt.Errorf("list processes: %w", err)
+		}
+		pids = append(pids, pid)
+	}
+	return pids, nil
+}
+
+// serverIn finds the server that runs in a folder: the process of ours whose
+// command line names it.
+func serverIn(dir string) (int, error) {
+	children, err := childrenOf(os.Getpid())
+	if err != nil {
+		return 0, err
+	}
+	for _, pid := range children {
+		line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+		if err == nil && bytes.Contains(line, []byte(dir+"/")) {
+			return pid, nil
+		}
+	}
+	return 0, fmt.Errorf("no server of ours runs in %s (on Linux, /proc would show it)", dir)
+}

@@ -1,0 +1,59 @@
+// Command bench measures what a tenant scope costs: poolproof's beside the same
+// query without a tenant and beside the usual explicit transaction, and a
+// request to poolproof's API beside a bare handler.
+//
+//	cd bench && go run .            about five minutes; "make bench" does the same
+//	go run . -quick                 a minute, noisy: to see that it works
+//	go run . -server-cpu            with the CPU time of each process per operation
+//	go run . -profile client -only 'pgbouncer-1.24.*/16/scope'
+//
+// It is a Go module of its own, so that what only a comparison needs stays out
+// of poolproof's go.mod.
+//
+// # What is measured
+//
+// One operation reads one row by primary key, of a random one of 100 tenants
+// with 1,000 rows each, and checks that it is the right row. Three variants:
+//
+//	unscoped   pgxpool; the tenant is a predicate on an equal table without
+//	           row-level security: one round trip, and nothing but the
+//	           programmer's care keeps tenants apart
+//	scope      poolproof, db.Tenant(id).QueryRow, on the table with row-level
+//	           security and its policy: one round trip
+//	explicit   pgxpool; BEGIN, select set_config(…, true), query, COMMIT, on
+//	           the same table as scope: four round trips
+//
+// They go the same ways, each with the same exec mode for all three, the same
+// number of client connections (16) and the same pooler (10 server connections):
+// to PostgreSQL directly, through PgBouncer 1.18, which knows no prepared
+// statements (exec), through PgBouncer 1.24, which tracks them
+// (cache_statement), and through both with 1 ms added to every round trip by a
+// relay before the pooler (see package distance).
+//
+// The second part asks GET /api/v3/rbac/roles of poolproof's handler (token,
+// membership, scope, log line and all) and the same answer, byte for byte, of a
+// bare net/http handler that runs the unscoped query and looks at no token.
+//
+// # How to read it
+//
+// A round runs every variant once for a moment, variants of one comparison
+// right after one another and in another order each round, so that whatever
+// else the machine does meets all alike. ops/s, p50 and p99 are medians over
+// the rounds. A ratio is taken within each round, of operations per second; its
+// median is printed with the lowest and highest round. "÷ unscoped 0.85" says
+// that scope did 0.85 times the operations of unscoped. Ratios mean much,
+// absolute figures only something beside others of the same run.
+//
+// The clients and the HTTP server run in this process, the servers and relays
+// beside it on the same cores: at 16 clients the machine is busy, and every
+// microsecond that anybody spends shows. With -server-cpu further columns say
+// who: CPU time per operation of PostgreSQL's processes, of PgBouncer, of the
+// relay, and of this process. Together they come to cores ÷ ops/s when the
+// machine is busy with nothing else.
+//
+// Operations have no deadline, in all variants alike; -deadline gives each one
+// of ten seconds, as a service would, which makes every variant watch a context.
+//
+// The status is 1 if a gate fails: a ratio at 16 clients below what poolproof
+// promises. 0.95 is what it reaches for, and only a note.
+package main

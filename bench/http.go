@@ -1,0 +1,256 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/poolproof/poolproof"
+	"github.com/poolproof/poolproof/httpapi"
+	"github.com/poolproof/poolproof/httpapi/token"
+	"github.com/poolproof/poolproof/migrations"
+	"github.com/poolproof/poolproof/rbac"
+)
+
+const (
+	rolesPath  = "/api/v3/rbac/roles"
+	serviceApp = "bench_service" // the service's login
+	issuer     = "bench"
+	audience   = "bench"
+	secret     = "a secret of this run's own servers only" //nolint:gosec // signs nothing else
+)
+
+// user is the caller of all requests, a SUPER_ADMIN of the demo tenant.
+var user = uuid.MustParse("7d1c3f0a-52b6-4b1e-9a55-0c1f6a2d9eff")
+
+// httpGroups makes the comparison of requests: through each PgBouncer,
+// poolproof's handler beside a bare one.
+func (f *fixtures) httpGroups(ctx context.Context) ([]*group, error) {
+	direct, err := f.fillService(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("prepare the service: %w", err)
+	}
+	bearer, err := token.Sign([]byte(secret), token.Request{
+		Issuer: issuer, Audience: audience, Subject: user.String(), Lifetime: time.Hour,
+	})
+	if err != nil {
+		return nil, err
+	}
+	var groups []*group
+	for _, w := range ways(f.about) {
+		if w.bouncer == "" || w.latency {
+			continue
+		}
+		u, err := through(direct, f.bouncers[w.bouncer])
+		if err != nil {
+			return nil, err
+		}
+		db, err := f.database(ctx, u, w.mode)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", w.title, err)
+		}
+		pool, err := f.pool(ctx, u, w.mode)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", w.title, err)
+		}
+		api, err := f.service(ctx, db)
+		if err != nil {
+			return nil, err
+		}
+		ours, err := f.serve(api, "Authorization: Bearer "+bearer)
+		if err != nil {
+			return nil, err
+		}
+		bare, err := f.serve(bareHandler(pool))
+		if err != nil {
+			return nil, err
+		}
+		if err := sameAnswer(ours, bare); err != nil {
+			return nil, fmt.Errorf("%s: %w", w.title, err)
+		}
+		groups = append(groups, &group{
+			title: "GET " + rolesPath + ", " + w.title, name: "http " + w.name, clients: gateClients,
+			variants: []*variant{{name: "bare", op: bare.ask}, {name: "poolproof", op: ours.ask}},
+			subject:  "poolproof", baseline: "bare", reach: 0.85, gates: []gate{{"bare", 0.6}},
+		})
+	}
+	return groups, nil
+}
+
+// fillService makes poolproof's schema with the demo data, and a copy of its
+// roles without row-level security. It gives the service login's direct URL.
+func (f *fixtures) fillService(ctx context.Context) (string, error) {
+	owner := f.postgres.AdminURL()
+	up, err := migrations.Up(ctx, owner, migrations.Options{Login: serviceApp})
+	if err != nil {
+		return "", err
+	}
+	if err := migrations.Demo(ctx, owner, user); err != nil {
+		return "", err
+	}
+	conn, err := pgx.Connect(ctx, owner)
+	if err != nil {
+		return "", fmt.Errorf("connect: %w", err)
+	}
+	defer conn.Close(ctx) //nolint:errcheck // all is done by then, or has failed
+	for _, sql := range []string{
+		`create table bench.roles (like poolproof.roles including all)`,
+		`insert into bench.roles select * from poolproof.roles`,
+		`grant usage on schema bench to ` + serviceApp,
+		`grant select on bench.roles to ` + serviceApp,
+		`vacuum analyze`,
+	} {
+		if _, err := conn.Exec(ctx, sql); err != nil {
+			return "", fmt.Errorf("fill the database: %w", err)
+		}
+	}
+	return up.LoginURL, nil
+}
+
+// service is poolproof's handler as "poolproof serve" makes it. Its log lines
+// are made and written, to where nobody reads them.
+func (f *fixtures) service(ctx context.Context, db *poolproof.DB) (http.Handler, error) {
+	tokens, err := token.NewVerifier(ctx, token.Config{Issuer: issuer, Audience: audience, Secret: []byte(secret)})
+	if err != nil {
+		return nil, err
+	}
+	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open the log: %w", err)
+	}
+	f.closeLater(null.Close)
+	api, err := httpapi.New(httpapi.Config{
+		Tokens: tokens, Logger: slog.New(slog.NewTextHandler(null, nil)), Registry: prometheus.NewRegistry(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	api.SetDatabase(db)
+	return api, nil
+}
+
+// bareHandler is the least that gives the same answer: it believes the header,
+// runs the query and encodes.
+func bareHandler(pool *pgxpool.Pool) http.Handler {
+	const sql = `select id, name, description, tenant_id, system, created_at from bench.roles where tenant_id = $1 order by id`
+	type answer struct {
+		Data          []rbac.Role `json:"data"`
+		NextPageToken string      `json:"next_page_token"`
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET "+rolesPath, func(w http.ResponseWriter, r *http.Request) {
+		rows, err := pool.Query(r.Context(), sql, r.Header.Get("X-Tenant-ID"))
+		if err == nil {
+			var a answer
+			a.Data, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (role rbac.Role, err error) {
+				err = row.Scan(&role.ID, &role.Name, &role.Description, &role.TenantID, &role.System, &role.CreatedAt)
+				return role, err
+			})
+			if err == nil {
+				w.Header().Set("Content-Type", "application/json")
+				err = json.NewEncoder(w).Encode(a)
+			}
+		}
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+		}
+	})
+	return mux
+}
+
+// endpoint is a server of this process, and one kept connection to it for each
+// client.
+type endpoint struct {
+	addr    string
+	request []byte
+	conns   [gateClients]*clientConn
+}
+
+type clientConn struct {
+	net.Conn
+	r *bufio.Reader
+}
+
+// serve serves a handler on loopback and prepares to ask it with these header
+// lines.
+func (f *fixtures) serve(h http.Handler, headers ...string) (*endpoint, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, fmt.Errorf("listen: %w", err)
+	}
+	s := &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second}
+	go s.Serve(l) //nolint:errcheck // ends when it is closed; before that, requests tell
+	lines := append([]string{"GET " + rolesPath + " HTTP/1.1", "Host: " + l.Addr().String(), "X-Tenant-ID: " + migrations.DemoTenant.String()}, headers...)
+	e := &endpoint{addr: l.Addr().String(), request: []byte(strings.Join(lines, "\r\n") + "\r\n\r\n")}
+	f.closeLater(func() error {
+		for _, c := range e.conns {
+			if c != nil {
+				_ = c.Close() // nothing is under way
+			}
+		}
+		return s.Close()
+	})
+	return e, nil
+}
+
+// ask is one request of one client: as little work as a client can have, so
+// that the servers' is what is measured.
+func (e *endpoint) ask(w *worker) error {
+	_, err := e.get(w.id, io.Discard)
+	return err
+}
+
+func (e *endpoint) get(client int, body io.Writer) (n int64, err error) {
+	c := e.conns[client]
+	if c == nil {
+		conn, err := net.Dial("tcp", e.addr)
+		if err != nil {
+			return 0, fmt.Errorf("connect: %w", err)
+		}
+		c = &clientConn{conn, bufio.NewReader(conn)}
+		e.conns[client] = c
+	}
+	if _, err := c.Write(e.request); err != nil {
+		return 0, fmt.Errorf("ask: %w", err)
+	}
+	res, err := http.ReadResponse(c.r, nil)
+	if err != nil {
+		return 0, fmt.Errorf("read the answer: %w", err)
+	}
+	n, err = io.Copy(body, res.Body)
+	if err = errors.Join(err, res.Body.Close()); err != nil {
+		return n, fmt.Errorf("read the answer: %w", err)
+	}
+	if res.StatusCode != http.StatusOK || n == 0 {
+		return n, fmt.Errorf("the answer is %s with %d bytes", res.Status, n)
+	}
+	return n, nil
+}
+
+// sameAnswer sees that both do the same job.
+func sameAnswer(a, b *endpoint) error {
+	var bodies [2]strings.Builder
+	for i, e := range []*endpoint{a, b} {
+		if _, err := e.get(0, &bodies[i]); err != nil {
+			return err
+		}
+	}
+	if bodies[0].String() != bodies[1].String() {
+		return fmt.Errorf("the handlers answer differently:\n%s\n%s", bodies[0].String(), bodies[1].String())
+	}
+	return nil
+}

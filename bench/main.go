@@ -1,0 +1,143 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"regexp"
+	"runtime/pprof"
+	"syscall"
+	"time"
+
+	"github.com/poolproof/poolproof/bench/distance"
+)
+
+// options are the command's flags.
+type options struct {
+	rounds    int
+	window    time.Duration
+	only      *regexp.Regexp // nil: everything
+	profile   string         // "": none
+	serverCPU bool
+	deadline  time.Duration // of an operation; 0: none
+}
+
+// errGate says that the figures are there and not good enough.
+var errGate = errors.New("a gate failed")
+
+func main() {
+	distance.RunIfChild()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	switch {
+	case err == nil, errors.Is(err, flag.ErrHelp):
+	case errors.Is(err, errGate):
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	default:
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(2)
+	}
+}
+
+func parse(args []string, stderr io.Writer) (options, error) {
+	var o options
+	var only string
+	var quick, deadline bool
+	f := flag.NewFlagSet("bench", flag.ContinueOnError)
+	f.SetOutput(stderr)
+	f.IntVar(&o.rounds, "rounds", 10, "measured rounds; one to warm up comes before them")
+	f.DurationVar(&o.window, "window", 400*time.Millisecond, "how long each variant runs in each round")
+	f.BoolVar(&quick, "quick", false, "three rounds of 100ms: to see that it works")
+	f.StringVar(&only, "only", "", "measure only what matches this regular expression, as 'pgbouncer-1.24.*/16/scope' or 'http'")
+	f.StringVar(&o.profile, "profile", "", "write this process's CPU profile to NAME.pprof; choose a variant with -only")
+	f.BoolVar(&o.serverCPU, "server-cpu", false, "print the CPU time per operation of each process")
+	f.BoolVar(&deadline, "deadline", false, "give each operation a deadline of ten seconds, as a service would")
+	if err := f.Parse(args); err != nil {
+		return o, err
+	}
+	if f.NArg() > 0 {
+		return o, fmt.Errorf("unexpected argument %q", f.Arg(0))
+	}
+	if quick {
+		o.rounds, o.window = 3, 100*time.Millisecond
+	}
+	if deadline {
+		o.deadline = 10 * time.Second
+	}
+	if o.rounds < 1 || o.window < 10*time.Millisecond {
+		return o, errors.New("at least one round and a window of 10ms are needed")
+	}
+	if only != "" {
+		var err error
+		if o.only, err = regexp.Compile(only); err != nil {
+			return o, fmt.Errorf("-only: %w", err)
+		}
+	}
+	return o, nil
+}
+
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err error) {
+	o, err := parse(args, stderr)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(stderr, "bench: starting PostgreSQL and the poolers")
+	f, err := startFixtures(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.stop()) }()
+	if err := f.fill(ctx); err != nil {
+		return err
+	}
+	groups, err := f.queryGroups(ctx)
+	if err != nil {
+		return err
+	}
+	http, err := f.httpGroups(ctx)
+	if err != nil {
+		return err
+	}
+	groups = selected(append(groups, http...), o.only)
+	if len(groups) == 0 {
+		return errors.New("-only matches nothing")
+	}
+	if o.serverCPU {
+		if err := f.meterCPU(); err != nil {
+			return err
+		}
+	}
+	finish, err := profile(o.profile)
+	if err != nil {
+		return err
+	}
+	measureErr := measure(ctx, groups, o, f.cpu, stderr)
+	if err := errors.Join(measureErr, finish()); err != nil {
+		return err
+	}
+	return report(stdout, f.about, groups, o)
+}
+
+// profile starts a CPU profile of this process and gives what ends it.
+func profile(name string) (finish func() error, err error) {
+	if name == "" {
+		return func() error { return nil }, nil
+	}
+	file, err := os.Create(name + ".pprof")
+	if err != nil {
+		return nil, fmt.Errorf("write the profile: %w", err)
+	}
+	if err := pprof.StartCPUProfile(file); err != nil {
+		return nil, errors.Join(fmt.Errorf("start the profile: %w", err), file.Close())
+	}
+	return func() error {
+		pprof.StopCPUProfile()
+		return file.Close()
+	}, nil
+}

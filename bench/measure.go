@@ -1,0 +1,234 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"math/rand/v2"
+	"regexp"
+	"runtime"
+	"slices"
+	"sync"
+	"time"
+)
+
+// group is variants that are compared with each other: one way, one number of
+// clients.
+type group struct {
+	title    string // "PgBouncer 1.24.1, cache_statement"
+	name     string // "pgbouncer-1.24 cache_statement", for -only
+	clients  int
+	variants []*variant
+
+	subject  string  // the variant that is poolproof's
+	baseline string  // the variant that it is to come close to
+	reach    float64 // how close
+	gates    []gate
+}
+
+// gate is what the subject's ratio to another variant must be at least.
+type gate struct {
+	to    string
+	least float64
+}
+
+// variant is one of the things compared, and what was measured of it.
+type variant struct {
+	name    string
+	op      func(w *worker) error
+	samples []sample // one per round
+}
+
+// worker is one client.
+type worker struct {
+	ctx       context.Context
+	id        int
+	rng       *rand.Rand
+	latencies []time.Duration
+	err       error
+}
+
+// sample is one variant's figures of one round.
+type sample struct {
+	perSecond float64
+	p50, p99  time.Duration
+	cpu       cpuTimes // per operation
+}
+
+// errStall says that no operation ended within the window: the machine did
+// something else. It is tried again, because a ratio to nothing is none.
+var errStall = errors.New("not one operation ended in time")
+
+// lead is how long an operation runs before it is measured: connections that
+// were idle for a second are pinged first, caches get warm.
+const lead = 50 * time.Millisecond
+
+// selected drops what -only does not match.
+func selected(groups []*group, only *regexp.Regexp) []*group {
+	if only == nil {
+		return groups
+	}
+	var kept []*group
+	for _, g := range groups {
+		g.variants = slices.DeleteFunc(g.variants, func(v *variant) bool {
+			return !only.MatchString(fmt.Sprintf("%s/%d/%s", g.name, g.clients, v.name))
+		})
+		if len(g.variants) > 0 {
+			kept = append(kept, g)
+		}
+	}
+	return kept
+}
+
+// measure runs a round to warm up and then the rounds, and keeps the samples
+// in the variants.
+func measure(ctx context.Context, groups []*group, o options, cpu *cpuMeter, progress io.Writer) error {
+	begun := time.Now()
+	var told time.Time
+	for round := -1; round < o.rounds; round++ {
+		for i, g := range groups {
+			if time.Since(told) > 10*time.Second {
+				told = time.Now()
+				fmt.Fprintf(progress, "bench: %3.0fs  round %d of %d (0 warms up), %d of %d: %s, %s\n",
+					time.Since(begun).Seconds(), round+1, o.rounds, i+1, len(groups), g.title, g.crowd())
+			}
+			for k := range g.variants {
+				if ctx.Err() != nil {
+					return ctx.Err()
+				}
+				v := g.variants[(k+max(round, 0)+i)%len(g.variants)]
+				s, err := v.run(g.clients, o, cpu)
+				for try := 1; errors.Is(err, errStall) && try < 3; try++ {
+					s, err = v.run(g.clients, o, cpu)
+				}
+				if err != nil {
+					return fmt.Errorf("%s, %s, %s: %w", g.title, g.crowd(), v.name, err)
+				}
+				if round >= 0 {
+					v.samples = append(v.samples, s)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// run lets the clients repeat the operation and measures a window of it. What
+// ends within the window counts. The operations' context is plain
+// context.Background(), which nobody watches, or has a deadline with -deadline.
+func (v *variant) run(clients int, o options, cpu *cpuMeter) (sample, error) {
+	runtime.GC() // nobody pays for the garbage of the one before
+	if err := cpu.refresh(); err != nil {
+		return sample{}, err
+	}
+	workers := make([]*worker, clients)
+	start := time.Now().Add(lead)
+	end := start.Add(o.window)
+	var wg sync.WaitGroup
+	for i := range workers {
+		w := &worker{
+			ctx: context.Background(), id: i,
+			rng:       rand.New(rand.NewPCG(uint64(start.UnixNano()), uint64(i))), //nolint:gosec // rows to read, no secret
+			latencies: make([]time.Duration, 0, int(o.window/(20*time.Microsecond))),
+		}
+		workers[i] = w
+		wg.Go(func() { v.repeat(w, start, end, o.deadline) })
+	}
+	time.Sleep(time.Until(start))
+	before, err := cpu.read()
+	time.Sleep(time.Until(end))
+	after, err2 := cpu.read()
+	wg.Wait()
+	var all []time.Duration
+	for _, w := range workers {
+		all = append(all, w.latencies...)
+		err = errors.Join(err, w.err)
+	}
+	if err = errors.Join(err, err2); err != nil {
+		return sample{}, err
+	}
+	if len(all) == 0 {
+		return sample{}, errStall
+	}
+	slices.Sort(all)
+	return sample{
+		perSecond: float64(len(all)) / o.window.Seconds(),
+		p50:       percentile(all, 0.50),
+		p99:       percentile(all, 0.99),
+		cpu:       after.since(before).per(len(all)),
+	}, nil
+}
+
+func (v *variant) repeat(w *worker, start, end time.Time, deadline time.Duration) {
+	for {
+		begun := time.Now()
+		if begun.After(end) {
+			return
+		}
+		if w.err = v.once(w, deadline); w.err != nil {
+			return
+		}
+		if done := time.Now(); done.After(start) && !done.After(end) {
+			w.latencies = append(w.latencies, done.Sub(begun))
+		}
+	}
+}
+
+func (v *variant) once(w *worker, deadline time.Duration) error {
+	if deadline > 0 {
+		ctx, cancel := context.WithTimeout(context.Background(), deadline)
+		defer cancel()
+		w.ctx = ctx
+	}
+	return v.op(w)
+}
+
+// percentile is the smallest value that at least the share q of the sorted
+// values does not exceed (nearest rank).
+func percentile(sorted []time.Duration, q float64) time.Duration {
+	rank := int(math.Ceil(q * float64(len(sorted))))
+	return sorted[max(rank, 1)-1]
+}
+
+// median of values, which need no order; the mean of the middle two of an even
+// number.
+func median(values []float64) float64 {
+	s := slices.Sorted(slices.Values(values))
+	n := len(s)
+	if n%2 == 1 {
+		return s[n/2]
+	}
+	return (s[n/2-1] + s[n/2]) / 2
+}
+
+// spread is a ratio over all rounds.
+type spread struct{ median, low, high float64 }
+
+// ratio compares two variants round by round.
+func ratio(of, to *variant) spread {
+	rs := make([]float64, len(of.samples))
+	for i := range rs {
+		rs[i] = of.samples[i].perSecond / to.samples[i].perSecond
+	}
+	return spread{median(rs), slices.Min(rs), slices.Max(rs)}
+}
+
+// crowd is "16 clients".
+func (g *group) crowd() string {
+	if g.clients == 1 {
+		return "1 client"
+	}
+	return fmt.Sprintf("%d clients", g.clients)
+}
+
+// find gives the group's variant of that name, nil if -only left it out.
+func (g *group) find(name string) *variant {
+	for _, v := range g.variants {
+		if v.name == name {
+			return v
+		}
+	}
+	return nil
+}
