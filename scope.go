@@ -8,10 +8,11 @@ import (
 )
 
 // scope is the statement that goes before every statement of a session, in the
-// same implicit transaction. Its first column is the leak canary: the server's
-// pid if the tenant setting was not empty when the transaction began, else
-// NULL. PostgreSQL evaluates a target list from left to right, so the canary
-// reads before the settings are made; the conformance suite holds it to that.
+// same implicit transaction. Its first column is the leak canary, the tenant
+// setting as the transaction found it; the second is the pid of the server
+// connection. PostgreSQL evaluates a target list from left to right, so the
+// canary reads before the settings are made; the conformance suite holds it to
+// that. Functions are qualified: no schema of the search path can slip in others.
 type scope struct {
 	fixed    *wire.Fixed
 	settings map[string]int // position of each further setting
@@ -22,15 +23,15 @@ func newScope(c Config) *scope {
 	names := c.settingNames()
 	var sql strings.Builder
 	// Names were checked by withDefaults: identifiers and dots only. Values are parameters.
-	sql.WriteString("select case when current_setting('" + c.TenantSetting + "', true) <> '' then pg_backend_pid() end")
+	sql.WriteString("select pg_catalog.current_setting('" + c.TenantSetting + "', true), pg_catalog.pg_backend_pid()")
 	settings := map[string]int{}
 	for i, name := range names {
 		settings[name] = i
-		sql.WriteString(", set_config('" + name + "', $" + strconv.Itoa(i+1) + ", true)")
+		sql.WriteString(", pg_catalog.set_config('" + name + "', $" + strconv.Itoa(i+1) + ", true)")
 	}
 	if c.Role != "" {
 		names = append(names, "role")
-		sql.WriteString(", set_config('role', $" + strconv.Itoa(len(names)) + ", true)")
+		sql.WriteString(", pg_catalog.set_config('role', $" + strconv.Itoa(len(names)) + ", true)")
 	}
 	return &scope{fixed: wire.NewFixed(sql.String(), len(names)), settings: settings, role: c.Role}
 }

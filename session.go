@@ -214,11 +214,11 @@ func (s Session) attempt(ctx context.Context, mode wire.Mode, kind wire.Statemen
 
 // readScope reads the scope's own result: the canary, or why it failed.
 func (s Session) readScope(ctx context.Context, x *wire.Exchange) error {
-	pid, _, err := x.Skip()
-	if pid != nil {
+	leaked, _, err := x.Skip()
+	if leaked != nil {
 		s.db.metrics.leaks.Inc()
 		s.db.log.LogAttrs(ctx, slog.LevelError, "poolproof: a tenant was left on this server connection by somebody who set it for the session",
-			slog.String("backend_pid", string(pid)), slog.String("setting", s.db.config.TenantSetting),
+			slog.String("backend_pid", string(leaked[1])), slog.String("setting", s.db.config.TenantSetting),
 			slog.String("hint", "look for SET or set_config(…, false) in whatever else uses this pooler"))
 	}
 	if err == nil || ctx.Err() != nil || unreachable(err) || statementLost(err) {

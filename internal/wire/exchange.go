@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -257,9 +258,9 @@ func (x *Exchange) receive() (pgproto3.BackendMessage, error) {
 	return nil, x.err
 }
 
-// Skip reads the result of the next call and gives the first column of its
-// row, nil if that is NULL or there is no row, and its command tag.
-func (x *Exchange) Skip() (first []byte, tag string, err error) {
+// Skip reads the result of the next call and gives its command tag, and a copy
+// of its row if the row's first column is not empty.
+func (x *Exchange) Skip() (row [][]byte, tag string, err error) {
 	for {
 		msg, err := x.receive()
 		if err != nil {
@@ -267,11 +268,13 @@ func (x *Exchange) Skip() (first []byte, tag string, err error) {
 		}
 		switch msg := msg.(type) {
 		case *pgproto3.DataRow:
-			if len(msg.Values) > 0 && msg.Values[0] != nil {
-				first = append([]byte{}, msg.Values[0]...)
+			if len(msg.Values) > 0 && len(msg.Values[0]) > 0 {
+				for _, v := range msg.Values {
+					row = append(row, bytes.Clone(v))
+				}
 			}
 		case *pgproto3.CommandComplete:
-			return first, string(msg.CommandTag), nil
+			return row, string(msg.CommandTag), nil
 		default:
 			return nil, "", x.unexpected(msg)
 		}
