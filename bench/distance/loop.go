@@ -49,11 +49,12 @@ func newLoop(wait time.Duration) (*loop, error) {
 		return nil, fmt.Errorf("timerfd: %w", err)
 	}
 	l := &loop{wait: wait, epoll: epoll, timer: timer, sides: map[int]*side{}}
-	return l, l.watch(timer)
+	// The edge is enough of the timer: it need not be read, only set again.
+	return l, l.watch(timer, unix.EPOLLIN|unix.EPOLLET)
 }
 
-func (l *loop) watch(fd int) error {
-	event := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(fd)} //nolint:gosec // descriptors are small
+func (l *loop) watch(fd int, kinds uint32) error {
+	event := unix.EpollEvent{Events: kinds, Fd: int32(fd)} //nolint:gosec // descriptors are small
 	if err := unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, fd, &event); err != nil {
 		return fmt.Errorf("epoll: %w", err)
 	}
@@ -103,7 +104,7 @@ func (l *loop) add(client, server net.Conn) error {
 	l.mu.Lock()
 	l.sides[a.fd], l.sides[b.fd] = a, b
 	l.mu.Unlock()
-	return errors.Join(l.watch(a.fd), l.watch(b.fd))
+	return errors.Join(l.watch(a.fd, unix.EPOLLIN), l.watch(b.fd, unix.EPOLLIN))
 }
 
 // take gets a socket out of Go's own poller.
@@ -134,10 +135,6 @@ func (l *loop) run() error {
 				continue
 			}
 			unarmed = true
-			var times [8]byte
-			if _, err := unix.Read(l.timer, times[:]); err != nil && !errors.Is(err, unix.EAGAIN) {
-				return fmt.Errorf("timerfd: %w", err)
-			}
 		}
 		if l.deliver() > 0 {
 			unarmed = true
