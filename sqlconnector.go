@@ -5,6 +5,7 @@ import (
 	"database/sql/driver"
 	"errors"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/poolproof/poolproof/internal/wire"
@@ -38,7 +39,8 @@ import (
 // pooler in statement mode BeginTx fails with ErrStatementMode.
 //
 // Arguments are encoded by pgx: its types, slices, uuid.UUID, driver.Valuer, and
-// pgx.NamedArgs alone; sql.Named is refused. ModeExec, which does not know the
+// pgx.NamedArgs alone; sql.Named is refused, and a leading pgx.QueryExecMode is
+// dropped, Config.Mode stands for it. ModeExec, which does not know the
 // parameters' types, takes []byte for bytea and refuses maps, structs and slices
 // of types that pgx does not know: for any mode, pass JSON as json.RawMessage
 // or string, and uuids as []string.
@@ -85,9 +87,12 @@ var (
 
 // query sends one statement, in the open transaction if there is one.
 func (c *sqlConn) query(ctx context.Context, sql string, args []driver.NamedValue, kind wire.Statement) *wire.Rows {
-	values := make([]any, len(args))
+	values := make([]any, 0, len(args))
 	for i, a := range args {
-		values[i] = a.Value
+		if _, isMode := a.Value.(pgx.QueryExecMode); isMode && i == 0 {
+			continue // GORM's migrator passes one; how a statement is sent is Config.Mode's to say and changes no result
+		}
+		values = append(values, a.Value)
 	}
 	if c.tx != nil {
 		return c.tx.query(ctx, sql, values, kind)
