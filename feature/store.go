@@ -34,10 +34,9 @@ type Store struct{ db *poolproof.DB }
 // NewStore makes a store on db, whose schema [migrations.Verify] must accept.
 func NewStore(db *poolproof.DB) *Store { return &Store{db: db} }
 
-const tenantFeatures = `with ` + guarded.Member + `
-select case when not m.member then 'not_a_member' when f.id is null then 'empty' else 'row' end,
+const tenantFeatures = `select case when not m.member then 'not_a_member' when f.id is null then 'empty' else 'row' end,
 	f.name, coalesce(t.enabled, f.default_enabled)
-from m
+from ` + guarded.Member + `
 left join poolproof.features f on m.member
 left join poolproof.tenant_features t on t.tenant_id = $1::uuid and t.feature_id = f.id`
 
@@ -105,14 +104,14 @@ func (s *Store) Set(ctx context.Context, c tenancy.Caller, name string, enabled 
 
 const detailNoFeature = "No such feature."
 
-const sidebar = `with ` + guarded.Member + `, held as materialized (
+const sidebar = `with held as materialized (
 	select p.name
 	from poolproof.held($1::uuid, $2::uuid) h
 	join poolproof.permissions p on p.id = h.permission_id
 )
 select case when not m.member then 'not_a_member' when s.id is null then 'empty' else 'row' end,
 	s.id, s.title, s.icon, s.url_path, s.feature_id, s.permission, s.group_name, s.display_order
-from m
+from ` + guarded.Member + `
 left join (
 	poolproof.sidebar_items s
 	left join poolproof.features f on f.id = s.feature_id

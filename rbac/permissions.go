@@ -13,10 +13,9 @@ func permissionFields(p *Permission) []any {
 	return []any{&p.ID, &p.Name, &p.ResourceType, &p.Action, &p.Description}
 }
 
-const listPermissions = `with ` + guarded.Member + `
-select case when not m.member then 'not_a_member' when p.id is null then 'empty' else 'row' end,
+const listPermissions = `select case when not m.member then 'not_a_member' when p.id is null then 'empty' else 'row' end,
 	p.id, p.name, p.resource_type, p.action, p.description
-from m
+from ` + guarded.Member + `
 left join poolproof.permissions p on m.member
 order by p.name`
 
@@ -27,10 +26,9 @@ func (s *Store) Permissions(ctx context.Context, c tenancy.Caller) ([]Permission
 	return permissions, err
 }
 
-const rolePermissions = `with ` + guarded.Member + `
-select case when not m.member then 'not_a_member' when r.id is null then 'not_found' when p.id is null then 'empty' else 'row' end,
+const rolePermissions = `select case when not m.member then 'not_a_member' when r.id is null then 'not_found' when p.id is null then 'empty' else 'row' end,
 	p.id, p.name, p.resource_type, p.action, p.description
-from m
+from ` + guarded.Member + `
 left join poolproof.roles r on m.member and r.tenant_id = $1::uuid and r.id = $3::int
 left join poolproof.permissions p on r.holds_all and p.scope = 'tenant'
 	or p.id in (

@@ -11,10 +11,9 @@ func roleFields(r *Role) []any {
 	return []any{&r.ID, &r.Name, &r.Description, &r.TenantID, &r.System, &r.CreatedAt}
 }
 
-const listRoles = `with ` + guarded.Member + `
-select case when not m.member then 'not_a_member' when r.id is null then 'empty' else 'row' end,
+const listRoles = `select case when not m.member then 'not_a_member' when r.id is null then 'empty' else 'row' end,
 	r.id, r.name, r.description, r.tenant_id, r.system, r.created_at
-from m
+from ` + guarded.Member + `
 left join poolproof.roles r on m.member and r.tenant_id = $1::uuid
 order by r.id`
 
@@ -24,10 +23,9 @@ func (s *Store) Roles(ctx context.Context, c tenancy.Caller) ([]Role, error) {
 	return roles, err
 }
 
-const oneRole = `with ` + guarded.Member + `
-select case when not m.member then 'not_a_member' when r.id is null then 'not_found' else 'row' end,
+const oneRole = `select case when not m.member then 'not_a_member' when r.id is null then 'not_found' else 'row' end,
 	r.id, r.name, r.description, r.tenant_id, r.system, r.created_at
-from m
+from ` + guarded.Member + `
 left join poolproof.roles r on m.member and r.tenant_id = $1::uuid and r.id = $3::int`
 
 // Role gives one role; not_found where the tenant has none with this id. Any

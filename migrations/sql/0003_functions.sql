@@ -1,7 +1,20 @@
--- Questions that several statements ask. They are plain SQL with the caller's
--- rights: row-level security holds inside them, and the planner can fold them
--- into the statement that asks. Expiry is judged by clock_timestamp(), because
--- now() is when the transaction began, and a write waits for its tenant's lock.
+-- Questions that several statements ask. They run with the caller's rights, so
+-- that row-level security holds inside them, and by the snapshot of the
+-- statement that asks. They are PL/pgSQL because that keeps their plans on each
+-- server connection: folded into their statements, they would be planned again
+-- with every one of them (measured: most of the time of a short read). Expiry
+-- is judged by clock_timestamp(), because now() is when the transaction began,
+-- and a write waits for its tenant's lock.
+
+-- is_member: whether a user is an active member of a tenant.
+create function poolproof.is_member(tenant uuid, member uuid) returns boolean
+language plpgsql stable parallel safe as $$
+begin
+    return exists (
+        select from poolproof.profiles p
+        where p.tenant_id = is_member.tenant and p.user_id = is_member.member and p.active);
+end
+$$;
 
 -- held: what a user's unexpired assignments in a tenant give, and until when
 -- ('infinity' without an expiry); nothing if the user is no active member. The
@@ -9,7 +22,10 @@
 -- included", so that nobody passes that on who holds only today's.
 create function poolproof.held(tenant uuid, member uuid)
 returns table (permission_id uuid, until timestamptz)
-language sql stable parallel restricted rows 30 as $$
+language plpgsql stable parallel restricted rows 30 as $$
+#variable_conflict use_column
+begin
+    return query
     with recursive mine (role_id, until) as (
         select u.role_id, coalesce(u.expires_at, 'infinity')
         from poolproof.user_roles u
@@ -36,13 +52,17 @@ language sql stable parallel restricted rows 30 as $$
             select '00000000-0000-0000-0000-000000000000'::uuid
         ) a
     ) g
-    group by g.permission_id
+    group by g.permission_id;
+end
 $$;
 
 -- conferred: what holding any of these roles gives; the zero id as in held.
 create function poolproof.conferred(tenant uuid, role_ids int[])
 returns table (permission_id uuid)
-language sql stable parallel safe rows 30 as $$
+language plpgsql stable parallel safe rows 30 as $$
+#variable_conflict use_column
+begin
+    return query
     with recursive lineage (role_id) as (
         select r.id
         from poolproof.roles r
@@ -63,14 +83,18 @@ language sql stable parallel safe rows 30 as $$
         select p.id from poolproof.permissions p where p.scope = 'tenant'
         union all
         select '00000000-0000-0000-0000-000000000000'::uuid
-    ) a
+    ) a;
+end
 $$;
 
 -- ancestors: the roles that any of these inherits from, itself included only
 -- where inheritance runs in a circle.
 create function poolproof.ancestors(tenant uuid, role_ids int[])
 returns table (role_id int)
-language sql stable parallel safe rows 10 as $$
+language plpgsql stable parallel safe rows 10 as $$
+#variable_conflict use_column
+begin
+    return query
     with recursive lineage (role_id) as (
         select i.parent_id
         from poolproof.role_parents i
@@ -80,13 +104,17 @@ language sql stable parallel safe rows 10 as $$
         from lineage
         join poolproof.role_parents i on i.tenant_id = ancestors.tenant and i.role_id = lineage.role_id
     )
-    select lineage.role_id from lineage
+    select lineage.role_id from lineage;
+end
 $$;
 
 -- heirs: the roles that inherit from this one, through any number of steps.
 create function poolproof.heirs(tenant uuid, role int)
 returns table (role_id int)
-language sql stable parallel safe rows 10 as $$
+language plpgsql stable parallel safe rows 10 as $$
+#variable_conflict use_column
+begin
+    return query
     with recursive line (role_id) as (
         select i.role_id
         from poolproof.role_parents i
@@ -96,7 +124,8 @@ language sql stable parallel safe rows 10 as $$
         from line
         join poolproof.role_parents i on i.tenant_id = heirs.tenant and i.parent_id = line.role_id
     )
-    select line.role_id from line
+    select line.role_id from line;
+end
 $$;
 
 -- create_tenant makes a tenant with its four roles and its first

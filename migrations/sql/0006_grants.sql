@@ -49,5 +49,5 @@ grant select, insert, update, delete on poolproof.sidebar_items to poolproof_run
 
 grant select, insert (tenant_id, actor, action, object, before, after) on poolproof.audit_log to poolproof_runtime;
 
-grant execute on function poolproof.held(uuid, uuid), poolproof.conferred(uuid, int[]),
+grant execute on function poolproof.is_member(uuid, uuid), poolproof.held(uuid, uuid), poolproof.conferred(uuid, int[]),
     poolproof.ancestors(uuid, int[]), poolproof.heirs(uuid, int) to poolproof_runtime;
