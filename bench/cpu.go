@@ -27,19 +27,19 @@ func (c cpuTimes) per(n int) cpuTimes {
 // cpuMeter reads what the servers, the relays and this process have spent so
 // far, from Linux's /proc. A nil meter reads zeros.
 type cpuMeter struct {
-	postgres []int // the first is the parent of the others
-	poolers  []int
-	relays   []int
+	postmaster      int
+	poolers, relays []int
+	// The files to read: one per thread, listed by refresh.
+	postgresFiles, poolerFiles, relayFiles []string
 }
 
 // newCPUMeter finds the servers by the folders that they run in.
 func newCPUMeter(postgres string, poolers []string, relays []int) (*cpuMeter, error) {
 	m := &cpuMeter{relays: relays}
-	pid, err := serverIn(postgres)
-	if err != nil {
+	var err error
+	if m.postmaster, err = serverIn(postgres); err != nil {
 		return nil, err
 	}
-	m.postgres = []int{pid}
 	for _, dir := range poolers {
 		pid, err := serverIn(dir)
 		if err != nil {
@@ -50,15 +50,20 @@ func newCPUMeter(postgres string, poolers []string, relays []int) (*cpuMeter, er
 	return m, nil
 }
 
-// refresh lists PostgreSQL's processes again. It takes milliseconds and is not
-// for the moment that is measured.
+// refresh lists the servers' processes and threads again. It takes
+// milliseconds and is not for the moment that is measured.
 func (m *cpuMeter) refresh() error {
 	if m == nil {
 		return nil
 	}
-	backends, err := childrenOf(m.postgres[0])
-	m.postgres = append(m.postgres[:1], backends...)
-	return err
+	backends, err := childrenOf(m.postmaster)
+	if err != nil {
+		return err
+	}
+	m.postgresFiles = threadFiles(append(backends, m.postmaster))
+	m.poolerFiles = threadFiles(m.poolers)
+	m.relayFiles = threadFiles(m.relays)
+	return nil
 }
 
 // read sums up. A backend that has ended takes its time with it; that happens
@@ -73,35 +78,40 @@ func (m *cpuMeter) read() (t cpuTimes, err error) {
 	}
 	t.client = time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 	var errs [3]error
-	t.postgres, errs[0] = cpuOf(m.postgres)
-	t.pooler, errs[1] = cpuOf(m.poolers)
-	t.relay, errs[2] = cpuOf(m.relays)
+	t.postgres, errs[0] = cpuOf(m.postgresFiles)
+	t.pooler, errs[1] = cpuOf(m.poolerFiles)
+	t.relay, errs[2] = cpuOf(m.relayFiles)
 	return t, errors.Join(errs[:]...)
 }
 
-// cpuOf is the time that the threads of processes have run, in nanoseconds'
-// precision. A process or thread that has ended counts nothing.
-func cpuOf(pids []int) (sum time.Duration, err error) {
+// threadFiles are the files that tell how long each thread of the processes
+// has run.
+func threadFiles(pids []int) []string {
+	var files []string
 	for _, pid := range pids {
-		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
+		threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid)) // the pattern is well-formed: no error
+		files = append(files, threads...)
+	}
+	return files
+}
+
+// cpuOf sums up the time that threads have run, in nanoseconds' precision. One
+// that has ended counts nothing.
+func cpuOf(files []string) (sum time.Duration, err error) {
+	for _, file := range files {
+		b, err := os.ReadFile(file)
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
+			continue
+		}
 		if err != nil {
-			return 0, err
+			return 0, fmt.Errorf("read a server's CPU time: %w", err)
 		}
-		for _, file := range threads {
-			b, err := os.ReadFile(file)
-			if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
-				continue
-			}
-			if err != nil {
-				return 0, fmt.Errorf("read a server's CPU time: %w", err)
-			}
-			first, _, _ := strings.Cut(string(b), " ")
-			ns, err := strconv.ParseInt(first, 10, 64)
-			if err != nil {
-				return 0, fmt.Errorf("read a server's CPU time: %w", err)
-			}
-			sum += time.Duration(ns)
+		first, _, _ := strings.Cut(string(b), " ")
+		ns, err := strconv.ParseInt(first, 10, 64)
+		if err != nil {
+			return 0, fmt.Errorf("read a server's CPU time: %w", err)
 		}
+		sum += time.Duration(ns)
 	}
 	return sum, nil
 }
