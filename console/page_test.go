@@ -275,6 +275,27 @@ func TestConnecting(t *testing.T) {
 	p.until(`document.querySelector('#connect-form').checkVisibility()`)
 }
 
+// What poolproof dev writes can be pasted as it is.
+func TestAPastedEnvironmentFileFillsBothFields(t *testing.T) {
+	s, p := newService(t), openBrowser(t)
+	p.visit(s.url + "/test-rbac-role.html")
+	file := fmt.Sprintf("POOLPROOF_URL=%s\nexport POOLPROOF_TOKEN='%s'\nPOOLPROOF_TENANT=%s\nDATABASE_URL=postgres://x\n", s.url, s.token, s.tenant)
+	eval[bool](p, fmt.Sprintf(`(() => {
+		const clipboardData = new DataTransfer();
+		clipboardData.setData('text/plain', %s);
+		const paste = new ClipboardEvent('paste', { clipboardData, bubbles: true, cancelable: true });
+		return document.querySelector('#token').dispatchEvent(paste);
+	})()`, quote(file)))
+	if got := eval[string](p, `document.querySelector('#token').value + ' ' + document.querySelector('#tenant').value`); got != s.token+" "+s.tenant {
+		t.Errorf("the fields hold %q", got)
+	}
+	if p.focused() != "connect-submit" {
+		t.Errorf("the focus is on %q, want Connect", p.focused())
+	}
+	p.press(kb.Enter)
+	p.shows("#tenant-name", "Last Apple")
+}
+
 // While the database is away the page says so, keeps what it showed, and finds
 // out by itself when it is back.
 func TestTheLampsFollowTheDatabase(t *testing.T) {
@@ -363,6 +384,14 @@ func TestItFitsAPhoneAndBothColourSchemes(t *testing.T) {
 	p.click("#change")
 	p.fitsWidth("the connection")
 	p.click("#connect-cancel")
+
+	for _, width := range []int64{320, 700, 900, 1041} {
+		p.size(width, 800)
+		p.fitsWidth(fmt.Sprintf("the list at %d px", width))
+		if narrow := eval[int](p, `Math.min(...[...document.querySelectorAll('#rows td.col-desc')].map((e) => e.clientWidth))`); narrow < 150 {
+			t.Errorf("at %d px a description has %d px", width, narrow)
+		}
+	}
 
 	p.size(1280, 860)
 	background := map[string]string{}
