@@ -31,7 +31,7 @@ type SidebarItem struct {
 // and holds no connection between calls.
 type Store struct{ db *poolproof.DB }
 
-// NewStore makes a store on db, whose schema [migrations.Verify] must accept.
+// NewStore makes a store on db, whose schema migrations.Verify must accept.
 func NewStore(db *poolproof.DB) *Store { return &Store{db: db} }
 
 const tenantFeatures = `select case when not m.member then 'not_a_member' when f.id is null then 'empty' else 'row' end,

@@ -40,7 +40,7 @@ func bootstrap(ctx context.Context, conn *pgx.Conn, id uuid.UUID, name string, a
 		return uuid.Nil, err
 	}
 	var text string
-	if err := conn.QueryRow(ctx, `select tenant_id::text from poolproof.platform`).Scan(&text); err != nil {
+	if err := conn.QueryRow(ctx, `select id::text from poolproof.platform`).Scan(&text); err != nil {
 		return uuid.Nil, fmt.Errorf("read the platform tenant: %w", err)
 	}
 	if id, err = uuid.Parse(text); err != nil {

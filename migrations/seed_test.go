@@ -51,7 +51,7 @@ func TestAnOwnerWithoutPrivileges(t *testing.T) {
 				t.Errorf("tenants with members, roles and features: %s", got)
 			}
 			if got := one[string](t, all, `select string_agg(p.email || ' ' || r.name, ', ') from poolproof.platform x
-				join poolproof.user_roles u on u.tenant_id = x.tenant_id
+				join poolproof.user_roles u on u.tenant_id = x.id
 				join poolproof.roles r on r.tenant_id = u.tenant_id and r.id = u.role_id
 				join poolproof.profiles p on p.tenant_id = u.tenant_id and p.user_id = u.user_id
 				join poolproof.role_permissions rp on rp.tenant_id = u.tenant_id and rp.role_id = r.id
@@ -129,6 +129,10 @@ func TestTheServiceRunsOnItsLogin(t *testing.T) {
 	defer db.Close()
 	if err := Verify(t.Context(), db); err != nil {
 		t.Error(err)
+	}
+	isolation, err := db.Check(t.Context())
+	if err != nil || isolation.Err() != nil || len(isolation.Tables) < 12 {
+		t.Errorf("the library's own check: %v, %+v", err, isolation)
 	}
 }
 

@@ -40,7 +40,7 @@ const (
 // concurrent use and holds no connection between calls.
 type Store struct{ db *poolproof.DB }
 
-// NewStore makes a store on db, whose schema [migrations.Verify] must accept.
+// NewStore makes a store on db, whose schema migrations.Verify must accept.
 func NewStore(db *poolproof.DB) *Store { return &Store{db: db} }
 
 // write runs a guarded write and gives the words to the refusals that more

@@ -26,8 +26,8 @@ create table poolproof.tenants (
 -- At most one row: the tenant whose administrators manage tenants and
 -- catalogues.
 create table poolproof.platform (
-    one       boolean primary key default true check (one),
-    tenant_id uuid not null unique references poolproof.tenants (id)
+    one boolean primary key default true check (one),
+    id  uuid not null unique references poolproof.tenants (id)
 );
 
 create table poolproof.profiles (
@@ -86,7 +86,7 @@ create table poolproof.role_permissions (
     permission_id uuid not null,
     scope         text not null default 'tenant',
     platform_id   uuid generated always as (case when scope = 'tenant' then null else tenant_id end) stored
-                  references poolproof.platform (tenant_id),
+                  references poolproof.platform (id),
     created_at    timestamptz not null default now(),
     primary key (tenant_id, role_id, permission_id),
     foreign key (tenant_id, role_id) references poolproof.roles (tenant_id, id) on delete cascade,

@@ -145,7 +145,7 @@ begin
     insert into poolproof.tenants (id, name, slug, next_role_id)
     values (create_tenant.tenant, create_tenant.name, create_tenant.slug, 5);
     if create_tenant.is_platform then
-        insert into poolproof.platform (tenant_id) values (create_tenant.tenant);
+        insert into poolproof.platform (id) values (create_tenant.tenant);
     end if;
     insert into poolproof.roles (tenant_id, id, name, description, system, holds_all) values
         (create_tenant.tenant, 1, 'USER', 'Sees what the tenant has', true, false),

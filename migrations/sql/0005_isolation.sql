@@ -22,8 +22,8 @@ begin
     foreach t in array array['permissions', 'features', 'sidebar_items'] loop
         execute format('create policy everybody on poolproof.%I for select using (true)', t);
         execute format('create policy platform on poolproof.%I
-            using ((select p.tenant_id from poolproof.platform p) = (select nullif(current_setting(''app.current_tenant_id'', true), '''')::uuid))
-            with check ((select p.tenant_id from poolproof.platform p) = (select nullif(current_setting(''app.current_tenant_id'', true), '''')::uuid))', t);
+            using ((select p.id from poolproof.platform p) = (select nullif(current_setting(''app.current_tenant_id'', true), '''')::uuid))
+            with check ((select p.id from poolproof.platform p) = (select nullif(current_setting(''app.current_tenant_id'', true), '''')::uuid))', t);
         execute format('create policy owner on poolproof.%I to current_user using (true) with check (true)', t);
     end loop;
 end
@@ -44,12 +44,11 @@ create policy own on poolproof.tenants for select
 
 -- The platform tenant sees all tenants, though not what is in them.
 create policy platform on poolproof.tenants for select
-    using ((select p.tenant_id from poolproof.platform p) = (select nullif(current_setting('app.current_tenant_id', true), '')::uuid));
+    using ((select p.id from poolproof.platform p) = (select nullif(current_setting('app.current_tenant_id', true), '')::uuid));
 
 create policy everybody on poolproof.platform for select using (true);
 
-create policy tenant on poolproof.platform for insert
-    with check (tenant_id = (select nullif(current_setting('app.current_tenant_id', true), '')::uuid));
+create policy owner on poolproof.platform to current_user using (true) with check (true);
 
 -- app.watch_tenants is the text of an array, such as {a,b}: whose epochs a
 -- cache follows beside its own tenant's and the catalogues'.
