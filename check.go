@@ -59,18 +59,19 @@ const checkTables = `
 select format('%I.%I', n.nspname, c.relname),
        c.relrowsecurity, c.relforcerowsecurity, pg_has_role(current_user, c.relowner, 'usage') as owner,
        coalesce(bool_or(reads.tenant) filter (where p.polcmd in ('*', 'r')), false) as has_policy,
-       coalesce(string_agg(quote_ident(p.polname), ', ') filter (where coalesce(pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid)) = 'true' and p.polcmd <> 'r'), '') as open_policies
+       coalesce(string_agg(quote_ident(p.polname), ', ') filter (where coalesce(pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid)) = 'true' and (p.polcmd <> 'r' or has.tenant_id)), '') as open_policies
 from pg_class c
 join pg_namespace n on n.oid = c.relnamespace
 left join pg_policy p on p.polrelid = c.oid and p.polpermissive
     and (p.polroles = '{0}' or exists (select from unnest(p.polroles) r where pg_has_role(current_user, r, 'usage')))
+cross join lateral (select exists (
+    select from pg_attribute a where a.attrelid = c.oid and a.attname = 'tenant_id' and a.attnum > 0 and not a.attisdropped) as tenant_id) has
 left join lateral (select strpos(coalesce(pg_get_expr(p.polqual, p.polrelid), '') || coalesce(pg_get_expr(p.polwithcheck, p.polrelid), ''), $1) > 0 as tenant) reads on true
 where c.relkind in ('r', 'p') and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
   and has_schema_privilege(n.oid, 'usage')
   and has_table_privilege(c.oid, 'select, insert, update, delete')
-group by c.oid, n.nspname
-having bool_or(reads.tenant) or exists (
-    select from pg_attribute a where a.attrelid = c.oid and a.attname = 'tenant_id' and a.attnum > 0 and not a.attisdropped)
+group by c.oid, n.nspname, has.tenant_id
+having bool_or(reads.tenant) or has.tenant_id
 order by 1`
 
 // Check asks the live catalogue whether row-level security isolates tenants
@@ -129,7 +130,7 @@ func (db *DB) Check(ctx context.Context) (*Isolation, error) {
 				found.add(table, "no policy for reading compares a column with "+db.config.TenantSetting, "create a policy as in the documentation of package poolproof")
 			}
 			if open != "" {
-				found.add(table, "policy "+open+" lets everybody write", "drop policy "+open+" on "+table)
+				found.add(table, "policy "+open+" lets every tenant through", "drop policy "+open+" on "+table)
 			}
 		}
 		return rows.Err()

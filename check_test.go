@@ -30,7 +30,8 @@ func TestCheckFindsFaultyIsolation(t *testing.T) {
 		{"superuser", "alter role LOGIN superuser", "alter role LOGIN nosuperuser", "superuser", "nosuperuser", true},
 		{"bypass", "alter role LOGIN bypassrls", "alter role LOGIN nobypassrls", "BYPASSRLS", "nobypassrls", true},
 		{"another policy", "drop policy tenant on documents; create policy everybody on documents using (true)", "drop policy everybody on documents; create policy tenant on documents using (" + tenantPolicy + ")", "no policy", "create a policy", false},
-		{"an open policy beside", "create policy everybody on documents using (true)", "drop policy everybody on documents", "lets everybody write", "drop policy", false},
+		{"an open policy beside", "create policy everybody on documents using (true)", "drop policy everybody on documents", "lets every tenant through", "drop policy", false},
+		{"an open policy for reading", "create policy everybody on documents for select using (true)", "drop policy everybody on documents", "lets every tenant through", "drop policy", false},
 	}
 	f := newFixture(t, 1)
 	login := loginOf(t, f.url)
