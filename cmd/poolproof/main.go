@@ -28,7 +28,8 @@ const (
 	exitUsage   = 2 // it was not tried: wrong command line, or something required is missing
 )
 
-// commands is the command line.
+// commands is the command line: a field for each command, whose type has a Run
+// method that takes what it needs of a context.Context and a *program.
 type commands struct {
 	LogFormat string `enum:"text,json" default:"text" placeholder:"text|json" help:"How log lines on standard error are written."`
 

@@ -17,6 +17,9 @@
 //	        ▼
 //	   Identity{User, tenant claim}
 //
+// A good token is remembered for a minute, and never beyond its exp: verifying
+// its signature again for every request costs more than the rest of the edge.
+//
 // What the package does not do: decide whether the user belongs to a tenant.
 // A token is signed once and lives for an hour; a membership can end at any
 // moment, so the database decides it in the transaction that it protects.

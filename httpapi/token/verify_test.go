@@ -459,3 +459,59 @@ func TestSign(t *testing.T) {
 		t.Error("a short secret: signed")
 	}
 }
+
+// A token that was verified a moment ago is not verified again; but it does not
+// outlive its exp, nor for long the key that signed it, and it does not vouch
+// for any other token.
+func TestRememberedTokens(t *testing.T) {
+	pub, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	newPub, newKey, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var clock atomic.Int64 // seconds after start
+	start := time.Now()
+	srv := newKeyServer(t, set(jwk("k", pub)))
+	v := mustVerifier(t, Config{JWKSURL: srv.URL, Now: func() time.Time {
+		return start.Add(time.Duration(clock.Load()) * time.Second)
+	}})
+	verify := func(raw string) error {
+		_, err := v.Verify(t.Context(), raw)
+		return err
+	}
+	short := sign(t, jwt.SigningMethodEdDSA, key, with(func(c jwt.MapClaims) { c["exp"] = start.Add(20 * time.Second).Unix() }), header{"kid": "k"})
+	long := sign(t, jwt.SigningMethodEdDSA, key, good(), header{"kid": "k"})
+	for range 2 {
+		if err := verify(short); err != nil {
+			t.Fatalf("good token: %v", err)
+		}
+		if err := verify(long); err != nil {
+			t.Fatalf("good token: %v", err)
+		}
+	}
+	if err := verify(flipUnusedBits(long)); !errors.Is(err, ErrInvalid) {
+		t.Errorf("almost the same token: %v", err)
+	}
+	clock.Store(20 + int64(Leeway/time.Second)) // in the first minute
+	if err := verify(short); !errors.Is(err, ErrInvalid) || Reason(err) != "The token has expired." {
+		t.Errorf("expired token: %v", err)
+	}
+	// The issuer withdraws the key; another token makes the set be read again.
+	srv.body.Store(set(jwk("new", newPub)))
+	if err := verify(sign(t, jwt.SigningMethodEdDSA, newKey, good(), header{"kid": "new"})); err != nil {
+		t.Fatalf("new key: %v", err)
+	}
+	clock.Store(int64(rememberFor/time.Second) + 1)
+	if err := verify(long); !errors.Is(err, ErrInvalid) {
+		t.Errorf("token of a withdrawn key: %v, want ErrInvalid after %s", err, rememberFor)
+	}
+	for range 2 * rememberMost { // the memory is bounded
+		v.memory.remember(uuid.NewString(), Identity{}, start, start.Add(time.Hour))
+	}
+	if n := len(v.memory.known); n > rememberMost {
+		t.Errorf("%d tokens are remembered", n)
+	}
+}
