@@ -50,10 +50,7 @@ func TestSQLTenantsAreIsolated(t *testing.T) {
 	f.exec(t, "insert into documents (tenant_id, body) select '"+victim+"', 'of tenant "+victim+"' from generate_series(1, 100)")
 	forKinds(t, f, func(t *testing.T, kind pgtest.Kind, url string) {
 		db := openSQL(t, url)
-		ctx, stop := context.WithCancel(t.Context())
-		var background sync.WaitGroup
-		background.Go(func() { leaveTenantBehind(ctx, t, url) })
-		background.Go(func() { lookForLeftovers(ctx, t, url) })
+		ctx, stop := t.Context(), pgtest.Hostile(t, url, victim)
 		prepared, err := db.PrepareContext(ctx, "select body from documents where id > $1")
 		if err != nil {
 			t.Fatal(err)
@@ -72,7 +69,6 @@ func TestSQLTenantsAreIsolated(t *testing.T) {
 		}
 		workers.Wait()
 		stop()
-		background.Wait()
 		if n := f.count(t, "select count(*) from documents where tenant_id <> $1", victim); n != 80 {
 			t.Errorf("%d rows instead of 80", n)
 		}
@@ -203,10 +199,10 @@ func wantKind(t testing.TB, what string, err error, kind poolproof.Kind) {
 func TestSQLScopeFromContext(t *testing.T) {
 	f := newFixture(t, 2)
 	forKinds(t, f, func(t *testing.T, _ pgtest.Kind, url string) {
-		db := openSQL(t, url, func(c *poolproof.Config) { c.Settings = []string{"app.region"} })
+		db := openSQL(t, url, func(c *poolproof.Config) { c.Settings = []string{"app.region", "app.plan"} })
 		settings := func(ctx context.Context) (s string) {
 			t.Helper()
-			err := db.QueryRowContext(ctx, "select concat_ws('/', current_setting('app.current_tenant_id'), current_setting('app.current_user_id'), current_setting('app.region'))").Scan(&s)
+			err := db.QueryRowContext(ctx, "select concat_ws('/', current_setting('app.current_tenant_id'), current_setting('app.current_user_id'), current_setting('app.region'), current_setting('app.plan'))").Scan(&s)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -217,13 +213,14 @@ func TestSQLScopeFromContext(t *testing.T) {
 			ctx  context.Context
 			want string
 		}{
-			{poolproof.WithTenant(user, tenant(0)), tenant(0) + "/u/eu"},
-			{as(t, 0), tenant(0) + "//"},
-			{poolproof.WithTenant(poolproof.WithTenant(user, tenant(0)), tenant(1)), tenant(1) + "/u/eu"},
-			{poolproof.WithShared(as(t, 0)), "//"},
-			{poolproof.WithTenant(poolproof.WithShared(t.Context()), tenant(0)), tenant(0) + "//"},
-			{poolproof.WithUser(poolproof.WithTenant(user, tenant(0)), ""), tenant(0) + "//eu"},
-			{poolproof.WithSetting(poolproof.WithTenant(user, tenant(0)), "app.region", "us"), tenant(0) + "/u/us"},
+			{poolproof.WithTenant(user, tenant(0)), tenant(0) + "/u/eu/"},
+			{poolproof.WithSetting(poolproof.WithTenant(user, tenant(0)), "app.plan", "free"), tenant(0) + "/u/eu/free"},
+			{as(t, 0), tenant(0) + "///"},
+			{poolproof.WithTenant(poolproof.WithTenant(user, tenant(0)), tenant(1)), tenant(1) + "/u/eu/"},
+			{poolproof.WithShared(as(t, 0)), "///"},
+			{poolproof.WithTenant(poolproof.WithShared(t.Context()), tenant(0)), tenant(0) + "///"},
+			{poolproof.WithUser(poolproof.WithTenant(user, tenant(0)), ""), tenant(0) + "//eu/"},
+			{poolproof.WithSetting(poolproof.WithTenant(user, tenant(0)), "app.region", "us"), tenant(0) + "/u/us/"},
 		} {
 			if got := settings(c.ctx); got != c.want {
 				t.Errorf("the scope is %q instead of %q", got, c.want)

@@ -54,7 +54,7 @@ func TestSQLValues(t *testing.T) {
 	}
 	for _, m := range sqlModes {
 		t.Run(string(m), func(t *testing.T) {
-			db := openSQL(t, pgtest.Pooled(t, f.url, pgtest.PgBouncer124Transaction), mode(m))
+			db := openSQL(t, pgtest.Pooled(t, f.url, pgtest.PgBouncer124Transaction)+"&timezone=Asia/Tokyo", mode(m))
 			for range 2 { // the second time the description is known
 				got, pointers := make([]any, len(values)), make([]any, len(values))
 				for i := range got {

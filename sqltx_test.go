@@ -56,6 +56,12 @@ func TestSQLTransaction(t *testing.T) {
 		do(tx, "savepoint sp1")
 		do(tx, "insert into once values ($1, 2)", tenant(0))
 		do(tx, "rollback to savepoint sp1")
+		for _, wrong := range []string{"selec", "select 1/0"} {
+			if _, err := tx.QueryContext(ctx, wrong); err == nil { //nolint:rowserrcheck // there are none
+				t.Errorf("%s: no error", wrong)
+			}
+			do(tx, "rollback to savepoint sp1")
+		}
 		if err := tx.Commit(); err != nil || count() != 1 {
 			t.Errorf("commit: %v, %d rows", err, count())
 		}
