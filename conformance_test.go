@@ -10,7 +10,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/prometheus/client_golang/prometheus"
@@ -54,11 +53,7 @@ var victim = tenant(99)
 func conform(t *testing.T, f *fixture, url string, kind pgtest.Kind, m poolproof.Mode, rounds int) {
 	registry := prometheus.NewRegistry()
 	db := open(t, url, mode(m), func(c *poolproof.Config) { c.Registerer = registry })
-	ctx, stop := context.WithCancel(t.Context())
-	var background sync.WaitGroup
-	background.Go(func() { leaveTenantBehind(ctx, t, url) })
-	background.Go(func() { lookForLeftovers(ctx, t, url) })
-
+	ctx, stop := t.Context(), pgtest.Hostile(t, url, victim)
 	var operations atomic.Int64
 	var workers sync.WaitGroup
 	for i := range 16 {
@@ -75,7 +70,6 @@ func conform(t *testing.T, f *fixture, url string, kind pgtest.Kind, m poolproof
 	}
 	workers.Wait()
 	stop()
-	background.Wait()
 	if n := operations.Load(); n != int64(16*rounds) {
 		t.Errorf("%d rounds of %d", n, 16*rounds)
 	}
@@ -98,48 +92,6 @@ func conform(t *testing.T, f *fixture, url string, kind pgtest.Kind, m poolproof
 	}
 	if n := counter(t, registry, "poolproof_mode_fallbacks_total"); n != 0 {
 		t.Errorf("%v falls back to exec mode", n)
-	}
-}
-
-// leaveTenantBehind sets the victim for the session, again and again.
-func leaveTenantBehind(ctx context.Context, t *testing.T, url string) {
-	conn, err := pgx.Connect(ctx, url)
-	if err != nil {
-		t.Errorf("hostile client: %v", err)
-		return
-	}
-	defer func() { _ = conn.Close(context.Background()) }()
-	for ctx.Err() == nil {
-		if _, err := conn.Exec(ctx, "SET app.current_tenant_id = '"+victim+"'", pgx.QueryExecModeSimpleProtocol); err != nil && ctx.Err() == nil {
-			t.Errorf("hostile client: %v", err)
-			return
-		}
-		time.Sleep(200 * time.Microsecond) // its pace: it must not starve the two server connections
-	}
-}
-
-// lookForLeftovers reads the settings as a client that never makes any: it may
-// meet the hostile client's value, and none of ours.
-func lookForLeftovers(ctx context.Context, t *testing.T, url string) {
-	conn, err := pgx.Connect(ctx, url)
-	if err != nil {
-		t.Errorf("bystander: %v", err)
-		return
-	}
-	defer func() { _ = conn.Close(context.Background()) }()
-	for ctx.Err() == nil {
-		var left string
-		err := conn.QueryRow(ctx, `select coalesce(nullif(current_setting('app.current_tenant_id', true), $1), '') || coalesce(current_setting('app.current_user_id', true), '')`,
-			pgx.QueryExecModeExec, victim).Scan(&left)
-		if err != nil && ctx.Err() == nil {
-			t.Errorf("bystander: %v", err)
-			return
-		}
-		if left != "" {
-			t.Errorf("a session left %q on a server connection", left)
-			return
-		}
-		time.Sleep(200 * time.Microsecond)
 	}
 }
 
