@@ -58,7 +58,7 @@ func loadDevState(dir string) (devState, error) {
 }
 
 func (s devState) save(dir string) error {
-	content, err := json.MarshalIndent(s, "", "  ")
+	content, err := json.MarshalIndent(s, "", "  ") //nolint:gosec // it goes into a file of mode 0600
 	if err != nil {
 		return fmt.Errorf("writing dev.json: %w", err)
 	}

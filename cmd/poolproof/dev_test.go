@@ -126,15 +126,15 @@ func roleNames(t *testing.T, env map[string]string) string {
 	if err := json.Unmarshal([]byte(body), &answer); status != http.StatusOK || err != nil {
 		t.Fatalf("GET roles answers %d, %v: %s", status, err, body)
 	}
-	names := ""
+	var names strings.Builder
 	for _, role := range answer.Data {
-		names += role.Name + ";"
+		names.WriteString(role.Name + ";")
 	}
-	return names
+	return names.String()
 }
 
 func TestDev(t *testing.T) {
-	dir, err := os.MkdirTemp("", "poolproof-dev-")
+	dir, err := os.MkdirTemp("", "poolproof-dev-") //nolint:usetesting // t.TempDir is closed to the account that root's servers run under
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,7 +143,7 @@ func TestDev(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	if err := os.Chmod(dir, 0o711); err != nil { //nolint:gosec // root's servers must pass through
+	if err := os.Chmod(dir, 0o711); err != nil {
 		t.Fatal(err)
 	}
 	dir = filepath.Join(dir, ".poolproof")

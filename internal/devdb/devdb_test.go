@@ -48,7 +48,7 @@ func start(t *testing.T, cfg devdb.PostgresConfig) *devdb.Postgres {
 // folder is a temporary folder that root's servers can enter, unlike t.TempDir's.
 func folder(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "poolproof-devdb-")
+	dir, err := os.MkdirTemp("", "poolproof-devdb-") //nolint:usetesting // t.TempDir is closed to others
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,7 +57,7 @@ func folder(t *testing.T) string {
 			t.Errorf("remove the temporary folder: %v", err)
 		}
 	})
-	if err := os.Chmod(dir, 0o711); err != nil { //nolint:gosec // see above
+	if err := os.Chmod(dir, 0o711); err != nil {
 		t.Fatal(err)
 	}
 	return dir
@@ -306,7 +306,9 @@ func runChild(dir string) {
 		fail(err)
 	}
 	pid, _, _ := strings.Cut(string(pidFile), "\n")
-	fmt.Println(pid, p.Port(), b.Port())
+	if _, err := fmt.Fprintln(os.Stdout, pid, p.Port(), b.Port()); err != nil {
+		fail(err)
+	}
 	select {} // until killed
 }
 

@@ -3,6 +3,7 @@
 package devdb
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -15,9 +16,14 @@ import (
 // loopback is the only address that servers listen on.
 const loopback = "127.0.0.1"
 
+// listen takes no context: on loopback there is nothing to wait for.
+func listen(port int) (net.Listener, error) {
+	return (&net.ListenConfig{}).Listen(context.Background(), "tcp", net.JoinHostPort(loopback, strconv.Itoa(port)))
+}
+
 // freePort asks the kernel for a port that nobody uses at this moment.
 func freePort() (int, error) {
-	l, err := net.Listen("tcp", net.JoinHostPort(loopback, "0"))
+	l, err := listen(0)
 	if err != nil {
 		return 0, fmt.Errorf("find a free port: %w", err)
 	}
@@ -30,7 +36,7 @@ func freePort() (int, error) {
 
 // PortFree reports whether a server could listen on 127.0.0.1:port now.
 func PortFree(port int) bool {
-	l, err := net.Listen("tcp", net.JoinHostPort(loopback, strconv.Itoa(port)))
+	l, err := listen(port)
 	if err != nil {
 		return false
 	}

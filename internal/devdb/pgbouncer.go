@@ -146,9 +146,7 @@ func (b *PgBouncer) config() string {
 		settings["auth_user"] = Superuser
 		settings["auth_query"] = "SELECT usename, passwd FROM pg_catalog.pg_shadow WHERE usename = $1"
 	}
-	for k, v := range b.cfg.Settings {
-		settings[k] = v
-	}
+	maps.Copy(settings, b.cfg.Settings)
 	var sb strings.Builder
 	sb.WriteString("[databases]\n" + database + "\n[pgbouncer]\n")
 	for _, k := range sortedKeys(settings) {

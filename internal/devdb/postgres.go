@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/url"
 	"os"
@@ -220,9 +221,7 @@ func (p *Postgres) startOn(ctx context.Context, port int) error {
 		"fsync":                   onOff(p.cfg.Fsync),
 		"full_page_writes":        onOff(p.cfg.Fsync),
 	}
-	for k, v := range p.cfg.Settings {
-		settings[k] = v
-	}
+	maps.Copy(settings, p.cfg.Settings)
 	args := []string{"-D", p.dataDir()}
 	for k, v := range settings {
 		args = append(args, "-c", k+"="+v)

@@ -90,7 +90,7 @@ func (f *fixtures) folder(t testing.TB) string {
 	if err := removeLeftovers(os.TempDir()); err != nil {
 		t.Fatalf("remove what an earlier run left behind: %v", err)
 	}
-	dir, err := os.MkdirTemp("", fmt.Sprintf("%s%d-", folderPrefix, os.Getpid()))
+	dir, err := os.MkdirTemp("", fmt.Sprintf("%s%d-", folderPrefix, os.Getpid())) //nolint:usetesting // it lives as long as the process
 	if err != nil {
 		t.Fatalf("make a temporary folder: %v", err)
 	}

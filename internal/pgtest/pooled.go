@@ -184,10 +184,14 @@ func parse(t testing.TB, raw string) *url.URL {
 	return u
 }
 
-func userOf(t testing.TB, raw string) string { return parse(t, raw).User.Username() }
+func userOf(t testing.TB, raw string) string {
+	t.Helper()
+	return parse(t, raw).User.Username()
+}
 
 // through is the same URL with another port on this machine.
 func through(t testing.TB, raw string, port int) string {
+	t.Helper()
 	u := parse(t, raw)
 	u.Host = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 	return u.String()

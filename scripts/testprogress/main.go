@@ -56,7 +56,8 @@ func run(in io.Reader, out io.Writer, tick <-chan time.Time, now func() time.Tim
 				if err := <-failed; err != nil {
 					return false, fmt.Errorf("read the tests' output: %w", err)
 				}
-				return p.summary(), nil
+				ok := p.summary()
+				return ok, p.err
 			}
 			p.line(line)
 		}

@@ -12,10 +12,10 @@ import (
 
 // event is one line of go test -json; see "go doc test2json".
 type event struct {
-	Action  string
-	Package string
-	Test    string
-	Output  string
+	Action  string `json:"Action"`
+	Package string `json:"Package"`
+	Test    string `json:"Test"`
+	Output  string `json:"Output"`
 }
 
 // test names a test of a package.
@@ -32,6 +32,7 @@ type progress struct {
 	failed  int
 	broken  []string // packages that failed, or did not build
 	skipped []string
+	err     error // the first that writing met
 }
 
 func newProgress(out io.Writer, now func() time.Time) *progress {
@@ -41,12 +42,19 @@ func newProgress(out io.Writer, now func() time.Time) *progress {
 	}
 }
 
+// sayf writes what a person reads. An error is kept for the end.
+func (p *progress) sayf(format string, args ...any) {
+	if _, err := fmt.Fprintf(p.out, format, args...); err != nil && p.err == nil {
+		p.err = fmt.Errorf("write: %w", err)
+	}
+}
+
 // line takes one line of input. What is not an event (the compiler's complaints,
 // for one) is passed on.
 func (p *progress) line(line []byte) {
 	var e event
 	if len(line) == 0 || line[0] != '{' || json.Unmarshal(line, &e) != nil {
-		fmt.Fprintf(p.out, "%s\n", line)
+		p.sayf("%s\n", line)
 		return
 	}
 	key := test{e.Package, e.Test}
@@ -54,7 +62,7 @@ func (p *progress) line(line []byte) {
 	case "start", "run":
 		p.running[key] = p.now()
 	case "build-output":
-		fmt.Fprint(p.out, e.Output)
+		p.sayf("%s", e.Output)
 	case "output":
 		p.keep(key, e.Output)
 	case "pass", "fail", "skip":
@@ -67,14 +75,14 @@ func (p *progress) line(line []byte) {
 func (p *progress) keep(key test, text string) {
 	if key.name == "" {
 		if text != "PASS\n" {
-			fmt.Fprint(p.out, text)
+			p.sayf("%s", text)
 		}
 		return
 	}
 	if p.output[key] == nil {
 		p.output[key] = &strings.Builder{}
 	}
-	p.output[key].WriteString(text)
+	p.output[key].WriteString(text) //nolint:gosec // a Builder does not fail
 }
 
 func (p *progress) end(key test, action string) {
@@ -87,7 +95,7 @@ func (p *progress) end(key test, action string) {
 	case action == "fail":
 		p.failed++
 		if held != nil {
-			fmt.Fprint(p.out, held.String())
+			p.sayf("%s", held.String())
 		}
 	case key.name == "": // a package that passed, or that has no tests
 	case action == "skip":
@@ -99,7 +107,7 @@ func (p *progress) end(key test, action string) {
 
 // heartbeat says how far the tests are and which have been running longest.
 func (p *progress) heartbeat() {
-	var slow []test
+	slow := make([]test, 0, len(p.running))
 	for key := range p.running {
 		slow = append(slow, key)
 	}
@@ -124,19 +132,19 @@ func (p *progress) heartbeat() {
 	if len(names) > 0 {
 		doing = "running " + strings.Join(names, ", ")
 	}
-	fmt.Fprintf(p.out, "... %s: %d tests passed, %d failed; %s\n", p.since(p.began), p.passed, p.failed, doing)
+	p.sayf("... %s: %d tests passed, %d failed; %s\n", p.since(p.began), p.passed, p.failed, doing)
 }
 
 func (p *progress) since(t time.Time) string { return p.now().Sub(t).Round(time.Second).String() }
 
 // summary is the last word, and whether all is well.
 func (p *progress) summary() bool {
-	fmt.Fprintf(p.out, "%d tests passed, %d failed, %d skipped in %s\n", p.passed, p.failed, len(p.skipped), p.since(p.began))
+	p.sayf("%d tests passed, %d failed, %d skipped in %s\n", p.passed, p.failed, len(p.skipped), p.since(p.began))
 	for _, pkg := range p.broken {
-		fmt.Fprintf(p.out, "FAIL\t%s\n", pkg)
+		p.sayf("FAIL\t%s\n", pkg)
 	}
 	for _, name := range p.skipped {
-		fmt.Fprintf(p.out, "FAIL: %s was skipped; a test that did not run has proved nothing\n", name)
+		p.sayf("FAIL: %s was skipped; a test that did not run has proved nothing\n", name)
 	}
 	return p.failed == 0 && len(p.broken) == 0 && len(p.skipped) == 0 && p.passed > 0
 }

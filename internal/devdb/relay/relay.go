@@ -24,7 +24,7 @@ type Relay struct {
 // ("host:port"). A latency above zero makes a round trip that much longer (half
 // of it each way) without limiting how much is under way. Close ends it.
 func Start(upstream string, latency time.Duration) (*Relay, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, fmt.Errorf("listen: %w", err)
 	}
