@@ -98,7 +98,7 @@ func (br *batchResults) query() *wire.Rows {
 	if err := br.next(); err != nil {
 		return wire.FailedRows(err)
 	}
-	br.rows = br.x.Rows(nil)
+	br.rows = br.x.Rows(func(err error) error { return classify("batch", err) })
 	return br.rows
 }
 

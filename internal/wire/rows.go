@@ -63,9 +63,7 @@ func (r *Rows) Close() {
 		r.err = r.x.Err()
 	}
 	if r.finish != nil {
-		if err := r.finish(r.err); r.err == nil {
-			r.err = err
-		}
+		r.err = r.finish(r.err)
 	}
 }
 
