@@ -134,19 +134,19 @@ func roleNames(t *testing.T, env map[string]string) string {
 }
 
 func TestDev(t *testing.T) {
-	dir, err := os.MkdirTemp("", "poolproof-dev-") //nolint:usetesting // t.TempDir is closed to the account that root's servers run under
+	parent, err := os.MkdirTemp("", "poolproof-dev-") //nolint:usetesting // t.TempDir is closed to the account that root's servers run under
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
+		if err := os.RemoveAll(parent); err != nil {
 			t.Error(err)
 		}
 	})
-	if err := os.Chmod(dir, 0o711); err != nil {
+	if err := os.Chmod(parent, 0o711); err != nil {
 		t.Fatal(err)
 	}
-	dir = filepath.Join(dir, ".poolproof")
+	dir := filepath.Join(parent, ".poolproof")
 
 	// On a machine to itself the first start takes 3 to 6 seconds of the 10 that
 	// the contract allows, a later one 0.4 of 3. Here other tests run as well.
