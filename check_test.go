@@ -146,7 +146,7 @@ func TestSpans(t *testing.T) {
 	for _, span := range spans.Ended() {
 		text := span.Name()
 		for _, a := range span.Attributes() {
-			text += " " + a.Value.Emit()
+			text += " " + a.Value.String()
 		}
 		ok = ok || strings.Contains(text, "select $1::text") && len(span.Events()) == 0
 		failed = failed || strings.Contains(text, "select 1/") && len(span.Events()) > 0

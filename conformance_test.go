@@ -214,7 +214,7 @@ func (w worker) copy(ctx context.Context, s poolproof.Session) error {
 func (w worker) foreignWrite(ctx context.Context, s poolproof.Session) error {
 	_, err := s.Exec(ctx, "insert into documents (tenant_id, body) values ($1, 'smuggled')", victim)
 	if err == nil || !strings.Contains(err.Error(), "row-level security") {
-		return fmt.Errorf("a row for another tenant: %v", err)
+		return fmt.Errorf("a row for another tenant was not refused: %w", err)
 	}
 	tag, err := s.Exec(ctx, "delete from documents where tenant_id = $1", victim)
 	if err == nil && tag.RowsAffected() != 0 {
@@ -252,7 +252,7 @@ func (w worker) transaction(ctx context.Context, s poolproof.Session) error {
 	})
 	if !w.transactions {
 		if !errors.Is(err, poolproof.ErrStatementMode) || !strings.Contains(err.Error(), "statement mode") {
-			return fmt.Errorf("in statement mode InTx must name the mode: %v", err)
+			return fmt.Errorf("in statement mode InTx must name the mode: %w", err)
 		}
 		return nil
 	}

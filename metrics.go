@@ -34,7 +34,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	for _, c := range []*prometheus.Counter{&m.scopes, &m.failures, &m.leaks, &m.fallbacks, &m.discarded} {
 		err := reg.Register(*c)
 		if already, ok := errors.AsType[prometheus.AlreadyRegisteredError](err); ok {
-			*c = already.ExistingCollector.(prometheus.Counter) // two databases of one process count together
+			*c = already.ExistingCollector.(prometheus.Counter) //nolint:forcetypeassert // two databases of one process count together, by the same names
 			continue
 		}
 		if err != nil {

@@ -30,7 +30,7 @@ func TestREADMEExample(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, body, _ := strings.Cut(string(code), "func main() {")
-	for _, line := range strings.Split(body, "\n") {
+	for line := range strings.SplitSeq(body, "\n") {
 		if !strings.Contains(string(readme), line) {
 			t.Errorf("the README's example lacks %q", line)
 		}

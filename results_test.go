@@ -115,7 +115,7 @@ func TestResultsAreAsRichAsPgx(t *testing.T) {
 }
 
 // TestSQLCInterface holds Session to sqlc's DBTX for pgx.
-func TestSQLCInterface(t *testing.T) {
+func TestSQLCInterface(*testing.T) {
 	type dbtx interface {
 		Exec(context.Context, string, ...any) (pgconn.CommandTag, error)
 		Query(context.Context, string, ...any) (pgx.Rows, error)

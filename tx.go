@@ -333,6 +333,6 @@ func (sp *savepoint) leave(ctx context.Context, sql string) error {
 		return pgx.ErrTxClosed
 	}
 	sp.done = true
-	_, err := sp.transaction.Exec(ctx, sql)
+	_, err := sp.Exec(ctx, sql)
 	return err
 }

@@ -2,7 +2,6 @@ package console_test
 
 import (
 	"context"
-	"io"
 	"log/slog"
 	"net/http/httptest"
 	"strings"
@@ -60,7 +59,7 @@ func newService(t *testing.T) *service {
 		t.Fatalf("demo data: %v", err)
 	}
 
-	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	log := slog.New(slog.DiscardHandler)
 	db, err := poolproof.Open(ctx, poolproof.Config{URL: pgtest.Pooled(t, up.LoginURL, pgtest.PgBouncer118Transaction), Logger: log})
 	if err != nil {
 		t.Fatalf("opening the database through PgBouncer: %v", err)

@@ -56,7 +56,7 @@ func TestPanic(t *testing.T) {
 }
 
 func TestTimeoutAndClientGone(t *testing.T) {
-	s, log := newEdge(t, Config{Timeout: 50 * time.Millisecond})
+	s, _ := newEdge(t, Config{Timeout: 50 * time.Millisecond})
 	entered := make(chan struct{}, 2)
 	s.route("/api/test/slow", methods{"GET": func(x *exchange) error {
 		entered <- struct{}{}
@@ -66,7 +66,7 @@ func TestTimeoutAndClientGone(t *testing.T) {
 	askOnce(t, s, "GET", "/api/test/slow", nil).wantProblem(t, 503, tenancy.Unavailable)
 	<-entered
 
-	s, log = newEdge(t, Config{Timeout: time.Minute})
+	s, log := newEdge(t, Config{Timeout: time.Minute})
 	done := make(chan struct{})
 	s.route("/api/test/slow", methods{"GET": func(x *exchange) error {
 		entered <- struct{}{}

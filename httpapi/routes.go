@@ -49,7 +49,7 @@ func (s *Server) routes() {
 		return nil
 	}})
 
-	s.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+	s.mux.HandleFunc("/", func(_ http.ResponseWriter, r *http.Request) {
 		x := exchangeOf(r)
 		x.route = routePages
 		if s.cfg.Pages == nil {
@@ -72,7 +72,7 @@ func (s *Server) route(path string, m methods) {
 	}
 	slices.Sort(allowed)
 	allow := strings.Join(allowed, ", ")
-	handle := func(w http.ResponseWriter, r *http.Request) {
+	handle := func(_ http.ResponseWriter, r *http.Request) {
 		x := exchangeOf(r)
 		secure(x)
 		method := r.Method

@@ -105,7 +105,7 @@ func demo(ctx context.Context, conn *pgx.Conn, user uuid.UUID) error {
 		return fmt.Errorf("look for the platform tenant: %w", err)
 	}
 	if platforms == 0 {
-		if _, err := bootstrap(ctx, conn, DemoPlatform, "Platform", DemoPlatformAdmin, "platform@poolproof.example", "Platform administrator"); err != nil {
+		if err := bootstrap(ctx, conn, DemoPlatform, "Platform", DemoPlatformAdmin, "platform@poolproof.example", "Platform administrator"); err != nil {
 			return err
 		}
 	}

@@ -25,9 +25,10 @@ type file struct {
 
 var fileName = regexp.MustCompile(`^(\d{4})_[a-z0-9_]+\.sql$`)
 
-// load reads the migrations of a folder in order. The numbers must run from 1
+// load reads the migrations of a file system's folder sql in order. The numbers must run from 1
 // without a gap, so that the highest is also the count.
-func load(folder fs.FS, dir string) ([]file, error) {
+func load(folder fs.FS) ([]file, error) {
+	const dir = "sql"
 	entries, err := fs.ReadDir(folder, dir) // sorted by name
 	if err != nil {
 		return nil, fmt.Errorf("migrations: list the embedded files: %w", err)

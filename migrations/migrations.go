@@ -38,7 +38,7 @@ type Step struct {
 // with every AppliedAt nil. An applied migration whose file was edited since
 // is an error.
 func Status(ctx context.Context, url string) ([]Step, error) {
-	files, err := load(embedded, "sql")
+	files, err := load(embedded)
 	if err != nil {
 		return nil, err
 	}

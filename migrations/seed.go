@@ -23,28 +23,28 @@ func Bootstrap(ctx context.Context, url string, user uuid.UUID, email string) er
 		return err
 	}
 	defer closeConn(conn)
-	if _, err := bootstrap(ctx, conn, uuid.New(), "Platform", user, email, "Platform administrator"); err != nil {
+	if err := bootstrap(ctx, conn, uuid.New(), "Platform", user, email, "Platform administrator"); err != nil {
 		return fmt.Errorf("migrations: bootstrap: %w", schemaMissing(err))
 	}
 	return nil
 }
 
 // bootstrap makes the platform under the given id, unless there is one, and
-// gives the id that it has. Copies that run at once queue on the lock.
-func bootstrap(ctx context.Context, conn *pgx.Conn, id uuid.UUID, name string, admin uuid.UUID, email, adminName string) (uuid.UUID, error) {
+// sees that the user administers the one that there is. Copies that run at once queue on the lock.
+func bootstrap(ctx context.Context, conn *pgx.Conn, id uuid.UUID, name string, admin uuid.UUID, email, adminName string) error {
 	err := scoped(ctx, conn, id,
 		`select poolproof.create_tenant($1::uuid, $2::text, 'platform', $3::uuid, $4::text, $5::text, true)
 		 where not exists (select from poolproof.platform)`,
 		id.String(), name, admin.String(), email, adminName)
 	if err != nil {
-		return uuid.Nil, err
+		return err
 	}
 	var text string
 	if err := conn.QueryRow(ctx, `select id::text from poolproof.platform`).Scan(&text); err != nil {
-		return uuid.Nil, fmt.Errorf("read the platform tenant: %w", err)
+		return fmt.Errorf("read the platform tenant: %w", err)
 	}
 	if id, err = uuid.Parse(text); err != nil {
-		return uuid.Nil, fmt.Errorf("read the platform tenant: %w", err)
+		return fmt.Errorf("read the platform tenant: %w", err)
 	}
 	holds := false
 	b := scope(id)
@@ -55,12 +55,12 @@ func bootstrap(ctx context.Context, conn *pgx.Conn, id uuid.UUID, name string, a
 		where u.tenant_id = $1::uuid and u.user_id = $2::uuid and u.expires_at is null)`, id.String(), admin.String()).
 		QueryRow(func(row pgx.Row) error { return row.Scan(&holds) })
 	if err := conn.SendBatch(ctx, b).Close(); err != nil {
-		return uuid.Nil, fmt.Errorf("look for the platform's administrator: %w", err)
+		return fmt.Errorf("look for the platform's administrator: %w", err)
 	}
 	if !holds {
-		return uuid.Nil, errors.New("this installation has its platform tenant, and this user is not its GLOBAL_ADMIN: ask one who is")
+		return errors.New("this installation has its platform tenant, and this user is not its GLOBAL_ADMIN: ask one who is")
 	}
-	return id, nil
+	return nil
 }
 
 // scope begins a pipeline that acts for one tenant: one Sync, one implicit

@@ -39,7 +39,7 @@ type Result struct {
 // database as the one before it did. ErrSchemaNewer where the database has
 // migrations that this program does not know.
 func Up(ctx context.Context, url string, opt Options) (Result, error) {
-	files, err := load(embedded, "sql")
+	files, err := load(embedded)
 	if err != nil {
 		return Result{}, err
 	}

@@ -64,7 +64,7 @@ func state(err error) string {
 }
 
 func TestVersionIsTheLastFile(t *testing.T) {
-	files, err := load(embedded, "sql")
+	files, err := load(embedded)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +79,7 @@ func TestFilesAreNumberedWithoutGaps(t *testing.T) {
 		for _, n := range names {
 			folder["sql/"+n] = &fstest.MapFile{Data: []byte("select 1;")}
 		}
-		if _, err := load(folder, "sql"); err == nil {
+		if _, err := load(folder); err == nil {
 			t.Errorf("%v was accepted", names)
 		}
 	}
@@ -185,7 +185,7 @@ func TestLeavesNoSessionState(t *testing.T) {
 // statement and whoever is not the superuser needs a password.
 func privateServer(t *testing.T) *devdb.Postgres {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "poolproof-migrations-")
+	dir, err := os.MkdirTemp("", "poolproof-migrations-") //nolint:usetesting // t.TempDir is closed to the account that root's servers run under
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -194,7 +194,7 @@ func privateServer(t *testing.T) *devdb.Postgres {
 		t.Fatal(err)
 	}
 	hba := filepath.Join(dir, "hba.conf")
-	rules := "local all all trust\nhost all " + devdb.Superuser + " 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
+	rules := "local all all trust\nhost all " + devdb.Superuser + " 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n" //nolint:dupword // the file's columns
 	if err := os.WriteFile(hba, []byte(rules), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -301,7 +301,7 @@ func serverLog(t *testing.T, server *devdb.Postgres) string {
 
 func TestAnEditedMigrationIsRefused(t *testing.T) {
 	owner := pgtest.Database(t)
-	files, err := load(embedded, "sql")
+	files, err := load(embedded)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -339,7 +339,7 @@ func TestNewerAndOlderSchemas(t *testing.T) {
 	if err := Verify(t.Context(), db); !errors.Is(err, ErrSchemaOlder) || !strings.Contains(err.Error(), "poolproof migrate up") {
 		t.Errorf("no schema: %v", err)
 	}
-	files, err := load(embedded, "sql")
+	files, err := load(embedded)
 	if err != nil {
 		t.Fatal(err)
 	}

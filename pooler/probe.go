@@ -51,7 +51,7 @@ type probe struct {
 	report Report
 }
 
-func (p *probe) note(format string, args ...any) {
+func (p *probe) notef(format string, args ...any) {
 	p.report.Notes = append(p.report.Notes, fmt.Sprintf(format, args...))
 }
 
@@ -70,11 +70,11 @@ func (p *probe) run(ctx context.Context) {
 	pid, err := p.a.backendPID(ctx)
 	if err != nil {
 		p.report.Present = true
-		p.note("the first query failed: %v", err)
+		p.notef("the first query failed: %v", err)
 		return
 	}
 	if p.report.ImplicitScope, err = p.a.implicitScope(ctx); err != nil {
-		p.note("the one-Sync scope could not be tried: %v", err)
+		p.notef("the one-Sync scope could not be tried: %v", err)
 	}
 	// pgpool-II passes the pid on, but not the pipeline (4.3: measured).
 	p.report.Present = pid != p.a.pg.PID() || !p.report.ImplicitScope
@@ -83,7 +83,7 @@ func (p *probe) run(ctx context.Context) {
 		return
 	}
 	if p.b, err = connect(ctx, p.config); err != nil {
-		p.note("a second connection failed, so nothing is known of named statements: %v", err)
+		p.notef("a second connection failed, so nothing is known of named statements: %v", err)
 		return
 	}
 	p.namedStatements(ctx)
@@ -95,21 +95,21 @@ func (p *probe) namedStatements(ctx context.Context) {
 	name := "poolproof_probe_" + randomHex()
 	home, err := p.a.prepareAndRun(ctx, name)
 	if err != nil {
-		p.note("a named statement could not be prepared: %v", err)
+		p.notef("a named statement could not be prepared: %v", err)
 		return
 	}
 	outcome, err := p.runElsewhere(ctx, name, home)
 	p.closeNamed(ctx, name, home) // before BEGIN, for which a pooler in statement mode disconnects
 	switch {
 	case err != nil:
-		p.note("whether named statements are tracked could not be told, as with a pool of one server connection: %v", err)
+		p.notef("whether named statements are tracked could not be told, as with a pool of one server connection: %v", err)
 	case outcome == ranElsewhere, outcome == lost:
 		p.report.NamedStatements = outcome == ranElsewhere
 		p.report.Mode = p.transactionOrStatement(ctx)
 	case outcome == neverMoved:
 		p.report.Mode = Session
 	default:
-		p.note("the pooler never changed the server connection, so nothing is known of named statements")
+		p.notef("the pooler never changed the server connection, so nothing is known of named statements")
 	}
 }
 
@@ -171,7 +171,7 @@ func (p *probe) transactionOrStatement(ctx context.Context) Mode {
 	case refused && strings.Contains(pgErr.Message, "statement pooling"):
 		return Statement
 	default:
-		p.note("BEGIN failed: %v", err)
+		p.notef("BEGIN failed: %v", err)
 		return Unknown
 	}
 }
@@ -198,7 +198,7 @@ func (p *probe) closeNamed(ctx context.Context, name string, home uint32) {
 			return
 		}
 	}
-	p.note("the named statement %s was left on the server connection with pid %d", name, home)
+	p.notef("the named statement %s was left on the server connection with pid %d", name, home)
 }
 
 // client is a connection that the probe drives message by message.

@@ -1,6 +1,7 @@
 package rbac_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -85,7 +86,7 @@ func TestNames(t *testing.T) {
 	} {
 		b.refused(what, tenancy.Invalid, func() error {
 			_, err := b.store.CreateRole(ctx, b.boss, n)
-			if e, ok := err.(*tenancy.Error); ok && len(e.Fields) == 0 {
+			if e, ok := errors.AsType[*tenancy.Error](err); ok && len(e.Fields) == 0 {
 				t.Errorf("%s: no field is named", what)
 			}
 			return err

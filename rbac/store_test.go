@@ -301,8 +301,7 @@ func TestUnavailablePassesThrough(t *testing.T) {
 	if err == nil || tenancy.CodeOf(err) != tenancy.Internal {
 		t.Errorf("after Close: %v", err)
 	}
-	var refusal *tenancy.Error
-	if errors.As(err, &refusal) {
+	if refusal, ok := errors.AsType[*tenancy.Error](err); ok {
 		t.Errorf("a closed database is told as the refusal %v", refusal)
 	}
 }

@@ -34,8 +34,8 @@ func (c *crowd) note(status int, header http.Header, body string, acked string) 
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.statuses[status]++
-	switch {
-	case status == 200, status == 201:
+	switch status {
+	case 200, 201:
 		c.lastOK = time.Now()
 		if c.firstOK.IsZero() {
 			c.firstOK = c.lastOK
@@ -43,8 +43,8 @@ func (c *crowd) note(status int, header http.Header, body string, acked string) 
 		if acked != "" {
 			c.acked[acked] = true
 		}
-	case status == 409: // an earlier try of the same name, whose end was not known, had taken effect
-	case status == 503:
+	case 409: // an earlier try of the same name, whose end was not known, had taken effect
+	case 503:
 		if header.Get("Retry-After") != "1" || header.Get("Content-Type") != "application/problem+json" {
 			c.faults = append(c.faults, fmt.Sprintf("503 with %v", header))
 		}

@@ -56,10 +56,14 @@ func jwk(kid string, pub crypto.PublicKey) map[string]string {
 	case *rsa.PublicKey:
 		return map[string]string{"kty": "RSA", "kid": kid, "use": "sig", "n": b64(k.N.Bytes()), "e": b64(big.NewInt(int64(k.E)).Bytes())}
 	case *ecdsa.PublicKey:
-		size := (k.Params().BitSize + 7) / 8
+		point, err := k.Bytes() // 0x04, then both coordinates
+		if err != nil {
+			panic(err)
+		}
+		size := len(point) / 2
 		return map[string]string{
 			"kty": "EC", "kid": kid, "crv": k.Params().Name,
-			"x": b64(k.X.FillBytes(make([]byte, size))), "y": b64(k.Y.FillBytes(make([]byte, size))),
+			"x": b64(point[1 : 1+size]), "y": b64(point[1+size:]),
 		}
 	case ed25519.PublicKey:
 		return map[string]string{"kty": "OKP", "kid": kid, "crv": "Ed25519", "x": b64(k)}

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"errors"
+	"maps"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -43,9 +44,7 @@ type header map[string]any
 func sign(t *testing.T, m jwt.SigningMethod, key any, c jwt.Claims, h header) string {
 	t.Helper()
 	tok := jwt.NewWithClaims(m, c)
-	for k, v := range h {
-		tok.Header[k] = v
-	}
+	maps.Copy(tok.Header, h)
 	s, err := tok.SignedString(key)
 	if err != nil {
 		t.Fatalf("signing: %v", err)

@@ -3,6 +3,7 @@ package wire
 import (
 	"container/list"
 	"context"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -70,7 +71,7 @@ func (c *Conn) unremember(name string) {
 // holds tells whether the server holds exactly this description, and notes the use.
 func (c *Conn) holds(d *description) bool {
 	el, ok := c.named[d.name]
-	if !ok || el.Value.(*description) != d {
+	if !ok || el.Value.(*description) != d { //nolint:forcetypeassert // the list holds nothing else
 		return false
 	}
 	c.recent.MoveToFront(el)
@@ -93,7 +94,7 @@ func (x *Exchange) parse(d *description) string {
 		c.unremember(d.name)
 	}
 	for c.recent.Len() >= c.capacity {
-		oldest := c.recent.Back().Value.(*description)
+		oldest := c.recent.Back().Value.(*description) //nolint:forcetypeassert // the list holds nothing else
 		if x.uses(oldest) {
 			break // more statements in one pipeline than the cache holds
 		}
@@ -117,12 +118,7 @@ func (x *Exchange) sendCloses() {
 }
 
 func (x *Exchange) uses(d *description) bool {
-	for _, p := range x.parsing {
-		if p == d {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(x.parsing, d)
 }
 
 // describe learns a statement's types in a round trip of its own. Nothing is

@@ -13,11 +13,11 @@ import (
 type Mode int32
 
 const (
-	// Exec: unnamed, text parameters whose types the server infers.
+	// Exec sends statements unnamed, with text parameters whose types the server infers.
 	Exec Mode = iota
-	// CacheDescribe: unnamed, types known from an earlier description, binary values.
+	// CacheDescribe sends them unnamed, with types known from an earlier description and binary values.
 	CacheDescribe
-	// CacheStatement: named and kept on the server, binary values.
+	// CacheStatement sends them named, to be kept on the server, with binary values.
 	CacheStatement
 )
 
