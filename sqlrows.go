@@ -90,8 +90,8 @@ func decoder(oid uint32) func(text []byte) (driver.Value, error) {
 	case pgtype.TimestampOID:
 		return byCodec(&pgtype.TimestampCodec{}, oid)
 	case pgtype.TimestamptzOID:
-		// In local time whatever the server connection's TimeZone happens to be. 'infinity' is a string.
-		return byCodec(&pgtype.TimestamptzCodec{ScanLocation: time.Local}, oid)
+		// The codec gives local time whatever the server connection's TimeZone is, and 'infinity' as a string.
+		return byCodec(&pgtype.TimestamptzCodec{}, oid)
 	default:
 		return func(text []byte) (driver.Value, error) { return string(text), nil }
 	}
