@@ -23,7 +23,6 @@ const (
 	rowsPerTenant = 1000
 	clientConns   = 16 // of each client pool: the largest number of clients
 	serverConns   = 10 // of each PgBouncer
-	addedLatency  = time.Millisecond
 	// login is the role that all variants use: it owns nothing, so that
 	// row-level security binds it.
 	login = "bench_app"
@@ -32,6 +31,7 @@ const (
 // fixtures are the servers, and what is to be closed before they stop.
 type fixtures struct {
 	dir      string
+	latency  time.Duration // that delayed adds
 	postgres *devdb.Postgres
 	bouncers map[string]*devdb.PgBouncer // by version asked for: "1.18"
 	relays   []int                       // process ids
@@ -44,12 +44,12 @@ type fixtures struct {
 type about struct{ postgres, old, tracking string }
 
 // startFixtures starts PostgreSQL and the two PgBouncers in a temporary folder.
-func startFixtures(ctx context.Context) (f *fixtures, err error) {
+func startFixtures(ctx context.Context, latency time.Duration) (f *fixtures, err error) {
 	dir, err := os.MkdirTemp("", "poolproof-bench-")
 	if err != nil {
 		return nil, fmt.Errorf("make a temporary folder: %w", err)
 	}
-	f = &fixtures{dir: dir, bouncers: map[string]*devdb.PgBouncer{}}
+	f = &fixtures{dir: dir, latency: latency, bouncers: map[string]*devdb.PgBouncer{}}
 	f.closeLater(func() error { return os.RemoveAll(dir) })
 	defer func() {
 		if err != nil {
@@ -125,14 +125,14 @@ func (f *fixtures) stop() error {
 	return errors.Join(errs...)
 }
 
-// delayed gives the same URL through a relay that adds addedLatency to every
+// delayed gives the same URL through a relay that adds latency to every
 // round trip.
 func (f *fixtures) delayed(raw string) (string, error) {
 	u, err := url.Parse(raw)
 	if err != nil {
 		return "", fmt.Errorf("read a URL: %w", err)
 	}
-	r, err := distance.Start(u.Host, addedLatency)
+	r, err := distance.Start(u.Host, f.latency)
 	if err != nil {
 		return "", err
 	}

@@ -51,8 +51,8 @@ func (f *fixtures) httpGroups(ctx context.Context) ([]*group, error) {
 		return nil, err
 	}
 	var groups []*group
-	for _, w := range ways(f.about) {
-		if w.bouncer == "" || w.latency {
+	for _, w := range ways(f.about, f.latency) {
+		if w.bouncer == "" || w.far {
 			continue
 		}
 		u, err := through(direct, f.bouncers[w.bouncer])

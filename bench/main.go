@@ -24,6 +24,7 @@ type options struct {
 	profile   string         // "": none
 	serverCPU bool
 	deadline  time.Duration // of an operation; 0: none
+	latency   time.Duration // added to every round trip on the ways that are far
 }
 
 // errGate says that the figures are there and not good enough.
@@ -53,6 +54,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	f.SetOutput(stderr)
 	f.IntVar(&o.rounds, "rounds", 10, "measured rounds; one to warm up comes before them")
 	f.DurationVar(&o.window, "window", 400*time.Millisecond, "how long each variant runs in each round")
+	f.DurationVar(&o.latency, "latency", time.Millisecond, "what the ways with added latency add to every round trip")
 	f.BoolVar(&quick, "quick", false, "three rounds of 100ms: to see that it works")
 	f.StringVar(&only, "only", "", "measure only what matches this regular expression, as 'pgbouncer-1.24.*/16/scope' or 'http'")
 	f.StringVar(&o.profile, "profile", "", "write this process's CPU profile to NAME.pprof; choose a variant with -only")
@@ -70,8 +72,8 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	if deadline {
 		o.deadline = 10 * time.Second
 	}
-	if o.rounds < 1 || o.window < 10*time.Millisecond {
-		return o, errors.New("at least one round and a window of 10ms are needed")
+	if o.rounds < 1 || o.window < 10*time.Millisecond || o.latency <= 0 {
+		return o, errors.New("at least one round, a window of 10ms and some latency are needed")
 	}
 	if only != "" {
 		var err error
@@ -88,7 +90,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 		return err
 	}
 	fmt.Fprintln(stderr, "bench: starting PostgreSQL and the poolers")
-	f, err := startFixtures(ctx)
+	f, err := startFixtures(ctx, o.latency)
 	if err != nil {
 		return err
 	}

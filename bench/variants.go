@@ -17,7 +17,7 @@ type way struct {
 	title, name string
 	mode        poolproof.Mode
 	bouncer     string // version; "": direct
-	latency     bool
+	far         bool // latency is added
 	gates       []gate
 }
 
@@ -29,7 +29,7 @@ var pgxModes = map[poolproof.Mode]pgx.QueryExecMode{
 // The gates hold at as many clients as there are connections.
 const gateClients = 16
 
-func ways(a about) []way {
+func ways(a about, latency time.Duration) []way {
 	near := []gate{{"unscoped", 0.7}, {"explicit", 2.3}}
 	far := []gate{{"unscoped", 0.95}, {"explicit", 3}}
 	return []way{
@@ -38,10 +38,10 @@ func ways(a about) []way {
 		{title: "PgBouncer " + a.old + ", exec", name: "pgbouncer-1.18 exec", mode: poolproof.ModeExec, bouncer: "1.18", gates: near},
 		{title: "PgBouncer " + a.tracking + ", cache_statement", name: "pgbouncer-1.24 cache_statement",
 			mode: poolproof.ModeCacheStatement, bouncer: "1.24", gates: near},
-		{title: "PgBouncer " + a.old + ", exec, 1 ms away", name: "pgbouncer-1.18 exec 1ms",
-			mode: poolproof.ModeExec, bouncer: "1.18", latency: true, gates: far},
-		{title: "PgBouncer " + a.tracking + ", cache_statement, 1 ms away", name: "pgbouncer-1.24 cache_statement 1ms",
-			mode: poolproof.ModeCacheStatement, bouncer: "1.24", latency: true, gates: far},
+		{title: "PgBouncer " + a.old + ", exec, round trips " + latency.String() + " longer", name: "pgbouncer-1.18 exec far",
+			mode: poolproof.ModeExec, bouncer: "1.18", far: true, gates: far},
+		{title: "PgBouncer " + a.tracking + ", cache_statement, round trips " + latency.String() + " longer", name: "pgbouncer-1.24 cache_statement far",
+			mode: poolproof.ModeCacheStatement, bouncer: "1.24", far: true, gates: far},
 	}
 }
 
@@ -49,7 +49,7 @@ func ways(a about) []way {
 // 16 clients.
 func (f *fixtures) queryGroups(ctx context.Context) ([]*group, error) {
 	var groups []*group
-	for _, w := range ways(f.about) {
+	for _, w := range ways(f.about, f.latency) {
 		ops, err := f.open(ctx, w)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", w.title, err)
@@ -75,7 +75,7 @@ func (f *fixtures) url(w way) (string, error) {
 	if w.bouncer != "" {
 		u = f.bouncers[w.bouncer].URL(login, "", "postgres")
 	}
-	if w.latency {
+	if w.far {
 		return f.delayed(u)
 	}
 	return u, nil
