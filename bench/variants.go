@@ -17,7 +17,7 @@ type way struct {
 	title, name string
 	mode        poolproof.Mode
 	bouncer     string // version; "": direct
-	far         bool // latency is added
+	far         bool   // latency is added
 	gates       []gate
 }
 
