@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"strings"
 	"time"
 )
@@ -72,6 +73,7 @@ func RunIfChild() {
 	if !ok {
 		return
 	}
+	signal.Ignore(os.Interrupt) // the terminal's Ctrl-C reaches us, too; our parent decides
 	upstream, text, _ := strings.Cut(task, " ")
 	latency, err := time.ParseDuration(text)
 	if err == nil {
