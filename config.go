@@ -17,7 +17,8 @@ const (
 	// ModeAuto lets Open choose from what the probe proved: ModeCacheStatement where named statements are tracked or no
 	// pooler is there, ModeExec elsewhere.
 	ModeAuto Mode = ""
-	// ModeExec sends every statement unnamed with text parameters, one round trip always. Safe through any pooler.
+	// ModeExec sends every statement unnamed with text parameters, in one round trip; only arguments whose type pgx cannot
+	// tell by itself, as maps, have the statement described once before. Safe through any pooler.
 	ModeExec Mode = "exec"
 	// ModeCacheDescribe learns a statement's types once (one more round trip, then) and sends it unnamed from then on,
 	// with binary values. Safe through any pooler.

@@ -124,11 +124,6 @@ func TestSQLArguments(t *testing.T) {
 				for range 2 {
 					var got string
 					err := db.QueryRowContext(as(t, 0), "select coalesce(($1::"+a.typ+")::text, 'NULL') from (values (set_config('TimeZone', 'UTC', true))) as utc", a.give).Scan(&got)
-					_, isMap := a.give.(map[string]any)
-					_, isUUIDs := a.give.([]uuid.UUID)
-					if m == poolproof.ModeExec && err != nil && (isMap || isUUIDs) {
-						continue // refused, not sent as something else
-					}
 					if err != nil || got != a.want {
 						t.Errorf("%T as %s: %q instead of %q, %v", a.give, a.typ, got, a.want, err)
 					}

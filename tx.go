@@ -149,6 +149,9 @@ func (tx *transaction) finish(x *wire.Exchange, sp *span, err error) error {
 	if err == nil {
 		err = closeErr
 	}
+	if tx.closed { // rows that were left open, and read on after the end
+		return classify("query", err)
+	}
 	if tx.conn.Broken() || tx.conn.TxStatus() == 'I' { // ended, by whatever means: nothing more may run here
 		if tx.failure = err; err == nil {
 			tx.failure = errors.New("the transaction was ended by a statement in it")
@@ -210,6 +213,7 @@ func (tx *transaction) conclude(ctx context.Context, statement *wire.Fixed) (tag
 		tx.closed = true
 		return "", nil
 	}
+	tx.conn.Drain() // rows that fn left open
 	x, err := tx.conn.Run(ctx, wire.Exec, []wire.Call{{Fixed: statement}})
 	if err != nil {
 		tx.failure = err

@@ -21,8 +21,9 @@ type Conn struct {
 	named    map[string]*list.Element // by statement name; values are *description
 	recent   *list.List               // of *description, most recently used first
 	capacity int
-	closing  []string // names that the server may still hold and that are to be closed
-	broken   bool     // an exchange ended in the middle
+	closing  []string  // names that the server may still hold and that are to be closed
+	broken   bool      // an exchange ended in the middle
+	current  *Exchange // not closed yet; nil if there is none
 }
 
 const customDataKey = "poolproof"
@@ -50,6 +51,13 @@ func (c *Conn) TxStatus() byte { return c.pg.TxStatus() }
 // Broken tells whether the connection must be given up, because an exchange
 // did not reach its ReadyForQuery.
 func (c *Conn) Broken() bool { return c.broken || c.pg.IsClosed() }
+
+// Drain closes the exchange that is under way, if there is one.
+func (c *Conn) Drain() {
+	if c.current != nil {
+		_ = c.current.Close() // its owner is told when closing it
+	}
+}
 
 // remember marks a description as held by the server under its name.
 func (c *Conn) remember(d *description) {

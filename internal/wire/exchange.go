@@ -69,7 +69,11 @@ func (c *Conn) open(ctx context.Context, mode Mode) (*Exchange, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	if c.current != nil {
+		return nil, errors.New("the result of the statement before is still open: close its rows, or read them to their end")
+	}
 	x := &Exchange{conn: c, fe: c.pg.Frontend(), mode: mode, ctx: ctx, concluded: true}
+	c.current = x
 	x.sendCloses()
 	return x, nil
 }
@@ -109,7 +113,7 @@ func (c *Conn) Run(ctx context.Context, mode Mode, calls []Call, statements ...S
 			x.fe.SendDescribe(&pgproto3.Describe{ObjectType: 'P'})
 		}
 		x.fe.SendExecute(&pgproto3.Execute{})
-		if mode != Exec {
+		if o.desc.paramOIDs != nil {
 			x.used = append(x.used, o.desc.sql)
 		}
 	}
@@ -126,11 +130,10 @@ func (c *Conn) encode(ctx context.Context, mode Mode, st Statement, alone bool) 
 		b = &pgx.ExtendedQueryBuilder{}
 	}
 	if mode == Exec {
-		if err := b.Build(c.pgx.TypeMap(), nil, st.Args); err != nil {
-			return outgoing{}, err
+		if err := b.Build(c.pgx.TypeMap(), nil, st.Args); err == nil {
+			return outgoing{desc: &description{sql: st.SQL}, describe: !st.NoRows, values: b.ParamValues, formats: b.ParamFormats}, nil
 		}
-		o := outgoing{desc: &description{sql: st.SQL}, describe: !st.NoRows, values: b.ParamValues, formats: b.ParamFormats}
-		return o, nil
+		// A map, a struct or a slice of a type that pgx does not know: encoded once the parameters' types are known.
 	}
 	d := c.shared.get(st.SQL)
 	if d == nil {
@@ -155,7 +158,7 @@ func (c *Conn) encode(ctx context.Context, mode Mode, st Statement, alone bool) 
 	}
 	switch {
 	case st.NoRows:
-	case mode == CacheDescribe, len(d.fields) == 0:
+	case mode != CacheStatement, len(d.fields) == 0:
 		// The types may have changed since they were described, or, as with FETCH, were not known then.
 		o.describe = true
 	default:
@@ -387,6 +390,7 @@ func (x *Exchange) Close() error {
 	if x.unwatch != nil && !x.unwatch() {
 		x.conn.broken = true // the deadline was set, or is being set
 	}
+	x.conn.current = nil
 	for _, d := range x.parsing { // not acknowledged, so not there
 		if d != nil {
 			x.conn.unremember(d.name)
