@@ -41,9 +41,8 @@ import (
 // Arguments are encoded by pgx: its types, slices, uuid.UUID, driver.Valuer, and
 // pgx.NamedArgs alone; sql.Named is refused, and a leading pgx.QueryExecMode is
 // dropped, Config.Mode stands for it. ModeExec, which does not know the
-// parameters' types, takes []byte for bytea and refuses maps, structs and slices
-// of types that pgx does not know: for any mode, pass JSON as json.RawMessage
-// or string, and uuids as []string.
+// parameters' types, takes []byte for bytea: for any mode, pass JSON as
+// json.RawMessage or string.
 //
 // Values arrive as int64 (integers, oid), float64 (float4, float8), bool, []byte
 // (bytea, json, jsonb), time.Time (date, timestamp and, in local time,
