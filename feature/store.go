@@ -34,11 +34,7 @@ type Store struct{ db *poolproof.DB }
 // NewStore makes a store on db, whose schema migrations.Verify must accept.
 func NewStore(db *poolproof.DB) *Store { return &Store{db: db} }
 
-const tenantFeatures = `select case when not m.member then 'not_a_member' when f.id is null then 'empty' else 'row' end,
-	f.name, coalesce(t.enabled, f.default_enabled)
-from ` + guarded.Member + `
-left join poolproof.features f on m.member
-left join poolproof.tenant_features t on t.tenant_id = $1::uuid and t.feature_id = f.id`
+const tenantFeatures = `select verdict, name, enabled from poolproof.read_features($1::uuid, $2::uuid)`
 
 // Tenant gives every feature of the catalogue and whether it is on for the
 // caller's tenant. Any active member may.
@@ -104,22 +100,7 @@ func (s *Store) Set(ctx context.Context, c tenancy.Caller, name string, enabled 
 
 const detailNoFeature = "No such feature."
 
-const sidebar = `with held as materialized (
-	select p.name
-	from poolproof.held($1::uuid, $2::uuid) h
-	join poolproof.permissions p on p.id = h.permission_id
-)
-select case when not m.member then 'not_a_member' when s.id is null then 'empty' else 'row' end,
-	s.id, s.title, s.icon, s.url_path, s.feature_id, s.permission, s.group_name, s.display_order
-from ` + guarded.Member + `
-left join (
-	poolproof.sidebar_items s
-	left join poolproof.features f on f.id = s.feature_id
-	left join poolproof.tenant_features t on t.tenant_id = $1::uuid and t.feature_id = s.feature_id
-) on m.member
-	and (s.feature_id is null or coalesce(t.enabled, f.default_enabled))
-	and (s.permission is null or s.permission in (select held.name from held))
-order by s.display_order, s.title`
+const sidebar = `select verdict, id, title, icon, url_path, feature_id, permission, group_name, display_order from poolproof.read_sidebar($1::uuid, $2::uuid)`
 
 // Sidebar gives the items whose gates all hold for the caller, in display
 // order. Any active member may; one without permissions still sees what has no

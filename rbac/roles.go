@@ -11,11 +11,7 @@ func roleFields(r *Role) []any {
 	return []any{&r.ID, &r.Name, &r.Description, &r.TenantID, &r.System, &r.CreatedAt}
 }
 
-const listRoles = `select case when not m.member then 'not_a_member' when r.id is null then 'empty' else 'row' end,
-	r.id, r.name, r.description, r.tenant_id, r.system, r.created_at
-from ` + guarded.Member + `
-left join poolproof.roles r on m.member and r.tenant_id = $1::uuid
-order by r.id`
+const listRoles = `select verdict, id, name, description, tenant_id, system, created_at from poolproof.read_roles($1::uuid, $2::uuid)`
 
 // Roles lists the tenant's roles by id. Any active member may.
 func (s *Store) Roles(ctx context.Context, c tenancy.Caller) ([]Role, error) {
