@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
 )
@@ -66,6 +67,10 @@ type Config struct {
 	Registerer prometheus.Registerer
 	// TracerProvider, if not nil, gets a span per statement (through otelpgx).
 	TracerProvider trace.TracerProvider
+
+	// DialFunc, if not nil, opens the connections, as the connectors of cloud providers want it. Default: TCP or a socket
+	// as the URL says.
+	DialFunc pgconn.DialFunc
 
 	// StatementCacheCapacity bounds the named statements per connection, and the descriptions kept in all. Default 200,
 	// which is PgBouncer's max_prepared_statements; more than the pooler keeps makes it prepare again and again.

@@ -101,6 +101,9 @@ func poolConfig(cfg Config) (*pgxpool.Config, error) {
 	if pc.ConnConfig.ConnectTimeout == 0 {
 		pc.ConnConfig.ConnectTimeout = 5 * time.Second
 	}
+	if cfg.DialFunc != nil {
+		pc.ConnConfig.DialFunc = cfg.DialFunc
+	}
 	if cfg.MaxConns > 0 {
 		pc.MaxConns = cfg.MaxConns
 		pc.MinConns = min(pc.MinConns, pc.MaxConns)

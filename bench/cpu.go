@@ -13,29 +13,29 @@ import (
 )
 
 // cpuTimes is processor time spent, user and system together.
-type cpuTimes struct{ postgres, pooler, relay, client time.Duration }
+type cpuTimes struct{ postgres, pooler, client time.Duration }
 
 func (c cpuTimes) since(b cpuTimes) cpuTimes {
-	return cpuTimes{c.postgres - b.postgres, c.pooler - b.pooler, c.relay - b.relay, c.client - b.client}
+	return cpuTimes{c.postgres - b.postgres, c.pooler - b.pooler, c.client - b.client}
 }
 
 func (c cpuTimes) per(n int) cpuTimes {
 	d := time.Duration(n)
-	return cpuTimes{c.postgres / d, c.pooler / d, c.relay / d, c.client / d}
+	return cpuTimes{c.postgres / d, c.pooler / d, c.client / d}
 }
 
-// cpuMeter reads what the servers, the relays and this process have spent so
+// cpuMeter reads what the servers and this process have spent so
 // far, from Linux's /proc. A nil meter reads zeros.
 type cpuMeter struct {
-	postmaster      int
-	poolers, relays []int
+	postmaster int
+	poolers    []int
 	// The files to read: one per thread, listed by refresh.
-	postgresFiles, poolerFiles, relayFiles []string
+	postgresFiles, poolerFiles []string
 }
 
 // newCPUMeter finds the servers by the folders that they run in.
-func newCPUMeter(postgres string, poolers []string, relays []int) (*cpuMeter, error) {
-	m := &cpuMeter{relays: relays}
+func newCPUMeter(postgres string, poolers []string) (*cpuMeter, error) {
+	m := &cpuMeter{}
 	var err error
 	if m.postmaster, err = serverIn(postgres); err != nil {
 		return nil, err
@@ -62,7 +62,6 @@ func (m *cpuMeter) refresh() error {
 	}
 	m.postgresFiles = threadFiles(append(backends, m.postmaster))
 	m.poolerFiles = threadFiles(m.poolers)
-	m.relayFiles = threadFiles(m.relays)
 	return nil
 }
 
@@ -77,10 +76,9 @@ func (m *cpuMeter) read() (t cpuTimes, err error) {
 		return t, fmt.Errorf("read our own CPU time: %w", err)
 	}
 	t.client = time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
-	var errs [3]error
+	var errs [2]error
 	t.postgres, errs[0] = cpuOf(m.postgresFiles)
 	t.pooler, errs[1] = cpuOf(m.poolerFiles)
-	t.relay, errs[2] = cpuOf(m.relayFiles)
 	return t, errors.Join(errs[:]...)
 }
 

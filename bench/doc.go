@@ -21,15 +21,16 @@
 //	scope      poolproof, db.Tenant(id).QueryRow, on the table with row-level
 //	           security and its policy: one round trip
 //	explicit   pgxpool; BEGIN, select set_config(…, true), query, COMMIT, on
-//	           the same table as scope: four round trips; it sets the tenant
-//	           only, scope sets the user too and looks for a leaked tenant
+//	           the same table as scope: four round trips; it makes the
+//	           same two settings, and does not look for a leaked tenant
 //
 // They go the same ways, each with the same exec mode for all three, the same
-// number of client connections (16) and the same pooler (10 server connections):
+// number of client connections (16) and the same pooler (2 server connections, as many
+// as the cores it was made on):
 // to PostgreSQL directly, through PgBouncer 1.18, which knows no prepared
 // statements (exec), through PgBouncer 1.24, which tracks them
-// (cache_statement), and through both with 1 ms added to every round trip by a
-// relay before the pooler (see package distance; -latency changes it).
+// (cache_statement), and through both with 1 ms added in each direction (see
+// far.go; -latency changes it).
 //
 // The second part asks GET /api/v3/rbac/roles of poolproof's handler (token,
 // membership, scope, log line and all) and the same answer, byte for byte, of a
@@ -45,11 +46,10 @@
 // that scope did 0.85 times the operations of unscoped. Ratios mean much,
 // absolute figures only something beside others of the same run.
 //
-// The clients and the HTTP server run in this process, the servers and relays
-// beside it on the same cores: at 16 clients the machine is busy, and every
-// microsecond that anybody spends shows. With -server-cpu further columns say
-// who: CPU time per operation of PostgreSQL's processes, of PgBouncer, of the
-// relay, and of this process. Together they come to cores ÷ ops/s when the
+// The clients and the HTTP server run in this process, the servers beside it on
+// the same cores: at 16 clients the machine is busy, and every microsecond that
+// anybody spends shows. With -server-cpu further columns say who: CPU time per
+// operation of PostgreSQL's processes, of PgBouncer and of this process. Together they come to cores ÷ ops/s when the
 // machine is busy with nothing else. While the cores are what limits, ratios of
 // ops/s are ratios of CPU time, with added latency too: that hides a scope's cost
 // only from clients that wait more than they compute.

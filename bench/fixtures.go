@@ -14,7 +14,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/poolproof/poolproof/bench/distance"
 	"github.com/poolproof/poolproof/internal/devdb"
 )
 
@@ -22,7 +21,7 @@ const (
 	tenants       = 100
 	rowsPerTenant = 1000
 	clientConns   = 16 // of each client pool: the largest number of clients
-	serverConns   = 10 // of each PgBouncer
+	serverConns   = 2  // of each PgBouncer: as many as the cores, so that server connections are what clients wait for
 	// login is the role that all variants use: it owns nothing, so that
 	// row-level security binds it.
 	login = "bench_app"
@@ -31,10 +30,9 @@ const (
 // fixtures are the servers, and what is to be closed before they stop.
 type fixtures struct {
 	dir      string
-	latency  time.Duration // that delayed adds
+	latency  time.Duration // of the ways that are far, each way
 	postgres *devdb.Postgres
 	bouncers map[string]*devdb.PgBouncer // by version asked for: "1.18"
-	relays   []int                       // process ids
 	cpu      *cpuMeter
 	about    about
 	closers  []func() error // run last first
@@ -109,7 +107,7 @@ func (f *fixtures) meterCPU() (err error) {
 	for _, b := range f.bouncers {
 		dirs = append(dirs, b.Dir())
 	}
-	f.cpu, err = newCPUMeter(f.postgres.Dir(), dirs, f.relays)
+	f.cpu, err = newCPUMeter(f.postgres.Dir(), dirs)
 	return err
 }
 
@@ -123,23 +121,6 @@ func (f *fixtures) stop() error {
 	}
 	f.closers = nil
 	return errors.Join(errs...)
-}
-
-// delayed gives the same URL through a relay that adds latency to every
-// round trip.
-func (f *fixtures) delayed(raw string) (string, error) {
-	u, err := url.Parse(raw)
-	if err != nil {
-		return "", fmt.Errorf("read a URL: %w", err)
-	}
-	r, err := distance.Start(u.Host, f.latency)
-	if err != nil {
-		return "", err
-	}
-	f.relays = append(f.relays, r.PID())
-	f.closeLater(r.Close)
-	u.Host = r.Addr()
-	return u.String(), nil
 }
 
 // through gives a direct URL's way through a PgBouncer.

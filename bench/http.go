@@ -59,11 +59,11 @@ func (f *fixtures) httpGroups(ctx context.Context) ([]*group, error) {
 		if err != nil {
 			return nil, err
 		}
-		db, err := f.database(ctx, u, w.mode)
+		db, err := f.database(ctx, u, w)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", w.title, err)
 		}
-		pool, err := f.pool(ctx, u, w.mode)
+		pool, err := f.pool(ctx, u, w)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", w.title, err)
 		}

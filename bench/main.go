@@ -12,8 +12,6 @@ import (
 	"runtime/pprof"
 	"syscall"
 	"time"
-
-	"github.com/poolproof/poolproof/bench/distance"
 )
 
 // options are the command's flags.
@@ -24,14 +22,13 @@ type options struct {
 	profile   string         // "": none
 	serverCPU bool
 	deadline  time.Duration // of an operation; 0: none
-	latency   time.Duration // added to every round trip on the ways that are far
+	latency   time.Duration // added in each direction on the ways that are far
 }
 
 // errGate says that the figures are there and not good enough.
 var errGate = errors.New("a gate failed")
 
 func main() {
-	distance.RunIfChild()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
@@ -54,7 +51,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	f.SetOutput(stderr)
 	f.IntVar(&o.rounds, "rounds", 10, "measured rounds; one to warm up comes before them")
 	f.DurationVar(&o.window, "window", 400*time.Millisecond, "how long each variant runs in each round")
-	f.DurationVar(&o.latency, "latency", time.Millisecond, "what the ways with added latency add to every round trip")
+	f.DurationVar(&o.latency, "latency", time.Millisecond, "what the ways with added latency add in each direction")
 	f.BoolVar(&quick, "quick", false, "three rounds of 100ms: to see that it works")
 	f.StringVar(&only, "only", "", "measure only what matches this regular expression, as 'pgbouncer-1.24.*/16/scope' or 'http'")
 	f.StringVar(&o.profile, "profile", "", "write this process's CPU profile to NAME.pprof; choose a variant with -only")

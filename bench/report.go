@@ -47,7 +47,7 @@ func table(b *strings.Builder, groups []*group, o options) {
 	}
 	head := []string{"clients", "variant", "ops/s", "p50 µs", "p99 µs"}
 	if o.serverCPU {
-		head = append(head, "CPU µs/op: PostgreSQL", "PgBouncer", "relay", "clients")
+		head = append(head, "CPU µs/op: PostgreSQL", "PgBouncer", "clients")
 	}
 	row(append(head, groups[0].subject+" ÷ it")...)
 	for _, g := range groups {
@@ -66,7 +66,6 @@ func table(b *strings.Builder, groups []*group, o options) {
 				cells = append(cells,
 					fmt.Sprintf("%.1f", v.median(func(s sample) float64 { return micros(s.cpu.postgres) })),
 					fmt.Sprintf("%.1f", v.median(func(s sample) float64 { return micros(s.cpu.pooler) })),
-					fmt.Sprintf("%.1f", v.median(func(s sample) float64 { return micros(s.cpu.relay) })),
 					fmt.Sprintf("%.1f", v.median(func(s sample) float64 { return micros(s.cpu.client) })))
 			}
 			compared := ""

@@ -38,9 +38,9 @@ func ways(a about, latency time.Duration) []way {
 		{title: "PgBouncer " + a.old + ", exec", name: "pgbouncer-1.18 exec", mode: poolproof.ModeExec, bouncer: "1.18", gates: near},
 		{title: "PgBouncer " + a.tracking + ", cache_statement", name: "pgbouncer-1.24 cache_statement",
 			mode: poolproof.ModeCacheStatement, bouncer: "1.24", gates: near},
-		{title: "PgBouncer " + a.old + ", exec, round trips " + latency.String() + " longer", name: "pgbouncer-1.18 exec far",
+		{title: "PgBouncer " + a.old + ", exec, " + latency.String() + " further away", name: "pgbouncer-1.18 exec far",
 			mode: poolproof.ModeExec, bouncer: "1.18", far: true, gates: far},
-		{title: "PgBouncer " + a.tracking + ", cache_statement, round trips " + latency.String() + " longer", name: "pgbouncer-1.24 cache_statement far",
+		{title: "PgBouncer " + a.tracking + ", cache_statement, " + latency.String() + " further away", name: "pgbouncer-1.24 cache_statement far",
 			mode: poolproof.ModeCacheStatement, bouncer: "1.24", far: true, gates: far},
 	}
 }
@@ -70,15 +70,11 @@ func (f *fixtures) queryGroups(ctx context.Context) ([]*group, error) {
 }
 
 // url is the login's URL by a way.
-func (f *fixtures) url(w way) (string, error) {
-	u := f.postgres.URL(login, "postgres")
+func (f *fixtures) url(w way) string {
 	if w.bouncer != "" {
-		u = f.bouncers[w.bouncer].URL(login, "", "postgres")
+		return f.bouncers[w.bouncer].URL(login, "", "postgres")
 	}
-	if w.far {
-		return f.delayed(u)
-	}
-	return u, nil
+	return f.postgres.URL(login, "postgres")
 }
 
 // operations are the variants' operations over the pools of one way.
@@ -89,18 +85,15 @@ type operations struct {
 
 // open opens a pool for each variant.
 func (f *fixtures) open(ctx context.Context, w way) (*operations, error) {
-	u, err := f.url(w)
-	if err != nil {
+	u, o := f.url(w), &operations{}
+	var err error
+	if o.plain, err = f.pool(ctx, u, w); err != nil {
 		return nil, err
 	}
-	o := &operations{}
-	if o.plain, err = f.pool(ctx, u, w.mode); err != nil {
+	if o.explicitly, err = f.pool(ctx, u, w); err != nil {
 		return nil, err
 	}
-	if o.explicitly, err = f.pool(ctx, u, w.mode); err != nil {
-		return nil, err
-	}
-	if o.scoped, err = f.database(ctx, u, w.mode); err != nil {
+	if o.scoped, err = f.database(ctx, u, w); err != nil {
 		return nil, err
 	}
 	return o, nil
@@ -108,13 +101,16 @@ func (f *fixtures) open(ctx context.Context, w way) (*operations, error) {
 
 // pool is pgx's own pool, with the connections and the mode that all variants
 // have, and otherwise its defaults.
-func (f *fixtures) pool(ctx context.Context, u string, mode poolproof.Mode) (*pgxpool.Pool, error) {
+func (f *fixtures) pool(ctx context.Context, u string, w way) (*pgxpool.Pool, error) {
 	cfg, err := pgxpool.ParseConfig(u)
 	if err != nil {
 		return nil, fmt.Errorf("read the URL: %w", err)
 	}
 	cfg.MaxConns = clientConns
-	cfg.ConnConfig.DefaultQueryExecMode = pgxModes[mode]
+	cfg.ConnConfig.DefaultQueryExecMode = pgxModes[w.mode]
+	if w.far {
+		cfg.ConnConfig.DialFunc = farDialer(f.latency)
+	}
 	p, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("open pgx's pool: %w", err)
@@ -124,8 +120,12 @@ func (f *fixtures) pool(ctx context.Context, u string, mode poolproof.Mode) (*pg
 }
 
 // database is poolproof's, as a program would open it, but for the log line.
-func (f *fixtures) database(ctx context.Context, u string, mode poolproof.Mode) (*poolproof.DB, error) {
-	db, err := poolproof.Open(ctx, poolproof.Config{URL: u, MaxConns: clientConns, Mode: mode, Logger: slog.New(slog.DiscardHandler)})
+func (f *fixtures) database(ctx context.Context, u string, w way) (*poolproof.DB, error) {
+	cfg := poolproof.Config{URL: u, MaxConns: clientConns, Mode: w.mode, Logger: slog.New(slog.DiscardHandler)}
+	if w.far {
+		cfg.DialFunc = farDialer(f.latency)
+	}
+	db, err := poolproof.Open(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -185,7 +185,7 @@ func (o *operations) explicit(w *worker) error {
 		return err
 	}
 	defer tx.Rollback(w.ctx) //nolint:errcheck // nothing to undo after Commit
-	if _, err := tx.Exec(w.ctx, `select set_config('app.current_tenant_id', $1, true)`, tenantID(tenant)); err != nil {
+	if _, err := tx.Exec(w.ctx, `select set_config('app.current_tenant_id', $1, true), set_config('app.current_user_id', $2, true)`, tenantID(tenant), ""); err != nil {
 		return err
 	}
 	var i item
