@@ -51,11 +51,14 @@ func (s *Store) RolePermissions(ctx context.Context, c tenancy.Caller, roleID in
 	return permissions, nil
 }
 
-const grantPermission = `with ` + guarded.Caller + `, target as materialized (
+// roleAndPermission are the role $4 and the permission $5, each if it is there.
+const roleAndPermission = `target as materialized (
 	select r.id, r.holds_all from poolproof.roles r where r.tenant_id = $1::uuid and r.id = $4::int
 ), permission as materialized (
 	select p.id, p.name, p.scope from poolproof.permissions p where p.id = $5::uuid
-), verdict as materialized (
+)`
+
+const grantPermission = `with ` + guarded.Caller + `, ` + roleAndPermission + `, verdict as materialized (
 	select case
 		when not c.member then 'not_a_member'
 		when not c.allowed then 'forbidden'
@@ -88,11 +91,7 @@ func (s *Store) GrantPermission(ctx context.Context, c tenancy.Caller, roleID in
 	return s.write(ctx, c, "grant a permission", managePermissions, grantPermission, []any{roleID, permissionID.String()})
 }
 
-const revokePermission = `with ` + guarded.Caller + `, target as materialized (
-	select r.id, r.holds_all from poolproof.roles r where r.tenant_id = $1::uuid and r.id = $4::int
-), permission as materialized (
-	select p.id, p.name, p.scope from poolproof.permissions p where p.id = $5::uuid
-), verdict as materialized (
+const revokePermission = `with ` + guarded.Caller + `, ` + roleAndPermission + `, verdict as materialized (
 	select case
 		when not c.member then 'not_a_member'
 		when not c.allowed then 'forbidden'

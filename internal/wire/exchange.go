@@ -100,11 +100,7 @@ func (c *Conn) Run(ctx context.Context, mode Mode, calls []Call, statements ...S
 	if err != nil {
 		return nil, err
 	}
-	for _, call := range calls {
-		name := x.parse(&call.Fixed.description)
-		x.fe.SendBind(&pgproto3.Bind{PreparedStatement: name, Parameters: call.Params})
-		x.fe.SendExecute(&pgproto3.Execute{})
-	}
+	x.sendCalls(calls)
 	for i := range out {
 		o := &out[i]
 		name := x.parse(o.desc)
@@ -120,6 +116,15 @@ func (c *Conn) Run(ctx context.Context, mode Mode, calls []Call, statements ...S
 	x.sent = out
 	x.sync(size)
 	return x, nil
+}
+
+// sendCalls sends fixed statements, whose results Skip reads.
+func (x *Exchange) sendCalls(calls []Call) {
+	for _, call := range calls {
+		name := x.parse(&call.Fixed.description)
+		x.fe.SendBind(&pgproto3.Bind{PreparedStatement: name, Parameters: call.Params})
+		x.fe.SendExecute(&pgproto3.Execute{})
+	}
 }
 
 // encode turns arguments into wire values. Alone, a statement may use the

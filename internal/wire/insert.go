@@ -33,11 +33,7 @@ func (c *Conn) Insert(ctx context.Context, mode Mode, calls []Call, sql string, 
 	if err != nil {
 		return nil, err
 	}
-	for _, call := range calls {
-		name := x.parse(&call.Fixed.description)
-		x.fe.SendBind(&pgproto3.Bind{PreparedStatement: name, Parameters: call.Params})
-		x.fe.SendExecute(&pgproto3.Execute{})
-	}
+	x.sendCalls(calls)
 	name := x.parse(desc)
 	x.watch()
 	x.flushed = make(chan struct{})
