@@ -111,6 +111,12 @@ func (br *batchResults) Close() error {
 	if br.closed {
 		return br.err
 	}
+	defer func() {
+		if !br.closed { // a callback panicked
+			br.closed = true
+			br.err = br.finish(errors.New("a callback panicked"))
+		}
+	}()
 	for br.err == nil && len(br.queries) > 0 {
 		var err error
 		if fn := br.queries[0].Fn; fn != nil {

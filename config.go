@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/prometheus/client_golang/prometheus"
@@ -101,7 +102,7 @@ func (c Config) withDefaults() (Config, error) {
 		if !settingName.MatchString(name) {
 			return refuse("name it like app.current_tenant_id", "%q is not the name of a custom setting", name)
 		}
-		if slices.Contains(names[:i], name) {
+		if slices.ContainsFunc(names[:i], func(other string) bool { return strings.EqualFold(other, name) }) { // as PostgreSQL compares them
 			return refuse("give each setting a name of its own", "setting %q is named twice", name)
 		}
 	}

@@ -2,6 +2,7 @@ package poolproof
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"strings"
 
@@ -14,7 +15,8 @@ import (
 // memory. It is not COPY: PostgreSQL refuses COPY FROM on tables with
 // row-level security. It sends an INSERT for each row, in one pipeline with the
 // scope, and costs accordingly: about what a batch of INSERTs costs. Triggers
-// and defaults work as for INSERT.
+// and defaults work as for INSERT. The source is read to its end even when the
+// server has refused a row, and must itself end when ctx does.
 func (s Session) CopyFrom(ctx context.Context, table pgx.Identifier, columns []string, rows pgx.CopyFromSource) (int64, error) {
 	if !s.ready() {
 		return 0, s.err
@@ -32,12 +34,16 @@ func (s Session) CopyFrom(ctx context.Context, table pgx.Identifier, columns []s
 		return 0, err
 	}
 	s.db.metrics.scopes.Inc()
-	x, err := conn.Insert(ctx, wire.Mode(s.db.mode.Load()), []wire.Call{s.db.scope.call(s)}, insertSQL(table, columns), source(rows))
+	mode := wire.Mode(s.db.mode.Load())
+	x, err := conn.Insert(ctx, mode, []wire.Call{s.db.scope.call(s)}, insertSQL(table, columns), source(rows))
 	if err != nil {
 		s.db.release(pc, conn)
+		if callErr, ok := errors.AsType[*wire.CallError](err); ok {
+			err = s.scopeError(ctx, callErr.Err)
+		}
 		return 0, classify("insert", err)
 	}
-	r := &run{session: s, pool: pc, conn: conn, x: x}
+	r := &run{session: s, pool: pc, conn: conn, mode: mode, x: x}
 	if err := s.readScope(ctx, x); err != nil {
 		return 0, r.finish(err)
 	}
@@ -84,6 +90,10 @@ func source(rows pgx.CopyFromSource) func() ([]any, error) {
 		if !rows.Next() {
 			return nil, rows.Err()
 		}
-		return rows.Values()
+		values, err := rows.Values()
+		if values == nil { // nil says the end
+			values = []any{}
+		}
+		return values, err
 	}
 }

@@ -50,7 +50,7 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	}
 	report, err := pooler.Probe(ctx, poolConfig.ConnConfig)
 	if err != nil {
-		return nil, unavailableOr("open", err)
+		return nil, unavailableOr(ctx, "open", err)
 	}
 	mode, why, err := chooseMode(cfg.Mode, report)
 	if err != nil {
@@ -71,7 +71,7 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	db.mode.Store(int32(mode))
 	db.pool, err = pgxpool.NewWithConfig(ctx, poolConfig)
 	if err != nil {
-		return nil, unavailableOr("open", err)
+		return nil, unavailableOr(ctx, "open", err)
 	}
 	db.log.LogAttrs(ctx, slog.LevelInfo, "poolproof: connected",
 		slog.String("found", report.String()), slog.String("mode", string(db.Mode())), slog.String("why", why),
@@ -132,8 +132,8 @@ func chooseMode(asked Mode, report pooler.Report) (wire.Mode, string, error) {
 }
 
 // unavailableOr wraps an error of connecting.
-func unavailableOr(op string, err error) error {
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+func unavailableOr(ctx context.Context, op string, err error) error {
+	if ctx.Err() != nil { // not the connection's own timeout
 		return fmt.Errorf("poolproof: %s: %w", op, err)
 	}
 	return &Error{Kind: ErrUnavailable, Op: op, Err: err, Hint: `see whether it answers at all: psql "$DATABASE_URL" -c 'select 1'`}
@@ -190,7 +190,7 @@ func (db *DB) acquire(ctx context.Context) (*pgxpool.Conn, *wire.Conn, error) {
 		if ctxErr := ctx.Err(); ctxErr != nil {
 			return nil, nil, fmt.Errorf("poolproof: %s: %w", opAcquire, ctxErr)
 		}
-		return nil, nil, unavailableOr(opAcquire, err)
+		return nil, nil, unavailableOr(ctx, opAcquire, err)
 	}
 	return pc, wire.Of(pc.Conn(), db.descs), nil
 }
@@ -203,6 +203,7 @@ func (db *DB) release(pc *pgxpool.Conn, c *wire.Conn) {
 		return
 	}
 	db.metrics.discarded.Inc()
-	pc.Hijack() // frees the pool's place at once
-	db.discards.Go(c.Discard)
+	db.discards.Add(1) // before the pool can be closed without it
+	pc.Hijack()        // frees the pool's place at once
+	go func() { defer db.discards.Done(); c.Discard() }()
 }

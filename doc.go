@@ -33,7 +33,7 @@
 // A statement runs with its tenant or not at all. Success is told only after
 // the transaction has ended. Statements that would end the scope's transaction
 // or leave state on a shared server connection are refused before they are
-// sent. Nothing else is promised about SQL that a caller passes: it may set the
+// sent, as far as their first words tell. Nothing else is promised about SQL that a caller passes: it may set the
 // tenant itself, for instance, and SQL built from a user's input can do what
 // SQL injection can.
 //

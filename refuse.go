@@ -2,6 +2,7 @@ package poolproof
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 )
 
@@ -21,7 +22,7 @@ func refuseInScope(sql string) error {
 			return refusedTransaction("prepare transaction")
 		}
 	}
-	return refuseSessionState(first, second)
+	return refuseSessionState(sql, words)
 }
 
 // refuseInTx is the same for a statement inside InTx, where savepoints are
@@ -42,10 +43,13 @@ func refuseInTx(sql string) error {
 			return refusedInTx(first)
 		}
 	}
-	return refuseSessionState(first, second)
+	return refuseSessionState(sql, words)
 }
 
-func refuseSessionState(first, second string) error {
+var withHold = regexp.MustCompile(`(?is)\bwith\b.*\bhold\b`)
+
+func refuseSessionState(sql string, words [4]string) error {
+	first, second := words[0], words[1]
 	refuse := func(word, hint string) error {
 		return &Error{Kind: ErrStatementRefused, Op: "check the statement", Hint: hint,
 			Err: fmt.Errorf("%s leaves state on a server connection that other clients share", strings.ToUpper(word))}
@@ -54,14 +58,31 @@ func refuseSessionState(first, second string) error {
 	case "set":
 		switch second {
 		case "local", "transaction", "constraints":
-			return nil
+			if !strings.HasPrefix(words[2], ".") { // else it is the first part of a setting's name
+				return nil
+			}
 		}
 		return refuse(first, "use Session.With for a scope's settings, or SET LOCAL inside InTx")
+	case "declare":
+		if withHold.MatchString(sql) {
+			return refuse("declare with hold", "leave WITH HOLD out and fetch inside InTx")
+		}
+	case "create":
+		word := second
+		switch second {
+		case "global", "local":
+			word = words[2]
+		case "or": // or replace temp view
+			word = words[3]
+		}
+		if strings.HasPrefix(word, "temp") {
+			return refuse("create temporary", "use a common table expression, or a table with row-level security")
+		}
 	case "reset", "discard", "load":
 		return refuse(first, "run it over a direct connection, if at all")
 	case "listen", "unlisten":
 		return refuse(first, "LISTEN over a direct connection: through a pooler others get the notifications")
-	case "prepare", "deallocate":
+	case "prepare", "execute", "deallocate":
 		return refuse(first, "leave preparing to Config.Mode")
 	case "copy":
 		return &Error{Kind: ErrStatementRefused, Op: "check the statement", Hint: "use Session.CopyFrom, or a SELECT",
@@ -83,7 +104,7 @@ func refusedInTx(word string) error {
 // leadingWords gives the first words of a statement in lower case, past white
 // space, comments and empty statements, as PostgreSQL's scanner sees them; ""
 // where there is none.
-func leadingWords(sql string) (words [3]string) {
+func leadingWords(sql string) (words [4]string) {
 	rest := skipBlank(sql, true)
 	for i := range words {
 		words[i], rest = word(rest)
@@ -94,7 +115,7 @@ func leadingWords(sql string) (words [3]string) {
 
 func word(s string) (w, rest string) {
 	i := 0
-	for i < len(s) && (s[i] >= 'a' && s[i] <= 'z' || s[i] >= 'A' && s[i] <= 'Z' || s[i] == '_') {
+	for i < len(s) && (s[i] >= 'a' && s[i] <= 'z' || s[i] >= 'A' && s[i] <= 'Z' || s[i] == '_' || s[i] == '.' || s[i] >= 0x80 || i > 0 && (s[i] >= '0' && s[i] <= '9' || s[i] == '$')) {
 		i++
 	}
 	return strings.ToLower(s[:i]), s[i:]

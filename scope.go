@@ -50,5 +50,5 @@ func (sc *scope) call(s Session) wire.Call {
 	if sc.role != "" {
 		params = append(params, []byte(sc.role))
 	}
-	return wire.Call{Fixed: sc.fixed, Params: params}
+	return wire.Call{Fixed: sc.fixed, Params: params, Names: sc.role != ""}
 }

@@ -2,6 +2,7 @@ package poolproof
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -165,6 +166,7 @@ type run struct {
 	session Session
 	pool    *pgxpool.Conn
 	conn    *wire.Conn
+	mode    wire.Mode
 	x       *wire.Exchange
 	span    span
 }
@@ -187,11 +189,15 @@ func (s Session) attempt(ctx context.Context, mode wire.Mode, kind wire.Statemen
 	if err != nil {
 		return nil, err
 	}
-	r := &run{session: s, pool: pc, conn: conn}
+	r := &run{session: s, pool: pc, conn: conn, mode: mode}
+	defer func() { // an argument's own code may panic while it is encoded
+		if r.x == nil {
+			s.db.release(pc, conn)
+		}
+	}()
 	statements := make([]wire.Statement, len(queries))
 	for i, q := range queries {
 		if statements[i], err = q.statement(ctx, conn.Pgx(), kind, refuseInScope); err != nil {
-			s.db.release(pc, conn)
 			return nil, err
 		}
 	}
@@ -199,7 +205,9 @@ func (s Session) attempt(ctx context.Context, mode wire.Mode, kind wire.Statemen
 	s.db.metrics.scopes.Inc()
 	r.x, err = conn.Run(ctx, mode, []wire.Call{s.db.scope.call(s)}, statements...)
 	if err != nil {
-		s.db.release(pc, conn)
+		if callErr, ok := errors.AsType[*wire.CallError](err); ok {
+			err = s.scopeError(ctx, callErr.Err)
+		}
 		r.span.end(pgconn.CommandTag{}, err)
 		return nil, classify("query", err)
 	}
@@ -221,7 +229,13 @@ func (s Session) readScope(ctx context.Context, x *wire.Exchange) error {
 			slog.String("backend_pid", string(leaked[1])), slog.String("setting", s.db.config.TenantSetting),
 			slog.String("hint", "look for SET or set_config(…, false) in whatever else uses this pooler"))
 	}
-	if err == nil || ctx.Err() != nil || unreachable(err) || statementLost(err) {
+	return s.scopeError(ctx, err)
+}
+
+// scopeError makes ErrTenantNotSet of PostgreSQL's answer that a setting could
+// not be made, logged and counted, and leaves everything else as it is.
+func (s Session) scopeError(ctx context.Context, err error) error {
+	if _, answered := errors.AsType[*pgconn.PgError](err); !answered || ctx.Err() != nil || unreachable(err) || statementLost(err) {
 		return err
 	}
 	s.db.metrics.failures.Inc()
@@ -238,6 +252,7 @@ func (r *run) finish(err error) error {
 	if err == nil {
 		err = closeErr
 	}
+	r.session.db.noteLost(context.Background(), r.mode, err)
 	r.span.end(r.x.Tag(), err)
 	return classify("query", err)
 }

@@ -41,16 +41,15 @@ func (s Session) InTx(ctx context.Context, fn func(tx pgx.Tx) error) (err error)
 		return err
 	}
 	tx := &transaction{session: s}
+	returned := false
 	defer func() {
-		if p := recover(); p != nil {
-			_ = tx.end(ctx, errors.New("panic")) // the panic itself is what the caller gets
-			panic(p)
+		if !returned { // a panic, or runtime.Goexit as of t.Fatal
+			_ = tx.end(ctx, errors.New("fn did not return"))
 		}
 	}()
-	if err := fn(tx); err != nil {
-		return tx.end(ctx, err)
-	}
-	return tx.end(ctx, nil)
+	err = fn(tx)
+	returned = true
+	return tx.end(ctx, err)
 }
 
 func (db *DB) refuseTx() error {
@@ -122,6 +121,9 @@ func (tx *transaction) run(ctx context.Context, kind wire.Statement, queries []q
 	mode := wire.Mode(db.mode.Load())
 	x, err := tx.conn.Run(ctx, mode, calls, statements...)
 	if err != nil {
+		if callErr, ok := errors.AsType[*wire.CallError](err); ok {
+			err = tx.session.scopeError(ctx, callErr.Err)
+		}
 		sp.end(pgconn.CommandTag{}, err)
 		db.noteLost(ctx, mode, err)
 		return fail(err)
@@ -329,6 +331,11 @@ func (sp *savepoint) Commit(ctx context.Context) error {
 
 // Rollback undoes what was done since the savepoint.
 func (sp *savepoint) Rollback(ctx context.Context) error {
+	if ctx.Err() != nil {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), rollbackTimeout)
+		defer cancel()
+	}
 	return sp.leave(ctx, "rollback to savepoint "+sp.name)
 }
 

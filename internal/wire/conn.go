@@ -129,23 +129,42 @@ func (x *Exchange) uses(d *description) bool {
 	return slices.Contains(x.parsing, d)
 }
 
-// describe learns a statement's types in a round trip of its own. Nothing is
-// executed. In CacheStatement mode the statement is named, and held, from then on.
-func (c *Conn) describe(ctx context.Context, mode Mode, sql string) (*description, error) {
+// CallError says that a call failed before the statement that it goes with was
+// described.
+type CallError struct{ Err error }
+
+// Error is the cause's text.
+func (e *CallError) Error() string { return e.Err.Error() }
+
+// Unwrap gives the cause.
+func (e *CallError) Unwrap() error { return e.Err }
+
+// describe learns a statement's types in a round trip of its own. The statement
+// is not executed; the calls on which the resolving of names depends are. In CacheStatement mode the
+// statement is named, and held, from then on.
+func (c *Conn) describe(ctx context.Context, mode Mode, calls []Call, sql string) (*description, error) {
 	d := &description{sql: sql, name: StatementName(sql)}
 	x, err := c.open(ctx, mode)
 	if err != nil {
 		return nil, err
 	}
+	calls = slices.DeleteFunc(slices.Clone(calls), func(call Call) bool { return !call.Names })
+	x.sendCalls(calls)
 	name := x.parse(d)
 	x.fe.SendDescribe(&pgproto3.Describe{ObjectType: 'S', Name: name})
 	x.sync(0)
+	done := 0 // calls
 	for {
 		msg, err := x.receive()
 		if err != nil {
-			return nil, x.Close()
+			if err = x.Close(); done < len(calls) {
+				err = &CallError{err}
+			}
+			return nil, err
 		}
 		switch msg := msg.(type) {
+		case *pgproto3.CommandComplete:
+			done++
 		case *pgproto3.ParameterDescription:
 			d.paramOIDs = append([]uint32{}, msg.ParameterOIDs...)
 		case *pgproto3.RowDescription:

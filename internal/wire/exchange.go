@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -16,6 +17,8 @@ import (
 type Call struct {
 	Fixed  *Fixed
 	Params [][]byte
+	// Names: how names in a statement are resolved depends on it, so it is made before a statement is described, too.
+	Names bool
 }
 
 // Exchange is one pipeline under way: sent, its Sync included, and not yet
@@ -52,13 +55,15 @@ type outgoing struct {
 	values    [][]byte
 	formats   []int16 // of the parameters
 	resultFmt []int16
-	fields    []pgconn.FieldDescription
 }
 
 // largeFlush is the size, in bytes of parameters and text, from which a
 // pipeline is written while answers are already read, because the server may
 // block on its answers before it has read all of ours.
 const largeFlush = 32 << 10
+
+// messageOverhead is about what a statement's messages take besides its text and values.
+const messageOverhead = 100
 
 // longAgo is a deadline that interrupts whatever is under way.
 var longAgo = time.Unix(1, 0)
@@ -68,6 +73,9 @@ var longAgo = time.Unix(1, 0)
 func (c *Conn) open(ctx context.Context, mode Mode) (*Exchange, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
+	}
+	if c.Broken() {
+		return nil, net.ErrClosed
 	}
 	if c.current != nil {
 		return nil, errors.New("the result of the statement before is still open: close its rows, or read them to their end")
@@ -86,12 +94,12 @@ func (c *Conn) Run(ctx context.Context, mode Mode, calls []Call, statements ...S
 	out := make([]outgoing, len(statements))
 	size := 0
 	for i, st := range statements {
-		o, err := c.encode(ctx, mode, st, len(statements) == 1)
+		o, err := c.encode(ctx, mode, calls, st, len(statements) == 1)
 		if err != nil {
 			return nil, err
 		}
 		out[i] = o
-		size += len(st.SQL)
+		size += len(st.SQL) + messageOverhead
 		for _, v := range o.values {
 			size += len(v)
 		}
@@ -129,12 +137,12 @@ func (x *Exchange) sendCalls(calls []Call) {
 
 // encode turns arguments into wire values. Alone, a statement may use the
 // connection's own buffers; among others it gets its own.
-func (c *Conn) encode(ctx context.Context, mode Mode, st Statement, alone bool) (outgoing, error) {
+func (c *Conn) encode(ctx context.Context, mode Mode, calls []Call, st Statement, alone bool) (outgoing, error) {
 	b := &c.builder
 	if !alone {
 		b = &pgx.ExtendedQueryBuilder{}
 	}
-	if mode == Exec {
+	if mode == Exec && st.Formats == nil {
 		if err := b.Build(c.pgx.TypeMap(), nil, st.Args); err == nil {
 			return outgoing{desc: &description{sql: st.SQL}, describe: !st.NoRows, values: b.ParamValues, formats: b.ParamFormats}, nil
 		}
@@ -143,7 +151,7 @@ func (c *Conn) encode(ctx context.Context, mode Mode, st Statement, alone bool) 
 	d := c.shared.get(st.SQL)
 	if d == nil {
 		var err error
-		if d, err = c.describe(ctx, mode, st.SQL); err != nil {
+		if d, err = c.describe(ctx, mode, calls, st.SQL); err != nil {
 			return outgoing{}, err
 		}
 	}
@@ -163,11 +171,8 @@ func (c *Conn) encode(ctx context.Context, mode Mode, st Statement, alone bool) 
 	}
 	switch {
 	case st.NoRows:
-	case mode != CacheStatement, len(d.fields) == 0:
-		// The types may have changed since they were described, or, as with FETCH, were not known then.
+	default: // the types may have changed since they were described, and a named statement may be parsed anew elsewhere
 		o.describe = true
-	default:
-		o.fields = withFormats(d.fields, o.resultFmt)
 	}
 	return o, nil
 }
@@ -301,7 +306,8 @@ func (x *Exchange) NextResult() error {
 	if len(x.sent) == 0 {
 		return errors.New("the batch has no further result")
 	}
-	x.fields, x.row, x.tag, x.concluded = x.sent[0].fields, nil, pgconn.CommandTag{}, false
+	known := x.sent[0].desc.fields
+	x.fields, x.row, x.tag, x.concluded = nil, nil, pgconn.CommandTag{}, false
 	x.sent = x.sent[1:]
 	for {
 		msg, err := x.receive()
@@ -311,7 +317,9 @@ func (x *Exchange) NextResult() error {
 		}
 		switch msg := msg.(type) {
 		case *pgproto3.RowDescription:
-			x.fields = fieldDescriptions(msg)
+			if x.fields = known; !describedBy(known, msg) {
+				x.fields = fieldDescriptions(msg)
+			}
 			return nil
 		case *pgproto3.NoData:
 			x.fields = nil
@@ -436,31 +444,17 @@ func fieldDescriptions(msg *pgproto3.RowDescription) []pgconn.FieldDescription {
 	return fields
 }
 
-// withFormats are the fields as they arrive when asked for in formats, which
-// are none (text), one for all, or one each.
-func withFormats(fields []pgconn.FieldDescription, formats []int16) []pgconn.FieldDescription {
-	same := true
+// describedBy tells whether the server's description is one that we have.
+func describedBy(fields []pgconn.FieldDescription, msg *pgproto3.RowDescription) bool {
+	if len(fields) != len(msg.Fields) {
+		return false
+	}
 	for i := range fields {
-		same = same && fields[i].Format == formatOf(formats, i)
+		f, m := &fields[i], &msg.Fields[i]
+		if f.DataTypeOID != m.DataTypeOID || f.Format != m.Format || f.Name != string(m.Name) || f.TypeModifier != m.TypeModifier ||
+			f.DataTypeSize != m.DataTypeSize || f.TableOID != m.TableOID || f.TableAttributeNumber != m.TableAttributeNumber {
+			return false
+		}
 	}
-	if same {
-		return fields
-	}
-	out := make([]pgconn.FieldDescription, len(fields))
-	copy(out, fields)
-	for i := range out {
-		out[i].Format = formatOf(formats, i)
-	}
-	return out
-}
-
-func formatOf(formats []int16, i int) int16 {
-	switch len(formats) {
-	case 0:
-		return 0
-	case 1:
-		return formats[0]
-	default:
-		return formats[i]
-	}
+	return true
 }

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -23,7 +24,7 @@ func (c *Conn) Insert(ctx context.Context, mode Mode, calls []Call, sql string, 
 	if mode != Exec {
 		if desc = c.shared.get(sql); desc == nil {
 			var err error
-			if desc, err = c.describe(ctx, mode, sql); err != nil {
+			if desc, err = c.describe(ctx, mode, calls, sql); err != nil {
 				return nil, err
 			}
 		}
@@ -35,6 +36,9 @@ func (c *Conn) Insert(ctx context.Context, mode Mode, calls []Call, sql string, 
 	}
 	x.sendCalls(calls)
 	name := x.parse(desc)
+	if desc.paramOIDs != nil {
+		x.used = append(x.used, sql)
+	}
 	x.watch()
 	x.flushed = make(chan struct{})
 	go func() {
@@ -47,7 +51,12 @@ func (c *Conn) Insert(ctx context.Context, mode Mode, calls []Call, sql string, 
 	return x, nil
 }
 
-func (x *Exchange) writeRows(name string, types *pgconn.StatementDescription, next func() ([]any, error)) error {
+func (x *Exchange) writeRows(name string, types *pgconn.StatementDescription, next func() ([]any, error)) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("the source of rows panicked: %v", p)
+		}
+	}()
 	var b pgx.ExtendedQueryBuilder
 	pending := 0
 	for {
