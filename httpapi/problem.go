@@ -6,6 +6,8 @@ import (
 	"errors"
 	"net/http"
 
+	"github.com/jackc/pgx/v5/pgconn"
+
 	"github.com/poolproof/poolproof"
 	"github.com/poolproof/poolproof/tenancy"
 )
@@ -94,6 +96,12 @@ func newProblem(err error) problem {
 func codeOf(err error) tenancy.Code {
 	if refusal, ok := errors.AsType[*tenancy.Error](err); ok && refusal.Code != tenancy.Internal {
 		return refusal.Code
+	}
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
+		switch pg.Code {
+		case "57014", "55P03", "40P01", "40001": // cancelled or timed out, lock not had, deadlock, serialization: rolled back, worth another try
+			return tenancy.Unavailable
+		}
 	}
 	var tooLarge *http.MaxBytesError
 	switch {

@@ -190,6 +190,11 @@ func (s *Server) forTenant(f func(*call) error) endpoint {
 		if err := sameQueryTenant(x.r, c); err != nil {
 			return err
 		}
+		for _, condition := range []string{"If-Match", "Poolproof-At-Least"} {
+			if x.r.Header.Get(condition) != "" { // to ignore a condition would be worse than to refuse it
+				return tenancy.Refuse(tenancy.Invalid, "%s is not supported yet.", condition)
+			}
+		}
 		st, err := s.connected()
 		if err != nil {
 			return err

@@ -9,10 +9,8 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"net"
 	"net/url"
 	"regexp"
-	"strconv"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -61,6 +59,9 @@ func checkLoginName(name string) error {
 // ensureLogin makes or updates the login and gives its URL. The server is sent
 // a SCRAM verifier, never the password, so that no server log shows it.
 func ensureLogin(ctx context.Context, conn *pgconn.PgConn, ownerURL, name string) (string, error) {
+	if !strings.HasPrefix(ownerURL, "postgres://") && !strings.HasPrefix(ownerURL, "postgresql://") {
+		return "", errors.New("migrations: the login's URL is made of the owner's: write that as postgres://user@host:port/database")
+	}
 	password := rand.Text()
 	verifier, err := scramVerifier(password)
 	if err != nil {
@@ -74,6 +75,9 @@ func ensureLogin(ctx context.Context, conn *pgconn.PgConn, ownerURL, name string
 select pg_catalog.pg_advisory_xact_lock(%d);
 do $login$
 begin
+    if current_user = '%s' then
+        raise exception 'the role %s is the owner itself: choose another name';
+    end if;
     if exists (select from pg_catalog.pg_roles where rolname = '%s' and (rolsuper or rolbypassrls)) then
         raise exception 'the role %s exists and is a superuser or bypasses row-level security: choose another name';
     end if;
@@ -90,7 +94,7 @@ begin
         grant %s to %s;
     end if;
 end
-$login$`, int64(lockKey), name, name, name, ident, verifier, ident, verifier, ident, verifier, name, RuntimeRole, RuntimeRole, ident)
+$login$`, int64(lockKey), name, name, name, name, name, ident, verifier, ident, verifier, ident, verifier, name, RuntimeRole, RuntimeRole, ident)
 	for attempt := 1; ; attempt++ {
 		_, err = simple(ctx, conn, sql)
 		// Two databases' copies changing one role at once: the server refuses
@@ -107,31 +111,18 @@ $login$`, int64(lockKey), name, name, name, ident, verifier, ident, verifier, id
 	return loginURL(ownerURL, name, password)
 }
 
-// loginURL is the owner's URL with another name and password. A URL keeps
-// everything else as it stands; a keyword string is turned into a URL.
+// loginURL is the owner's URL with another name and password, and everything
+// else as it stands.
 func loginURL(owner, name, password string) (string, error) {
-	if strings.HasPrefix(owner, "postgres://") || strings.HasPrefix(owner, "postgresql://") {
-		u, err := url.Parse(owner)
-		if err != nil {
-			return "", errors.New("migrations: the owner's URL cannot be parsed, so the login's cannot be made of it")
-		}
-		u.User = url.UserPassword(name, password)
-		q := u.Query()
-		q.Del("user")
-		q.Del("password")
-		u.RawQuery = q.Encode()
-		return u.String(), nil
-	}
-	cfg, err := pgconn.ParseConfig(owner)
+	u, err := url.Parse(owner)
 	if err != nil {
-		return "", fmt.Errorf("migrations: %w", err)
+		return "", errors.New("migrations: the owner's URL cannot be parsed, so the login's cannot be made of it")
 	}
-	u := url.URL{Scheme: "postgres", User: url.UserPassword(name, password), Path: "/" + cfg.Database}
-	if strings.HasPrefix(cfg.Host, "/") {
-		u.RawQuery = url.Values{"host": {cfg.Host}, "port": {strconv.Itoa(int(cfg.Port))}}.Encode()
-	} else {
-		u.Host = net.JoinHostPort(cfg.Host, strconv.Itoa(int(cfg.Port)))
-	}
+	u.User = url.UserPassword(name, password)
+	q := u.Query()
+	q.Del("user")
+	q.Del("password")
+	u.RawQuery = q.Encode()
 	return u.String(), nil
 }
 

@@ -99,7 +99,7 @@ const revokePermission = `with ` + guarded.Caller + `, ` + roleAndPermission + `
 		when exists (
 			select from poolproof.role_permissions rp
 			where rp.tenant_id = $1::uuid and rp.role_id = t.id and rp.permission_id = $5::uuid
-		) and not (t.holds_all and p.scope = 'tenant') then 'ok'
+		) then case when t.holds_all then 'holds_all' else 'ok' end
 		when t.holds_all and p.scope = 'tenant' then 'holds_all'
 		else 'not_found'
 	end as code

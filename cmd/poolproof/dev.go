@@ -89,9 +89,6 @@ func (d *devSystem) start(ctx context.Context, binary devdb.Pooler) error {
 	if d.state, err = loadDevState(d.dir); err != nil {
 		return err
 	}
-	if err := os.Remove(d.path("dev.env")); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("removing the last run's dev.env: %w", err)
-	}
 	if devdb.FindPostgres(ctx) == "" {
 		d.log.Info("no PostgreSQL is installed: using one that is downloaded once")
 	}
@@ -107,6 +104,10 @@ func (d *devSystem) start(ctx context.Context, binary devdb.Pooler) error {
 	}
 	if err != nil {
 		return err
+	}
+	// Only now: until here it may have been that of a poolproof dev that runs.
+	if err := os.Remove(d.path("dev.env")); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("removing the last run's dev.env: %w", err)
 	}
 	d.state.PostgresPort = d.postgres.Port()
 	direct, err := d.migrate(ctx)

@@ -47,8 +47,11 @@ func loadDevState(dir string) (devState, error) {
 		return s, fmt.Errorf("reading dev.json: %w", err)
 	}
 	// Nothing in here belongs into a repository.
-	if err := writePrivate(filepath.Join(dir, ".gitignore"), []byte("*\n")); err != nil {
-		return s, err
+	ignore := filepath.Join(dir, ".gitignore")
+	if _, err := os.Lstat(ignore); errors.Is(err, os.ErrNotExist) {
+		if err := writePrivate(ignore, []byte("*\n")); err != nil {
+			return s, err
+		}
 	}
 	s = devState{
 		SuperuserPassword: rand.Text(), OwnerPassword: rand.Text(),

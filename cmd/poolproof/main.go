@@ -41,6 +41,9 @@ type commands struct {
 	Version   versionCommand   `cmd:"" help:"Print the program's version and the schema that it expects."`
 }
 
+// Help is kong's: an example for the whole program.
+func (commands) Help() string { return "Example:\n  poolproof dev" }
+
 // program is what a command's Run may use of its surroundings.
 type program struct {
 	stdin  io.Reader
@@ -117,8 +120,8 @@ func usage(hint, format string, args ...any) error {
 	return &hinted{err: fmt.Errorf(format, args...), hint: hint, usage: true}
 }
 
-// report prints an error as one line and, if there is a hint, a second one,
-// and gives the exit code.
+// report prints an error as one line and a hint as a second one, and gives the
+// exit code.
 func report(stderr io.Writer, err error) int {
 	if err == nil {
 		return exitOK
@@ -134,9 +137,10 @@ func report(stderr io.Writer, err error) int {
 		hint = lib.Hint
 	}
 	text := "poolproof: " + strings.TrimPrefix(oneLine(err.Error()), "poolproof: ") + "\n"
-	if hint != "" {
-		text += "hint: " + oneLine(hint) + "\n"
+	if hint == "" {
+		hint = "see the command's --help for what it needs and an example"
 	}
+	text += "hint: " + oneLine(hint) + "\n"
 	if _, err := io.WriteString(stderr, text); err != nil {
 		return exitFailure // there is nobody left to tell
 	}

@@ -157,7 +157,7 @@ func TestServeBadConfiguration(t *testing.T) {
 				t.Setenv(k, v)
 			}
 			r := command(t, append([]string{"serve"}, tc.args...)...)
-			r.wantError(t, exitFailure, tc.want)
+			r.wantError(t, exitUsage, tc.want)
 			for _, secret := range []string{"pa55word", testSecret[:20]} {
 				if strings.Contains(r.stderr, secret) {
 					t.Errorf("a secret is shown: %s", r.stderr)

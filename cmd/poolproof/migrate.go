@@ -16,6 +16,9 @@ type migrateCommand struct {
 	Status migrateStatusCommand `cmd:"" help:"List the migrations and when they were applied."`
 }
 
+// Help is kong's.
+func (migrateCommand) Help() string { return "Example:\n  poolproof migrate status" }
+
 // ownerURL is the flag of commands that change the schema or need its owner.
 type ownerURL struct {
 	DirectURL string `env:"DIRECT_URL" placeholder:"URL" help:"The database as its owner; it may be pooled."`

@@ -32,7 +32,7 @@ Example:
 // Run serves until ctx ends.
 func (c *serveCommand) Run(ctx context.Context, p *program) error {
 	if c.DatabaseURL == "" {
-		return failure("set DATABASE_URL to the pooler's URL of the runtime login; poolproof migrate up --login NAME prints one",
+		return usage("set DATABASE_URL to the pooler's URL of the runtime login; poolproof migrate up --login NAME prints one",
 			"no database is named")
 	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.Addr)

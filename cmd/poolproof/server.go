@@ -61,7 +61,7 @@ func runServer(ctx context.Context, o serverOptions) error {
 	o.Tokens.Logger = o.Logger
 	tokens, err := token.NewVerifier(ctx, o.Tokens)
 	if err != nil {
-		return failure("set POOLPROOF_JWT_ISSUER, POOLPROOF_JWT_AUDIENCE and one of POOLPROOF_JWT_SECRET (32 bytes or more) and POOLPROOF_JWKS_URL",
+		return usage("set POOLPROOF_JWT_ISSUER, POOLPROOF_JWT_AUDIENCE and one of POOLPROOF_JWT_SECRET (32 bytes or more) and POOLPROOF_JWKS_URL",
 			"which tokens to accept: %w", err)
 	}
 	registry := prometheus.NewRegistry()

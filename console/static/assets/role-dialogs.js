@@ -1,7 +1,7 @@
 // The dialogs that create, edit and delete a role. The rules for names live in
 // the service; the dialogs show what it says at the field it speaks of.
 
-import { busy, byId, closeButtons, h, setText } from './dom.js';
+import { announce, busy, byId, closeButtons, h, setText } from './dom.js';
 import { clearProblem, showProblem } from './problem.js';
 
 const ROLES = '/api/v3/rbac/roles';
@@ -27,6 +27,7 @@ export class RoleDialog {
   open(role = null) {
     this.role = role;
     clearProblem(this.slot, this.fields);
+    this.turn = (this.turn ?? 0) + 1;
     this.name.value = role?.name ?? '';
     this.description.value = role?.description ?? '';
     this.name.readOnly = Boolean(role?.system);
@@ -40,6 +41,8 @@ export class RoleDialog {
   }
 
   async save() {
+    const turn = this.turn;
+    const current = () => this.turn === turn && this.dialog.open; // the answer may come when another role is being edited
     if (this.submit.getAttribute('aria-disabled') === 'true') return;
     clearProblem(this.slot, this.fields);
     const done = busy(this.submit, this.role ? 'Saving…' : 'Creating…');
@@ -48,12 +51,16 @@ export class RoleDialog {
     if (!role?.system) body.name = this.name.value.trim();
     try {
       const answer = await this.client.call(role ? 'PUT' : 'POST', role ? `${ROLES}/${role.id}` : ROLES, { body });
-      this.dialog.close();
+      if (current()) this.dialog.close();
       this.saved(answer.data, !role);
     } catch (problem) {
       if (problem.status === 401) {
         this.dialog.close();
         this.unauthenticated(problem);
+        return;
+      }
+      if (!current()) {
+        announce(`${problem.title}: ${problem.detail}`);
         return;
       }
       showProblem(this.slot, problem, { fields: this.fields, codes: { name_taken: 'name' } });
@@ -78,6 +85,7 @@ export class DeleteDialog {
 
   /** open asks about one role. */
   open(role) {
+    this.turn = (this.turn ?? 0) + 1;
     this.role = role;
     clearProblem(this.slot);
     this.confirm.hidden = false;
@@ -91,14 +99,18 @@ export class DeleteDialog {
     clearProblem(this.slot);
     const done = busy(button, 'Deleting…');
     const role = this.role;
+    const turn = this.turn;
+    const current = () => this.turn === turn && this.dialog.open; // the answer may come when the question is about another role
     try {
       await this.client.call('DELETE', `${ROLES}/${role.id}${force ? '?force=true' : ''}`);
-      this.dialog.close();
+      if (current()) this.dialog.close();
       this.deleted(role);
     } catch (problem) {
       if (problem.status === 401) {
         this.dialog.close();
         this.unauthenticated(problem);
+      } else if (!current()) {
+        announce(`${role.name} was not deleted. ${problem.title}: ${problem.detail}`);
       } else if (problem.code === 'role_has_members') {
         this.askForce(problem);
       } else {

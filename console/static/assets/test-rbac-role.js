@@ -42,6 +42,7 @@ function reported(request) {
 
 byId('connect-form').addEventListener('submit', (event) => {
   event.preventDefault();
+  if (byId('connect-submit').getAttribute('aria-disabled') === 'true') return;
   connect(cleanToken(token.value), cleanTenant(tenant.value));
 });
 
