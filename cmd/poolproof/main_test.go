@@ -140,15 +140,16 @@ func TestServeBadConfiguration(t *testing.T) {
 	for name, tc := range map[string]struct {
 		args []string
 		env  map[string]string
+		code int
 		want string
 	}{
-		"no database":      {nil, map[string]string{}, "DATABASE_URL"},
-		"no audience":      {nil, map[string]string{"DATABASE_URL": url, "POOLPROOF_JWT_AUDIENCE": ""}, "POOLPROOF_JWT_AUDIENCE"},
-		"short secret":     {nil, map[string]string{"DATABASE_URL": url, "POOLPROOF_JWT_SECRET": testSecret[:20]}, "20 bytes"},
-		"secret and keys":  {[]string{"--jwks-url", "https://issuer.test/jwks"}, map[string]string{"DATABASE_URL": url}, "both"},
-		"address in vain":  {[]string{"--addr", "203.0.113.1:80"}, map[string]string{"DATABASE_URL": url}, "--addr"},
-		"malformed URL":    {nil, map[string]string{"DATABASE_URL": "postgres://app:pa55word@host:port/x"}, "postgres://user"},
-		"dangerous option": {nil, map[string]string{"DATABASE_URL": url + "?default_query_exec_mode=describe_exec"}, "default_query_exec_mode"},
+		"no database":      {nil, map[string]string{}, exitUsage, "DATABASE_URL"},
+		"no audience":      {nil, map[string]string{"DATABASE_URL": url, "POOLPROOF_JWT_AUDIENCE": ""}, exitUsage, "POOLPROOF_JWT_AUDIENCE"},
+		"short secret":     {nil, map[string]string{"DATABASE_URL": url, "POOLPROOF_JWT_SECRET": testSecret[:20]}, exitUsage, "20 bytes"},
+		"secret and keys":  {[]string{"--jwks-url", "https://issuer.test/jwks"}, map[string]string{"DATABASE_URL": url}, exitUsage, "both"},
+		"address in vain":  {[]string{"--addr", "203.0.113.1:80"}, map[string]string{"DATABASE_URL": url}, exitFailure, "--addr"},
+		"malformed URL":    {nil, map[string]string{"DATABASE_URL": "postgres://app:pa55word@host:port/x"}, exitFailure, "postgres://user"},
+		"dangerous option": {nil, map[string]string{"DATABASE_URL": url + "?default_query_exec_mode=describe_exec"}, exitFailure, "default_query_exec_mode"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			setTokenEnv(t)
@@ -157,7 +158,7 @@ func TestServeBadConfiguration(t *testing.T) {
 				t.Setenv(k, v)
 			}
 			r := command(t, append([]string{"serve"}, tc.args...)...)
-			r.wantError(t, exitUsage, tc.want)
+			r.wantError(t, tc.code, tc.want)
 			for _, secret := range []string{"pa55word", testSecret[:20]} {
 				if strings.Contains(r.stderr, secret) {
 					t.Errorf("a secret is shown: %s", r.stderr)
