@@ -26,7 +26,9 @@ const (
 	// with binary values. Safe through any pooler.
 	ModeCacheDescribe Mode = "cache_describe"
 	// ModeCacheStatement keeps named statements on the server: the fastest. Open refuses it where the probe could not
-	// prove that the pooler tracks them.
+	// prove that the pooler tracks them. As with pgx: where a column's type is altered while a pooler re-prepares
+	// statements on new server connections by itself, have it reconnect (PgBouncer: RECONNECT), or results keep being
+	// read as the old type.
 	ModeCacheStatement Mode = "cache_statement"
 )
 

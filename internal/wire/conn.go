@@ -4,6 +4,7 @@ import (
 	"container/list"
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -168,6 +169,9 @@ func (c *Conn) describe(ctx context.Context, mode Mode, calls []Call, sql string
 		case *pgproto3.ParameterDescription:
 			d.paramOIDs = append([]uint32{}, msg.ParameterOIDs...)
 		case *pgproto3.RowDescription:
+			if fetches(sql) {
+				continue // its result is the cursor's, another one each time
+			}
 			d.fields = fieldDescriptions(msg)
 			for i := range d.fields { // the formats that will be asked for, so that the fields need no copy then
 				d.fields[i].Format = c.pgx.TypeMap().FormatCodeForOID(d.fields[i].DataTypeOID)
@@ -180,6 +184,12 @@ func (c *Conn) describe(ctx context.Context, mode Mode, calls []Call, sql string
 			return d, nil
 		}
 	}
+}
+
+func fetches(sql string) bool {
+	const word = "fetch"
+	sql = strings.TrimSpace(sql)
+	return len(sql) >= len(word) && strings.EqualFold(sql[:len(word)], word)
 }
 
 // Discard ends a connection that must not be used again: it asks the server to

@@ -55,6 +55,7 @@ type outgoing struct {
 	values    [][]byte
 	formats   []int16 // of the parameters
 	resultFmt []int16
+	fields    []pgconn.FieldDescription // of the result, where no description comes with the answer
 }
 
 // largeFlush is the size, in bytes of parameters and text, from which a
@@ -111,7 +112,11 @@ func (c *Conn) Run(ctx context.Context, mode Mode, calls []Call, statements ...S
 	x.sendCalls(calls)
 	for i := range out {
 		o := &out[i]
+		before := len(x.parsing)
 		name := x.parse(o.desc)
+		if o.fields != nil && len(x.parsing) > before {
+			o.fields, o.describe = nil, true
+		}
 		x.fe.SendBind(&pgproto3.Bind{PreparedStatement: name, ParameterFormatCodes: o.formats, Parameters: o.values, ResultFormatCodes: o.resultFmt})
 		if o.describe {
 			x.fe.SendDescribe(&pgproto3.Describe{ObjectType: 'P'})
@@ -171,7 +176,9 @@ func (c *Conn) encode(ctx context.Context, mode Mode, calls []Call, st Statement
 	}
 	switch {
 	case st.NoRows:
-	default: // the types may have changed since they were described, and a named statement may be parsed anew elsewhere
+	case mode == CacheStatement && len(d.fields) > 0 && !st.Text && st.Formats == nil:
+		o.fields = d.fields // and a description after all if Run has to parse it anew
+	default: // the types may have changed since they were described, or were not known then
 		o.describe = true
 	}
 	return o, nil
@@ -306,8 +313,8 @@ func (x *Exchange) NextResult() error {
 	if len(x.sent) == 0 {
 		return errors.New("the batch has no further result")
 	}
-	known := x.sent[0].desc.fields
-	x.fields, x.row, x.tag, x.concluded = nil, nil, pgconn.CommandTag{}, false
+	desc := x.sent[0].desc
+	x.fields, x.row, x.tag, x.concluded = x.sent[0].fields, nil, pgconn.CommandTag{}, false
 	x.sent = x.sent[1:]
 	for {
 		msg, err := x.receive()
@@ -317,8 +324,11 @@ func (x *Exchange) NextResult() error {
 		}
 		switch msg := msg.(type) {
 		case *pgproto3.RowDescription:
-			if x.fields = known; !describedBy(known, msg) {
+			if x.fields = desc.fields; !describedBy(desc.fields, msg) {
 				x.fields = fieldDescriptions(msg)
+				if desc.fields != nil {
+					x.conn.shared.forget(desc.sql) // what we knew is out of date
+				}
 			}
 			return nil
 		case *pgproto3.NoData:
