@@ -16,7 +16,7 @@ import (
 // of the transaction's end. Batch.BeginTx is refused: see InTx.
 func (s Session) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
 	switch {
-	case !s.ready():
+	case s.err != nil:
 		return &batchResults{err: s.err, closed: true}
 	case b.Len() == 0:
 		return &batchResults{closed: true}

@@ -2,7 +2,6 @@ package poolproof
 
 import (
 	"context"
-	"errors"
 	"strconv"
 	"strings"
 
@@ -18,7 +17,7 @@ import (
 // and defaults work as for INSERT. The source is read to its end even when the
 // server has refused a row, and must itself end when ctx does.
 func (s Session) CopyFrom(ctx context.Context, table pgx.Identifier, columns []string, rows pgx.CopyFromSource) (int64, error) {
-	if !s.ready() {
+	if s.err != nil {
 		return 0, s.err
 	}
 	if !s.db.report.ImplicitScope {
@@ -38,9 +37,7 @@ func (s Session) CopyFrom(ctx context.Context, table pgx.Identifier, columns []s
 	x, err := conn.Insert(ctx, mode, []wire.Call{s.db.scope.call(s)}, insertSQL(table, columns), source(rows))
 	if err != nil {
 		s.db.release(pc, conn)
-		if callErr, ok := errors.AsType[*wire.CallError](err); ok {
-			err = s.scopeError(ctx, callErr.Err)
-		}
+		err = s.describeError(ctx, err)
 		return 0, classify("insert", err)
 	}
 	r := &run{session: s, pool: pc, conn: conn, mode: mode, x: x}

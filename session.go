@@ -89,7 +89,7 @@ func (s Session) Exec(ctx context.Context, sql string, args ...any) (pgconn.Comm
 
 // query sends one statement of the kind given and begins to read its result.
 func (s Session) query(ctx context.Context, sql string, args []any, kind wire.Statement) *wire.Rows {
-	if !s.ready() {
+	if s.err != nil {
 		return wire.FailedRows(s.err)
 	}
 	if !s.db.report.ImplicitScope {
@@ -116,8 +116,6 @@ func (s Session) queryInTx(ctx context.Context, sql string, args []any, kind wir
 	}
 	return rows
 }
-
-func (s Session) ready() bool { return s.err == nil }
 
 // query is a statement as a caller wrote it.
 type query struct {
@@ -205,9 +203,7 @@ func (s Session) attempt(ctx context.Context, mode wire.Mode, kind wire.Statemen
 	s.db.metrics.scopes.Inc()
 	r.x, err = conn.Run(ctx, mode, []wire.Call{s.db.scope.call(s)}, statements...)
 	if err != nil {
-		if callErr, ok := errors.AsType[*wire.CallError](err); ok {
-			err = s.scopeError(ctx, callErr.Err)
-		}
+		err = s.describeError(ctx, err)
 		r.span.end(pgconn.CommandTag{}, err)
 		return nil, classify("query", err)
 	}
@@ -242,6 +238,15 @@ func (s Session) scopeError(ctx context.Context, err error) error {
 	s.db.log.LogAttrs(ctx, slog.LevelError, "poolproof: the tenant could not be set, the statement was not executed", slog.String("cause", err.Error()))
 	return &Error{Kind: ErrTenantNotSet, Op: "set the tenant", Err: err,
 		Hint: "see that Config's settings and role may be set by this login"}
+}
+
+// describeError is scopeError for an error of describing a statement, where the
+// scope may have been part of it.
+func (s Session) describeError(ctx context.Context, err error) error {
+	if callErr, ok := errors.AsType[*wire.CallError](err); ok {
+		return s.scopeError(ctx, callErr.Err)
+	}
+	return err
 }
 
 // finish reads to ReadyForQuery, gives the connection back and tells the first

@@ -52,7 +52,7 @@ func (c *sqlConn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx
 			Hint: "use sql.LevelReadCommitted, LevelRepeatableRead or LevelSerializable"}
 	}
 	s := c.db.sessionFrom(ctx)
-	if !s.ready() {
+	if s.err != nil {
 		return nil, s.err
 	}
 	if err := c.db.refuseTx(); err != nil {

@@ -34,7 +34,7 @@ const rollbackTimeout = 5 * time.Second
 // ErrStatementMode: use SendBatch, which is a transaction in every mode.
 // Nothing is retried.
 func (s Session) InTx(ctx context.Context, fn func(tx pgx.Tx) error) (err error) {
-	if !s.ready() {
+	if s.err != nil {
 		return s.err
 	}
 	if err := s.db.refuseTx(); err != nil {
@@ -121,9 +121,7 @@ func (tx *transaction) run(ctx context.Context, kind wire.Statement, queries []q
 	mode := wire.Mode(db.mode.Load())
 	x, err := tx.conn.Run(ctx, mode, calls, statements...)
 	if err != nil {
-		if callErr, ok := errors.AsType[*wire.CallError](err); ok {
-			err = tx.session.scopeError(ctx, callErr.Err)
-		}
+		err = tx.session.describeError(ctx, err)
 		sp.end(pgconn.CommandTag{}, err)
 		db.noteLost(ctx, mode, err)
 		return fail(err)
