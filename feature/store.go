@@ -12,8 +12,12 @@ import (
 	"github.com/poolproof/poolproof/tenancy"
 )
 
-// configureFeatures is the permission that Set needs.
-const configureFeatures = "configure_features"
+// The permissions that the store's calls need.
+const (
+	configureFeatures = "configure_features"
+	manageTenants     = "manage_tenants" // on the platform
+	anyMember         = ""               // of reads
+)
 
 // SidebarItem is one entry of a front end's navigation that its user may see.
 type SidebarItem struct {
@@ -29,12 +33,12 @@ type SidebarItem struct {
 
 // Store reads and switches a tenant's features. It is safe for concurrent use
 // and holds no connection between calls.
-type Store struct{ db *poolproof.DB }
+type Store struct{ db *guarded.DB }
 
 // NewStore makes a store on db, whose schema migrations.Verify must accept.
-func NewStore(db *poolproof.DB) *Store { return &Store{db: db} }
+func NewStore(db *poolproof.DB) *Store { return &Store{db: guarded.New(db)} }
 
-const tenantFeatures = `select verdict, name, enabled from poolproof.read_features($1::uuid, $2::uuid)`
+const tenantFeatures = `select verdict, name, enabled from poolproof.read_features($1::uuid, $2::uuid, $3::text)`
 
 // Tenant gives every feature of the catalogue and whether it is on for the
 // caller's tenant. Any active member may.
@@ -43,7 +47,7 @@ func (s *Store) Tenant(ctx context.Context, c tenancy.Caller) (map[string]bool, 
 		name string
 		on   bool
 	}
-	list, _, err := guarded.Read(ctx, s.db, c, "list the features", tenantFeatures, nil,
+	list, _, err := guarded.Read(ctx, s.db, c, "list the features", anyMember, tenantFeatures, nil,
 		func(f *feature) []any { return []any{&f.name, &f.on} })
 	if err != nil {
 		return nil, err
@@ -82,31 +86,31 @@ const setFeature = `with ` + guarded.Caller + `, target as materialized (
 		jsonb_build_object('enabled', $5::boolean)
 	from switched s cross join target t
 )
-select case v.code when 'same' then 'ok' else v.code end, null from verdict v`
+select case v.code when 'same' then 'ok' else v.code end, null, poolproof.epoch_after($1::uuid, v.code = 'ok') from verdict v`
 
 // Set switches a feature on or off for the caller's tenant. Needs
 // configure_features; not_found for a name that is not in the catalogue. Set
 // as it is already, it does nothing; the default is no setting.
-func (s *Store) Set(ctx context.Context, c tenancy.Caller, name string, enabled bool) error {
+func (s *Store) Set(ctx context.Context, c tenancy.Caller, name string, enabled bool) (tenancy.Epoch, error) {
 	if !utf8.ValidString(name) || strings.ContainsRune(name, 0) {
-		return tenancy.Refuse(tenancy.NotFound, detailNoFeature) // PostgreSQL would refuse the text itself
+		return tenancy.Epoch{}, tenancy.Refuse(tenancy.NotFound, detailNoFeature) // PostgreSQL would refuse the text itself
 	}
-	verdict, _, err := guarded.Write(ctx, s.db, c, "switch a feature", configureFeatures, setFeature, []any{name, enabled})
-	if err == nil && verdict == guarded.NotFound {
-		return tenancy.Refuse(tenancy.NotFound, detailNoFeature)
+	d, err := s.db.Write(ctx, c, "switch a feature", configureFeatures, setFeature, []any{name, enabled})
+	if err == nil && d.Verdict == guarded.NotFound {
+		err = tenancy.Refuse(tenancy.NotFound, detailNoFeature)
 	}
-	return err
+	return d.Epoch, err
 }
 
 const detailNoFeature = "No such feature."
 
-const sidebar = `select verdict, id, title, icon, url_path, feature_id, permission, group_name, display_order from poolproof.read_sidebar($1::uuid, $2::uuid)`
+const sidebar = `select verdict, id, title, icon, url_path, feature_id, permission, group_name, display_order from poolproof.read_sidebar($1::uuid, $2::uuid, $3::text)`
 
 // Sidebar gives the items whose gates all hold for the caller, in display
 // order. Any active member may; one without permissions still sees what has no
 // gate.
 func (s *Store) Sidebar(ctx context.Context, c tenancy.Caller) ([]SidebarItem, error) {
-	items, _, err := guarded.Read(ctx, s.db, c, "read the sidebar", sidebar, nil, func(i *SidebarItem) []any {
+	items, _, err := guarded.Read(ctx, s.db, c, "read the sidebar", anyMember, sidebar, nil, func(i *SidebarItem) []any {
 		return []any{&i.ID, &i.Title, &i.Icon, &i.Path, &i.FeatureID, &i.RequiredPermission, &i.Group, &i.DisplayOrder}
 	})
 	return items, err

@@ -2,6 +2,8 @@ package rbac
 
 import (
 	"context"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -10,12 +12,82 @@ import (
 	"github.com/poolproof/poolproof/tenancy"
 )
 
+func assignmentFields(a *Assignment) []any {
+	return []any{&a.UserID, &a.RoleID, &a.RoleName, &a.CreatedAt, &a.ExpiresAt}
+}
+
+// The key of a page is the last row's user and role.
+const listAssignments = `select coalesce(m.refused, case when u.user_id is null then 'empty' else 'row' end),
+	u.user_id, u.role_id, u.name, u.created_at, u.expires_at
+from ` + guarded.Reader + `
+left join lateral (
+	select u.user_id, u.role_id, r.name, u.created_at, u.expires_at
+	from poolproof.user_roles u
+	join poolproof.roles r on r.tenant_id = u.tenant_id and r.id = u.role_id
+	where m.refused is null and u.tenant_id = $1::uuid and (u.user_id, u.role_id) > ($4::uuid, $5::int)
+		and (u.expires_at is null or u.expires_at > clock_timestamp())
+	order by u.user_id, u.role_id limit $6::int
+) u on true
+order by u.user_id, u.role_id`
+
+// Assignments lists who holds which role, by user and role. Any active member
+// may.
+func (s *Store) Assignments(ctx context.Context, c tenancy.Caller, page tenancy.Page) (tenancy.Listed[Assignment], error) {
+	var user uuid.UUID
+	var role int32
+	if page.After != "" {
+		text, id, _ := strings.Cut(page.After, "/")
+		var err error
+		if user, err = uuid.Parse(text); err != nil {
+			return tenancy.Listed[Assignment]{}, badPage()
+		}
+		if role, err = afterID(tenancy.Page{After: id}); err != nil {
+			return tenancy.Listed[Assignment]{}, err
+		}
+	}
+	list, _, err := guarded.Read(ctx, s.db, c, "list the assignments", anyMember, listAssignments,
+		[]any{user.String(), role, page.Limit() + 1}, assignmentFields)
+	return guarded.Paged(page, list, func(a Assignment) string { return a.UserID.String() + "/" + strconv.Itoa(int(a.RoleID)) }), err
+}
+
+const userRoles = `select coalesce(m.refused, case when p.user_id is null then 'not_found' when u.user_id is null then 'empty' else 'row' end),
+	u.user_id, u.role_id, u.name, u.created_at, u.expires_at
+from ` + guarded.Reader + `
+left join poolproof.profiles p on m.refused is null and p.tenant_id = $1::uuid and p.user_id = $4::uuid
+left join lateral (
+	select u.user_id, u.role_id, r.name, u.created_at, u.expires_at
+	from poolproof.user_roles u
+	join poolproof.roles r on r.tenant_id = u.tenant_id and r.id = u.role_id
+	where u.tenant_id = $1::uuid and u.user_id = p.user_id and u.role_id > $5::int
+		and (u.expires_at is null or u.expires_at > clock_timestamp())
+	order by u.role_id limit $6::int
+) u on true
+order by u.role_id`
+
+// RolesOf lists a member's roles by id. not_found for somebody who is no
+// member. Any active member may.
+func (s *Store) RolesOf(ctx context.Context, c tenancy.Caller, user uuid.UUID, page tenancy.Page) (tenancy.Listed[Assignment], error) {
+	after, err := afterID(page)
+	if err != nil {
+		return tenancy.Listed[Assignment]{}, err
+	}
+	list, verdict, err := guarded.Read(ctx, s.db, c, "list a member's roles", anyMember, userRoles,
+		[]any{user.String(), after, page.Limit() + 1}, assignmentFields)
+	if err == nil && verdict == guarded.NotFound {
+		err = tenancy.Refuse(tenancy.NotFound, detailNoMember)
+	}
+	if err != nil {
+		return tenancy.Listed[Assignment]{}, err
+	}
+	return guarded.Paged(page, list, func(a Assignment) string { return strconv.Itoa(int(a.RoleID)) }), nil
+}
+
 const assignRole = `with ` + guarded.Caller + `, target as materialized (
 	select p.user_id from poolproof.profiles p where p.tenant_id = $1::uuid and p.user_id = $4::uuid
 ), role as materialized (
 	select r.id, r.name from poolproof.roles r where r.tenant_id = $1::uuid and r.id = $5::int
 ), present as materialized (
-	select u.expires_at, coalesce(u.expires_at, 'infinity') as until,
+	select u.created_at, u.expires_at, coalesce(u.expires_at, 'infinity') as until,
 		u.expires_at is null or u.expires_at > clock_timestamp() as live
 	from poolproof.user_roles u
 	where u.tenant_id = $1::uuid and u.user_id = $4::uuid and u.role_id = $5::int
@@ -45,7 +117,7 @@ const assignRole = `with ` + guarded.Caller + `, target as materialized (
 	select $1::uuid, $4::uuid, $5::int, $2::uuid, $6::timestamptz from verdict v where v.code = 'ok'
 	on conflict (tenant_id, user_id, role_id) do update
 	set granted_by = excluded.granted_by, expires_at = excluded.expires_at, version = u.version + 1
-	returning u.role_id
+	returning u.role_id, u.created_at, u.expires_at
 ), audited as (
 	insert into poolproof.audit_log (tenant_id, actor, action, object, before, after)
 	select $1::uuid, $2::uuid, 'user.role.assign', 'user/' || $4::uuid,
@@ -54,17 +126,24 @@ const assignRole = `with ` + guarded.Caller + `, target as materialized (
 	from assigned x cross join role r
 )
 select case v.code when 'same' then 'ok' else v.code end,
-	case v.code when 'grant' then (select string_agg(l.name, ', ' order by l.name) from lacking l) end
-from verdict v`
+	case v.code
+		when 'grant' then (select string_agg(l.name, ', ' order by l.name) from lacking l)
+		when 'ok' then case when coalesce((select p.live from present p), false) then null else 'created' end
+	end,
+	poolproof.epoch_after($1::uuid, v.code = 'ok'),
+	$4::uuid, r.id, r.name, coalesce(x.created_at, p.created_at), case when x.role_id is null then p.expires_at else x.expires_at end
+from verdict v left join role r on true left join present p on true left join assigned x on true`
 
 // AssignRole gives a role to a member, until expiresAt or, if that is nil, for
-// good. For an assignment that is there already, nil changes nothing and a
-// time replaces its expiry; one that has expired counts as not there. Needs
-// manage_users and to hold all that the role confers, at least as long; to
-// shorten takes manage_users only. Refusals: not_found for an unknown member or
-// role, invalid for an expiry in the past, forbidden, last_manager.
-func (s *Store) AssignRole(ctx context.Context, c tenancy.Caller, user uuid.UUID, roleID int32, expiresAt *time.Time) error {
-	return s.write(ctx, c, "assign a role", manageUsers, assignRole, []any{user.String(), roleID, expiresAt})
+// good, and tells whether the member did not hold it before. For an assignment
+// that is there already, nil changes nothing and a time replaces its expiry;
+// one that has expired counts as not there. Needs manage_users and to hold all
+// that the role confers, at least as long; to shorten takes manage_users only.
+// Refusals: not_found for an unknown member or role, invalid for an expiry in
+// the past, forbidden, last_manager.
+func (s *Store) AssignRole(ctx context.Context, c tenancy.Caller, user uuid.UUID, roleID int32, expiresAt *time.Time) (a Assignment, created bool, epoch tenancy.Epoch, err error) {
+	epoch, detail, err := s.write(ctx, c, "assign a role", manageUsers, assignRole, []any{user.String(), roleID, expiresAt}, assignmentFields(&a)...)
+	return a, detail == "created", epoch, err
 }
 
 const unassignRole = `with ` + guarded.Caller + `, verdict as materialized (
@@ -88,10 +167,11 @@ const unassignRole = `with ` + guarded.Caller + `, verdict as materialized (
 		jsonb_build_object('role_id', x.role_id, 'role', r.name, 'expires_at', x.expires_at)
 	from taken x join poolproof.roles r on r.tenant_id = $1::uuid and r.id = x.role_id
 )
-select v.code, null from verdict v`
+select v.code, null, poolproof.epoch_after($1::uuid, v.code = 'ok') from verdict v`
 
 // UnassignRole takes a role from a member. Needs manage_users. Refusals:
 // not_found where there is no such assignment, last_manager.
-func (s *Store) UnassignRole(ctx context.Context, c tenancy.Caller, user uuid.UUID, roleID int32) error {
-	return s.write(ctx, c, "withdraw a role", manageUsers, unassignRole, []any{user.String(), roleID})
+func (s *Store) UnassignRole(ctx context.Context, c tenancy.Caller, user uuid.UUID, roleID int32) (tenancy.Epoch, error) {
+	epoch, _, err := s.write(ctx, c, "withdraw a role", manageUsers, unassignRole, []any{user.String(), roleID})
+	return epoch, err
 }

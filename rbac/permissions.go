@@ -13,42 +13,58 @@ func permissionFields(p *Permission) []any {
 	return []any{&p.ID, &p.Name, &p.ResourceType, &p.Action, &p.Description}
 }
 
-const listPermissions = `select case when not m.member then 'not_a_member' when p.id is null then 'empty' else 'row' end,
-	p.id, p.name, p.resource_type, p.action, p.description
-from ` + guarded.Member + `
-left join poolproof.permissions p on m.member
+// permissionsWhere makes a read of those permissions of the catalogue that a
+// condition holds for, after the name $4, at most $5.
+func permissionsWhere(condition string) string {
+	return `left join lateral (
+	select p.* from poolproof.permissions p
+	where m.refused is null and p.name > $4::text and (` + condition + `)
+	order by p.name limit $5::int
+) p on true
 order by p.name`
-
-// Permissions lists the catalogue by name, those of the platform included. Any
-// active member may.
-func (s *Store) Permissions(ctx context.Context, c tenancy.Caller) ([]Permission, error) {
-	permissions, _, err := guarded.Read(ctx, s.db, c, "list the permissions", listPermissions, nil, permissionFields)
-	return permissions, err
 }
 
-const rolePermissions = `select case when not m.member then 'not_a_member' when r.id is null then 'not_found' when p.id is null then 'empty' else 'row' end,
+func permissionName(p Permission) string { return p.Name }
+
+var rolePermissions = `select coalesce(m.refused, case when r.id is null then 'not_found' when p.id is null then 'empty' else 'row' end),
 	p.id, p.name, p.resource_type, p.action, p.description
-from ` + guarded.Member + `
-left join poolproof.roles r on m.member and r.tenant_id = $1::uuid and r.id = $3::int
-left join poolproof.permissions p on r.holds_all and p.scope = 'tenant'
-	or p.id in (
+from ` + guarded.Reader + `
+left join poolproof.roles r on m.refused is null and r.tenant_id = $1::uuid and r.id = $6::int
+` + permissionsWhere(`r.holds_all and p.scope = 'tenant' or p.id in (
 		select rp.permission_id from poolproof.role_permissions rp
-		where rp.tenant_id = $1::uuid and rp.role_id = $3::int) and r.id is not null
-order by p.name`
+		where rp.tenant_id = $1::uuid and rp.role_id = r.id)`)
 
 // RolePermissions lists by name what a role holds of its own: what was given
 // to it, or every permission of the tenant for a role that holds all. What it
 // inherits is its parents'. not_found where the tenant has no such role. Any
 // active member may.
-func (s *Store) RolePermissions(ctx context.Context, c tenancy.Caller, roleID int32) ([]Permission, error) {
-	permissions, verdict, err := guarded.Read(ctx, s.db, c, "list a role's permissions", rolePermissions, []any{roleID}, permissionFields)
+func (s *Store) RolePermissions(ctx context.Context, c tenancy.Caller, roleID int32, page tenancy.Page) (tenancy.Listed[Permission], error) {
+	return s.permissions(ctx, c, "list a role's permissions", detailNoRole, rolePermissions, page, roleID)
+}
+
+var userPermissions = `select coalesce(m.refused, case when u.user_id is null then 'not_found' when p.id is null then 'empty' else 'row' end),
+	p.id, p.name, p.resource_type, p.action, p.description
+from ` + guarded.Reader + `
+left join poolproof.profiles u on m.refused is null and u.tenant_id = $1::uuid and u.user_id = $6::uuid
+` + permissionsWhere(`p.id in (select h.permission_id from poolproof.held($1::uuid, u.user_id) h)`)
+
+// UserPermissions lists by name all that a member's roles give, inherited
+// permissions included; nothing for a member who is not active. not_found for
+// somebody who is no member. Any active member may.
+func (s *Store) UserPermissions(ctx context.Context, c tenancy.Caller, user uuid.UUID, page tenancy.Page) (tenancy.Listed[Permission], error) {
+	return s.permissions(ctx, c, "list a member's permissions", detailNoMember, userPermissions, page, user.String())
+}
+
+// permissions reads a page of permissions.
+func (s *Store) permissions(ctx context.Context, c tenancy.Caller, op, missing, sql string, page tenancy.Page, args ...any) (tenancy.Listed[Permission], error) {
+	list, verdict, err := guarded.Read(ctx, s.db, c, op, anyMember, sql, append([]any{page.After, page.Limit() + 1}, args...), permissionFields)
 	if err == nil && verdict == guarded.NotFound {
-		err = tenancy.Refuse(tenancy.NotFound, detailNoRole)
+		err = tenancy.Refuse(tenancy.NotFound, "%s", missing)
 	}
 	if err != nil {
-		return nil, err
+		return tenancy.Listed[Permission]{}, err
 	}
-	return permissions, nil
+	return guarded.Paged(page, list, permissionName), nil
 }
 
 // roleAndPermission are the role $4 and the permission $5, each if it is there.
@@ -80,15 +96,17 @@ const grantPermission = `with ` + guarded.Caller + `, ` + roleAndPermission + `,
 	select $1::uuid, $2::uuid, 'role.permission.grant', 'role/' || g.role_id, jsonb_build_object('permission_id', p.id, 'permission', p.name)
 	from given g cross join permission p
 )
-select case v.code when 'same' then 'ok' else v.code end, case v.code when 'grant' then p.name end
+select case v.code when 'same' then 'ok' else v.code end, case v.code when 'grant' then p.name end,
+	poolproof.epoch_after($1::uuid, v.code = 'ok')
 from verdict v left join permission p on true`
 
 // GrantPermission gives a permission to a role, for good. Given already, it
 // does nothing. Needs manage_permissions and the permission itself, without
 // expiry; forbidden for a platform permission outside the platform tenant,
 // where nobody holds it. not_found for an unknown role or permission.
-func (s *Store) GrantPermission(ctx context.Context, c tenancy.Caller, roleID int32, permissionID uuid.UUID) error {
-	return s.write(ctx, c, "grant a permission", managePermissions, grantPermission, []any{roleID, permissionID.String()})
+func (s *Store) GrantPermission(ctx context.Context, c tenancy.Caller, roleID int32, permissionID uuid.UUID) (tenancy.Epoch, error) {
+	epoch, _, err := s.write(ctx, c, "grant a permission", managePermissions, grantPermission, []any{roleID, permissionID.String()})
+	return epoch, err
 }
 
 const revokePermission = `with ` + guarded.Caller + `, ` + roleAndPermission + `, verdict as materialized (
@@ -114,11 +132,12 @@ const revokePermission = `with ` + guarded.Caller + `, ` + roleAndPermission + `
 	select $1::uuid, $2::uuid, 'role.permission.revoke', 'role/' || x.role_id, jsonb_build_object('permission_id', p.id, 'permission', p.name)
 	from taken x cross join permission p
 )
-select v.code, null from verdict v`
+select v.code, null, poolproof.epoch_after($1::uuid, v.code = 'ok') from verdict v`
 
 // RevokePermission takes from a role what was given to it. Needs
 // manage_permissions. Refusals: not_found where the role does not have it of
 // its own, invalid for a role that holds all, last_manager.
-func (s *Store) RevokePermission(ctx context.Context, c tenancy.Caller, roleID int32, permissionID uuid.UUID) error {
-	return s.write(ctx, c, "revoke a permission", managePermissions, revokePermission, []any{roleID, permissionID.String()})
+func (s *Store) RevokePermission(ctx context.Context, c tenancy.Caller, roleID int32, permissionID uuid.UUID) (tenancy.Epoch, error) {
+	epoch, _, err := s.write(ctx, c, "revoke a permission", managePermissions, revokePermission, []any{roleID, permissionID.String()})
+	return epoch, err
 }

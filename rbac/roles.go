@@ -2,6 +2,7 @@ package rbac
 
 import (
 	"context"
+	"strconv"
 
 	"github.com/poolproof/poolproof/internal/guarded"
 	"github.com/poolproof/poolproof/tenancy"
@@ -11,23 +12,51 @@ func roleFields(r *Role) []any {
 	return []any{&r.ID, &r.Name, &r.Description, &r.TenantID, &r.System, &r.CreatedAt}
 }
 
-const listRoles = `select verdict, id, name, description, tenant_id, system, created_at from poolproof.read_roles($1::uuid, $2::uuid)`
+func versionedRoleFields(r *Role) []any { return append(roleFields(r), &r.Version) }
+
+const listRoles = `select verdict, id, name, description, tenant_id, system, created_at
+from poolproof.read_roles($1::uuid, $2::uuid, $3::text, $4::int, $5::int)`
 
 // Roles lists the tenant's roles by id. Any active member may.
-func (s *Store) Roles(ctx context.Context, c tenancy.Caller) ([]Role, error) {
-	roles, _, err := guarded.Read(ctx, s.db, c, "list the roles", listRoles, nil, roleFields)
-	return roles, err
+func (s *Store) Roles(ctx context.Context, c tenancy.Caller, page tenancy.Page) (tenancy.Listed[Role], error) {
+	return s.listRoles(ctx, c, page, anyMember)
 }
 
-const oneRole = `select case when not m.member then 'not_a_member' when r.id is null then 'not_found' else 'row' end,
-	r.id, r.name, r.description, r.tenant_id, r.system, r.created_at
-from ` + guarded.Member + `
-left join poolproof.roles r on m.member and r.tenant_id = $1::uuid and r.id = $3::int`
+// RolesForAdmin is Roles for holders of manage_users.
+func (s *Store) RolesForAdmin(ctx context.Context, c tenancy.Caller, page tenancy.Page) (tenancy.Listed[Role], error) {
+	return s.listRoles(ctx, c, page, manageUsers)
+}
+
+func (s *Store) listRoles(ctx context.Context, c tenancy.Caller, page tenancy.Page, permission string) (tenancy.Listed[Role], error) {
+	after, err := afterID(page)
+	if err != nil {
+		return tenancy.Listed[Role]{}, err
+	}
+	roles, _, err := guarded.Read(ctx, s.db, c, "list the roles", permission, listRoles, []any{after, page.Limit() + 1}, roleFields)
+	return guarded.Paged(page, roles, func(r Role) string { return strconv.Itoa(int(r.ID)) }), err
+}
+
+// afterID reads a page's key where it is a role's id.
+func afterID(page tenancy.Page) (int32, error) {
+	if page.After == "" {
+		return 0, nil
+	}
+	id, err := strconv.ParseUint(page.After, 10, 31)
+	if err != nil {
+		return 0, badPage()
+	}
+	return int32(id), nil
+}
+
+const oneRole = `select coalesce(m.refused, case when r.id is null then 'not_found' else 'row' end),
+	r.id, r.name, r.description, r.tenant_id, r.system, r.created_at, r.version
+from ` + guarded.Reader + `
+left join poolproof.roles r on m.refused is null and r.tenant_id = $1::uuid and r.id = $4::int`
 
 // Role gives one role; not_found where the tenant has none with this id. Any
 // active member may.
 func (s *Store) Role(ctx context.Context, c tenancy.Caller, id int32) (Role, error) {
-	roles, verdict, err := guarded.Read(ctx, s.db, c, "read a role", oneRole, []any{id}, roleFields)
+	roles, verdict, err := guarded.Read(ctx, s.db, c, "read a role", anyMember, oneRole, []any{id}, versionedRoleFields)
 	if err == nil && verdict == guarded.NotFound {
 		err = tenancy.Refuse(tenancy.NotFound, detailNoRole)
 	}
@@ -72,7 +101,7 @@ var createRole = `with ` + guarded.Caller + `, wanted as materialized (
 ), created as (
 	insert into poolproof.roles (tenant_id, id, name, description)
 	select $1::uuid, n.id, $4::text, $5::text from counter n
-	returning id, name, description, tenant_id, system, created_at
+	returning id, name, description, tenant_id, system, created_at, version
 ), inherited as (
 	insert into poolproof.role_parents (tenant_id, role_id, parent_id)
 	select $1::uuid, r.id, w.id from created r cross join wanted w
@@ -88,23 +117,24 @@ select v.code,
 		when 'grant' then (select string_agg(l.name, ', ' order by l.name) from lacking l)
 		when 'no_parent' then (select string_agg(x.id::text, ', ' order by x.id) from missing x)
 	end,
-	r.id, r.name, r.description, r.tenant_id, r.system, r.created_at
+	poolproof.epoch_after($1::uuid, v.code = 'ok'),
+	r.id, r.name, r.description, r.tenant_id, r.system, r.created_at, r.version
 from verdict v
 left join created r on true`
 
 // CreateRole makes a role that holds nothing but what its parents do. Needs
 // manage_roles, and for parents to hold without expiry all that they confer.
 // Refusals: invalid, forbidden, not_found for a parent, name_taken.
-func (s *Store) CreateRole(ctx context.Context, c tenancy.Caller, n NewRole) (Role, error) {
+func (s *Store) CreateRole(ctx context.Context, c tenancy.Caller, n NewRole) (Role, tenancy.Epoch, error) {
 	name, fields := cleanName(n.Name)
 	fields = append(fields, checkDescription(n.Description)...)
 	fields = append(fields, checkParents(n.ParentIDs)...)
 	if err := invalid(fields); err != nil {
-		return Role{}, err
+		return Role{}, tenancy.Epoch{}, err
 	}
 	var r Role
-	err := s.write(ctx, c, "create a role", manageRoles, createRole, []any{name, n.Description, n.ParentIDs}, roleFields(&r)...)
-	return r, err
+	epoch, _, err := s.write(ctx, c, "create a role", manageRoles, createRole, []any{name, n.Description, n.ParentIDs}, versionedRoleFields(&r)...)
+	return r, epoch, err
 }
 
 var updateRole = `with ` + guarded.Caller + `, target as materialized (
@@ -123,6 +153,7 @@ var updateRole = `with ` + guarded.Caller + `, target as materialized (
 		when not c.member then 'not_a_member'
 		when not c.allowed then 'forbidden'
 		when t.id is null then 'no_role'
+		when not t.version = any ($8::int[]) then 'version_mismatch'
 		when t.system and $5::text <> t.name then 'system'
 		when exists (select from missing) then 'no_parent'
 		when exists (select from added a where a.id = t.id)
@@ -166,7 +197,8 @@ select v.code,
 		when 'grant' then (select string_agg(l.name, ', ' order by l.name) from lacking l)
 		when 'no_parent' then (select string_agg(x.id::text, ', ' order by x.id) from missing x)
 	end,
-	t.id, coalesce(u.name, t.name), coalesce(u.description, t.description), t.tenant_id, t.system, t.created_at
+	poolproof.epoch_after($1::uuid, u.id is not null),
+	t.id, coalesce(u.name, t.name), coalesce(u.description, t.description), t.tenant_id, t.system, t.created_at, coalesce(u.version, t.version)
 from verdict v
 left join target t on true
 left join updated u on true`
@@ -174,9 +206,9 @@ left join updated u on true`
 // UpdateRole changes what the patch names and gives the role as it then is.
 // Needs manage_roles, and for parents that are added to hold without expiry
 // all that they confer. Refusals: invalid, not_found for the role or a parent,
-// forbidden, also for the name of a system role, name_taken, cycle,
-// last_manager.
-func (s *Store) UpdateRole(ctx context.Context, c tenancy.Caller, id int32, p RolePatch) (Role, error) {
+// version_mismatch, forbidden, also for the name of a system role, name_taken,
+// cycle, last_manager.
+func (s *Store) UpdateRole(ctx context.Context, c tenancy.Caller, id int32, p RolePatch, match tenancy.Match) (Role, tenancy.Epoch, error) {
 	var fields []tenancy.Field
 	var parents []int32 // nil stays NULL: leave the parents alone
 	if p.Name != nil {
@@ -191,15 +223,16 @@ func (s *Store) UpdateRole(ctx context.Context, c tenancy.Caller, id int32, p Ro
 		fields = append(fields, checkParents(parents)...)
 	}
 	if err := invalid(fields); err != nil {
-		return Role{}, err
+		return Role{}, tenancy.Epoch{}, err
 	}
 	var r Role
-	err := s.write(ctx, c, "update a role", manageRoles, updateRole, []any{id, p.Name, p.Description, parents}, roleFields(&r)...)
-	return r, err
+	epoch, _, err := s.write(ctx, c, "update a role", manageRoles, updateRole,
+		[]any{id, p.Name, p.Description, parents, []int32(match)}, versionedRoleFields(&r)...)
+	return r, epoch, err
 }
 
 const deleteRole = `with ` + guarded.Caller + `, target as materialized (
-	select r.id, r.name, r.description, r.system from poolproof.roles r where r.tenant_id = $1::uuid and r.id = $4::int
+	select r.id, r.name, r.description, r.system, r.version from poolproof.roles r where r.tenant_id = $1::uuid and r.id = $4::int
 ), affected as materialized (
 	select count(distinct u.user_id) as members
 	from poolproof.user_roles u
@@ -210,6 +243,7 @@ const deleteRole = `with ` + guarded.Caller + `, target as materialized (
 		when not c.member then 'not_a_member'
 		when not c.allowed then 'forbidden'
 		when t.id is null then 'no_role'
+		when not t.version = any ($6::int[]) then 'version_mismatch'
 		when t.system then 'system'
 		when a.members > 0 and not $5::boolean then 'members'
 		else 'ok'
@@ -226,14 +260,15 @@ const deleteRole = `with ` + guarded.Caller + `, target as materialized (
 		jsonb_build_object('name', t.name, 'description', t.description, 'members', a.members)
 	from deleted d cross join target t cross join affected a
 )
-select v.code, case v.code when 'members' then a.members::text end
+select v.code, case v.code when 'members' then a.members::text end, poolproof.epoch_after($1::uuid, v.code = 'ok')
 from verdict v cross join affected a`
 
 // DeleteRole removes a role and with it its assignments and its place in
 // inheritance. A role that members hold, be it by a role that inherits from
 // it, is deleted only with force; else role_has_members says how many they
 // are. Needs manage_roles. Refusals: not_found, forbidden for a system role,
-// role_has_members, last_manager.
-func (s *Store) DeleteRole(ctx context.Context, c tenancy.Caller, id int32, force bool) error {
-	return s.write(ctx, c, "delete a role", manageRoles, deleteRole, []any{id, force})
+// version_mismatch, role_has_members, last_manager.
+func (s *Store) DeleteRole(ctx context.Context, c tenancy.Caller, id int32, force bool, match tenancy.Match) (tenancy.Epoch, error) {
+	epoch, _, err := s.write(ctx, c, "delete a role", manageRoles, deleteRole, []any{id, force, []int32(match)})
+	return epoch, err
 }

@@ -16,6 +16,7 @@ type Role struct {
 	TenantID    uuid.UUID `json:"tenant_id"`
 	System      bool      `json:"system"` // one of the four every tenant starts with: neither renamed nor deleted
 	CreatedAt   time.Time `json:"created_at"`
+	Version     int32     `json:"-"` // raised by every change; 0 in lists
 }
 
 // Permission is an entry of the catalogue, the same for every tenant.
@@ -25,6 +26,27 @@ type Permission struct {
 	ResourceType string    `json:"resource_type"`
 	Action       string    `json:"action"`
 	Description  string    `json:"description"`
+	Version      int32     `json:"-"` // raised by every change; 0 in lists
+}
+
+// NewPermission is an entry for the catalogue. Name starts with a small letter
+// and goes on with small letters, digits, _ : . and -; where ResourceType and
+// Action are empty they are taken from it, as in view_reports. Platform marks a
+// permission that only roles of the platform tenant can be given.
+type NewPermission struct {
+	Name         string
+	ResourceType string
+	Action       string
+	Description  string
+	Platform     bool
+}
+
+// PermissionPatch changes an entry of the catalogue; nil fields stay as they are.
+type PermissionPatch struct {
+	Name         *string
+	ResourceType *string
+	Action       *string
+	Description  *string
 }
 
 // NewRole is what a role is made of. Name is trimmed, must not be blank, holds
@@ -45,10 +67,62 @@ type RolePatch struct {
 	ParentIDs   *[]int32
 }
 
+// Assignment is a role that a member holds, until ExpiresAt or for good. One
+// that has expired counts as not there, and is not listed.
+type Assignment struct {
+	UserID    uuid.UUID  `json:"user_id"`
+	RoleID    int32      `json:"role_id"`
+	RoleName  string     `json:"role_name"`
+	CreatedAt time.Time  `json:"created_at"`
+	ExpiresAt *time.Time `json:"expires_at"`
+}
+
+// Profile is a member of a tenant. One that is not active may do nothing.
+type Profile struct {
+	UserID     uuid.UUID `json:"user_id"`
+	ExternalID *string   `json:"external_id"` // the identity provider's own id, unique in the tenant
+	Email      string    `json:"email"`
+	Name       string    `json:"name"`
+	Active     bool      `json:"active"`
+	CreatedAt  time.Time `json:"created_at"`
+	Version    int32     `json:"-"` // raised by every change; 0 in lists
+}
+
+// NewProfile is a member to be. ExternalID "" is none.
+type NewProfile struct {
+	UserID     uuid.UUID
+	ExternalID string
+	Email      string
+	Name       string
+	Active     bool
+}
+
+// ProfilePatch changes a profile; nil fields stay as they are, an ExternalID of
+// "" takes it away. To activate a profile, or to give one that is active
+// another external id, hands on whatever its roles confer: both are grants.
+type ProfilePatch struct {
+	ExternalID *string
+	Email      *string
+	Name       *string
+	Active     *bool
+}
+
+// Stats counts what a tenant has and, of the catalogue, what it can have.
+type Stats struct {
+	Users       int `json:"users_count"`
+	ActiveUsers int `json:"active_users_count"`
+	Roles       int `json:"roles_count"`
+	Permissions int `json:"permissions_count"`
+	Features    int `json:"features_count"`
+}
+
 // Limits of what a role's fields hold, in characters. The schema has the same.
 const (
 	MaxName        = 100
 	MaxDescription = 1000
+	MaxEmail       = 320
+	MaxPersonName  = 200
+	MaxExternalID  = 500
 )
 
 // Me is what one user may know about themself: who they are, the tenants they

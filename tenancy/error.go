@@ -21,6 +21,7 @@ const (
 	RoleHasMembers  Code = "role_has_members" // would be deleted silently: 409
 	LastManager     Code = "last_manager"     // nobody would be left who manages roles: 409
 	Cycle           Code = "cycle"            // a role would inherit from itself: 409
+	InUse           Code = "in_use"           // something else refers to it: 409
 	VersionMismatch Code = "version_mismatch" // If-Match named another version: 412
 	BodyTooLarge    Code = "body_too_large"   // over the limit: 413
 	Unavailable     Code = "unavailable"      // the database cannot be reached: 503

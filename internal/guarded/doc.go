@@ -5,13 +5,18 @@
 // do that?" and doing it, somebody may revoke the right. So the check is part
 // of the statement, and the statement's first column says how it decided:
 //
-//	Read    scope ─ select verdict, … from (is the caller a member?) left join …        one Sync
+//	Read    scope ─ select verdict, … from (may the caller read?) left join …           one Sync
 //	Write   scope ─ lock the tenant ─ with may as (…), change as (… where verdict = 'ok'),
-//	                audit as (…) select verdict, detail, …                               one Sync
+//	                audit as (…) select verdict, detail, epoch, …                        one Sync
 //
 // A write takes its tenant's row lock first. Whoever waits for it decides
 // afterwards, by a snapshot taken after the lock: a right whose revocation was
 // acknowledged is gone for every write that had not finished by then.
+//
+// What belongs to no tenant, the catalogues and the tenants themselves, is
+// written under the platform tenant: its id is the scope, its row the lock, and
+// the permission is looked for there, whatever tenant the request is for. That
+// the caller is a member of the request's tenant is checked as well.
 //
 // Refusals that every statement shares become *tenancy.Error here; each
 // store gives the words to the others.
