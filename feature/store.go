@@ -2,8 +2,6 @@ package feature
 
 import (
 	"context"
-	"strings"
-	"unicode/utf8"
 
 	"github.com/google/uuid"
 
@@ -18,18 +16,6 @@ const (
 	manageTenants     = "manage_tenants" // on the platform
 	anyMember         = ""               // of reads
 )
-
-// SidebarItem is one entry of a front end's navigation that its user may see.
-type SidebarItem struct {
-	ID                 uuid.UUID  `json:"id"`
-	Title              string     `json:"title"`
-	Icon               string     `json:"icon"`                // a Lucide icon name
-	Path               string     `json:"path"`                // starts with "/"
-	FeatureID          *uuid.UUID `json:"feature_id"`          // the feature that must be on; null: none
-	RequiredPermission *string    `json:"required_permission"` // the permission that must be held; null: none
-	Group              string     `json:"group"`
-	DisplayOrder       int        `json:"display_order"`
-}
 
 // Store reads and switches a tenant's features. It is safe for concurrent use
 // and holds no connection between calls.
@@ -59,12 +45,8 @@ func (s *Store) Tenant(ctx context.Context, c tenancy.Caller) (map[string]bool, 
 	return features, nil
 }
 
-const setFeature = `with ` + guarded.Caller + `, target as materialized (
-	select f.id, f.name, t.enabled
-	from poolproof.features f
-	left join poolproof.tenant_features t on t.tenant_id = $1::uuid and t.feature_id = f.id
-	where f.name = $4::text
-), verdict as materialized (
+// switchTarget decides on the feature "target", switches and records.
+const switchTarget = `verdict as materialized (
 	select case
 		when not c.member then 'not_a_member'
 		when not c.allowed then 'forbidden'
@@ -85,14 +67,21 @@ const setFeature = `with ` + guarded.Caller + `, target as materialized (
 		case when t.enabled is not null then jsonb_build_object('enabled', t.enabled) end,
 		jsonb_build_object('enabled', $5::boolean)
 	from switched s cross join target t
-)
+)`
+
+const setFeature = `with ` + guarded.Caller + `, target as materialized (
+	select f.id, f.name, t.enabled
+	from poolproof.features f
+	left join poolproof.tenant_features t on t.tenant_id = $1::uuid and t.feature_id = f.id
+	where f.name = $4::text
+), ` + switchTarget + `
 select case v.code when 'same' then 'ok' else v.code end, null, poolproof.epoch_after($1::uuid, v.code = 'ok') from verdict v`
 
 // Set switches a feature on or off for the caller's tenant. Needs
 // configure_features; not_found for a name that is not in the catalogue. Set
 // as it is already, it does nothing; the default is no setting.
 func (s *Store) Set(ctx context.Context, c tenancy.Caller, name string, enabled bool) (tenancy.Epoch, error) {
-	if !utf8.ValidString(name) || strings.ContainsRune(name, 0) {
+	if !tenancy.IsText(name) {
 		return tenancy.Epoch{}, tenancy.Refuse(tenancy.NotFound, detailNoFeature) // PostgreSQL would refuse the text itself
 	}
 	d, err := s.db.Write(ctx, c, "switch a feature", configureFeatures, setFeature, []any{name, enabled})
@@ -104,14 +93,28 @@ func (s *Store) Set(ctx context.Context, c tenancy.Caller, name string, enabled 
 
 const detailNoFeature = "No such feature."
 
-const sidebar = `select verdict, id, title, icon, url_path, feature_id, permission, group_name, display_order from poolproof.read_sidebar($1::uuid, $2::uuid, $3::text)`
+const setStatus = `with ` + guarded.Caller + `, target as materialized (
+	select f.id, f.name, t.enabled
+	from poolproof.features f
+	left join poolproof.tenant_features t on t.tenant_id = $1::uuid and t.feature_id = f.id
+	where f.id = $4::uuid
+), ` + switchTarget + `
+select case v.code when 'same' then 'ok' else v.code end, null, poolproof.epoch_after($1::uuid, v.code = 'ok'), t.id, t.name, $5::boolean
+from verdict v left join target t on true`
 
-// Sidebar gives the items whose gates all hold for the caller, in display
-// order. Any active member may; one without permissions still sees what has no
-// gate.
-func (s *Store) Sidebar(ctx context.Context, c tenancy.Caller) ([]SidebarItem, error) {
-	items, _, err := guarded.Read(ctx, s.db, c, "read the sidebar", anyMember, sidebar, nil, func(i *SidebarItem) []any {
-		return []any{&i.ID, &i.Title, &i.Icon, &i.Path, &i.FeatureID, &i.RequiredPermission, &i.Group, &i.DisplayOrder}
-	})
-	return items, err
+// Status is a feature's value for one tenant.
+type Status struct {
+	FeatureID uuid.UUID `json:"feature_id"`
+	Name      string    `json:"name"`
+	Enabled   bool      `json:"enabled"`
+}
+
+// SetStatus is [Store.Set] for a feature named by its id.
+func (s *Store) SetStatus(ctx context.Context, c tenancy.Caller, id uuid.UUID, enabled bool) (Status, tenancy.Epoch, error) {
+	var out Status
+	d, err := s.db.Write(ctx, c, "switch a feature", configureFeatures, setStatus, []any{id.String(), enabled}, &out.FeatureID, &out.Name, &out.Enabled)
+	if err == nil && d.Verdict == guarded.NotFound {
+		err = tenancy.Refuse(tenancy.NotFound, detailNoFeature)
+	}
+	return out, d.Epoch, err
 }

@@ -21,10 +21,24 @@ const (
 	maxDepth = 32
 )
 
+// optional is a field that may be null on purpose: named, and then the value or
+// nil.
+type optional[T any] struct {
+	named bool
+	value *T
+}
+
+// UnmarshalJSON is called for null, too.
+func (o *optional[T]) UnmarshalJSON(raw []byte) error {
+	o.named = true
+	return json.Unmarshal(raw, &o.value)
+}
+
 // readBody decodes a request's JSON object into the struct at into. Unknown
 // fields are ignored, of duplicate ones the last counts. A tenant_id that is
 // not the caller's tenant is refused: it would be a wish to write elsewhere.
-func readBody(x *exchange, c tenancy.Caller, into any) error {
+func (c *call) readBody(into any) error {
+	x := c.exchange
 	if ct := x.r.Header.Get("Content-Type"); ct != "" {
 		if media, _, err := mime.ParseMediaType(ct); err != nil || media != "application/json" {
 			return tenancy.Refuse(tenancy.Invalid, "The body must be application/json.")
@@ -41,7 +55,7 @@ func readBody(x *exchange, c tenancy.Caller, into any) error {
 	if err := checkJSON(raw); err != nil {
 		return err
 	}
-	if err := sameTenant(raw, c); err != nil {
+	if err := sameTenant(raw, c.caller); err != nil {
 		return err
 	}
 	if err := json.Unmarshal(raw, into); err != nil {
@@ -108,20 +122,15 @@ func parseUUID(s string) (uuid.UUID, error) {
 	return uuid.Parse(s)
 }
 
-func invalidField(pointer, detail string) *tenancy.Error {
-	return &tenancy.Error{
-		Code: tenancy.Invalid, Detail: "The field " + pointer + " " + detail + ".",
-		Fields: []tenancy.Field{{Pointer: pointer, Detail: detail}},
-	}
+func invalidField(pointer, detail string) error {
+	return tenancy.InvalidFields(tenancy.Field{Pointer: pointer, Detail: detail})
 }
 
 // invalidJSON names the field that encoding/json could not decode.
 func invalidJSON(err error) error {
 	var typeErr *json.UnmarshalTypeError
 	if errors.As(err, &typeErr) && typeErr.Field != "" {
-		refusal := invalidField("/"+strings.ReplaceAll(typeErr.Field, ".", "/"), "has the wrong type: a JSON "+typeErr.Value)
-		refusal.Err = err
-		return refusal
+		return errors.Join(invalidField("/"+strings.ReplaceAll(typeErr.Field, ".", "/"), "has the wrong type: a JSON "+typeErr.Value), err)
 	}
 	return &tenancy.Error{Code: tenancy.Invalid, Detail: "The body is not valid JSON.", Err: err}
 }

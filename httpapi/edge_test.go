@@ -284,7 +284,7 @@ func readInto(c *call) error {
 			List []int `json:"list"`
 		} `json:"nested"`
 	}
-	if err := readBody(c.exchange, c.caller, &body); err != nil {
+	if err := c.readBody(&body); err != nil {
 		return err
 	}
 	return c.sendJSON(http.StatusOK, body.Name)
@@ -292,7 +292,7 @@ func readInto(c *call) error {
 
 func TestBody(t *testing.T) {
 	s, _ := newEdge(t, Config{})
-	s.route("/api/test/body", methods{"POST": s.forTenant(readInto)})
+	s.route("/api/test/body", methods{"POST": s.forTenant(readInto, false)})
 	s.stores.Store(&stores{}) // there, and not asked by this endpoint
 	auth := "Bearer " + signed(t, testUser, testTenant)
 	long := `{"name":"` + strings.Repeat("x", maxBody) + `"}`

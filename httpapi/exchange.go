@@ -3,8 +3,6 @@ package httpapi
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -77,7 +75,7 @@ func (x *exchange) send(status int, body []byte) {
 	}
 }
 
-// sendJSON answers a write, or anything else that no cache may keep.
+// sendJSON answers with what no cache may keep.
 func (x *exchange) sendJSON(status int, value any) error {
 	body, err := json.Marshal(value)
 	if err != nil {
@@ -90,19 +88,21 @@ func (x *exchange) sendJSON(status int, value any) error {
 	return nil
 }
 
-// sendCached answers a GET: with an ETag over tenant, user and body, and with
-// 304 if the client holds that already.
-func (x *exchange) sendCached(c tenancy.Caller, value any) error {
+// sendCached answers a GET of what has no version.
+func (x *exchange) sendCached(c tenancy.Caller, value any) error { return x.sendTagged(c, value, 0) }
+
+// sendTagged answers a GET with an ETag, and with 304 if the client holds that
+// already.
+func (x *exchange) sendTagged(c tenancy.Caller, value any, version int32) error {
 	body, err := json.Marshal(value)
 	if err != nil {
 		return fmt.Errorf("encoding the answer: %w", err)
 	}
-	body = append(body, '\n')
-	sum := sha256.New()
-	sum.Write(c.Tenant[:])
-	sum.Write(c.User[:])
-	sum.Write(body)
-	tag := `"` + hex.EncodeToString(sum.Sum(nil)[:16]) + `"`
+	return x.sendTaggedBytes(c, "application/json", append(body, '\n'), version)
+}
+
+func (x *exchange) sendTaggedBytes(c tenancy.Caller, contentType string, body []byte, version int32) error {
+	tag := entityTag(c, version, body)
 	h := x.Header()
 	h.Set("ETag", tag)
 	h.Set("Cache-Control", "private, no-cache")
@@ -110,7 +110,7 @@ func (x *exchange) sendCached(c tenancy.Caller, value any) error {
 		x.WriteHeader(http.StatusNotModified)
 		return nil
 	}
-	h.Set("Content-Type", "application/json")
+	h.Set("Content-Type", contentType)
 	x.send(http.StatusOK, body)
 	return nil
 }

@@ -4,7 +4,6 @@ import (
 	"net/http"
 
 	"github.com/poolproof/poolproof/feature"
-	"github.com/poolproof/poolproof/tenancy"
 )
 
 func tenantFeatures(c *call) error {
@@ -23,7 +22,7 @@ func setFeature(c *call) error {
 		FeatureName *string `json:"feature_name"`
 		Enabled     *bool   `json:"enabled"`
 	}
-	if err := readBody(c.exchange, c.caller, &body); err != nil {
+	if err := c.readBody(&body); err != nil {
 		return err
 	}
 	switch {
@@ -32,14 +31,15 @@ func setFeature(c *call) error {
 	case body.Enabled == nil:
 		return invalidField("/enabled", "is required")
 	}
-	if err := c.features.Set(c.ctx(), c.caller, *body.FeatureName, *body.Enabled); err != nil {
+	epoch, err := c.features.Set(c.ctx(), c.caller, *body.FeatureName, *body.Enabled)
+	if err != nil {
 		return err
 	}
-	return c.sendJSON(http.StatusOK, struct {
+	return c.sendWritten(http.StatusOK, struct {
 		Message     string `json:"message"`
 		FeatureName string `json:"feature_name"`
 		Enabled     bool   `json:"enabled"`
-	}{"Feature status updated successfully", *body.FeatureName, *body.Enabled})
+	}{"Feature status updated successfully", *body.FeatureName, *body.Enabled}, 0, epoch)
 }
 
 func sidebar(c *call) error {
@@ -56,24 +56,16 @@ func sidebar(c *call) error {
 // me needs a user but no tenant: it is where a front end learns which tenants
 // there are to choose from.
 func (s *Server) me(x *exchange) error {
-	id, err := s.identify(x.r)
+	c, err := s.callOf(x)
 	if err != nil {
 		return err
 	}
-	tenant, err := wantedTenant(x.r, id)
+	if c.stores, err = s.connected(); err != nil {
+		return err
+	}
+	me, err := c.roles.Me(c.ctx(), c.caller)
 	if err != nil {
 		return err
 	}
-	if tenant.Valid {
-		x.tenant = tenant.UUID.String()
-	}
-	st, err := s.connected()
-	if err != nil {
-		return err
-	}
-	me, err := st.roles.Me(x.r.Context(), id.User, tenant)
-	if err != nil {
-		return err
-	}
-	return x.sendCached(tenancy.Caller{Tenant: tenant.UUID, User: id.User}, me)
+	return c.sendCached(c.caller, me)
 }

@@ -1,17 +1,14 @@
 package httpapi
 
 import (
+	"crypto/sha256"
 	"encoding/base64"
-	"slices"
+	"net/url"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/poolproof/poolproof/tenancy"
 )
-
-// maxPage is the largest page of a list, and the default.
-const maxPage = 1000
 
 // list is how v3 answers several things. The token is "" on the last page.
 type list[T any] struct {
@@ -19,41 +16,70 @@ type list[T any] struct {
 	NextPageToken string `json:"next_page_token"`
 }
 
-// sendList answers a page of items: those after ?page_token=, at most
-// ?page_size=, in the order of their keys, which are unique. A token is the
-// last key seen, so that what is added or removed between two pages neither
-// repeats nor hides anything else; it is no secret and gives no access.
-func sendList[T any](c *call, items []T, key func(T) string) error {
-	size, after := maxPage, ""
-	if c.r.URL.RawQuery != "" {
-		q := c.r.URL.Query()
-		if text := q.Get("page_size"); text != "" {
-			n, err := strconv.Atoi(text)
-			if err != nil || n < 1 {
-				return tenancy.Refuse(tenancy.Invalid, "The query's page_size is not a positive number.")
-			}
-			size = min(n, maxPage)
+// page reads ?page_size= and ?page_token=. A token that another list, another
+// tenant or another filter gave is refused.
+func (c *call) page() (tenancy.Page, error) {
+	var p tenancy.Page
+	if c.r.URL.RawQuery == "" {
+		return p, nil
+	}
+	q := c.r.URL.Query()
+	if text := q.Get("page_size"); text != "" {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 {
+			return p, tenancy.Refuse(tenancy.Invalid, "The query's page_size is not a positive number.")
 		}
-		if text := q.Get("page_token"); text != "" {
-			raw, err := base64.RawURLEncoding.DecodeString(text)
-			if err != nil || !utf8.Valid(raw) {
-				return tenancy.Refuse(tenancy.Invalid, "The query's page_token is none that this list gave.")
-			}
-			after = string(raw)
+		p.Size = n
+	}
+	if text := q.Get("page_token"); text != "" {
+		raw, err := base64.RawURLEncoding.DecodeString(text)
+		mark := c.listMark(q)
+		if err != nil || len(raw) <= len(mark) || string(raw[:len(mark)]) != mark || !tenancy.IsText(string(raw[len(mark):])) {
+			return p, tenancy.Refuse(tenancy.Invalid, "The query's page_token is none that this list gave.")
 		}
+		p.After = string(raw[len(mark):])
 	}
-	slices.SortFunc(items, func(a, b T) int { return strings.Compare(key(a), key(b)) })
-	first := 0
-	for after != "" && first < len(items) && key(items[first]) <= after {
-		first++
+	return p, nil
+}
+
+// listMark tells the lists apart: by tenant, path and filter. It is a check
+// against mistakes; a token is no secret and gives no access.
+func (c *call) listMark(q url.Values) string {
+	filter := url.Values{}
+	for _, name := range []string{"object", "actor", "from", "to"} {
+		filter[name] = q[name]
 	}
-	page := list[T]{Data: items[first:]}
-	if len(page.Data) > size {
-		page.Data = page.Data[:size]
-		page.NextPageToken = base64.RawURLEncoding.EncodeToString([]byte(key(page.Data[size-1])))
+	sum := sha256.Sum256([]byte(c.caller.Tenant.String() + " " + strings.TrimSuffix(c.r.URL.Path, "/") + " " + filter.Encode()))
+	return string(sum[:6])
+}
+
+// nextToken is what asks for the page after this one.
+func (c *call) nextToken(next string) string {
+	if next == "" {
+		return ""
 	}
-	if page.Data == nil {
-		page.Data = []T{} // never null
+	return base64.RawURLEncoding.EncodeToString([]byte(c.listMark(c.r.URL.Query()) + next))
+}
+
+// lists makes an endpoint of a store's list.
+func lists[T any](read func(c *call, p tenancy.Page) (tenancy.Listed[T], error)) func(*call) error {
+	return func(c *call) error {
+		p, err := c.page()
+		if err != nil {
+			return err
+		}
+		page, err := read(c, p)
+		if err != nil {
+			return err
+		}
+		return sendPage(c, page)
 	}
-	return c.sendCached(c.caller, page)
+}
+
+func sendPage[T any](c *call, page tenancy.Listed[T]) error {
+	out := list[T]{page.Items, c.nextToken(page.Next)}
+	if out.Data == nil {
+		out.Data = []T{} // never null
+	}
+	return c.sendCached(c.caller, out)
 }

@@ -47,6 +47,7 @@ var kinds = map[tenancy.Code]kind{
 	tenancy.RoleHasMembers:  {status: http.StatusConflict, title: "The role has members", detail: "The role has members; ?force=true deletes it all the same."},
 	tenancy.LastManager:     {status: http.StatusConflict, title: "Last manager", detail: "Nobody would be left who may manage roles."},
 	tenancy.Cycle:           {status: http.StatusConflict, title: "Cycle", detail: "A role cannot inherit from itself."},
+	tenancy.InUse:           {status: http.StatusConflict, title: "In use", detail: "Something else refers to it."},
 	tenancy.VersionMismatch: {status: http.StatusPreconditionFailed, title: "Changed meanwhile", detail: "If-Match names another version."},
 	tenancy.BodyTooLarge:    {status: http.StatusRequestEntityTooLarge, title: "Body too large", detail: "A request's body has at most 1 MiB."},
 	tenancy.Unavailable: {status: http.StatusServiceUnavailable, title: "Unavailable", fixed: true,

@@ -20,12 +20,12 @@ type message struct {
 	Message string `json:"message"`
 }
 
-func listRoles(c *call) error {
-	roles, err := c.roles.Roles(c.ctx(), c.caller)
-	if err != nil {
-		return err
-	}
-	return sendList(c, roles, func(r rbac.Role) string { return pad(r.ID) })
+func listRoles(c *call, p tenancy.Page) (tenancy.Listed[rbac.Role], error) {
+	return c.roles.Roles(c.ctx(), c.caller, p)
+}
+
+func adminRoles(c *call, p tenancy.Page) (tenancy.Listed[rbac.Role], error) {
+	return c.roles.RolesForAdmin(c.ctx(), c.caller, p)
 }
 
 func getRole(c *call) error {
@@ -33,7 +33,7 @@ func getRole(c *call) error {
 	if err != nil {
 		return err
 	}
-	return c.sendCached(c.caller, envelope{role})
+	return c.sendObject(envelope{role}, role.Version)
 }
 
 // roleFields is the body of POST and PUT; null counts as not named.
@@ -45,101 +45,87 @@ type roleFields struct {
 
 func createRole(c *call) error {
 	var body roleFields
-	if err := readBody(c.exchange, c.caller, &body); err != nil {
+	if err := c.readBody(&body); err != nil {
 		return err
 	}
 	if body.Name == nil {
 		return invalidField("/name", "is required")
 	}
-	n := rbac.NewRole{Name: *body.Name}
-	if body.Description != nil {
-		n.Description = *body.Description
-	}
+	n := rbac.NewRole{Name: *body.Name, Description: or(body.Description, "")}
 	if body.ParentIDs != nil {
 		n.ParentIDs = *body.ParentIDs
 	}
-	role, err := c.roles.CreateRole(c.ctx(), c.caller, n)
+	role, epoch, err := c.roles.CreateRole(c.ctx(), c.caller, n)
 	if err != nil {
 		return err
 	}
 	c.Header().Set("Location", "/api/v3/rbac/roles/"+strconv.Itoa(int(role.ID)))
-	return c.sendJSON(http.StatusCreated, envelope{role})
+	return c.sendWritten(http.StatusCreated, envelope{role}, role.Version, epoch)
 }
 
 func updateRole(c *call) error {
 	var body roleFields
-	if err := readBody(c.exchange, c.caller, &body); err != nil {
+	if err := c.readBody(&body); err != nil {
 		return err
 	}
-	role, err := c.roles.UpdateRole(c.ctx(), c.caller, roleID(c, "id"), rbac.RolePatch(body))
+	role, epoch, err := c.roles.UpdateRole(c.ctx(), c.caller, roleID(c, "id"), rbac.RolePatch(body), c.match())
 	if err != nil {
 		return err
 	}
-	return c.sendJSON(http.StatusOK, envelope{role})
+	return c.sendWritten(http.StatusOK, envelope{role}, role.Version, epoch)
 }
 
 func deleteRole(c *call) error {
-	var force bool
-	switch text := c.r.URL.Query().Get("force"); text {
+	force, err := c.force()
+	if err != nil {
+		return err
+	}
+	epoch, err := c.roles.DeleteRole(c.ctx(), c.caller, roleID(c, "id"), force, c.match())
+	if err != nil {
+		return err
+	}
+	return c.sendMessage("Role deleted successfully", epoch)
+}
+
+// force reads ?force=, which a delete with consequences wants.
+func (c *call) force() (bool, error) {
+	switch c.r.URL.Query().Get("force") {
 	case "", "false", "0":
+		return false, nil
 	case "true", "1":
-		force = true
-	default:
-		return tenancy.Refuse(tenancy.Invalid, "The query's force is neither true nor false.")
+		return true, nil
 	}
-	if err := c.roles.DeleteRole(c.ctx(), c.caller, roleID(c, "id"), force); err != nil {
-		return err
-	}
-	return c.sendJSON(http.StatusOK, envelope{message{"Role deleted successfully"}})
+	return false, tenancy.Refuse(tenancy.Invalid, "The query's force is neither true nor false.")
 }
 
-func listPermissions(c *call) error {
-	all, err := c.roles.Permissions(c.ctx(), c.caller)
-	if err != nil {
-		return err
-	}
-	return sendList(c, all, permissionName)
+func listRolePermissions(c *call, p tenancy.Page) (tenancy.Listed[rbac.Permission], error) {
+	return c.roles.RolePermissions(c.ctx(), c.caller, roleID(c, "role_id"), p)
 }
-
-func listRolePermissions(c *call) error {
-	held, err := c.roles.RolePermissions(c.ctx(), c.caller, roleID(c, "role_id"))
-	if err != nil {
-		return err
-	}
-	return sendList(c, held, permissionName)
-}
-
-func permissionName(p rbac.Permission) string { return p.Name }
 
 func grantPermission(c *call) error {
 	var body struct {
 		PermissionID *string `json:"permission_id"`
 	}
-	if err := readBody(c.exchange, c.caller, &body); err != nil {
+	if err := c.readBody(&body); err != nil {
 		return err
 	}
-	if body.PermissionID == nil {
-		return invalidField("/permission_id", "is required")
-	}
-	permission, err := parseUUID(*body.PermissionID)
+	permission, err := bodyUUID("/permission_id", body.PermissionID)
 	if err != nil {
-		return invalidField("/permission_id", "is not a UUID")
-	}
-	if err := c.roles.GrantPermission(c.ctx(), c.caller, roleID(c, "role_id"), permission); err != nil {
 		return err
 	}
-	return c.sendJSON(http.StatusOK, envelope{message{"Permission granted to the role"}})
+	epoch, err := c.roles.GrantPermission(c.ctx(), c.caller, roleID(c, "role_id"), permission)
+	if err != nil {
+		return err
+	}
+	return c.sendMessage("Permission granted to the role", epoch)
 }
 
 func revokePermission(c *call) error {
-	permission, err := parseUUID(c.r.PathValue("permission_id"))
+	epoch, err := c.roles.RevokePermission(c.ctx(), c.caller, roleID(c, "role_id"), pathUUID(c, "permission_id"))
 	if err != nil {
-		permission = uuid.Nil // no permission has it: the store decides between 403 and 404
-	}
-	if err := c.roles.RevokePermission(c.ctx(), c.caller, roleID(c, "role_id"), permission); err != nil {
 		return err
 	}
-	return c.sendJSON(http.StatusOK, envelope{message{"Permission removed from the role"}})
+	return c.sendMessage("Permission removed from the role", epoch)
 }
 
 // roleID reads a role's id from the path. What is no id becomes 0, which no
@@ -152,8 +138,31 @@ func roleID(c *call, name string) int32 {
 	return int32(id)
 }
 
-// pad makes the decimal text of an id sort like the number.
-func pad(id int32) string {
-	text := strconv.Itoa(int(id))
-	return "0000000000"[:10-len(text)] + text
+// pathUUID reads an id from the path; the zero UUID, which nothing has, for
+// what is none.
+func pathUUID(c *call, name string) uuid.UUID {
+	id, err := parseUUID(c.r.PathValue(name))
+	if err != nil {
+		return uuid.Nil
+	}
+	return id
+}
+
+// bodyUUID reads a required id of the body.
+func bodyUUID(pointer string, text *string) (uuid.UUID, error) {
+	if text == nil {
+		return uuid.Nil, invalidField(pointer, "is required")
+	}
+	id, err := parseUUID(*text)
+	if err != nil {
+		return uuid.Nil, invalidField(pointer, "is not a UUID")
+	}
+	return id, nil
+}
+
+func or[T any](p *T, otherwise T) T {
+	if p == nil {
+		return otherwise
+	}
+	return *p
 }

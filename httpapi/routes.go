@@ -25,13 +25,32 @@ func (s *Server) routes() {
 		put  = http.MethodPut
 		del  = http.MethodDelete
 	)
-	api := func(f func(*call) error) endpoint { return s.forTenant(f) }
+	api := func(f func(*call) error) endpoint { return s.forTenant(f, false) }
+	versioned := func(f func(*call) error) endpoint { return s.forTenant(f, true) } // takes If-Match
 
-	s.route("/api/v3/rbac/roles", methods{get: api(listRoles), post: api(createRole)})
-	s.route("/api/v3/rbac/roles/{id}", methods{get: api(getRole), put: api(updateRole), del: api(deleteRole)})
-	s.route("/api/v3/rbac/permissions", methods{get: api(listPermissions)})
-	s.route("/api/v3/rbac-permissions/role/{role_id}", methods{get: api(listRolePermissions), post: api(grantPermission)})
+	s.route("/api/v3/rbac/roles", methods{get: api(lists(listRoles)), post: api(createRole)})
+	s.route("/api/v3/rbac/roles/{id}", methods{get: api(getRole), put: versioned(updateRole), del: versioned(deleteRole)})
+	s.route("/api/v3/rbac/permissions", methods{get: api(lists(listPermissions)), post: api(createPermission)})
+	s.route("/api/v3/rbac/permissions/{id}", methods{get: api(getPermission), put: versioned(updatePermission), del: versioned(deletePermission)})
+	s.route("/api/v3/rbac-permissions/role/{role_id}", methods{get: api(lists(listRolePermissions)), post: api(grantPermission)})
 	s.route("/api/v3/rbac-permissions/role/{role_id}/permission/{permission_id}", methods{del: api(revokePermission)})
+	s.route("/api/v3/rbac-permissions/user/{user_id}", methods{get: api(lists(listUserPermissions))})
+	s.route("/api/v3/rbac/users/{user_id}/roles", methods{get: api(lists(listUserRoles)), post: api(assignRole)})
+	s.route("/api/v3/rbac/users/{user_id}/roles/{role_id}", methods{del: api(unassignRole)})
+	s.route("/api/v3/rbac/user-roles", methods{get: api(lists(listAssignments))})
+	s.route("/api/v3/profiles", methods{get: api(lists(listProfiles)), post: api(s.createProfile)})
+	s.route("/api/v3/profiles/{user_id}", methods{get: api(getProfile), put: versioned(updateProfile), del: versioned(deleteProfile)})
+	s.route("/api/v3/rbac/features", methods{get: api(lists(listFeatures)), post: api(createFeature)})
+	s.route("/api/v3/rbac/features/{id}", methods{get: api(getFeature), put: versioned(updateFeature), del: versioned(deleteFeature)})
+	s.route("/api/v3/rbac/features/{id}/status", methods{post: api(setFeatureStatus)})
+	s.route("/api/v3/rbac/sidebar-items", methods{get: api(lists(listSidebarItems)), post: api(createSidebarItem)})
+	s.route("/api/v3/rbac/sidebar-items/{id}", methods{put: versioned(updateSidebarItem), del: versioned(deleteSidebarItem)})
+	s.route("/api/v3/rbac-admin/stats", methods{get: api(adminStats)})
+	s.route("/api/v3/rbac-admin/profiles", methods{get: api(lists(adminProfiles))})
+	s.route("/api/v3/rbac-admin/roles", methods{get: api(lists(adminRoles))})
+	s.route("/api/v3/rbac-admin/tenants", methods{get: api(lists(listTenants)), post: api(createTenant)})
+	s.route("/api/v3/rbac-admin/tenants/{id}", methods{get: api(getTenant), put: versioned(updateTenant), del: versioned(deleteTenant)})
+	s.route("/api/v3/audit", methods{get: api(auditLog)})
 	s.route("/api/v4/features/tenant", methods{get: api(tenantFeatures), post: api(setFeature)})
 	s.route("/api/v3/features/tenant", methods{
 		get:  deprecated("/api/v4/features/tenant", api(tenantFeatures)),
@@ -74,7 +93,7 @@ func (s *Server) route(path string, m methods) {
 	allow := strings.Join(allowed, ", ")
 	handle := func(_ http.ResponseWriter, r *http.Request) {
 		x := exchangeOf(r)
-		secure(x)
+		s.secure(x)
 		method := r.Method
 		if method == http.MethodHead {
 			method = http.MethodGet
@@ -104,11 +123,11 @@ func (s *Server) route(path string, m methods) {
 
 // secure sets what every answer of the API carries: it is data, not a page,
 // and depends on who asks.
-func secure(x *exchange) {
+func (s *Server) secure(x *exchange) {
 	h := x.Header()
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
-	h.Set("Vary", "Authorization, X-Tenant-ID")
+	h.Set("Vary", s.vary)
 }
 
 // deprecatedSince is 2026-03-01, when v4 took over (RFC 9745 wants seconds).

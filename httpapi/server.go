@@ -11,11 +11,14 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/poolproof/poolproof"
+	"github.com/poolproof/poolproof/audit"
 	"github.com/poolproof/poolproof/feature"
 	"github.com/poolproof/poolproof/httpapi/token"
+	"github.com/poolproof/poolproof/platform"
 	"github.com/poolproof/poolproof/rbac"
 	"github.com/poolproof/poolproof/tenancy"
 )
@@ -36,6 +39,10 @@ type Config struct {
 	// Registry is what /metrics shows; the server adds its own figures. Give
 	// the same one to poolproof.Config.Registerer. Default: a new one.
 	Registry *prometheus.Registry
+	// Origins are the web origins, such as https://app.example.org, whose pages
+	// may call the API from a browser; "*" stands for any. Default: none but
+	// the service's own.
+	Origins []string
 	// Timeout bounds each request of the API. Default [DefaultTimeout].
 	Timeout time.Duration
 }
@@ -43,6 +50,7 @@ type Config struct {
 // Server is the HTTP API. It is an http.Handler, safe for concurrent use.
 type Server struct {
 	cfg     Config
+	vary    string // the header of that name, for answers of the API
 	mux     *http.ServeMux
 	metrics *metrics
 	ready   readiness
@@ -54,6 +62,8 @@ type stores struct {
 	db       *poolproof.DB
 	roles    *rbac.Store
 	features *feature.Store
+	tenants  *platform.Store
+	log      *audit.Store
 }
 
 // New makes a server that answers 503 until [Server.SetDatabase]. An error
@@ -75,7 +85,13 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("httpapi: registering the metrics: %w", err)
 	}
-	s := &Server{cfg: cfg, mux: http.NewServeMux(), metrics: m}
+	if err := checkOrigins(cfg.Origins); err != nil {
+		return nil, fmt.Errorf("httpapi: %w", err)
+	}
+	s := &Server{cfg: cfg, vary: "Authorization, X-Tenant-ID", mux: http.NewServeMux(), metrics: m}
+	if len(cfg.Origins) > 0 {
+		s.vary += ", Origin"
+	}
 	s.routes()
 	return s, nil
 }
@@ -88,7 +104,8 @@ func (s *Server) SetDatabase(db *poolproof.DB) {
 		s.stores.Store(nil)
 		return
 	}
-	s.stores.Store(&stores{db: db, roles: rbac.NewStore(db), features: feature.NewStore(db)})
+	s.stores.Store(&stores{db: db,
+		roles: rbac.NewStore(db), features: feature.NewStore(db), tenants: platform.NewStore(db), log: audit.NewStore(db)})
 }
 
 // ServeHTTP answers one request, logs and counts it.
@@ -100,6 +117,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Request-ID", x.id)
 	s.metrics.inFlight.Inc()
 	defer s.finish(x)
+	if s.crossOrigin(x) {
+		return
+	}
 	s.mux.ServeHTTP(x, x.r)
 }
 
@@ -171,36 +191,58 @@ func (c *call) ctx() context.Context { return c.r.Context() }
 type endpoint func(x *exchange) error
 
 // forTenant makes an endpoint of a function that needs to know who is calling
-// for which tenant.
-func (s *Server) forTenant(f func(*call) error) endpoint {
+// for which tenant. A read may ask for a state that it must have reached.
+// Conditions that would be ignored are refused instead: what has no version
+// takes no If-Match.
+func (s *Server) forTenant(f func(*call) error, versioned bool) endpoint {
 	return func(x *exchange) error {
-		id, err := s.identify(x.r)
+		c, err := s.callOf(x)
 		if err != nil {
 			return err
 		}
-		tenant, err := wantedTenant(x.r, id)
-		if err != nil {
-			return err
-		}
-		if !tenant.Valid {
+		if c.caller.Tenant == uuid.Nil {
 			return &tenancy.Error{Code: tenancy.TenantRequired}
 		}
-		x.tenant = tenant.UUID.String()
-		c := tenancy.Caller{Tenant: tenant.UUID, User: id.User}
-		if err := sameQueryTenant(x.r, c); err != nil {
+		if !versioned && x.r.Header.Get("If-Match") != "" {
+			return tenancy.Refuse(tenancy.Invalid, "If-Match is for changes of one object that has an ETag.")
+		}
+		if c.stores, err = s.connected(); err != nil {
 			return err
 		}
-		for _, condition := range []string{"If-Match", "Poolproof-At-Least"} {
-			if x.r.Header.Get(condition) != "" { // to ignore a condition would be worse than to refuse it
-				return tenancy.Refuse(tenancy.Invalid, "%s is not supported yet.", condition)
-			}
-		}
-		st, err := s.connected()
-		if err != nil {
-			return err
-		}
-		return f(&call{exchange: x, stores: st, caller: c})
+		return f(c)
 	}
+}
+
+// callOf finds out who is calling, for which tenant, the zero UUID if none is
+// named, and which state they ask for. It does not connect.
+func (s *Server) callOf(x *exchange) (*call, error) {
+	id, err := s.identify(x.r)
+	if err != nil {
+		return nil, err
+	}
+	tenant, err := wantedTenant(x.r, id)
+	if err != nil {
+		return nil, err
+	}
+	c := tenancy.Caller{Tenant: tenant.UUID, User: id.User}
+	if tenant.Valid {
+		x.tenant = tenant.UUID.String()
+		if tenant.UUID == uuid.Nil { // nobody's, as any other that is not there
+			return nil, &tenancy.Error{Code: tenancy.NotAMember}
+		}
+		if err := sameQueryTenant(x.r, c); err != nil {
+			return nil, err
+		}
+	}
+	if text := x.r.Header.Get("Poolproof-At-Least"); text != "" {
+		if x.r.Method != http.MethodGet && x.r.Method != http.MethodHead {
+			return nil, tenancy.Refuse(tenancy.Invalid, "Poolproof-At-Least is for reads.")
+		}
+		if c.AtLeast, err = tenancy.ParseEpoch(text); err != nil {
+			return nil, tenancy.Refuse(tenancy.Invalid, "Poolproof-At-Least is not what a Poolproof-Epoch header gave, such as 12.3.")
+		}
+	}
+	return &call{exchange: x, caller: c}, nil
 }
 
 // sameQueryTenant refuses ?tenant_id= of another tenant, with which older

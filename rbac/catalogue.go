@@ -74,7 +74,7 @@ func (s *Store) CreatePermission(ctx context.Context, c tenancy.Caller, n NewPer
 	fields = append(fields, checkWord("/resource_type", n.ResourceType)...)
 	fields = append(fields, checkWord("/action", n.Action)...)
 	fields = append(fields, checkDescription(n.Description)...)
-	if err := invalid(fields); err != nil {
+	if err := tenancy.InvalidFields(fields...); err != nil {
 		return Permission{}, tenancy.Epoch{}, err
 	}
 	scope := "tenant"
@@ -153,7 +153,7 @@ func (s *Store) UpdatePermission(ctx context.Context, c tenancy.Caller, id uuid.
 	if p.Description != nil {
 		fields = append(fields, checkDescription(*p.Description)...)
 	}
-	if err := invalid(fields); err != nil {
+	if err := tenancy.InvalidFields(fields...); err != nil {
 		return Permission{}, tenancy.Epoch{}, err
 	}
 	var out Permission
@@ -209,7 +209,7 @@ func checkWord(pointer, word string) []tenancy.Field {
 		return []tenancy.Field{{Pointer: pointer, Detail: "must not be blank"}}
 	case utf8.RuneCountInString(word) > 100:
 		return []tenancy.Field{{Pointer: pointer, Detail: "must have at most 100 characters"}}
-	case !isText(word):
+	case !tenancy.IsLine(word):
 		return []tenancy.Field{{Pointer: pointer, Detail: "must not hold control characters"}}
 	}
 	return nil

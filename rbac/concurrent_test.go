@@ -43,7 +43,7 @@ func TestOneOfTwoManagersStays(t *testing.T) {
 		for i, who := range []uuid.UUID{b.boss.User, second.User} {
 			wg.Go(func() {
 				<-start
-				errs[i] = b.store.UnassignRole(ctx, remover, who, roleSuperAdmin)
+				errs[i] = only(b.store.UnassignRole(ctx, remover, who, roleSuperAdmin))
 			})
 		}
 		close(start)
@@ -84,7 +84,7 @@ func TestARevokedUserWritesNoMore(t *testing.T) {
 							default:
 							}
 							w := write{began: time.Now()}
-							_, w.err = b.store.CreateRole(ctx, c, rbac.NewRole{Name: fmt.Sprintf("%d %d %d", round, worker, n)})
+							_, w.err = valued(b.store.CreateRole(ctx, c, rbac.NewRole{Name: fmt.Sprintf("%d %d %d", round, worker, n)}))
 							mu.Lock()
 							writes = append(writes, w)
 							mu.Unlock()
@@ -98,7 +98,7 @@ func TestARevokedUserWritesNoMore(t *testing.T) {
 				for range 20 { // well under way
 					<-running
 				}
-				if err := b.store.UnassignRole(ctx, b.boss, c.User, roleSuperAdmin); err != nil {
+				if err := only(b.store.UnassignRole(ctx, b.boss, c.User, roleSuperAdmin)); err != nil {
 					t.Fatal(err)
 				}
 				acknowledged := time.Now()
@@ -151,7 +151,7 @@ func TestIDsAreDistinct(t *testing.T) {
 	for worker := range 16 {
 		wg.Go(func() {
 			for n := range 50 {
-				r, err := b.store.CreateRole(t.Context(), b.boss, rbac.NewRole{Name: fmt.Sprintf("%d %d", worker, n)})
+				r, err := valued(b.store.CreateRole(t.Context(), b.boss, rbac.NewRole{Name: fmt.Sprintf("%d %d", worker, n)}))
 				if err != nil {
 					t.Error(err)
 					return
@@ -200,21 +200,21 @@ func TestWritersNeverDeadlock(t *testing.T) {
 						var err error
 						switch (worker + i) % 8 {
 						case 0:
-							_, err = b.store.CreateRole(ctx, b.boss, rbac.NewRole{Name: name})
+							_, err = valued(b.store.CreateRole(ctx, b.boss, rbac.NewRole{Name: name}))
 						case 1:
-							_, err = b.store.UpdateRole(ctx, b.boss, role, rbac.RolePatch{ParentIDs: &parents})
+							_, err = valued(b.store.UpdateRole(ctx, b.boss, role, rbac.RolePatch{ParentIDs: &parents}, tenancy.Any))
 						case 2:
-							_, err = b.store.UpdateRole(ctx, b.boss, role, rbac.RolePatch{Name: &name})
+							_, err = valued(b.store.UpdateRole(ctx, b.boss, role, rbac.RolePatch{Name: &name}, tenancy.Any))
 						case 3:
-							err = b.store.GrantPermission(ctx, b.boss, role, p)
+							err = only(b.store.GrantPermission(ctx, b.boss, role, p))
 						case 4:
-							err = b.store.RevokePermission(ctx, b.boss, role, p)
+							err = only(b.store.RevokePermission(ctx, b.boss, role, p))
 						case 5:
-							err = b.store.AssignRole(ctx, b.boss, user, role, nil)
+							err = assigned(b.store.AssignRole(ctx, b.boss, user, role, nil))
 						case 6:
-							err = b.store.UnassignRole(ctx, b.boss, user, role)
+							err = only(b.store.UnassignRole(ctx, b.boss, user, role))
 						case 7:
-							_, err = b.store.CreateRole(ctx, b.otherBoss, rbac.NewRole{Name: name})
+							_, err = valued(b.store.CreateRole(ctx, b.otherBoss, rbac.NewRole{Name: name}))
 						}
 						if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
 							t.Errorf("SQLSTATE %s: %v", pg.Code, err)

@@ -90,15 +90,15 @@ type conforming struct {
 // round makes every call once and looks for anything of another tenant.
 func (c conforming) round(ctx context.Context, label string) error {
 	own := "of " + c.caller.Tenant.String() + " " + label
-	role, err := c.roles.CreateRole(ctx, c.caller, rbac.NewRole{Name: own, Description: own, ParentIDs: []int32{roleUser}})
+	role, err := valued(c.roles.CreateRole(ctx, c.caller, rbac.NewRole{Name: own, Description: own, ParentIDs: []int32{roleUser}}))
 	if err != nil {
 		return fmt.Errorf("create: %w", err)
 	}
 	changed := own + " changed"
-	if role, err = c.roles.UpdateRole(ctx, c.caller, role.ID, rbac.RolePatch{Description: &changed}); err != nil || role.Description != changed {
+	if role, err = valued(c.roles.UpdateRole(ctx, c.caller, role.ID, rbac.RolePatch{Description: &changed}, tenancy.Any)); err != nil || role.Description != changed {
 		return fmt.Errorf("update: %v, %w", role, err)
 	}
-	permissions, err := c.roles.Permissions(ctx, c.caller)
+	permissions, err := items(c.roles.Permissions(ctx, c.caller, tenancy.Page{}))
 	if err != nil || len(permissions) == 0 {
 		return fmt.Errorf("permissions: %d, %w", len(permissions), err)
 	}
@@ -106,20 +106,20 @@ func (c conforming) round(ctx context.Context, label string) error {
 		if p.Name != "view_dashboard" {
 			continue
 		}
-		if err := c.roles.GrantPermission(ctx, c.caller, role.ID, p.ID); err != nil {
+		if err := only(c.roles.GrantPermission(ctx, c.caller, role.ID, p.ID)); err != nil {
 			return fmt.Errorf("grant: %w", err)
 		}
-		if held, err := c.roles.RolePermissions(ctx, c.caller, role.ID); err != nil || len(held) == 0 {
+		if held, err := items(c.roles.RolePermissions(ctx, c.caller, role.ID, tenancy.Page{})); err != nil || len(held) == 0 {
 			return fmt.Errorf("permissions of the role: %v, %w", held, err)
 		}
-		if err := c.roles.RevokePermission(ctx, c.caller, role.ID, p.ID); err != nil {
+		if err := only(c.roles.RevokePermission(ctx, c.caller, role.ID, p.ID)); err != nil {
 			return fmt.Errorf("revoke: %w", err)
 		}
 	}
-	if err := c.roles.AssignRole(ctx, c.caller, c.caller.User, role.ID, nil); err != nil {
+	if err := assigned(c.roles.AssignRole(ctx, c.caller, c.caller.User, role.ID, nil)); err != nil {
 		return fmt.Errorf("assign: %w", err)
 	}
-	if err := c.features.Set(ctx, c.caller, "contentmap", true); err != nil {
+	if err := only(c.features.Set(ctx, c.caller, "contentmap", true)); err != nil {
 		return fmt.Errorf("set a feature: %w", err)
 	}
 	if on, err := c.features.Tenant(ctx, c.caller); err != nil || !on["contentmap"] {
@@ -128,10 +128,10 @@ func (c conforming) round(ctx context.Context, label string) error {
 	if items, err := c.features.Sidebar(ctx, c.caller); err != nil || len(items) == 0 {
 		return fmt.Errorf("sidebar: %v, %w", items, err)
 	}
-	if me, err := c.roles.Me(ctx, c.caller.User, uuid.NullUUID{UUID: c.caller.Tenant, Valid: true}); err != nil || len(me.Tenants) != 1 {
+	if me, err := c.roles.Me(ctx, c.caller); err != nil || len(me.Tenants) != 1 {
 		return fmt.Errorf("me: %v, %w", me, err)
 	}
-	roles, err := c.roles.Roles(ctx, c.caller)
+	roles, err := items(c.roles.Roles(ctx, c.caller, tenancy.Page{}))
 	if err != nil {
 		return fmt.Errorf("list: %w", err)
 	}
@@ -150,15 +150,15 @@ func (c conforming) round(ctx context.Context, label string) error {
 			continue
 		}
 		intruder := tenancy.Caller{Tenant: other.Tenant, User: c.caller.User}
-		if rows, err := c.roles.Roles(ctx, intruder); tenancy.CodeOf(err) != tenancy.NotAMember || len(rows) != 0 {
+		if rows, err := items(c.roles.Roles(ctx, intruder, tenancy.Page{})); tenancy.CodeOf(err) != tenancy.NotAMember || len(rows) != 0 {
 			return fmt.Errorf("FOREIGN TENANT: %d roles, %w", len(rows), err)
 		}
 		break
 	}
-	if err := c.roles.UnassignRole(ctx, c.caller, c.caller.User, role.ID); err != nil {
+	if err := only(c.roles.UnassignRole(ctx, c.caller, c.caller.User, role.ID)); err != nil {
 		return fmt.Errorf("unassign: %w", err)
 	}
-	if err := c.roles.DeleteRole(ctx, c.caller, role.ID, false); err != nil {
+	if err := only(c.roles.DeleteRole(ctx, c.caller, role.ID, false, tenancy.Any)); err != nil {
 		return fmt.Errorf("delete: %w", err)
 	}
 	return nil

@@ -36,11 +36,11 @@ func TestNobodyGrantsWhatTheyDoNotHold(t *testing.T) {
 		today := b.member(all)
 
 		grantIt := func(c tenancy.Caller) func() error {
-			return func() error { return b.store.GrantPermission(ctx, c, weak, p) }
+			return func() error { return only(b.store.GrantPermission(ctx, c, weak, p)) }
 		}
 		child := func(c tenancy.Caller, parent int32) func() error {
 			return func() error {
-				r, err := b.store.CreateRole(ctx, c, rbac.NewRole{Name: uuid.NewString(), ParentIDs: []int32{parent}})
+				r, err := valued(b.store.CreateRole(ctx, c, rbac.NewRole{Name: uuid.NewString(), ParentIDs: []int32{parent}}))
 				if err == nil {
 					b.exec(`delete from poolproof.roles where tenant_id = $1 and id = $2`, b.tenant, r.ID)
 				}
@@ -49,12 +49,12 @@ func TestNobodyGrantsWhatTheyDoNotHold(t *testing.T) {
 		}
 		adopt := func(c tenancy.Caller, parent int32) func() error {
 			return func() error {
-				_, err := b.store.UpdateRole(ctx, c, weak, rbac.RolePatch{ParentIDs: &[]int32{parent}})
+				_, err := valued(b.store.UpdateRole(ctx, c, weak, rbac.RolePatch{ParentIDs: &[]int32{parent}}, tenancy.Any))
 				return err
 			}
 		}
 		assign := func(c tenancy.Caller, role int32, until *time.Time) func() error {
-			return func() error { return b.store.AssignRole(ctx, c, target.User, role, until) }
+			return func() error { return assigned(b.store.AssignRole(ctx, c, target.User, role, until)) }
 		}
 		reset := func() {
 			b.exec(`delete from poolproof.role_permissions where tenant_id = $1 and role_id = $2`, b.tenant, weak)
@@ -111,7 +111,7 @@ func TestNobodyGrantsWhatTheyDoNotHold(t *testing.T) {
 
 		// Nobody lifts themselves.
 		self := func(role int32, until *time.Time) func() error {
-			return func() error { return b.store.AssignRole(ctx, temporary, temporary.User, role, until) }
+			return func() error { return assigned(b.store.AssignRole(ctx, temporary, temporary.User, role, until)) }
 		}
 		b.refused("take SUPER_ADMIN", tenancy.Forbidden, self(roleSuperAdmin, nil))
 		b.refused("prolong one's own assignment", tenancy.Forbidden, self(editor, &after))
@@ -139,7 +139,7 @@ func TestAssignments(t *testing.T) {
 		}
 		soon, later := time.Now().Add(time.Hour).Truncate(time.Microsecond), time.Now().Add(2*time.Hour).Truncate(time.Microsecond)
 		assign := func(until *time.Time) func() error {
-			return func() error { return b.store.AssignRole(ctx, b.boss, m.User, roleUser, until) }
+			return func() error { return assigned(b.store.AssignRole(ctx, b.boss, m.User, roleUser, until)) }
 		}
 		past := time.Now().Add(-time.Hour)
 		b.refused("in the past", tenancy.Invalid, assign(&past))
@@ -159,9 +159,9 @@ func TestAssignments(t *testing.T) {
 			b.t.Errorf("expires at %v, want never", got)
 		}
 		b.done("end it", 1, assign(&soon))
-		b.done("take it", 1, func() error { return b.store.UnassignRole(ctx, b.boss, m.User, roleUser) })
-		b.refused("take it again", tenancy.NotFound, func() error { return b.store.UnassignRole(ctx, b.boss, m.User, roleUser) })
-		b.refused("a role that is not", tenancy.NotFound, func() error { return b.store.AssignRole(ctx, b.boss, m.User, 99, nil) })
+		b.done("take it", 1, func() error { return only(b.store.UnassignRole(ctx, b.boss, m.User, roleUser)) })
+		b.refused("take it again", tenancy.NotFound, func() error { return only(b.store.UnassignRole(ctx, b.boss, m.User, roleUser)) })
+		b.refused("a role that is not", tenancy.NotFound, func() error { return assigned(b.store.AssignRole(ctx, b.boss, m.User, 99, nil)) })
 		if who := ask[string](b, `select actor::text from poolproof.audit_log order by id desc limit 1`); who != b.boss.User.String() {
 			b.t.Errorf("the audit log says %s did it", who)
 		}
@@ -173,12 +173,12 @@ func TestTheLastManagerStays(t *testing.T) {
 		ctx := b.t.Context()
 		soon := time.Now().Add(time.Hour)
 		unassign := func(c tenancy.Caller, role int32) func() error {
-			return func() error { return b.store.UnassignRole(ctx, b.boss, c.User, role) }
+			return func() error { return only(b.store.UnassignRole(ctx, b.boss, c.User, role)) }
 		}
 		b.refused("the only SUPER_ADMIN", tenancy.LastManager, unassign(b.boss, roleSuperAdmin))
-		b.refused("let it expire", tenancy.LastManager, func() error { return b.store.AssignRole(ctx, b.boss, b.boss.User, roleSuperAdmin, &soon) })
+		b.refused("let it expire", tenancy.LastManager, func() error { return assigned(b.store.AssignRole(ctx, b.boss, b.boss.User, roleSuperAdmin, &soon)) })
 		second := b.member()
-		if err := b.store.AssignRole(ctx, b.boss, second.User, roleSuperAdmin, &soon); err != nil {
+		if err := assigned(b.store.AssignRole(ctx, b.boss, second.User, roleSuperAdmin, &soon)); err != nil {
 			b.t.Fatal(err)
 		}
 		b.refused("a second one for an hour does not count", tenancy.LastManager, unassign(b.boss, roleSuperAdmin))
@@ -194,23 +194,22 @@ func TestTheLastManagerStays(t *testing.T) {
 
 		none := []int32{}
 		b.refused("take the permission from the role", tenancy.LastManager, func() error {
-			return b.store.RevokePermission(ctx, third, lead, b.permission("manage_roles"))
+			return only(b.store.RevokePermission(ctx, third, lead, b.permission("manage_roles")))
 		})
 		b.refused("cut the inheritance", tenancy.LastManager, func() error {
-			_, err := b.store.UpdateRole(ctx, third, heir, rbac.RolePatch{ParentIDs: &none})
+			_, err := valued(b.store.UpdateRole(ctx, third, heir, rbac.RolePatch{ParentIDs: &none}, tenancy.Any))
 			return err
 		})
-		b.refused("delete the role", tenancy.LastManager, func() error { return b.store.DeleteRole(ctx, third, lead, true) })
-		b.refused("delete the heir", tenancy.LastManager, func() error { return b.store.DeleteRole(ctx, third, heir, true) })
-		b.refused("take the assignment", tenancy.LastManager, func() error { return b.store.UnassignRole(ctx, third, third.User, heir) })
+		b.refused("delete the role", tenancy.LastManager, func() error { return only(b.store.DeleteRole(ctx, third, lead, true, tenancy.Any)) })
+		b.refused("delete the heir", tenancy.LastManager, func() error { return only(b.store.DeleteRole(ctx, third, heir, true, tenancy.Any)) })
+		b.refused("take the assignment", tenancy.LastManager, func() error { return only(b.store.UnassignRole(ctx, third, third.User, heir)) })
 	})
 }
 
 func TestMe(t *testing.T) {
 	eachKind(t, func(b *testBundle) {
 		ctx := b.t.Context()
-		in := uuid.NullUUID{UUID: b.tenant, Valid: true}
-		me, err := b.store.Me(ctx, b.boss.User, in)
+		me, err := b.store.Me(ctx, b.boss)
 		if err != nil {
 			b.t.Fatal(err)
 		}
@@ -223,31 +222,31 @@ func TestMe(t *testing.T) {
 		// Member of both: sees both, and only the chosen one's rights.
 		b.exec(`insert into poolproof.profiles (tenant_id, user_id, email) values ($1, $2, 'other@0.example')`, b.other, b.boss.User)
 		b.exec(`insert into poolproof.tenant_features (tenant_id, feature_id, enabled) select $1, id, true from poolproof.features where name = 'contentmap'`, b.other)
-		me, err = b.store.Me(ctx, b.boss.User, uuid.NullUUID{UUID: b.other, Valid: true})
+		me, err = b.store.Me(ctx, tenancy.Caller{Tenant: b.other, User: b.boss.User})
 		if err != nil || len(me.Tenants) != 2 || len(me.Roles) != 0 || len(me.Permissions) != 0 || !me.Features["contentmap"] || *me.User.Email != "other@0.example" || me.User.Name != nil {
 			b.t.Errorf("in the other tenant: %+v, %v", me, err)
 		}
-		me, err = b.store.Me(ctx, b.boss.User, uuid.NullUUID{})
+		me, err = b.store.Me(ctx, tenancy.Caller{User: b.boss.User})
 		if err != nil || len(me.Tenants) != 2 || me.Tenant != nil || me.Roles == nil || len(me.Roles) != 0 || len(me.Permissions) != 0 || len(me.Features) != 0 || me.User.Email != nil {
 			b.t.Errorf("without a tenant: %+v, %v", me, err)
 		}
-		me, err = b.store.Me(ctx, uuid.New(), uuid.NullUUID{})
+		me, err = b.store.Me(ctx, tenancy.Caller{User: uuid.New()})
 		if err != nil || len(me.Tenants) != 0 || me.Tenants == nil {
 			b.t.Errorf("a stranger: %+v, %v", me, err)
 		}
 		for _, tenant := range []uuid.UUID{b.tenant, uuid.New()} {
-			if _, err := b.store.Me(ctx, b.otherBoss.User, uuid.NullUUID{UUID: tenant, Valid: true}); tenancy.CodeOf(err) != tenancy.NotAMember {
+			if _, err := b.store.Me(ctx, tenancy.Caller{Tenant: tenant, User: b.otherBoss.User}); tenancy.CodeOf(err) != tenancy.NotAMember {
 				b.t.Errorf("a tenant that is not theirs: %v", err)
 			}
 		}
 		inactive := b.member(roleUser)
 		b.exec(`update poolproof.profiles set active = false where user_id = $1`, inactive.User)
-		if me, err = b.store.Me(ctx, inactive.User, uuid.NullUUID{}); err != nil || len(me.Tenants) != 0 {
+		if me, err = b.store.Me(ctx, tenancy.Caller{User: inactive.User}); err != nil || len(me.Tenants) != 0 {
 			b.t.Errorf("an inactive member: %+v, %v", me, err)
 		}
 		expiring := b.member(roleUser, roleAdmin)
 		b.expire(expiring, roleAdmin, time.Now().Add(-time.Second))
-		if me, err = b.store.Me(ctx, expiring.User, in); err != nil || len(me.Roles) != 1 || len(me.Permissions) != 9 {
+		if me, err = b.store.Me(ctx, expiring); err != nil || len(me.Roles) != 1 || len(me.Permissions) != 9 {
 			b.t.Errorf("with an assignment that has ended: %+v, %v", me, err)
 		}
 	})
@@ -262,12 +261,12 @@ func TestEachCallIsOneSync(t *testing.T) {
 	ctx := t.Context()
 	role := b.role("Editor", []string{"view_dashboard"})
 	m := b.member(role)
-	if _, err := b.store.Roles(ctx, b.boss); err != nil { // the connection is open now
+	if _, err := items(b.store.Roles(ctx, b.boss, tenancy.Page{})); err != nil { // the connection is open now
 		t.Fatal(err)
 	}
 	reads, writes := b.every(ctx, b.boss, role, m.User)
 	reads["Me"] = func() error {
-		_, err := b.store.Me(ctx, b.boss.User, uuid.NullUUID{UUID: b.tenant, Valid: true})
+		_, err := b.store.Me(ctx, b.boss)
 		return err
 	}
 	for name, call := range reads {

@@ -103,7 +103,7 @@ func (s *Store) CreateProfile(ctx context.Context, c tenancy.Caller, n NewProfil
 		fields = append(fields, tenancy.Field{Pointer: "/user_id", Detail: "must not be the zero UUID"})
 	}
 	fields = append(fields, checkProfile(&n.ExternalID, &n.Email, &n.Name)...)
-	if err := invalid(fields); err != nil {
+	if err := tenancy.InvalidFields(fields...); err != nil {
 		return Profile{}, tenancy.Epoch{}, err
 	}
 	var external *string
@@ -176,7 +176,7 @@ from verdict v left join target t on true left join wanted w on true`
 // (see [ProfilePatch]). Refusals: invalid, not_found, version_mismatch,
 // forbidden, name_taken, last_manager.
 func (s *Store) UpdateProfile(ctx context.Context, c tenancy.Caller, user uuid.UUID, p ProfilePatch, match tenancy.Match) (Profile, tenancy.Epoch, error) {
-	if err := invalid(checkProfile(p.ExternalID, p.Email, p.Name)); err != nil {
+	if err := tenancy.InvalidFields(checkProfile(p.ExternalID, p.Email, p.Name)...); err != nil {
 		return Profile{}, tenancy.Epoch{}, err
 	}
 	var out Profile
@@ -231,7 +231,7 @@ func checkProfile(externalID, email, name *string) (fields []tenancy.Field) {
 		switch {
 		case utf8.RuneCountInString(*f.text) > f.most:
 			fields = append(fields, tenancy.Field{Pointer: f.pointer, Detail: "is too long"})
-		case !isText(*f.text):
+		case !tenancy.IsLine(*f.text):
 			fields = append(fields, tenancy.Field{Pointer: f.pointer, Detail: "must not hold control characters"})
 		}
 	}

@@ -129,7 +129,7 @@ func (s *Store) CreateRole(ctx context.Context, c tenancy.Caller, n NewRole) (Ro
 	name, fields := cleanName(n.Name)
 	fields = append(fields, checkDescription(n.Description)...)
 	fields = append(fields, checkParents(n.ParentIDs)...)
-	if err := invalid(fields); err != nil {
+	if err := tenancy.InvalidFields(fields...); err != nil {
 		return Role{}, tenancy.Epoch{}, err
 	}
 	var r Role
@@ -222,7 +222,7 @@ func (s *Store) UpdateRole(ctx context.Context, c tenancy.Caller, id int32, p Ro
 		parents = append([]int32{}, *p.ParentIDs...)
 		fields = append(fields, checkParents(parents)...)
 	}
-	if err := invalid(fields); err != nil {
+	if err := tenancy.InvalidFields(fields...); err != nil {
 		return Role{}, tenancy.Epoch{}, err
 	}
 	var r Role

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"strings"
-	"unicode"
 	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -107,8 +106,7 @@ func words(op string, d guarded.Decision, err error) (tenancy.Epoch, string, err
 	case holdsAll:
 		err = tenancy.Refuse(tenancy.Invalid, "This role holds every permission of the tenant; none can be taken from it.")
 	case past:
-		err = &tenancy.Error{Code: tenancy.Invalid, Detail: "The expiry is in the past.",
-			Fields: []tenancy.Field{{Pointer: "/expires_at", Detail: "must be in the future"}}}
+		err = tenancy.InvalidFields(tenancy.Field{Pointer: "/expires_at", Detail: "must be in the future"})
 	default:
 		err = errors.New(op + ": unknown verdict " + string(d.Verdict))
 	}
@@ -130,15 +128,10 @@ func cleanName(name string) (string, []tenancy.Field) {
 		return name, []tenancy.Field{{Pointer: "/name", Detail: "must not be blank"}}
 	case utf8.RuneCountInString(name) > MaxName:
 		return name, []tenancy.Field{{Pointer: "/name", Detail: "must have at most 100 characters"}}
-	case !isText(name):
+	case !tenancy.IsLine(name):
 		return name, []tenancy.Field{{Pointer: "/name", Detail: "must not hold control characters"}}
 	}
 	return name, nil
-}
-
-// isText tells whether a single line of text can be stored as it is.
-func isText(s string) bool {
-	return utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl)
 }
 
 // checkDescription says what is wrong with a description. Line breaks are fine.
@@ -146,7 +139,7 @@ func checkDescription(d string) []tenancy.Field {
 	switch {
 	case utf8.RuneCountInString(d) > MaxDescription:
 		return []tenancy.Field{{Pointer: "/description", Detail: "must have at most 1000 characters"}}
-	case !utf8.ValidString(d) || strings.ContainsRune(d, 0):
+	case !tenancy.IsText(d):
 		return []tenancy.Field{{Pointer: "/description", Detail: "must be text"}}
 	}
 	return nil
@@ -165,11 +158,4 @@ func checkParents(ids []int32) []tenancy.Field {
 // badPage refuses a key that no list of this package gave.
 func badPage() error {
 	return tenancy.Refuse(tenancy.Invalid, "The page's key is none that this list gave.")
-}
-
-func invalid(fields []tenancy.Field) error {
-	if len(fields) == 0 {
-		return nil
-	}
-	return &tenancy.Error{Code: tenancy.Invalid, Detail: "The request's fields are wrong.", Fields: fields}
 }

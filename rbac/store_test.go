@@ -121,6 +121,15 @@ func (b *testBundle) permission(name string) uuid.UUID {
 	return uuid.MustParse(ask[string](b, `select id::text from poolproof.permissions where name = $1`, name))
 }
 
+// only, valued, assigned and items drop what a test does not look at.
+func only(_ tenancy.Epoch, err error) error { return err }
+
+func valued[T any](v T, _ tenancy.Epoch, err error) (T, error) { return v, err }
+
+func assigned(_ rbac.Assignment, _ bool, _ tenancy.Epoch, err error) error { return err }
+
+func items[T any](l tenancy.Listed[T], err error) ([]T, error) { return l.Items, err }
+
 // fingerprint is everything that a refused write must leave as it was.
 func (b *testBundle) fingerprint() string {
 	b.t.Helper()
@@ -166,19 +175,22 @@ func (b *testBundle) every(ctx context.Context, c tenancy.Caller, role int32, us
 	p := b.permission("view_dashboard")
 	name := "New name"
 	reads = map[string]func() error{
-		"Roles":           func() error { _, err := b.store.Roles(ctx, c); return err },
+		"Roles":           func() error { _, err := items(b.store.Roles(ctx, c, tenancy.Page{})); return err },
 		"Role":            func() error { _, err := b.store.Role(ctx, c, role); return err },
-		"Permissions":     func() error { _, err := b.store.Permissions(ctx, c); return err },
-		"RolePermissions": func() error { _, err := b.store.RolePermissions(ctx, c, role); return err },
+		"Permissions":     func() error { _, err := items(b.store.Permissions(ctx, c, tenancy.Page{})); return err },
+		"RolePermissions": func() error { _, err := items(b.store.RolePermissions(ctx, c, role, tenancy.Page{})); return err },
 	}
 	writes = map[string]func() error{
-		"CreateRole":       func() error { _, err := b.store.CreateRole(ctx, c, rbac.NewRole{Name: "Another"}); return err },
-		"UpdateRole":       func() error { _, err := b.store.UpdateRole(ctx, c, role, rbac.RolePatch{Name: &name}); return err },
-		"DeleteRole":       func() error { return b.store.DeleteRole(ctx, c, role, true) },
-		"GrantPermission":  func() error { return b.store.GrantPermission(ctx, c, role, p) },
-		"RevokePermission": func() error { return b.store.RevokePermission(ctx, c, role, p) },
-		"AssignRole":       func() error { return b.store.AssignRole(ctx, c, user, role, nil) },
-		"UnassignRole":     func() error { return b.store.UnassignRole(ctx, c, user, role) },
+		"CreateRole": func() error { _, err := valued(b.store.CreateRole(ctx, c, rbac.NewRole{Name: "Another"})); return err },
+		"UpdateRole": func() error {
+			_, err := valued(b.store.UpdateRole(ctx, c, role, rbac.RolePatch{Name: &name}, tenancy.Any))
+			return err
+		},
+		"DeleteRole":       func() error { return only(b.store.DeleteRole(ctx, c, role, true, tenancy.Any)) },
+		"GrantPermission":  func() error { return only(b.store.GrantPermission(ctx, c, role, p)) },
+		"RevokePermission": func() error { return only(b.store.RevokePermission(ctx, c, role, p)) },
+		"AssignRole":       func() error { return assigned(b.store.AssignRole(ctx, c, user, role, nil)) },
+		"UnassignRole":     func() error { return only(b.store.UnassignRole(ctx, c, user, role)) },
 	}
 	return reads, writes
 }
@@ -273,13 +285,13 @@ func TestForeignIDsAreMissingIDs(t *testing.T) {
 			}
 		}
 		for _, user := range []uuid.UUID{b.otherBoss.User, uuid.New()} {
-			b.refused("assign to somebody who is no member", tenancy.NotFound, func() error { return b.store.AssignRole(ctx, b.boss, user, roleUser, nil) })
+			b.refused("assign to somebody who is no member", tenancy.NotFound, func() error { return assigned(b.store.AssignRole(ctx, b.boss, user, roleUser, nil)) })
 		}
 		b.refused("a foreign parent", tenancy.NotFound, func() error {
-			_, err := b.store.CreateRole(ctx, b.boss, rbac.NewRole{Name: "Heir", ParentIDs: []int32{roleUser, 5}})
+			_, err := valued(b.store.CreateRole(ctx, b.boss, rbac.NewRole{Name: "Heir", ParentIDs: []int32{roleUser, 5}}))
 			return err
 		})
-		roles, err := b.store.Roles(ctx, b.boss)
+		roles, err := items(b.store.Roles(ctx, b.boss, tenancy.Page{}))
 		if err != nil {
 			b.t.Fatal(err)
 		}
@@ -287,7 +299,7 @@ func TestForeignIDsAreMissingIDs(t *testing.T) {
 			b.t.Errorf("the list of roles: %v", text)
 		}
 		// Names are a tenant's own: the other tenant's is free here.
-		if _, err := b.store.CreateRole(ctx, b.boss, rbac.NewRole{Name: "Foreign secret"}); err != nil {
+		if _, err := valued(b.store.CreateRole(ctx, b.boss, rbac.NewRole{Name: "Foreign secret"})); err != nil {
 			b.t.Errorf("a name that another tenant has: %v", err)
 		}
 	})
@@ -297,7 +309,7 @@ func TestForeignIDsAreMissingIDs(t *testing.T) {
 func TestUnavailablePassesThrough(t *testing.T) {
 	b := setup(t, pgtest.Direct)
 	b.db.Close()
-	_, err := b.store.Roles(t.Context(), b.boss)
+	_, err := items(b.store.Roles(t.Context(), b.boss, tenancy.Page{}))
 	if err == nil || tenancy.CodeOf(err) != tenancy.Internal {
 		t.Errorf("after Close: %v", err)
 	}

@@ -229,6 +229,9 @@ func UserID(issuer, subject string) uuid.UUID {
 	return uuid.NewSHA1(uuid.NameSpaceURL, []byte(issuer+" "+subject))
 }
 
+// UserID is UserID for the verifier's issuer.
+func (v *Verifier) UserID(subject string) uuid.UUID { return UserID(v.issuer, subject) }
+
 // Reason says in a sentence for the client why a token was refused. Beyond an
 // expired or misdirected token, whose signature was good, it gives nothing
 // away. It holds no quotation mark.
