@@ -39,12 +39,8 @@ func bootstrap(ctx context.Context, conn *pgx.Conn, id uuid.UUID, name string, a
 	if err != nil {
 		return err
 	}
-	var text string
-	if err := conn.QueryRow(ctx, `select id::text from poolproof.platform`).Scan(&text); err != nil {
-		return fmt.Errorf("read the platform tenant: %w", err)
-	}
-	if id, err = uuid.Parse(text); err != nil {
-		return fmt.Errorf("read the platform tenant: %w", err)
+	if id, err = platformID(ctx, conn); err != nil {
+		return err
 	}
 	holds := false
 	b := scope(id)

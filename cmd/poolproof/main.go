@@ -37,6 +37,7 @@ type commands struct {
 	Serve     serveCommand     `cmd:"" help:"Serve the API for a database that is there already."`
 	Migrate   migrateCommand   `cmd:"" help:"Bring the database's schema up to date, or list its migrations."`
 	Bootstrap bootstrapCommand `cmd:"" help:"Make the platform tenant and its first administrator."`
+	Tenant    tenantCommand    `cmd:"" help:"Make a tenant with its first administrator, or list the tenants."`
 	Token     tokenCommand     `cmd:"" help:"Sign an access token with POOLPROOF_JWT_SECRET."`
 	Version   versionCommand   `cmd:"" help:"Print the program's version and the schema that it expects."`
 }

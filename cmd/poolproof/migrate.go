@@ -117,7 +117,12 @@ func (c *migrateStatusCommand) Run(ctx context.Context, p *program) error {
 
 // migrationFailure adds the hint to an error whose remedy is known.
 func migrationFailure(doing string, err error) error {
-	if errors.Is(err, migrations.ErrSchemaNewer) {
+	switch {
+	case errors.Is(err, migrations.ErrSchemaOlder):
+		return failure("run: poolproof migrate up", "%s: %w", doing, err)
+	case errors.Is(err, migrations.ErrNoPlatform):
+		return failure("run: poolproof bootstrap --user ID --email ADDRESS", "%s: %w", doing, err)
+	case errors.Is(err, migrations.ErrSchemaNewer):
 		return failure("run the version of poolproof that migrated the database, or a later one", "%s: %w", doing, err)
 	}
 	return fmt.Errorf("%s: %w", doing, err)

@@ -14,6 +14,7 @@ type serveCommand struct {
 	Addr        string `env:"POOLPROOF_ADDR" default:"127.0.0.1:8000" placeholder:"HOST:PORT" help:"Where to listen (default ${default})."`
 	Role        string `env:"POOLPROOF_ROLE" placeholder:"ROLE" help:"Role that every transaction takes on, for platforms with a single login."`
 	MaxConns    int32  `env:"POOLPROOF_MAX_CONNS" placeholder:"N" help:"Most connections to the pooler (default: 4, or the number of CPUs)."`
+	Origins     []string `env:"POOLPROOF_CORS_ORIGINS" name:"cors-origin" placeholder:"ORIGIN" help:"Web origins whose pages may call the API, such as https://app.example.org (default: only its own; * for any)."`
 	tokenFlags
 }
 
@@ -44,6 +45,7 @@ func (c *serveCommand) Run(ctx context.Context, p *program) error {
 		DatabaseURL: c.DatabaseURL,
 		Role:        c.Role,
 		MaxConns:    c.MaxConns,
+		Origins:     c.Origins,
 		Tokens:      c.config(),
 		Pages:       console.Handler(),
 		Logger:      p.log,

@@ -36,6 +36,7 @@ type serverOptions struct {
 	DatabaseURL string
 	Role        string
 	MaxConns    int32
+	Origins     []string
 	Tokens      token.Config
 	Pages       http.Handler
 	Logger      *slog.Logger
@@ -66,9 +67,9 @@ func runServer(ctx context.Context, o serverOptions) error {
 	}
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	api, err := httpapi.New(httpapi.Config{Tokens: tokens, Pages: o.Pages, Logger: o.Logger, Registry: registry})
+	api, err := httpapi.New(httpapi.Config{Tokens: tokens, Pages: o.Pages, Logger: o.Logger, Registry: registry, Origins: o.Origins})
 	if err != nil {
-		return err
+		return usage("see poolproof serve --help for an example", "%w", err)
 	}
 	server := &http.Server{
 		Handler:           api,
