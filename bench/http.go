@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -71,11 +72,12 @@ func (f *fixtures) httpGroups(ctx context.Context) ([]*group, error) {
 		if err != nil {
 			return nil, err
 		}
-		ours, err := f.serve(api, "Authorization: Bearer "+bearer)
+		tenant := "X-Tenant-ID: " + migrations.DemoTenant.String()
+		ours, err := f.serve(api, [][]byte{request("GET", rolesPath, "", tenant, "Authorization: Bearer "+bearer)})
 		if err != nil {
 			return nil, err
 		}
-		bare, err := f.serve(bareHandler(pool))
+		bare, err := f.serve(bareHandler(pool), [][]byte{request("GET", rolesPath, "", tenant)})
 		if err != nil {
 			return nil, err
 		}
@@ -102,23 +104,12 @@ func (f *fixtures) fillService(ctx context.Context) (string, error) {
 	if err := migrations.Demo(ctx, owner, user); err != nil {
 		return "", err
 	}
-	conn, err := pgx.Connect(ctx, owner)
-	if err != nil {
-		return "", fmt.Errorf("connect: %w", err)
-	}
-	defer conn.Close(ctx) //nolint:errcheck // all is done by then, or has failed
-	for _, sql := range []string{
+	return up.LoginURL, execute(ctx, owner,
 		`create table bench.roles (like poolproof.roles including all)`,
 		`insert into bench.roles select * from poolproof.roles`,
-		`grant usage on schema bench to ` + serviceApp,
-		`grant select on bench.roles to ` + serviceApp,
-		`vacuum analyze`,
-	} {
-		if _, err := conn.Exec(ctx, sql); err != nil {
-			return "", fmt.Errorf("fill the database: %w", err)
-		}
-	}
-	return up.LoginURL, nil
+		`grant usage on schema bench to `+serviceApp,
+		`grant select on bench.roles to `+serviceApp,
+		`vacuum analyze`)
 }
 
 // service is poolproof's handler as "poolproof serve" makes it. Its log lines
@@ -175,9 +166,9 @@ func bareHandler(pool *pgxpool.Pool) http.Handler {
 // endpoint is a server of this process, and one kept connection to it for each
 // client.
 type endpoint struct {
-	addr    string
-	request []byte
-	conns   [gateClients]*clientConn
+	addr     string
+	requests [][]byte // a client asks a random one
+	conns    [gateClients]*clientConn
 }
 
 type clientConn struct {
@@ -185,17 +176,24 @@ type clientConn struct {
 	r *bufio.Reader
 }
 
-// serve serves a handler on loopback and prepares to ask it with these header
-// lines.
-func (f *fixtures) serve(h http.Handler, headers ...string) (*endpoint, error) {
+// request is an HTTP request with these header lines.
+func request(method, path, body string, headers ...string) []byte {
+	lines := append([]string{method + " " + path + " HTTP/1.1", "Host: localhost"}, headers...)
+	if body != "" {
+		lines = append(lines, "Content-Type: application/json", "Content-Length: "+strconv.Itoa(len(body)))
+	}
+	return []byte(strings.Join(lines, "\r\n") + "\r\n\r\n" + body)
+}
+
+// serve serves a handler on loopback and prepares to ask it.
+func (f *fixtures) serve(h http.Handler, requests [][]byte) (*endpoint, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, fmt.Errorf("listen: %w", err)
 	}
 	s := &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second}
 	go s.Serve(l) //nolint:errcheck // ends when it is closed; before that, requests tell
-	lines := append([]string{"GET " + rolesPath + " HTTP/1.1", "Host: " + l.Addr().String(), "X-Tenant-ID: " + migrations.DemoTenant.String()}, headers...)
-	e := &endpoint{addr: l.Addr().String(), request: []byte(strings.Join(lines, "\r\n") + "\r\n\r\n")}
+	e := &endpoint{addr: l.Addr().String(), requests: requests}
 	f.closeLater(func() error {
 		for _, c := range e.conns {
 			if c != nil {
@@ -210,11 +208,11 @@ func (f *fixtures) serve(h http.Handler, headers ...string) (*endpoint, error) {
 // ask is one request of one client: as little work as a client can have, so
 // that the servers' is what is measured.
 func (e *endpoint) ask(w *worker) error {
-	_, err := e.get(w.id, io.Discard)
+	_, err := e.get(w.id, e.requests[w.rng.IntN(len(e.requests))], io.Discard)
 	return err
 }
 
-func (e *endpoint) get(client int, body io.Writer) (n int64, err error) {
+func (e *endpoint) get(client int, request []byte, body io.Writer) (n int64, err error) {
 	c := e.conns[client]
 	if c == nil {
 		conn, err := net.Dial("tcp", e.addr)
@@ -224,7 +222,7 @@ func (e *endpoint) get(client int, body io.Writer) (n int64, err error) {
 		c = &clientConn{conn, bufio.NewReader(conn)}
 		e.conns[client] = c
 	}
-	if _, err := c.Write(e.request); err != nil {
+	if _, err := c.Write(request); err != nil {
 		return 0, fmt.Errorf("ask: %w", err)
 	}
 	res, err := http.ReadResponse(c.r, nil)
@@ -245,7 +243,7 @@ func (e *endpoint) get(client int, body io.Writer) (n int64, err error) {
 func sameAnswer(a, b *endpoint) error {
 	var bodies [2]strings.Builder
 	for i, e := range []*endpoint{a, b} {
-		if _, err := e.get(0, &bodies[i]); err != nil {
+		if _, err := e.get(0, e.requests[0], &bodies[i]); err != nil {
 			return err
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"regexp"
 	"runtime/pprof"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -103,7 +104,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	if err != nil {
 		return err
 	}
-	groups = selected(append(groups, http...), o.only)
+	growth, err := f.growthGroups(ctx)
+	if err != nil {
+		return err
+	}
+	groups = selected(slices.Concat(groups, http, growth), o.only)
 	if len(groups) == 0 {
 		return errors.New("-only matches nothing")
 	}
