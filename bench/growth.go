@@ -82,7 +82,7 @@ func (f *fixtures) growthGroups(ctx context.Context) ([]*group, error) {
 				return nil, err
 			}
 			g := &group{
-				title: a.method + " " + a.path + ", " + s.name, name: "growth " + a.method + " " + a.path + " " + s.name,
+				title: a.method + " " + a.path + ", " + s.name + ", " + w.title, name: "growth " + a.method + " " + a.path + " " + s.name,
 				clients:  gateClients,
 				variants: []*variant{{name: "bare roles", op: bare.ask}, {name: "poolproof", op: ours.ask}},
 				subject:  "poolproof", baseline: "bare roles",
