@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"runtime/debug"
 	"strings"
 	"sync/atomic"
@@ -249,10 +250,15 @@ func (s *Server) callOf(x *exchange) (*call, error) {
 // clients asked for other tenants' rows: ignoring it would answer them with
 // rows that they did not ask for.
 func sameQueryTenant(r *http.Request, c tenancy.Caller) error {
-	if !strings.Contains(r.URL.RawQuery, "tenant_id") {
+	raw := r.URL.RawQuery
+	if !strings.Contains(raw, "tenant_id") && !strings.Contains(raw, "%") { // its name may be encoded
 		return nil
 	}
-	for _, text := range r.URL.Query()["tenant_id"] {
+	query, err := url.ParseQuery(raw)
+	if err != nil {
+		return tenancy.Refuse(tenancy.Invalid, "The query cannot be read.")
+	}
+	for _, text := range query["tenant_id"] {
 		if id, err := parseUUID(text); err != nil || id != c.Tenant {
 			return tenancy.Refuse(tenancy.Invalid, "The query's tenant_id is not the tenant of this request.")
 		}

@@ -117,7 +117,9 @@ func (s *Store) CreateProfile(ctx context.Context, c tenancy.Caller, n NewProfil
 }
 
 // The grants in a change: what the member's unexpired roles confer, where the
-// change activates the profile or points an active one at another external id.
+// change activates the profile or points it at another external id. The latter
+// counts for a profile that is not active, too: whoever activates it later
+// would hand its roles to somebody else.
 const updateProfile = `with ` + guarded.Caller + `, target as materialized (
 	select p.* from poolproof.profiles p where p.tenant_id = $1::uuid and p.user_id = $4::uuid
 ), wanted as materialized (
@@ -130,7 +132,7 @@ const updateProfile = `with ` + guarded.Caller + `, target as materialized (
 	where u.tenant_id = $1::uuid and u.user_id = $4::uuid and (u.expires_at is null or u.expires_at > clock_timestamp())
 		and exists (
 			select from target t cross join wanted w
-			where w.active and (not t.active or w.external_id is distinct from t.external_id and w.external_id is not null))
+			where w.active and not t.active or w.external_id is distinct from t.external_id and w.external_id is not null)
 ), lacking as materialized (
 	select distinct coalesce(p.name, 'every permission') as name
 	from conferring r

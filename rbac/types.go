@@ -98,8 +98,8 @@ type NewProfile struct {
 }
 
 // ProfilePatch changes a profile; nil fields stay as they are, an ExternalID of
-// "" takes it away. To activate a profile, or to give one that is active
-// another external id, hands on whatever its roles confer: both are grants.
+// "" takes it away. To activate a profile, or to give it another external id,
+// hands on whatever its roles confer, now or once it is active: both are grants.
 type ProfilePatch struct {
 	ExternalID *string
 	Email      *string
