@@ -61,6 +61,7 @@ func (s *Server) routes() {
 	s.route("/api/", methods{}) // whatever else is under it does not exist
 
 	s.route("/healthz", methods{get: s.healthz})
+	s.route("/health", methods{get: s.healthz}) // the name that the original's lamp asks for; its answer was the same
 	s.route("/readyz", methods{get: s.readyz})
 	figures := promhttp.HandlerFor(s.cfg.Registry, promhttp.HandlerOpts{})
 	s.route("/metrics", methods{get: func(x *exchange) error {

@@ -156,7 +156,7 @@ func (s *Server) log(x *exchange) {
 		level = slog.LevelWarn
 	case x.status >= http.StatusInternalServerError, x.err != nil && codeOf(x.err) == tenancy.Internal && x.status != statusClientGone:
 		level = slog.LevelError
-	case x.route == routePages, x.route == "GET /healthz", x.route == "GET /readyz", x.route == "GET /metrics":
+	case x.route == routePages, x.route == "GET /healthz", x.route == "GET /health", x.route == "GET /readyz", x.route == "GET /metrics":
 		level = slog.LevelDebug // asked all the time, and of little interest
 	}
 	ctx := x.r.Context()
