@@ -95,12 +95,8 @@ func TestPrivateAuthority(t *testing.T) {
 // certificate of it. The files are for a server of another account.
 func authority(t *testing.T) (ca, key, cert string) {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "poolproof-tls-") // t.TempDir is the test's account's alone on some systems
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	if err := os.Chmod(dir, 0o755); err != nil {
+	dir := t.TempDir()
+	if err := os.Chmod(filepath.Dir(dir), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	save := func(name, kind string, der []byte) string {

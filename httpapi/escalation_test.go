@@ -127,6 +127,14 @@ func newStage(t *testing.T, wrap ...func(string) string) *stage {
 	return st
 }
 
+// exec is the service's, on the one connection.
+func (st *stage) exec(t *testing.T, sql string, args ...any) {
+	t.Helper()
+	if _, err := st.owner.Exec(t.Context(), sql, args...); err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+}
+
 // one asks for one text as the owner.
 func (st *stage) one(t *testing.T, sql string, args ...any) string {
 	t.Helper()
