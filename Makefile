@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup dev test soak bench lint
+.PHONY: help setup dev test soak bench lint release
 
 GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@latest
 PROGRESS := bin/testprogress
@@ -35,3 +35,6 @@ bench: ## Measure scopes against the alternatives, side by side
 
 lint: ## Run golangci-lint
 	@go run $(GOLANGCI_LINT) run ./...
+
+release: ## Build the programs of a release into dist/ (VERSION=v1.2.3, default: the git tag)
+	@go run ./scripts/release -version "$(VERSION)"

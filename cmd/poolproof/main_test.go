@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/poolproof/poolproof/httpapi/token"
 	"github.com/poolproof/poolproof/internal/pgtest"
+	"github.com/poolproof/poolproof/migrations"
 )
 
 func TestMain(m *testing.M) {
@@ -244,6 +246,14 @@ func (r result) wantFailure(t *testing.T, text string) {
 func TestVersion(t *testing.T) {
 	if r := command(t, "version"); r.code != 0 || !strings.HasPrefix(r.stdout, "poolproof ") || !strings.Contains(r.stdout, "schema ") {
 		t.Errorf("%d %q %s", r.code, r.stdout, r.stderr)
+	}
+	var got buildVersion
+	r := command(t, "version", "--json")
+	if err := json.Unmarshal([]byte(r.stdout), &got); err != nil || strings.Count(r.stdout, "\n") != 1 {
+		t.Fatalf("%d %q %s: %v", r.code, r.stdout, r.stderr, err)
+	}
+	if got.Version == "" || got.Go != runtime.Version() || got.Platform != runtime.GOOS+"/"+runtime.GOARCH || got.Schema != migrations.Version {
+		t.Errorf("%+v", got)
 	}
 }
 
