@@ -179,6 +179,8 @@ func verify(ctx context.Context, db *poolproof.DB) error {
 		return failure("run the version of poolproof that migrated the database, or a later one", "%w", err)
 	case isPrivilege(err):
 		return failure("connect as a login that poolproof migrate up --login NAME made, or grant it "+migrations.RuntimeRole, "%w", err)
+	case isNoRole(err):
+		return failure("set POOLPROOF_ROLE to the role that poolproof migrate up made, "+migrations.RuntimeRole, "%w", err)
 	case err != nil:
 		return fmt.Errorf("verifying the schema: %w", err)
 	}
@@ -202,6 +204,13 @@ func forOperator(err error) bool {
 func isPrivilege(err error) bool {
 	pgErr, ok := errors.AsType[*pgconn.PgError](err)
 	return ok && pgErr.Code == "42501"
+}
+
+// isNoRole tells whether the role that transactions should take on is not
+// there. The other settings of a scope take any text.
+func isNoRole(err error) bool {
+	pgErr, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && pgErr.Code == "22023" && errors.Is(err, poolproof.ErrTenantNotSet)
 }
 
 // ownAddress is the local end of a connection in an error's text. It differs
