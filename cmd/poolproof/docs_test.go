@@ -1,0 +1,226 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/poolproof/poolproof/internal/pgtest"
+	"github.com/poolproof/poolproof/migrations"
+)
+
+const docs = "../../docs/"
+
+// Kinds of blocks of commands in the guides, after "sh" at their fence.
+const (
+	blockTested = "tested"  // run by [runDoc], in the document's order, in one shell
+	blockValues = "values"  // what readers fill in; the tests set the same variables
+	blockNotRun = "not-run" // the guide says why
+)
+
+// block is a fenced block of commands.
+type block struct {
+	line       int
+	kind, text string
+}
+
+var fence = regexp.MustCompile("(?ms)^```sh *([a-z-]*)\n(.*?)^```$")
+
+func blocksOf(t *testing.T, doc string) []block {
+	t.Helper()
+	text := readFile(t, docs+doc)
+	var found []block
+	for _, at := range fence.FindAllStringSubmatchIndex(text, -1) {
+		b := block{1 + strings.Count(text[:at[0]], "\n"), text[at[2]:at[3]], text[at[4]:at[5]]}
+		if b.kind != blockTested && b.kind != blockValues && b.kind != blockNotRun {
+			t.Errorf("%s:%d: commands that are neither tested, values nor not-run", doc, b.line)
+		}
+		found = append(found, b)
+	}
+	return found
+}
+
+func readFile(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// runDoc runs a document's tested blocks as a reader would, with these values
+// of variables, and returns what they printed.
+func runDoc(t *testing.T, doc string, values map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", dir+"/bin/poolproof", ".").CombinedOutput(); err != nil {
+		t.Fatalf("building: %v\n%s", err, out)
+	}
+	script := "set -Eeuo pipefail\ntrap 'echo \"failed: $BLOCK\" >&2' ERR\n"
+	for _, b := range blocksOf(t, doc) {
+		if b.kind == blockTested {
+			script += fmt.Sprintf("BLOCK=%s:%d\n%s", doc, b.line, b.text)
+		}
+	}
+	output, err := os.Create(filepath.Join(dir, "output"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer output.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "bash", "-c", script)
+	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, output, output
+	cmd.Env = []string{"PATH=" + dir + "/bin:" + os.Getenv("PATH"), "HOME=" + dir}
+	for name, value := range values {
+		cmd.Env = append(cmd.Env, name+"="+value)
+	}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // the service that a failed script leaves behind ends with it
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	err = cmd.Wait()
+	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+	printed := readFile(t, output.Name())
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", doc, err, printed)
+	}
+	return printed
+}
+
+// plainOwner is a database whose owner is no superuser and obeys row-level
+// security.
+func plainOwner(t *testing.T) (superuser, direct string) {
+	t.Helper()
+	superuser = pgtest.Database(t)
+	const login = "docs_owner"
+	sql(t, superuser, "create role "+login+" login createrole")
+	dropLogin(t, superuser, login)
+	sql(t, superuser, "do $$ begin execute format('alter database %I owner to "+login+"', current_database()); end $$")
+	return superuser, as(t, superuser, login)
+}
+
+// as is the same database for another user.
+func as(t *testing.T, database, user string) string {
+	t.Helper()
+	u, err := url.Parse(database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.User = url.User(user)
+	return u.String()
+}
+
+// valuesOf are the variables that the guides' commands need.
+func valuesOf(t *testing.T, direct, pooled string) map[string]string {
+	t.Helper()
+	u, err := url.Parse(pooled)
+	if err != nil {
+		t.Fatal(err)
+	}
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer free.Close()
+	return map[string]string{
+		"DIRECT_URL": direct, "POOLER": u.Host, "ADMIN": testUser, "POOLPROOF_ADDR": free.Addr().String(),
+		"POOLPROOF_JWT_ISSUER": testIssuer, "POOLPROOF_JWT_AUDIENCE": testAudience, "POOLPROOF_JWT_SECRET": testSecret,
+	}
+}
+
+// TestDocs runs the guides.
+func TestDocs(t *testing.T) {
+	t.Run("production.md", func(t *testing.T) {
+		superuser, direct := plainOwner(t)
+		t.Cleanup(func() {
+			for _, login := range []string{"poolproof_app", "poolproof_app_b"} {
+				sql(t, superuser, "drop role if exists "+login)
+			}
+		})
+		values := valuesOf(t, direct, pgtest.Pooled(t, as(t, superuser, "poolproof_app"), pgtest.PgBouncer118Transaction))
+		var named []string
+		for _, b := range blocksOf(t, "production.md") {
+			if b.kind == blockValues {
+				for _, m := range regexp.MustCompile(`(?m)^export (\w+)=`).FindAllStringSubmatch(b.text, -1) {
+					named = append(named, m[1])
+				}
+			}
+		}
+		slices.Sort(named)
+		if set := slices.Sorted(maps.Keys(values)); !slices.Equal(named, set) {
+			t.Errorf("the guide has readers set %q, the test sets %q", named, set)
+		}
+		restored := pgtest.Database(t)
+		values["BACKUP_URL"], values["RESTORE_URL"] = superuser, restored
+
+		printed := runDoc(t, "production.md", values)
+		for _, want := range []string{
+			testUser + " (admin@example.org) is GLOBAL_ADMIN", "last-apple", `"status":"ok"`, `"mode":"transaction"`, `"name":"SUPER_ADMIN"`,
+			"poolproof_leaked_settings_total 0", "the schema is up to date", `"schema":` + fmt.Sprint(migrations.Version),
+		} {
+			if !strings.Contains(printed, want) {
+				t.Errorf("the commands do not print %q:\n%s", want, printed)
+			}
+		}
+		if strings.Contains(printed, "failed: ") || strings.Contains(printed, testSecret) || strings.Contains(printed, "DATABASE_URL=") {
+			t.Errorf("printed:\n%s", printed)
+		}
+		t.Run("restored", func(t *testing.T) {
+			const count = `select (select count(*) from poolproof.tenants) || ' tenants, ' || (select count(*) from poolproof.profiles) || ' profiles, ' || (select count(*) from poolproof.audit_log) || ' changes'`
+			if was, is := scalar(t, superuser, count), scalar(t, restored, count); was != is || strings.HasPrefix(is, "0 ") {
+				t.Errorf("%s, restored %s", was, is)
+			}
+			serve(t, as(t, restored, "poolproof_app")).wantReady(t)
+		})
+		t.Run("the plain owner's dump", func(t *testing.T) {
+			out, err := exec.CommandContext(t.Context(), "pg_dump", "--format=custom", "--file="+os.DevNull, direct).CombinedOutput()
+			if err == nil || !strings.Contains(string(out), "row-level security") {
+				t.Errorf("%v: %s", err, out)
+			}
+		})
+	})
+	t.Run("supabase.md", func(t *testing.T) {
+		superuser := pgtest.Database(t)
+		const login = "docs_single"
+		sql(t, superuser, "create role "+login+" login createrole bypassrls")
+		dropLogin(t, superuser, login)
+		sql(t, superuser, "do $$ begin execute format('alter database %I owner to "+login+"', current_database()); end $$")
+		direct := as(t, superuser, login)
+		printed := runDoc(t, "supabase.md", valuesOf(t, direct, pgtest.Pooled(t, direct, pgtest.PgBouncer118Transaction)))
+		if !strings.Contains(printed, `"status":"ok"`) || strings.Contains(printed, "failed: ") {
+			t.Errorf("printed:\n%s", printed)
+		}
+	})
+}
+
+// After a migration that it does not know, a running copy goes on answering,
+// tells the load balancer, and does not start again.
+func TestServeOutlivesANewerMigration(t *testing.T) {
+	d := newDatabase(t)
+	s := serve(t, pgtest.Pooled(t, d.url, pgtest.PgBouncer118Transaction))
+	s.wantReady(t)
+	sql(t, d.owner, `insert into poolproof.schema_migrations select (jsonb_populate_record(m, jsonb_build_object('version', 999, 'name', '0999_future'))).* from poolproof.schema_migrations m where version = 1`)
+	eventually(t, 5*time.Second, "/readyz tells", func() bool {
+		status, _, body := s.ask(t.Context(), "GET", "/readyz", "")
+		return status == 503 && strings.Contains(body, `"schema":"newer"`)
+	})
+	if status, _, body := s.ask(t.Context(), "GET", rolesPath, ""); status != 200 || !strings.Contains(body, "SUPER_ADMIN") {
+		t.Errorf("roles: %d %s", status, body)
+	}
+	if status, _, body := s.ask(t.Context(), "POST", rolesPath, `{"name":"made afterwards"}`); status != 201 {
+		t.Errorf("a new role: %d %s", status, body)
+	}
+}
