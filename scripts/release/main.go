@@ -48,9 +48,10 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	files, err := build(ctx, ".", *out, named, targets)
-	for _, name := range files {
-		fmt.Println(*out + "/" + name)
+	if err != nil {
+		return err
 	}
+	_, err = fmt.Fprintln(os.Stdout, "in "+*out+":\n"+strings.Join(files, "\n"))
 	return err
 }
 

@@ -70,7 +70,11 @@ func moduleFolders(ctx context.Context, source string) (map[string]string, error
 		return nil, err
 	}
 	for decoder := json.NewDecoder(strings.NewReader(list)); ; {
-		var m struct{ Path, Version, Dir string }
+		var m struct {
+			Path    string `json:"Path"`
+			Version string `json:"Version"`
+			Dir     string `json:"Dir"`
+		}
 		if err := decoder.Decode(&m); errors.Is(err, io.EOF) {
 			return folders, nil
 		} else if err != nil {
