@@ -100,7 +100,10 @@ func ask(ctx context.Context, st *stores) state {
 	case errors.Is(err, migrations.ErrSchemaOlder):
 		answer.Schema = "older"
 	case errors.Is(err, migrations.ErrSchemaNewer):
-		answer.Schema = "newer"
+		// It goes on serving, as every copy does between a migration and its
+		// own replacement: to tell a load balancer otherwise would take all
+		// copies out at once. A new process refuses to start.
+		answer.Schema, answer.Status = "newer", stateOK
 	}
 	return answer
 }

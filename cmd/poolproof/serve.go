@@ -10,10 +10,10 @@ import (
 
 // serveCommand is poolproof serve.
 type serveCommand struct {
-	DatabaseURL string `env:"DATABASE_URL" placeholder:"URL" help:"The database, usually through its pooler."`
-	Addr        string `env:"POOLPROOF_ADDR" default:"127.0.0.1:8000" placeholder:"HOST:PORT" help:"Where to listen (default ${default})."`
-	Role        string `env:"POOLPROOF_ROLE" placeholder:"ROLE" help:"Role that every transaction takes on, for platforms with a single login."`
-	MaxConns    int32  `env:"POOLPROOF_MAX_CONNS" placeholder:"N" help:"Most connections to the pooler (default: 4, or the number of CPUs)."`
+	DatabaseURL string   `env:"DATABASE_URL" placeholder:"URL" help:"The database, usually through its pooler."`
+	Addr        string   `env:"POOLPROOF_ADDR" default:"127.0.0.1:8000" placeholder:"HOST:PORT" help:"Where to listen (default ${default})."`
+	Role        string   `env:"POOLPROOF_ROLE" placeholder:"ROLE" help:"Role that every transaction takes on, for platforms with a single login."`
+	MaxConns    int32    `env:"POOLPROOF_MAX_CONNS" placeholder:"N" help:"Most connections to the pooler (default: 4, or the number of CPUs)."`
 	Origins     []string `env:"POOLPROOF_CORS_ORIGINS" name:"cors-origin" placeholder:"ORIGIN" help:"Web origins whose pages may call the API, such as https://app.example.org (default: only its own; * for any)."`
 	tokenFlags
 }
