@@ -38,6 +38,7 @@ type commands struct {
 	Migrate   migrateCommand   `cmd:"" help:"Bring the database's schema up to date, or list its migrations."`
 	Bootstrap bootstrapCommand `cmd:"" help:"Make the platform tenant and its first administrator."`
 	Tenant    tenantCommand    `cmd:"" help:"Make a tenant with its first administrator, or list the tenants."`
+	Import    importCommand    `cmd:"" name:"import-legacy" help:"Import tenants, members, roles and features from the original application's tables."`
 	Token     tokenCommand     `cmd:"" help:"Sign an access token with POOLPROOF_JWT_SECRET."`
 	Version   versionCommand   `cmd:"" help:"Print the program's version and the schema that it expects."`
 }
