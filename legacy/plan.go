@@ -163,7 +163,8 @@ type planner struct {
 	plan Plan
 
 	permissions map[string]string // of the source, name by id; only those that roles can hold here
-	sourceNames map[string]bool   // every permission's name there
+	sourceNames map[string]string // of all of them
+	namedThere  map[string]bool   // the same names
 	features    map[string]string // name by id
 	defaults    map[string]bool   // the source's default by name
 	added       map[string]bool   // features that this plan adds
@@ -189,7 +190,7 @@ func NewPlan(src Source, dst Destination, opt Options) Plan {
 	p := &planner{
 		src: src, dst: dst, opt: opt,
 		plan:        Plan{Absent: src.Absent, platform: dst.Platform},
-		permissions: map[string]string{}, sourceNames: map[string]bool{},
+		permissions: map[string]string{}, sourceNames: map[string]string{}, namedThere: map[string]bool{},
 		features: map[string]string{}, defaults: map[string]bool{}, added: map[string]bool{},
 		roles: map[string]*role{}, textRoles: map[string]*role{},
 		tenants: map[uuid.UUID]*tenant{}, skipped: map[uuid.UUID]int{},
@@ -231,7 +232,7 @@ func (p *planner) planPermissions() {
 	for _, r := range p.rows("permissions") {
 		name, row := r["name"], "permission "+r["name"]
 		scope, there := p.dst.Permissions[name]
-		p.sourceNames[name] = true
+		p.sourceNames[r["id"]], p.namedThere[name] = name, true
 		switch {
 		case there && scope != "tenant":
 			// What roles hold of it is listed where they hold it.
@@ -446,13 +447,20 @@ func (p *planner) planFeatureValues() {
 	}
 }
 
+// orderOf is where a sidebar item stands; those that do not say so come last.
+func orderOf(r Row) int { return number(r["display_order"], 1000) }
+
 func (p *planner) planSidebar() {
 	seen := map[string]bool{}
 	permission := func(name string) bool {
 		_, ok := p.dst.Permissions[name]
 		return ok || slices.ContainsFunc(p.plan.Catalogue.Permissions, func(x Permission) bool { return x.Name == name })
 	}
-	for _, r := range p.rows("sidebar_features") {
+	items := slices.Clone(p.rows("sidebar_features"))
+	slices.SortStableFunc(items, func(a, b Row) int {
+		return cmp.Or(cmp.Compare(orderOf(a), orderOf(b)), strings.Compare(a["title"], b["title"]))
+	})
+	for _, r := range items {
 		path, row := r["url_path"], r["url_path"]+" "+r["title"]
 		gates := setOf()
 		dangling := false
@@ -466,7 +474,7 @@ func (p *planner) planSidebar() {
 		rank := cmp.Or(r["minimum_role_id"], "1")
 		item := SidebarItem{
 			ID: freeID(r["id"], p.dst.SidebarIDs), Title: line(r["title"], 100), Path: path, Icon: line(r["icon"], 100),
-			Group: cmp.Or(line(r["group_name"], 100), "Other"), Order: number(r["display_order"], 1000), Permission: r["permission"],
+			Group: cmp.Or(line(r["group_name"], 100), "Other"), Order: orderOf(r), Permission: r["permission"],
 		}
 		for name := range gates {
 			item.Feature = name

@@ -1,6 +1,7 @@
 package legacy
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"strings"
@@ -87,7 +88,7 @@ func (p *planner) readRoles() {
 			holders = p.namedByText(r["role"])
 		}
 		name, ok := p.permissions[r["permission_id"]]
-		row := "role " + named + ", permission " + r["permission_id"]
+		row := "role " + named + ", permission " + p.nameThere(r["permission_id"])
 		switch {
 		case len(holders) == 0 || holders[0] == nil:
 			p.unmapped("role_permissions", row, noRoleReason+", or it is not imported")
@@ -141,14 +142,8 @@ func (r *role) isShared() bool {
 	return r.tenant == uuid.Nil || r.tenant == DefaultTenant && isSystem(r.name)
 }
 
-func (p *planner) nameThere(permission string) string {
-	for _, r := range p.rows("permissions") {
-		if r["id"] == permission {
-			return r["name"]
-		}
-	}
-	return permission
-}
+// nameThere is a permission's name in the source, or its id where it has none.
+func (p *planner) nameThere(id string) string { return cmp.Or(p.sourceNames[id], id) }
 
 func (p *planner) isPlatform(permission string) bool {
 	scope, ok := p.dst.Permissions[p.nameThere(permission)]
@@ -255,7 +250,7 @@ func (p *planner) couldTakeAll(r *role) bool {
 		return false
 	}
 	for _, name := range []string{"manage_permissions", "manage_users"} {
-		if p.sourceNames[name] && !r.permissions[name] {
+		if p.namedThere[name] && !r.permissions[name] {
 			return false
 		}
 	}

@@ -25,7 +25,8 @@ create table public.profiles (
 create table public.permissions (
     id uuid primary key, name text not null, description text,
     created_at timestamptz not null default now(), updated_at timestamptz not null default now(),
-    constraint permissions_name_key unique (name), constraint unique_permission_name unique (name));
+    constraint permissions_name_key unique (name));
+alter table public.permissions add constraint unique_permission_name unique (name);
 
 create table public.role_permissions (
     id uuid primary key default gen_random_uuid(), role_id int not null references public.roles on delete cascade,
@@ -107,7 +108,7 @@ insert into public.feature_flags (id, name, description, default_enabled) values
     ('00000000-0000-4000-8000-0000000000e6', 'Control Center', null, true);
 
 insert into public.tenant_features (tenant_id, feature_id, is_enabled)
-select '550e8400-e29b-41d4-a716-446655440000', id, true from public.feature_flags where name in ('contentmap', 'frontendscout', 'siteharvest', 'contactlaunchpad')
+select uuid '550e8400-e29b-41d4-a716-446655440000', id, true from public.feature_flags where name in ('contentmap', 'frontendscout', 'siteharvest', 'contactlaunchpad')
 union all
 select '2ebffd7a-c423-42f3-bf85-ed1397c9e218', id, true from public.feature_flags where name in ('emailhunter', 'actionqueue', 'socialradar')
 union all
