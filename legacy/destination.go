@@ -28,6 +28,7 @@ type Destination struct {
 	Paths         map[string]bool // of sidebar items
 	SidebarIDs    map[string]bool
 	Imported      map[string]bool // keys of what earlier imports brought into the catalogues
+	Deleted       map[string]bool // ids of tenants that there were
 	Tenants       map[uuid.UUID]*Existing
 }
 
@@ -57,7 +58,8 @@ func key(kind string, parts ...string) string {
 }
 
 // ReadDestination reads what a plan for src depends on. url is the owner's of
-// poolproof's database and may be pooled. Errors: migrations.ErrSchemaOlder and
+// poolproof's database and may be pooled. Errors: ErrSplit,
+// migrations.ErrSchemaOlder and
 // ErrSchemaNewer where migrate up has to run first, or a newer program, and
 // migrations.ErrNoPlatform before bootstrap.
 func ReadDestination(ctx context.Context, url string, src Source) (Destination, error) {
@@ -92,6 +94,8 @@ func readDestination(ctx context.Context, conn *pgx.Conn, src Source) (Destinati
 
 	b := &pgx.Batch{}
 	queueScope(b, dst.Platform)
+	kept := ""
+	b.Queue(`select coalesce(pg_catalog.current_setting('app.current_tenant_id', true), '')`).QueryRow(func(row pgx.Row) error { return row.Scan(&kept) })
 	slugs := collectPairs(b, `select slug, id::text from poolproof.tenants`)
 	dst.Permissions = collectPairs(b, `select name, scope from poolproof.permissions`)
 	dst.PermissionIDs = collectSet(b, `select id::text from poolproof.permissions`)
@@ -102,8 +106,13 @@ func readDestination(ctx context.Context, conn *pgx.Conn, src Source) (Destinati
 	dst.Imported = collectKeys(b, `select split_part(action, '.', 1), coalesce(after ->> 'name', after ->> 'url_path'), null
 		from poolproof.audit_log where tenant_id = $1::uuid and actor = $2::uuid and action in ('permission.create', 'feature.create', 'sidebar.create')`,
 		platform, Actor.String())
+	dst.Deleted = collectSet(b, `select substr(object, length('tenant/') + 1) from poolproof.audit_log
+		where tenant_id = $1::uuid and action = 'tenant.delete'`, platform)
 	if err := conn.SendBatch(ctx, b).Close(); err != nil {
 		return dst, fmt.Errorf("the catalogues: %w", err)
+	}
+	if kept != platform {
+		return dst, ErrSplit
 	}
 	dst.Features = map[string]bool{}
 	for name, enabled := range features {

@@ -202,6 +202,17 @@ func TestNothingComesBack(t *testing.T) {
 	p.wantUnmapped(t, "profiles", person(8), goneReason)
 	p.wantUnmapped(t, "tenant_features", "emailhunter", goneReason)
 	p.wantUnmapped(t, "sidebar_features", "/reports", goneReason)
+	// Nor does a tenant that the platform's administrator deleted.
+	boss := one[string](t, admin, `select user_id::text from poolproof.profiles where email = 'boss@example.org'`)
+	if got := one[string](t, admin, `select d.verdict from poolproof.platform x, lateral poolproof.remove_tenant(x.id, $1::text::uuid, x.id, $2::text::uuid, true, null)
+		d where set_config('app.current_tenant_id', x.id::text, false) <> ''`, boss, lastApple); got != "ok" {
+		t.Fatalf("deleting a tenant: %s", got)
+	}
+	p = imported(t, from, owner, Options{})
+	p.wantUnmapped(t, "tenants", lastApple, "has been deleted")
+	if !p.Empty() {
+		t.Errorf("a deleted tenant brought something back: %+v", p.Tenants)
+	}
 	// What is new in the source since comes over.
 	exec(t, open(t, from), `insert into user_roles (user_id, role_id, tenant_id) values ('`+person(9)+`', 6, '`+voice+`');
 		insert into role_permissions (role_id, permission_id) select 6, id from permissions where name = 'start_localminer'`)

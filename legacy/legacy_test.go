@@ -251,6 +251,7 @@ func TestImport(t *testing.T) {
 			decided.wantUnmapped(t, "role and role_id disagree", person(2))
 			decided.wantUnmapped(t, "role_id and user_roles disagree", person(3), "GLOBAL_ADMIN", "Editor")
 			decided.wantUnmapped(t, "tenant_id is null", person(8), voice)
+			decided.wantUnmapped(t, "user_roles | 1 row |", "another tenant's of a system role's name")
 			decided.wantUnmapped(t, "1 row with bio")
 			decided.wantUnmapped(t, "1 row with avatar_url")
 			decided.wantUnmapped(t, "is_enabled is null")
@@ -335,8 +336,12 @@ func TestReadRefuses(t *testing.T) {
 	if _, err := Read(t.Context(), reader, "public"); err != nil {
 		t.Errorf("a reader who may: %v", err)
 	}
-	if _, err := Read(t.Context(), pgtest.Pooled(t, url, pgtest.Pgpool43), "public"); !errors.Is(err, ErrNotOneSnapshot) {
+	if _, err := Read(t.Context(), pgtest.Pooled(t, url, pgtest.Pgpool43), "public"); !errors.Is(err, ErrSplit) {
 		t.Errorf("a pooler that ends the transaction after each statement: %v", err)
+	}
+	owner, _ := destination(t)
+	if _, err := ReadDestination(t.Context(), pgtest.Pooled(t, owner, pgtest.Pgpool43), Source{}); !errors.Is(err, ErrSplit) {
+		t.Errorf("the destination through such a pooler: %v", err)
 	}
 	if _, err := Read(t.Context(), "postgres://me:pa55word@127.0.0.1:1/x", "public"); err == nil || strings.Contains(err.Error(), "pa55word") {
 		t.Errorf("nobody there: %v", err)

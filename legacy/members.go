@@ -157,6 +157,7 @@ func (p *planner) member(id string, profile Row) *membership {
 func (p *planner) planAssignments() {
 	p.readUserRoles()
 	// Where nothing else links people and roles, the text is not a copy.
+	byName := map[string]int{}
 	textOnly := !p.src.Has("profiles", "role_id") && len(p.src.Tables["user_roles"].Columns) == 0
 	for _, t := range p.order {
 		for _, id := range slices.Sorted(maps.Keys(t.members)) {
@@ -181,6 +182,9 @@ func (p *planner) planAssignments() {
 					continue
 				}
 				seen[name] = true
+				if n.role.tenant != uuid.Nil && n.role.tenant != t.plan.ID {
+					byName[n.from]++
+				}
 				a := Assignment{id, name, n.from}
 				t.plan.Assignments = append(t.plan.Assignments, a)
 				if m.member.Active && t.managesRoles(name) {
@@ -188,6 +192,14 @@ func (p *planner) planAssignments() {
 				}
 			}
 		}
+	}
+	p.sayByName(byName)
+}
+
+// sayByName lists how many assignments went by a role's name alone.
+func (p *planner) sayByName(byName map[string]int) {
+	for from, n := range byName {
+		p.decided(from, count(n, "row"), "the role is another tenant's of a system role's name: it is the one of the user's own tenant")
 	}
 }
 
@@ -231,7 +243,7 @@ func (p *planner) readUserRoles() {
 			continue
 		}
 		if r["tenant_id"] == "" && p.src.Has(table, "tenant_id") {
-			p.decided(table, row, "tenant_id is null: it counts in the role's tenant if that is the user's, else in the profile's: "+t.plan.ID.String())
+			p.decided(table, row+", tenant "+t.plan.ID.String(), "tenant_id is null: the row counts in its role's tenant if that is the user's, else in the profile's")
 		}
 		m.roles = append(m.roles, named{x, table})
 	}

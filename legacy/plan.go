@@ -170,6 +170,9 @@ type planner struct {
 	added       map[string]bool   // features that this plan adds
 	roles       map[string]*role  // by the source's id
 	textRoles   map[string]*role  // those that only a text names, by name
+	byTenant    map[uuid.UUID][]*role
+	own         map[string]*role   // by key("role", tenant, name): the first
+	shared      map[string][]*role // by name: everybody's
 	tenants     map[uuid.UUID]*tenant
 	order       []*tenant
 	skipped     map[uuid.UUID]int // members of tenants that are left out
@@ -193,6 +196,7 @@ func NewPlan(src Source, dst Destination, opt Options) Plan {
 		permissions: map[string]string{}, sourceNames: map[string]string{}, namedThere: map[string]bool{},
 		features: map[string]string{}, defaults: map[string]bool{}, added: map[string]bool{},
 		roles: map[string]*role{}, textRoles: map[string]*role{},
+		byTenant: map[uuid.UUID][]*role{}, own: map[string]*role{}, shared: map[string][]*role{},
 		tenants: map[uuid.UUID]*tenant{}, skipped: map[uuid.UUID]int{},
 	}
 	p.planPermissions()
@@ -353,6 +357,10 @@ func (p *planner) planTenants() {
 			continue
 		case !s.active:
 			p.unmapped("tenants", row, "it is not active, and poolproof has no tenants that are not")
+			p.skipped[s.id] = 0
+			continue
+		case p.dst.Tenants[s.id] == nil && p.dst.Deleted[s.id.String()]:
+			p.unmapped("tenants", row, "it was in poolproof and has been deleted: it does not come back")
 			p.skipped[s.id] = 0
 			continue
 		}
@@ -526,11 +534,34 @@ func (p *planner) finish() {
 			p.unmapped("profiles", count(n, "profile")+" of tenant "+id.String(), "the tenant is not imported")
 		}
 	}
+	p.plan.fill()
 	for _, list := range [][]Finding{p.plan.Decided, p.plan.Unmapped} {
 		slices.SortStableFunc(list, func(a, b Finding) int {
 			return cmp.Or(strings.Compare(a.Table, b.Table), strings.Compare(a.Reason, b.Reason), strings.Compare(a.Row, b.Row))
 		})
 	}
+}
+
+// fill makes lists that are empty empty lists, for JSON.
+func (p *Plan) fill() {
+	p.Absent, p.Tenants = orEmpty(p.Absent), orEmpty(p.Tenants)
+	p.Decided, p.Unmapped = orEmpty(p.Decided), orEmpty(p.Unmapped)
+	p.Catalogue.Permissions, p.Catalogue.Features, p.Catalogue.Sidebar = orEmpty(p.Catalogue.Permissions), orEmpty(p.Catalogue.Features), orEmpty(p.Catalogue.Sidebar)
+	for i := range p.Tenants {
+		t := &p.Tenants[i]
+		t.Roles, t.Members, t.Assignments = orEmpty(t.Roles), orEmpty(t.Members), orEmpty(t.Assignments)
+		t.Features, t.Managers = orEmpty(t.Features), orEmpty(t.Managers)
+		for j := range t.Roles {
+			t.Roles[j].Grants = orEmpty(t.Roles[j].Grants)
+		}
+	}
+}
+
+func orEmpty[T any](s []T) []T {
+	if s == nil {
+		return []T{}
+	}
+	return s
 }
 
 // chooseAdmin picks whom a new tenant is made with: somebody who manages its

@@ -76,6 +76,13 @@ func (p *planner) readRoles() {
 			continue
 		}
 		p.roles[x.id] = x
+		p.byTenant[x.tenant] = append(p.byTenant[x.tenant], x)
+		if own := key("role", x.tenant.String(), x.name); p.own[own] == nil {
+			p.own[own] = x
+		}
+		if x.isShared() {
+			p.shared[x.name] = append(p.shared[x.name], x)
+		}
 	}
 	if p.src.Has("roles", "id") && !p.src.Has("roles", "tenant_id") {
 		p.decided("roles", "all", "roles have no tenant there: each is made in the tenants that use it")
@@ -113,13 +120,7 @@ func (p *planner) namedByText(text string) []*role {
 	if !isSystem(name) {
 		return nil
 	}
-	var all []*role
-	for _, id := range slices.Sorted(maps.Keys(p.roles)) {
-		if r := p.roles[id]; r.name == name && r.isShared() {
-			all = append(all, r)
-		}
-	}
-	if len(all) > 0 {
+	if all := p.shared[name]; len(all) > 0 {
 		return all
 	}
 	if p.textRoles[name] == nil {
@@ -153,23 +154,13 @@ func (p *planner) isPlatform(permission string) bool {
 // standard is the role that says what a tenant's role of a system name holds:
 // its own, else the shared one; nil: the source says nothing about it.
 func (p *planner) standard(t *tenant, name string) *role {
-	var shared *role
-	for _, id := range slices.Sorted(maps.Keys(p.roles)) {
-		r := p.roles[id]
-		if r.name != name {
-			continue
-		}
-		if r.tenant == t.plan.ID {
-			return r
-		}
-		if r.isShared() && shared == nil {
-			shared = r
-		}
+	if r := p.own[key("role", t.plan.ID.String(), name)]; r != nil {
+		return r
 	}
-	if shared == nil {
-		shared = p.textRoles[name]
+	if all := p.shared[name]; len(all) > 0 {
+		return all[0]
 	}
-	return shared
+	return p.textRoles[name]
 }
 
 // planRoles plans what each tenant's USER and ADMIN hold and the tenant's own
@@ -181,11 +172,9 @@ func (p *planner) planRoles() {
 				t.wanted[name] = r
 			}
 		}
-		for _, id := range slices.Sorted(maps.Keys(p.roles)) {
-			if r := p.roles[id]; r.tenant == t.plan.ID {
-				if _, reason := p.resolve(t, r); reason != "" {
-					p.unmapped("roles", r.String()+" of tenant "+t.plan.ID.String(), reason)
-				}
+		for _, r := range p.byTenant[t.plan.ID] {
+			if _, reason := p.resolve(t, r); reason != "" {
+				p.unmapped("roles", r.String()+" of tenant "+t.plan.ID.String(), reason)
 			}
 		}
 	}

@@ -35,9 +35,9 @@ type Row map[string]string
 // Has tells whether the source has a column.
 func (s Source) Has(table, column string) bool { return s.Tables[table].Columns[column] }
 
-// ErrNotOneSnapshot means that what stands before the source splits several
-// statements into several transactions.
-var ErrNotOneSnapshot = errors.New("the source cannot be read in one transaction through this URL")
+// ErrSplit means that what stands before a database makes several transactions
+// of statements that are sent as one.
+var ErrSplit = errors.New("a pooler on the way splits transactions")
 
 // ErrHidden means that row-level security hides rows of the source.
 var ErrHidden = errors.New("row-level security hides rows of the source from this login")
@@ -172,7 +172,7 @@ func read(ctx context.Context, conn *pgx.Conn, schema string) (Source, error) {
 		return Source{}, err
 	}
 	if isolation != "repeatable read" {
-		return Source{}, ErrNotOneSnapshot
+		return Source{}, ErrSplit
 	}
 	return src, nil
 }

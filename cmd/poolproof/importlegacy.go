@@ -177,7 +177,7 @@ func legacyFailure(doing string, err error) error {
 		hint = "give the URL of the tables' owner, or of a role with BYPASSRLS"
 	case errors.Is(err, legacy.ErrNoSource):
 		hint = "name the schema with --schema, and check that the URL is the original's database"
-	case errors.Is(err, legacy.ErrNotOneSnapshot):
+	case errors.Is(err, legacy.ErrSplit):
 		hint = "give the server's own address, or one through PgBouncer or Supavisor"
 	}
 	return usage(hint, "%s: %w", doing, err)
