@@ -98,6 +98,9 @@ func TestImportLegacyDocs(t *testing.T) {
 }
 
 func TestImportLegacyRefuses(t *testing.T) {
+	if r := command(t, "import-legacy", "--help"); r.code != 0 || !strings.Contains(r.stdout, "poolproof import-legacy --from") || !strings.Contains(r.stdout, "Exit codes:") {
+		t.Errorf("--help: %d %s", r.code, r.stdout)
+	}
 	const secret = "postgres://me:pa55word@127.0.0.1:1/x"
 	owner := pgtest.Database(t)
 	legacy := legacyDatabase(t)
