@@ -1,0 +1,310 @@
+package hostile
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
+)
+
+// backend is one connection to PostgreSQL. While a session is attached, the
+// session's goroutine writes to it and the backend's own reads from it; while
+// none is, only its own does both.
+type backend struct {
+	*stream
+	id     int
+	pool   *pool
+	pid    uint32
+	secret []byte
+
+	session atomic.Pointer[session] // who has it; nil: nobody
+	last    *session                // who had it last
+	lastAt  int64                   // counts the pool's hand-outs
+
+	paramsMu sync.Mutex
+	params   map[string]string // as the server reported them last
+	named    map[string]uint32 // named statements that are on it, and whose they are
+	before   residue           // what it held when it was last looked at
+	prepared bool              // our own statement is on it
+	unnamed  *session          // whose unnamed statement it has
+
+	cancels sync.WaitGroup // cancel requests under way to it
+	closed  atomic.Bool
+}
+
+// ioTimeout bounds our own questions to a server connection.
+const ioTimeout = 30 * time.Second
+
+// dial opens a server connection with a client's startup parameters.
+func (pl *pool) dial(ctx context.Context) (*backend, error) {
+	cfg := pl.upstream.Copy()
+	pg, err := pgconn.ConnectConfig(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	h, err := pg.Hijack()
+	if err != nil {
+		return nil, fmt.Errorf("take over the connection: %w", err)
+	}
+	b := &backend{
+		stream: newStream(h.Conn), pool: pl, pid: h.PID, secret: h.SecretKey,
+		params: h.ParameterStatuses, named: map[string]uint32{}, id: int(pl.pooler.backends.Add(1)),
+	}
+	if err := b.first(); err != nil {
+		return nil, errors.Join(err, h.Conn.Close())
+	}
+	return b, nil
+}
+
+// first looks at a new server connection, and at the database if nobody has.
+func (b *backend) first() error {
+	if b.pool.schema.Load() == nil {
+		if err := b.readSchema(""); err != nil {
+			return err
+		}
+	}
+	now, err := b.residue()
+	b.before = now
+	return err
+}
+
+// serve reads from the server until the connection ends. It is the backend's
+// own goroutine.
+func (b *backend) serve() {
+	err := b.relayAll()
+	b.closed.Store(true)
+	_ = b.conn.Close() // whatever was wrong is in err
+	b.pool.forget(b)
+	if s := b.session.Load(); s != nil {
+		s.backendLost(b, err)
+	}
+}
+
+func (b *backend) relayAll() error {
+	for {
+		f, err := b.next()
+		if err != nil {
+			return err
+		}
+		s := b.session.Load()
+		if s == nil {
+			if err := b.unasked(f); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := s.answer(b, f); err != nil {
+			if _, ok := errors.AsType[*writeError](err); ok {
+				s.hangUp() // its own goroutine gives the backend up
+				continue
+			}
+			return err
+		}
+	}
+}
+
+// unasked takes what comes while nobody is attached: notifications that
+// somebody's LISTEN left behind, changed parameters, the server's farewell.
+func (b *backend) unasked(f frame) error {
+	switch f.typ {
+	case 'S':
+		b.parameter(f.body())
+	case 'E':
+		return errors.New("the server ended the connection: " + errorText(f.body()))
+	}
+	return b.drop(f)
+}
+
+func (b *backend) parameter(body []byte) {
+	name, rest, _ := cstring(body)
+	value, _, _ := cstring(rest)
+	b.paramsMu.Lock()
+	defer b.paramsMu.Unlock()
+	b.params[name] = value
+}
+
+func (b *backend) param(name string) string {
+	b.paramsMu.Lock()
+	defer b.paramsMu.Unlock()
+	return b.params[name]
+}
+
+// ask runs one simple query on a backend that nobody has, and gives its rows.
+func (b *backend) ask(sql string) ([][]string, error) {
+	return b.exchange(func() { send(b.w, &pgproto3.Query{String: sql}) })
+}
+
+// residue asks what the connection holds. A cancel request that came late may
+// meet it, so it is asked again once.
+func (b *backend) residue() (residue, error) {
+	for try := 1; ; try++ {
+		names := b.pool.names()
+		rows, err := b.exchange(func() {
+			if !b.prepared {
+				send(b.w, &pgproto3.Parse{Name: residueName, Query: residueSQL})
+			}
+			send(b.w, &pgproto3.Bind{PreparedStatement: residueName, Parameters: [][]byte{textArray(names)}})
+			send(b.w, &pgproto3.Execute{})
+			send(b.w, &pgproto3.Sync{})
+		})
+		if pg, ok := errors.AsType[*pgconn.PgError](err); ok && try < 3 {
+			b.prepared = b.prepared && pg.Code != "26000"
+			continue
+		}
+		if err != nil || len(rows) != 1 || len(rows[0]) != 1 {
+			return residue{}, fmt.Errorf("ask what a server connection holds: %d rows, %w", len(rows), err)
+		}
+		b.prepared = true
+		return parseResidue([]byte(rows[0][0]))
+	}
+}
+
+// clean makes the connection as good as new.
+func (b *backend) clean() error {
+	if _, err := b.ask("discard all"); err != nil {
+		return fmt.Errorf("clean a server connection: %w", err)
+	}
+	clear(b.named)
+	b.prepared, b.unnamed = false, nil
+	now, err := b.residue()
+	b.before = now
+	return err
+}
+
+// readSchema reads what functions and policies do, unless the version is the
+// one that is known.
+func (b *backend) readSchema(known string) error {
+	rows, err := b.ask(schemaVersionSQL)
+	if err != nil || len(rows) != 1 {
+		return fmt.Errorf("look at the database's functions: %d rows, %w", len(rows), err)
+	}
+	version := rows[0][0]
+	if version == known {
+		return nil
+	}
+	if rows, err = b.ask(b.pool.schemaSQL(b.param("server_version"))); err != nil {
+		return fmt.Errorf("read the database's functions: %w", err)
+	}
+	s := newSchema(rows)
+	s.version = version
+	b.pool.schema.Store(s)
+	return nil
+}
+
+// exchange writes something and reads its answer up to ReadyForQuery.
+func (b *backend) exchange(write func()) (rows [][]string, err error) {
+	_ = b.conn.SetDeadline(time.Now().Add(ioTimeout))
+	defer b.conn.SetDeadline(time.Time{}) //nolint:errcheck // a broken connection shows in reading
+	write()
+	if err := b.flush(); err != nil {
+		return nil, err
+	}
+	var failed error
+	for {
+		f, err := b.next()
+		if err != nil {
+			return nil, err
+		}
+		if !f.whole() {
+			return nil, errors.New("an answer to our own question is too large")
+		}
+		body := f.body()
+		switch f.typ {
+		case 'D':
+			var row pgproto3.DataRow
+			if err := row.Decode(body); err != nil {
+				return nil, err
+			}
+			texts := make([]string, len(row.Values))
+			for i, v := range row.Values {
+				texts[i] = string(v)
+			}
+			rows = append(rows, texts)
+		case 'S':
+			b.parameter(body)
+		case 'E':
+			var msg pgproto3.ErrorResponse
+			if err := msg.Decode(body); err != nil {
+				return nil, err
+			}
+			if failed == nil {
+				failed = pgconn.ErrorResponseToPgError(&msg)
+			}
+		case 'Z':
+			return rows, errors.Join(failed, b.drop(f))
+		}
+		if err := b.drop(f); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// cancel asks the server to stop what the connection is doing. The connection
+// is not given to anybody else before the request has been taken.
+func (b *backend) cancel(ctx context.Context) error {
+	conn, err := (&net.Dialer{}).DialContext(ctx, b.conn.RemoteAddr().Network(), b.conn.RemoteAddr().String())
+	if err != nil {
+		return fmt.Errorf("connect to cancel: %w", err)
+	}
+	defer conn.Close() //nolint:errcheck // it is only waited for
+	_ = conn.SetDeadline(time.Now().Add(ioTimeout))
+	msg := make([]byte, 0, 16+len(b.secret))
+	msg = binary.BigEndian.AppendUint32(msg, uint32(12+len(b.secret)))
+	msg = binary.BigEndian.AppendUint32(msg, cancelCode)
+	msg = binary.BigEndian.AppendUint32(msg, b.pid)
+	msg = append(msg, b.secret...)
+	if _, err := conn.Write(msg); err != nil {
+		return fmt.Errorf("ask to cancel: %w", err)
+	}
+	_, _ = conn.Read(make([]byte, 1)) // the server hangs up once it has signalled
+	return nil
+}
+
+// kill ends the connection, whatever it is doing.
+func (b *backend) kill() {
+	b.closed.Store(true)
+	_ = b.conn.Close()
+}
+
+// send writes a message.
+func send(w interface{ Write(b []byte) (int, error) }, msg pgproto3.Message) {
+	raw, err := msg.Encode(nil)
+	if err == nil {
+		_, _ = w.Write(raw) // bufio keeps the error for Flush
+	}
+}
+
+// textArray is a text[] in text form; names of settings hold nothing to escape.
+func textArray(names []string) []byte {
+	b := []byte{'{'}
+	for i, n := range names {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(b, '"')
+		for _, c := range []byte(n) {
+			if c == '"' || c == '\\' {
+				b = append(b, '\\')
+			}
+			b = append(b, c)
+		}
+		b = append(b, '"')
+	}
+	return append(b, '}')
+}
+
+// errorText is severity, code and message of an ErrorResponse.
+func errorText(body []byte) string {
+	var msg pgproto3.ErrorResponse
+	if err := msg.Decode(body); err != nil {
+		return "an error that could not be read"
+	}
+	return msg.Severity + " " + msg.Code + " " + msg.Message
+}

@@ -1,0 +1,133 @@
+package hostile
+
+// kind is what is known of a code: what it does in production and how it is
+// mended. The pages under docs/prove say it at length.
+type kind struct {
+	severity    Severity
+	title       string
+	consequence string
+	fix         string
+	byDriver    map[string]string // fixes that are a driver's own
+}
+
+func (k kind) fixFor(driver string) string {
+	if fix, ok := k.byDriver[driver]; ok {
+		return fix
+	}
+	return k.fix
+}
+
+// Names that Client.Driver may have.
+const (
+	driverAsyncpg    = "asyncpg"
+	driverPsycopg    = "psycopg"
+	driverLibpq      = "libpq"
+	driverPgx        = "pgx"
+	driverLibPQ      = "lib/pq"
+	driverPgjdbc     = "pgjdbc"
+	driverNodePg     = "node-postgres"
+	driverPostgresJS = "postgres.js"
+	driverPrisma     = "prisma"
+	driverTokio      = "tokio-postgres"
+	driverSqlx       = "sqlx"
+	driverNpgsql     = "npgsql"
+	driverRubyPg     = "ruby-pg"
+	driverPDO        = "pdo"
+	driverDBD        = "DBD::Pg"
+)
+
+var catalogue = map[Code]kind{
+	ForeignUnnamed: {Error, "unnamed statement used after the server connection was given back",
+		"another client's statement runs with this one's parameters: foreign rows, or rows deleted that nobody asked to delete; no error",
+		"send Parse, Bind and Execute under one Sync, or inside a transaction", map[string]string{
+			driverLibPQ: "add binary_parameters=yes to the connection string, or use pgx",
+			driverPgx:   "use default_query_exec_mode=exec or cache_describe, never describe_exec",
+		}},
+	MissingNamed: {Error, "named statement that this server connection does not have",
+		"prepared statement does not exist (26000), or the statement of another client that has the same name",
+		"turn the driver's statement cache off, or use a pooler that tracks statements (PgBouncer 1.21 and later with max_prepared_statements)", map[string]string{
+			driverAsyncpg:    "statement_cache_size=0; with SQLAlchemy also prepared_statement_cache_size=0, NullPool and a prepared_statement_name_func that gives unique names",
+			driverPsycopg:    "prepare_threshold=None",
+			driverPgx:        "default_query_exec_mode=exec or cache_describe",
+			driverPgjdbc:     "prepareThreshold=0",
+			driverNodePg:     "leave name: out of the query",
+			driverPostgresJS: "prepare: false",
+			driverPrisma:     "?pgbouncer=true on the pooled URL, and directUrl for migrations",
+			driverTokio:      "use query_typed, which prepares nothing, and wait for each query",
+			driverSqlx:       "statement_cache_capacity(0), and .persistent(false) on queries",
+			driverRubyPg:     "prepared_statements: false in database.yml",
+			driverPDO:        "PDO::ATTR_EMULATE_PREPARES => true",
+			driverDBD:        "pg_server_prepare => 0",
+			driverNpgsql:     "Max Auto Prepare=0",
+		}},
+	NameCollision: {Error, "statement name that another client uses as well",
+		"prepared statement already exists (42P05), or one client executes the other's statement",
+		"turn the driver's statement cache off, or let it make unique names", map[string]string{
+			driverAsyncpg: "statement_cache_size=0 and unique names: prepared_statement_name_func=lambda: f\"__asyncpg_{uuid4()}__\" with SQLAlchemy",
+			driverPgjdbc:  "prepareThreshold=0",
+			driverRubyPg:  "prepared_statements: false in database.yml",
+			driverPsycopg: "prepare_threshold=None",
+		}},
+	SessionSetting: {Error, "setting left on the server connection",
+		"the next client inherits it, and this one loses it: a tenant id reaches another tenant's requests",
+		"set it for the transaction: SELECT set_config(name, $1, true) with the statements that need it, or SET LOCAL; constants belong into ALTER ROLE … SET", nil},
+	SessionRole: {Error, "role left on the server connection",
+		"the next client works with the rights of this role",
+		"SET LOCAL ROLE inside the transaction that needs it", nil},
+	TempTable: {Error, "temporary table left behind",
+		"this client does not find it again, another one does: relation already exists, or foreign rows",
+		"ON COMMIT DROP, a common table expression, or an ordinary table with a key for the session", nil},
+	HoldCursor: {Error, "cursor WITH HOLD left behind",
+		"cursor does not exist for this client, and a name that is taken for another",
+		"fetch inside the transaction, or page by key", nil},
+	Listening: {Error, "LISTEN on a shared server connection",
+		"notifications are lost, or reach a client that never asked for them, payload included",
+		"listen over a direct connection (DIRECT_URL)", nil},
+	SessionLock: {Error, "advisory lock of the session",
+		"another client on the same server connection gets the lock too; it stays held after this one left",
+		"pg_advisory_xact_lock inside the transaction, or migrate over a direct connection", nil},
+	SQLPrepared: {Error, "PREPARE, EXECUTE or DEALLOCATE in SQL",
+		"prepared statement does not exist on the next server connection, or is another client's; no pooler tracks these",
+		"prepare through the protocol with a pooler that tracks it, or do not prepare", nil},
+	SequenceState: {Error, "currval or lastval of another transaction",
+		"is not yet defined in this session, or the value of another client's insert",
+		"INSERT … RETURNING", nil},
+	StartupParameter: {Error, "startup parameter that poolers refuse or drop",
+		"unsupported startup parameter, or a setting that silently is not there",
+		"ALTER ROLE … SET, or set_config(name, $1, true) in the transaction", nil},
+	SettingNotSet: {Error, "setting read that this transaction did not set",
+		"it reads what another client left, or nothing: foreign rows or none",
+		"set it in the same transaction: SELECT set_config(name, $1, true)", nil},
+	IdleInTransaction: {Warning, "transaction left idle",
+		"the server connection is held all the while: with a pool of 20, twenty such clients stop everybody (query_wait_timeout)",
+		"do nothing slow between BEGIN and COMMIT; idle_in_transaction_session_timeout by ALTER ROLE", nil},
+	FailedPipeline: {Error, "pipeline with BEGIN and COMMIT that failed in the middle",
+		"COMMIT is skipped with the rest, the transaction stays open and failed, and holds the server connection",
+		"send ROLLBACK when the pipeline fails, or leave BEGIN and COMMIT out: one Sync is one transaction", nil},
+	LocalOutside: {Error, "SET LOCAL outside a transaction",
+		"it has no effect: the statement after it runs without the setting",
+		"BEGIN first, or set_config(name, $1, true) in one pipeline with the statement", nil},
+	LoadedLibrary: {Warning, "LOAD for one server connection",
+		"the next transaction runs where it was not loaded",
+		"session_preload_libraries by ALTER ROLE or ALTER DATABASE", nil},
+	ResetsOthers: {Warning, "DISCARD or RESET of what others set",
+		"it undoes what the pooler or another client relies on, and costs a round trip",
+		"leave it to the pooler (server_reset_query)", map[string]string{
+			driverNpgsql: "No Reset On Close=true",
+		}},
+	SyncsInFlight: {Error, "next query sent before the last one was answered",
+		"Supavisor and PgBouncer before 1.21 give the server connection back at the first answer: rows of another client, or a program that hangs",
+		"wait for each query before the next, or send them under one Sync", map[string]string{
+			driverTokio:      "await each query instead of join_all",
+			driverPostgresJS: "prepare: false with parameters in every query, or await each query instead of Promise.all",
+			driverPgx:        "SendBatch (one Sync) instead of Pipeline with several",
+			driverLibpq:      "one PQpipelineSync at a time",
+			driverPsycopg:    "do not use pipeline mode through the pooler",
+		}},
+}
+
+// Describe gives what is known of a code.
+func Describe(c Code) (severity Severity, title, consequence, fix string) {
+	k := catalogue[c]
+	return k.severity, k.title, k.consequence, k.fix
+}

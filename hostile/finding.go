@@ -1,0 +1,178 @@
+package hostile
+
+import (
+	"cmp"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Code is a kind of fault. Codes are stable: baselines and scripts hold them.
+type Code string
+
+// The faults, each with a page of its own under docs/prove.
+const (
+	ForeignUnnamed    Code = "PP001"
+	MissingNamed      Code = "PP002"
+	NameCollision     Code = "PP003"
+	SessionSetting    Code = "PP004"
+	SessionRole       Code = "PP005"
+	TempTable         Code = "PP006"
+	HoldCursor        Code = "PP007"
+	Listening         Code = "PP008"
+	SessionLock       Code = "PP009"
+	SQLPrepared       Code = "PP010"
+	SequenceState     Code = "PP011"
+	StartupParameter  Code = "PP012"
+	SettingNotSet     Code = "PP013"
+	IdleInTransaction Code = "PP014"
+	FailedPipeline    Code = "PP015"
+	LocalOutside      Code = "PP016"
+	LoadedLibrary     Code = "PP017"
+	ResetsOthers      Code = "PP018"
+	SyncsInFlight     Code = "PP019"
+)
+
+// Severity says how bad a fault is: an error gives wrong rows, failures or
+// hangs; a warning costs or confuses.
+type Severity string
+
+// The two severities.
+const (
+	Error   Severity = "error"
+	Warning Severity = "warning"
+)
+
+// Finding is one fault of an application: its kind and what it is about, how
+// often it was seen, and where first.
+type Finding struct {
+	Code        Code       `json:"code"`
+	Severity    Severity   `json:"severity"`
+	Title       string     `json:"title"`
+	Subject     string     `json:"subject,omitempty"` // the setting, table, channel …; "" where the code says it all
+	Count       int        `json:"count"`
+	First       Occurrence `json:"first"`
+	Consequence string     `json:"consequence"`
+	Fix         string     `json:"fix"`
+	Known       bool       `json:"known,omitempty"` // in the baseline: listed, does not count
+	More        []string   `json:"more,omitempty"`  // other statements that did it, a few
+}
+
+// Occurrence is where a fault was seen. No value of a parameter is in it; SQL
+// text is as the program wrote it.
+type Occurrence struct {
+	SQL    string            `json:"sql,omitempty"`
+	Types  []string          `json:"parameter_types,omitempty"`
+	Client Client            `json:"client"`
+	Tags   map[string]string `json:"tags,omitempty"` // sqlcommenter's
+	File   string            `json:"file,omitempty"` // of the calling program, where it is known
+	Line   int               `json:"line,omitempty"`
+	Trace  []Step            `json:"timeline,omitempty"` // what led to it
+}
+
+// Client is who was connected.
+type Client struct {
+	ID              uint32 `json:"id"` // counts the connections of this run
+	ApplicationName string `json:"application_name,omitempty"`
+	Driver          string `json:"driver,omitempty"` // a guess, from how it talks
+}
+
+// Step is one thing that happened on the way to a fault.
+type Step struct {
+	At     time.Duration `json:"at"` // since the run began
+	Client uint32        `json:"client"`
+	Server int           `json:"server"` // which server connection
+	What   string        `json:"what"`
+}
+
+// Note is what every program of a driver does and a pooler is simply told to
+// put up with.
+type Note struct {
+	Subject string `json:"subject"`
+	Count   int    `json:"count"`
+	Text    string `json:"text"`
+}
+
+// fault is a finding before it is counted.
+type fault struct {
+	code    Code
+	subject string
+	first   Occurrence
+}
+
+// Report is what a run found, and what was exercised: like a race detector it
+// judges only what ran.
+type Report struct {
+	Findings     []Finding `json:"findings"`
+	Notes        []Note    `json:"notes"`
+	Profile      string    `json:"profile"`
+	Clients      int       `json:"clients"`
+	Transactions int       `json:"transactions"`
+	Statements   int       `json:"statements"` // different ones
+}
+
+// ledger gathers findings. Safe for concurrent use.
+type ledger struct {
+	mu       sync.Mutex
+	findings map[string]*Finding
+	notes    map[string]*Note
+	watch    func(Finding, bool) // told of each occurrence; first says whether it is new
+}
+
+func newLedger() *ledger {
+	return &ledger{findings: map[string]*Finding{}, notes: map[string]*Note{}}
+}
+
+// maxMore is how many further statements a finding names.
+const maxMore = 9
+
+func (l *ledger) add(f fault) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	key := string(f.code) + " " + f.subject
+	have, seen := l.findings[key]
+	if !seen {
+		k := catalogue[f.code]
+		have = &Finding{
+			Code: f.code, Severity: k.severity, Title: k.title, Subject: f.subject, First: f.first,
+			Consequence: k.consequence, Fix: k.fixFor(f.first.Client.Driver),
+		}
+		l.findings[key] = have
+	}
+	have.Count++
+	if sql := f.first.SQL; seen && sql != "" && sql != have.First.SQL && len(have.More) < maxMore && !slices.Contains(have.More, sql) {
+		have.More = append(have.More, sql)
+	}
+	if l.watch != nil {
+		l.watch(*have, !seen)
+	}
+}
+
+func (l *ledger) note(subject, text string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n, seen := l.notes[subject]
+	if !seen {
+		n = &Note{Subject: subject, Text: text}
+		l.notes[subject] = n
+	}
+	n.Count++
+}
+
+// list gives findings and notes in a stable order.
+func (l *ledger) list() ([]Finding, []Note) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	findings, notes := []Finding{}, []Note{}
+	for _, f := range l.findings {
+		findings = append(findings, *f)
+	}
+	for _, n := range l.notes {
+		notes = append(notes, *n)
+	}
+	slices.SortFunc(findings, func(a, b Finding) int {
+		return cmp.Or(cmp.Compare(a.Code, b.Code), cmp.Compare(a.Subject, b.Subject))
+	})
+	slices.SortFunc(notes, func(a, b Note) int { return cmp.Compare(a.Subject, b.Subject) })
+	return findings, notes
+}

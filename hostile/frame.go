@@ -1,0 +1,131 @@
+package hostile
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+)
+
+// A message is a type byte, a length that counts itself and the body, and the
+// body (PostgreSQL's documentation, "Message Formats").
+const (
+	headerSize = 5
+	bufferSize = 32 << 10
+	maxMessage = 1 << 30 // what PostgreSQL itself accepts
+)
+
+// frame is one message as it lies in a reader's buffer: all of it, or its
+// beginning if it is larger than the buffer. It is valid until the reader is
+// used again.
+type frame struct {
+	typ  byte
+	size int    // of the whole message, header included
+	raw  []byte // header and as much of the body as is in the buffer
+}
+
+// body is what is in the buffer of the message's body.
+func (f frame) body() []byte { return f.raw[headerSize:] }
+
+// whole tells whether body is all of it.
+func (f frame) whole() bool { return len(f.raw) == f.size }
+
+var errMessageLength = errors.New("a message of an impossible length")
+
+// stream reads messages from one side of a conversation and writes to it.
+type stream struct {
+	conn net.Conn
+	r    *bufio.Reader
+	w    *bufio.Writer
+}
+
+func newStream(conn net.Conn) *stream {
+	return &stream{conn: conn, r: bufio.NewReaderSize(conn, bufferSize), w: bufio.NewWriterSize(conn, bufferSize)}
+}
+
+// next waits for a message and gives it without consuming it. Of a message
+// larger than the buffer it gives what fits.
+func (s *stream) next() (frame, error) {
+	head, err := s.r.Peek(headerSize)
+	if err != nil {
+		return frame{}, err
+	}
+	f := frame{typ: head[0]}
+	length := binary.BigEndian.Uint32(head[1:])
+	if length < 4 || length > maxMessage {
+		return frame{}, fmt.Errorf("%w: %d bytes, type %q", errMessageLength, length, f.typ)
+	}
+	f.size = int(length) + 1
+	f.raw, err = s.r.Peek(min(f.size, bufferSize))
+	return f, err
+}
+
+// drop consumes a message.
+func (s *stream) drop(f frame) error {
+	_, err := s.r.Discard(f.size)
+	return err
+}
+
+// relay consumes a message and writes it to another stream, unchanged and
+// without holding more of it than a buffer's worth.
+func (s *stream) relay(f frame, to *stream) error {
+	if f.whole() {
+		if _, err := to.w.Write(f.raw); err != nil {
+			return &writeError{err}
+		}
+		return s.drop(f)
+	}
+	_, err := io.CopyN(onlyWriter{to.w}, s.r, int64(f.size))
+	return err
+}
+
+// onlyWriter hides bufio.Writer's ReadFrom, which would flush at once.
+type onlyWriter struct{ w io.Writer }
+
+func (o onlyWriter) Write(b []byte) (int, error) {
+	n, err := o.w.Write(b)
+	if err != nil {
+		err = &writeError{err}
+	}
+	return n, err
+}
+
+// writeError tells an error of the receiving side from one of the sending.
+type writeError struct{ err error }
+
+func (e *writeError) Error() string { return e.err.Error() }
+func (e *writeError) Unwrap() error { return e.err }
+
+// ready tells whether the next message can be had without waiting.
+func (s *stream) ready() bool {
+	n := s.r.Buffered()
+	if n < headerSize {
+		return false
+	}
+	head, err := s.r.Peek(headerSize)
+	if err != nil {
+		return false
+	}
+	return n >= min(int(binary.BigEndian.Uint32(head[1:]))+1, bufferSize)
+}
+
+// flush sends what was written.
+func (s *stream) flush() error {
+	if err := s.w.Flush(); err != nil {
+		return &writeError{err}
+	}
+	return nil
+}
+
+// cstring cuts a text that ends with a zero byte off the front; ok is false
+// where there is none, as in a message that was only begun.
+func cstring(b []byte) (text string, rest []byte, ok bool) {
+	for i, c := range b {
+		if c == 0 {
+			return string(b[:i]), b[i+1:], true
+		}
+	}
+	return string(b), nil, false
+}

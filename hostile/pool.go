@@ -1,0 +1,215 @@
+package hostile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// pool is the server connections for one user, database and set of startup
+// parameters. It gives a client another connection than the one it had last,
+// and prefers one that somebody else has had since.
+type pool struct {
+	pooler   *Pooler
+	upstream *pgconn.Config
+	schema   atomic.Pointer[schema]
+
+	mu     sync.Mutex
+	idle   []*backend // the one that was given back longest ago first
+	all    map[*backend]bool
+	opened int // all, and those being opened
+	given  int64
+	free   chan struct{} // gets a token when a connection is given back or gone
+	extra  []string      // names of custom settings that clients use
+	looked time.Time     // when functions and policies were looked at last
+}
+
+func newPool(p *Pooler, cfg *pgconn.Config) *pool {
+	return &pool{pooler: p, upstream: cfg, all: map[*backend]bool{}, free: make(chan struct{}, 1)}
+}
+
+var errNoServerConnection = errors.New("no server connection became free in time")
+
+// acquire gives a session a server connection and attaches it.
+func (pl *pool) acquire(ctx context.Context, s *session) (*backend, error) {
+	ctx, cancel := context.WithTimeout(ctx, pl.pooler.cfg.WaitTimeout)
+	defer cancel()
+	for {
+		b, open := pl.take(s)
+		if b != nil {
+			pl.tell() // there may be more
+			return b, nil
+		}
+		if open {
+			return pl.open(ctx, s)
+		}
+		select {
+		case <-ctx.Done():
+			return nil, errNoServerConnection
+		case <-pl.free:
+		}
+	}
+}
+
+// take picks an idle connection, or says that one may be opened.
+func (pl *pool) take(s *session) (b *backend, open bool) {
+	pl.mu.Lock()
+	defer pl.mu.Unlock()
+	pick := -1
+	for i, b := range pl.idle {
+		if b == s.lastBackend {
+			continue
+		}
+		if pick < 0 || b.last != s && pl.idle[pick].last == s {
+			pick = i
+		}
+		if b.last != s {
+			break
+		}
+	}
+	if pick < 0 {
+		if pl.opened < pl.pooler.cfg.MaxServerConns {
+			pl.opened++
+			return nil, true
+		}
+		if len(pl.idle) == 0 {
+			return nil, false
+		}
+		pick = 0 // the one it had: a pooler with nothing else would do the same
+	}
+	b = pl.idle[pick]
+	pl.idle = slices.Delete(pl.idle, pick, pick+1)
+	pl.hand(b, s)
+	return b, false
+}
+
+// hand attaches; the pool is locked.
+func (pl *pool) hand(b *backend, s *session) {
+	pl.given++
+	b.last, b.lastAt, s.lastBackend = s, pl.given, b
+	b.session.Store(s)
+}
+
+func (pl *pool) open(ctx context.Context, s *session) (*backend, error) {
+	b, err := pl.dial(ctx)
+	pl.mu.Lock()
+	defer pl.mu.Unlock()
+	if err != nil {
+		pl.opened--
+		pl.tell()
+		return nil, err
+	}
+	pl.all[b] = true
+	pl.hand(b, s)
+	go b.serve()
+	return b, nil
+}
+
+// giveBack makes a connection free for others. It has no session any more.
+func (pl *pool) giveBack(b *backend) {
+	b.cancels.Wait()
+	pl.mu.Lock()
+	defer pl.mu.Unlock()
+	if pl.all[b] {
+		pl.idle = append(pl.idle, b)
+	}
+	pl.tell()
+}
+
+// forget drops a connection that has ended.
+func (pl *pool) forget(b *backend) {
+	pl.mu.Lock()
+	defer pl.mu.Unlock()
+	if pl.all[b] {
+		delete(pl.all, b)
+		pl.opened--
+	}
+	pl.idle = slices.DeleteFunc(pl.idle, func(x *backend) bool { return x == b })
+	pl.tell()
+}
+
+// tell wakes one who waits.
+func (pl *pool) tell() {
+	select {
+	case pl.free <- struct{}{}:
+	default:
+	}
+}
+
+// closeAll ends all connections.
+func (pl *pool) closeAll() {
+	pl.mu.Lock()
+	all := slices.Collect(maps.Keys(pl.all))
+	pl.mu.Unlock()
+	for _, b := range all {
+		b.kill()
+	}
+}
+
+// learn adds names of custom settings that are asked for from now on.
+func (pl *pool) learn(names []string) {
+	if len(names) == 0 {
+		return
+	}
+	pl.mu.Lock()
+	defer pl.mu.Unlock()
+	for _, n := range names {
+		if len(pl.extra) < 200 {
+			pl.extra = appendNew(pl.extra, n)
+		}
+	}
+}
+
+// due tells whether functions and policies are to be looked at again: they may
+// change behind the pooler's back, by a migration over a direct connection.
+func (pl *pool) due() bool {
+	pl.mu.Lock()
+	defer pl.mu.Unlock()
+	if time.Since(pl.looked) < time.Second {
+		return false
+	}
+	pl.looked = time.Now()
+	return true
+}
+
+// names are all custom settings that are known.
+func (pl *pool) names() []string {
+	pl.mu.Lock()
+	names := slices.Clone(pl.extra)
+	pl.mu.Unlock()
+	if s := pl.schema.Load(); s != nil {
+		for _, n := range s.names {
+			names = appendNew(names, n)
+		}
+	}
+	return names
+}
+
+// schemaSQL is the query for this server's version: bodies of SQL functions
+// that are kept parsed are there since 14.
+func (pl *pool) schemaSQL(version string) string {
+	major, _ := strconv.Atoi(strings.SplitN(version, ".", 2)[0])
+	if major >= 14 {
+		return schemaSQL
+	}
+	return strings.ReplaceAll(schemaSQL, "|| ' ' || coalesce(pg_catalog.pg_get_function_sqlbody(p.oid), '')", "")
+}
+
+// poolKey tells pools apart.
+func poolKey(user, database string, params map[string]string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%q %q", user, database)
+	for _, k := range slices.Sorted(maps.Keys(params)) {
+		fmt.Fprintf(&b, " %q=%q", k, params[k])
+	}
+	return b.String()
+}

@@ -1,0 +1,428 @@
+package hostile
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// Config is what a [Pooler] needs. Only Upstream is required.
+type Config struct {
+	// Upstream is the URL of the PostgreSQL server, not of a pooler. Clients that connect as its user need no password.
+	Upstream string
+	// Profile is the pooler that is played. Default: strict.
+	Profile string
+	// Observe keeps a server connection for each client, so that nothing breaks, and reports the same hazards.
+	Observe bool
+	// MaxServerConns bounds the connections to PostgreSQL for one user, database and set of startup parameters. Default 24.
+	MaxServerConns int
+	// WaitTimeout is how long a client waits for one of them. Default 20 s.
+	WaitTimeout time.Duration
+	// IdleBound is how long a transaction may wait for its client before it is reported. Default 5 s.
+	IdleBound time.Duration
+	// Passwords asks clients for the password even of the upstream URL's user. For a pooler that others can reach.
+	Passwords bool
+	// TLS, if not nil, is offered to clients.
+	TLS *tls.Config
+	// Found, if not nil, is called for each occurrence, first of its kind or not. It must not block.
+	Found func(f Finding, first bool)
+	// Logger gets what goes wrong in the pooler itself. Default slog.Default().
+	Logger *slog.Logger
+}
+
+// Pooler is a transaction pooler that is as hostile as the protocol allows, and
+// says what a client does that only works by luck.
+type Pooler struct {
+	cfg      Config
+	profile  Profile
+	upstream *pgconn.Config
+	begun    time.Time
+	ledger   *ledger
+	texts    *texts
+
+	backends     atomic.Int64
+	clients      atomic.Int64
+	transactions atomic.Int64
+
+	mu       sync.Mutex
+	pools    map[string]*pool
+	sessions map[uint32]*session
+	claims   map[string]uint32 // statement names, and which client had them first
+	benign   map[string]string // settings that drivers make, and the value that all agree on
+	leaks    map[string]leak   // custom settings that were left behind
+	temps    []string          // temporary tables that were
+	closing  bool
+	wg       sync.WaitGroup
+
+	looking  int // server connections that are being inspected
+	lookedAt *sync.Cond
+}
+
+// leak is a setting's value that a client left.
+type leak struct {
+	client uint32
+	value  string
+}
+
+// New makes a pooler. It does not connect.
+func New(cfg Config) (*Pooler, error) {
+	profile, err := ProfileNamed(cfg.Profile)
+	if err != nil {
+		return nil, fmt.Errorf("hostile: %w", err)
+	}
+	upstream, err := pgconn.ParseConfig(cfg.Upstream)
+	if err != nil {
+		return nil, fmt.Errorf("hostile: read the upstream's URL: %w", err)
+	}
+	if cfg.MaxServerConns <= 0 {
+		cfg.MaxServerConns = 24
+	}
+	if cfg.WaitTimeout <= 0 {
+		cfg.WaitTimeout = 20 * time.Second
+	}
+	if cfg.IdleBound <= 0 {
+		cfg.IdleBound = 5 * time.Second
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	p := &Pooler{
+		cfg: cfg, profile: profile, upstream: upstream, begun: time.Now(), ledger: newLedger(), texts: newTexts(),
+		pools: map[string]*pool{}, sessions: map[uint32]*session{}, claims: map[string]uint32{}, benign: map[string]string{}, leaks: map[string]leak{},
+	}
+	p.ledger.watch = cfg.Found
+	p.lookedAt = sync.NewCond(&p.mu)
+	return p, nil
+}
+
+// Serve takes clients from l until ctx ends, then ends all connections.
+func (p *Pooler) Serve(ctx context.Context, l net.Listener) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() { _ = l.Close() })
+	defer stop()
+	go p.watchIdle(ctx)
+	var fault error
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			if ctx.Err() == nil {
+				fault = fmt.Errorf("hostile: accept: %w", err)
+			}
+			break
+		}
+		p.wg.Go(func() { p.welcome(ctx, conn) })
+	}
+	cancel()
+	p.closeAll()
+	p.wg.Wait()
+	return fault
+}
+
+func (p *Pooler) closeAll() {
+	p.mu.Lock()
+	p.closing = true
+	var sessions []*session
+	for _, s := range p.sessions {
+		sessions = append(sessions, s)
+	}
+	var pools []*pool
+	for _, pl := range p.pools {
+		pools = append(pools, pl)
+	}
+	p.mu.Unlock()
+	for _, s := range sessions {
+		s.hangUp()
+	}
+	for _, pl := range pools {
+		pl.closeAll()
+	}
+}
+
+// Report says what was found so far. It waits for the server connections that
+// are being looked at.
+func (p *Pooler) Report() Report {
+	p.mu.Lock()
+	for p.looking > 0 {
+		p.lookedAt.Wait()
+	}
+	p.mu.Unlock()
+	r := Report{
+		Profile: p.profile.Name, Clients: int(p.clients.Load()), Transactions: int(p.transactions.Load()), Statements: p.texts.count(),
+	}
+	if p.cfg.Observe {
+		r.Profile += ", observing"
+	}
+	r.Findings, r.Notes = p.ledger.list()
+	return r
+}
+
+func (p *Pooler) found(f fault) { p.ledger.add(f) }
+
+// poolFor finds or makes the pool for a client.
+func (p *Pooler) poolFor(user, database, password string, params map[string]string) *pool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	key := poolKey(user, database, params)
+	pl := p.pools[key]
+	if pl == nil {
+		cfg := p.upstream.Copy()
+		cfg.User, cfg.Database, cfg.Password, cfg.RuntimeParams = user, database, password, params
+		pl = newPool(p, cfg)
+		p.pools[key] = pl
+	}
+	return pl
+}
+
+// register gives a session its key for cancel requests.
+func (p *Pooler) register(s *session) {
+	var key [4]byte
+	rand.Read(key[:])
+	s.secret = binary.BigEndian.Uint32(key[:])
+	s.id = uint32(p.clients.Add(1))
+	s.client.ID = s.id
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.sessions[s.id] = s
+	if p.closing {
+		s.hangUp()
+	}
+}
+
+func (p *Pooler) left(s *session) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.sessions, s.id)
+}
+
+// cancel passes a cancel request on to whatever server connection the client
+// has at the moment; one that has none has nothing to cancel.
+func (p *Pooler) cancel(ctx context.Context, id, secret uint32) {
+	p.mu.Lock()
+	s := p.sessions[id]
+	p.mu.Unlock()
+	if s == nil || s.secret != secret {
+		return
+	}
+	s.mu.Lock()
+	b := s.backend
+	if b != nil {
+		b.cancels.Add(1)
+	}
+	s.mu.Unlock()
+	if b == nil {
+		return
+	}
+	defer b.cancels.Done()
+	if err := b.cancel(ctx); err != nil {
+		p.cfg.Logger.Warn("a cancel request could not be passed on", "cause", err)
+	}
+}
+
+// claim notes who uses a statement name, and tells whether another client of
+// this run did before.
+func (p *Pooler) claim(name string, s *session) (taken bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	owner, known := p.claims[name]
+	if !known && len(p.claims) < 100_000 {
+		p.claims[name] = s.id
+	}
+	return known && owner != s.id
+}
+
+// watchIdle reports transactions that wait for their client.
+func (p *Pooler) watchIdle(ctx context.Context) {
+	tick := time.NewTicker(p.cfg.IdleBound / 4)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		p.mu.Lock()
+		sessions := make([]*session, 0, len(p.sessions))
+		for _, s := range p.sessions {
+			sessions = append(sessions, s)
+		}
+		p.mu.Unlock()
+		for _, s := range sessions {
+			s.mu.Lock()
+			if x := s.tx; x != nil && !s.idleSince.IsZero() && !x.isIdle && time.Since(s.idleSince) > p.cfg.IdleBound {
+				x.isIdle = true
+				var last *text
+				if len(x.texts) > 0 {
+					last = x.texts[len(x.texts)-1]
+				}
+				s.fault(IdleInTransaction, "", last, nil)
+			}
+			s.mu.Unlock()
+		}
+	}
+}
+
+// inspect judges a transaction that is over: by what was said in it, and, where
+// that leaves a doubt, by what the server connection now holds. It runs on the
+// backend's goroutine, while nobody has the backend.
+func (p *Pooler) inspect(b *backend, t *transaction) error {
+	defer p.inspected()
+	p.transactions.Add(1)
+	if t == nil {
+		return nil
+	}
+	for _, name := range t.reads {
+		if !slices.Contains(t.sets, name) {
+			p.found(fault{SettingNotSet, name, t.occurrence(t.blame(SettingNotSet, name))})
+		}
+	}
+	b.pool.learn(t.sets)
+	b.pool.learn(t.reads)
+	sc := b.pool.schema.Load()
+	if t.ddl || b.pool.due() {
+		if err := b.readSchema(sc.version); err != nil {
+			return err
+		}
+		sc = b.pool.schema.Load()
+	}
+	if !t.suspect && !sc.sly {
+		return nil
+	}
+	now, err := b.residue()
+	if err != nil {
+		return err
+	}
+	remains := now.since(b.before)
+	b.before = now
+	for _, l := range remains {
+		p.judge(l, t)
+	}
+	if len(remains) == 0 || p.cfg.Observe {
+		return nil
+	}
+	if err := b.clean(); err != nil {
+		return err
+	}
+	return p.taint(b, t)
+}
+
+// inspecting says that a server connection is about to be inspected, and
+// inspected that it was.
+func (p *Pooler) inspecting() {
+	p.mu.Lock()
+	p.looking++
+	p.mu.Unlock()
+}
+
+func (p *Pooler) inspected() {
+	p.mu.Lock()
+	p.looking--
+	if p.looking == 0 {
+		p.lookedAt.Broadcast()
+	}
+	p.mu.Unlock()
+}
+
+// judge reports one thing that was left.
+func (p *Pooler) judge(l left, t *transaction) {
+	o := t.occurrence(t.blame(l.code, l.subject))
+	if l.code != SessionSetting {
+		p.found(fault{l.code, l.subject, o})
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if strings.Contains(l.subject, ".") {
+		p.leaks[l.subject] = leak{t.client.ID, l.value}
+	} else if benignSettings[strings.ToLower(l.subject)] {
+		agreed, known := p.benign[l.subject]
+		if !known {
+			p.benign[l.subject] = l.value
+		}
+		if !known || agreed == l.value {
+			p.ledger.note("SET "+l.subject, "drivers and frameworks set it when they connect, always to the same value; ALTER ROLE … SET "+l.subject+" does it for every server connection")
+			return
+		}
+	}
+	p.found(fault{l.code, l.subject, o})
+}
+
+// benignSettings are what drivers and frameworks set on every connection; as
+// long as all clients agree on a value, it does not matter who set it.
+var benignSettings = map[string]bool{
+	"application_name": true, "bytea_output": true, "client_encoding": true, "client_min_messages": true, "datestyle": true,
+	"extra_float_digits": true, "intervalstyle": true, "lc_messages": true, "standard_conforming_strings": true, "timezone": true,
+}
+
+// taint leaves on a clean server connection what other clients left on others.
+func (p *Pooler) taint(b *backend, t *transaction) error {
+	var sql strings.Builder
+	p.mu.Lock()
+	for name, l := range p.leaks {
+		if l.client != t.client.ID {
+			sql.WriteString("select pg_catalog.set_config('" + quote(name) + "', '" + quote(l.value) + "', false);")
+		}
+	}
+	p.mu.Unlock()
+	if sql.Len() == 0 {
+		return nil
+	}
+	if _, err := b.ask(sql.String()); err != nil {
+		return fmt.Errorf("taint a server connection: %w", err)
+	}
+	now, err := b.residue()
+	b.before = now
+	return err
+}
+
+// blame finds the statement that most likely did it.
+func (t *transaction) blame(code Code, subject string) *text {
+	kinds := map[Code][]string{
+		SessionSetting: {"set"}, SessionRole: {"set"}, TempTable: {"create", "select"}, HoldCursor: {"declare"}, Listening: {"listen"}, SQLPrepared: {"prepare"},
+	}[code]
+	for _, x := range t.texts {
+		if slices.Contains(x.sets, subject) && code == SessionSetting || slices.Contains(x.reads, subject) && code == SettingNotSet {
+			return x
+		}
+	}
+	for _, x := range t.texts {
+		for _, st := range x.statements {
+			if slices.Contains(kinds, st.kind) && !st.local() {
+				return x
+			}
+		}
+	}
+	for _, x := range t.texts {
+		if x.suspect {
+			return x
+		}
+	}
+	for _, x := range slices.Backward(t.texts) {
+		if len(x.statements) > 0 && x.statements[0].kind != "commit" && x.statements[0].kind != "begin" {
+			return x
+		}
+	}
+	return nil
+}
+
+func (t *transaction) occurrence(x *text) Occurrence {
+	o := Occurrence{Client: t.client, Trace: t.history}
+	if x != nil {
+		o.SQL, o.Tags = shorten(x.sql), x.tags
+	}
+	return o
+}
+
+var errRefused = errors.New("refused")

@@ -1,0 +1,58 @@
+package hostile
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Profile is what a pooler does for its clients, and so what it breaks.
+type Profile struct {
+	Name string
+	// TracksStatements: named statements of the protocol are parsed anew on a server connection that does not have them.
+	TracksStatements bool
+	// FirstReady: the server connection is given back at the first ReadyForQuery, although more was sent on it.
+	FirstReady bool
+	// Startup are the startup parameters, in lower case, that are let through; nil lets every one through.
+	Startup []string
+	// Tracked are the settings that the pooler puts in place again on another server connection, in lower case.
+	Tracked []string
+	About   string // in a few words, for help texts
+}
+
+// The startup parameters that PgBouncer knows (its documentation,
+// ignore_startup_parameters), and those that it tracks for its clients.
+var (
+	bouncerStartup = []string{"user", "database", "client_encoding", "datestyle", "timezone", "standard_conforming_strings", "application_name", "intervalstyle"}
+	bouncerTracked = []string{"client_encoding", "datestyle", "timezone", "standard_conforming_strings", "application_name"}
+)
+
+// profiles are all that there are. The first is the default: the union of what
+// the others break.
+var profiles = []Profile{
+	{Name: "strict", Startup: bouncerStartup, Tracked: bouncerTracked, About: "everything that any pooler breaks"},
+	{Name: "pgbouncer-1.18", Startup: bouncerStartup, Tracked: bouncerTracked, About: "no named statements"},
+	{Name: "pgbouncer-1.24", TracksStatements: true, Startup: bouncerStartup, Tracked: bouncerTracked, About: "tracks named statements"},
+	{Name: "supavisor", FirstReady: true, About: "no named statements; gives back at the first ReadyForQuery"},
+	{Name: "odyssey", TracksStatements: true, About: "tracks named statements"},
+	{Name: "rds-proxy", TracksStatements: true, About: "pins a session that keeps state; what pins is reported"},
+	{Name: "neon", TracksStatements: true, Startup: bouncerStartup, Tracked: bouncerTracked, About: "PgBouncer with named statements"},
+}
+
+// Profiles lists the profiles, the default first.
+func Profiles() []Profile { return slices.Clone(profiles) }
+
+// ProfileNamed finds a profile; "" is the default.
+func ProfileNamed(name string) (Profile, error) {
+	if name == "" {
+		return profiles[0], nil
+	}
+	var names []string
+	for _, p := range profiles {
+		if p.Name == name {
+			return p, nil
+		}
+		names = append(names, p.Name)
+	}
+	return Profile{}, fmt.Errorf("there is no profile %q; there are %s", name, strings.Join(names, ", "))
+}

@@ -1,0 +1,246 @@
+package hostile
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// residueName is our own statement on each server connection.
+const residueName = "poolproof_residue"
+
+// residueSQL asks a server connection, between two transactions, what a session
+// would leave behind. Settings: those whose source is the session, and custom
+// ones by the names in $1, because PostgreSQL does not list them (measured). It
+// answers one row of one JSON value.
+const residueSQL = `select pg_catalog.jsonb_build_object(
+	'settings', (select coalesce(pg_catalog.jsonb_object_agg(s.name, s.setting), '{}') from pg_catalog.pg_settings s where s.source = 'session'),
+	'custom', (select coalesce(pg_catalog.jsonb_object_agg(n, v), '{}') from (
+		select n, pg_catalog.current_setting(n, true) as v from pg_catalog.unnest($1::pg_catalog.text[]) n) c where v <> ''),
+	'prepared', (select coalesce(pg_catalog.jsonb_agg(p.name order by p.name), '[]') from pg_catalog.pg_prepared_statements p where p.from_sql),
+	'cursors', (select coalesce(pg_catalog.jsonb_agg(c.name order by c.name), '[]') from pg_catalog.pg_cursors c where c.is_holdable),
+	'channels', (select coalesce(pg_catalog.jsonb_agg(ch order by ch), '[]') from pg_catalog.pg_listening_channels() ch),
+	'locks', (select coalesce(pg_catalog.jsonb_agg(l.classid || ',' || l.objid order by l.classid, l.objid), '[]') from pg_catalog.pg_locks l
+		where l.locktype = 'advisory' and l.pid = pg_catalog.pg_backend_pid()),
+	'temp', (select coalesce(pg_catalog.jsonb_agg(r.relname order by r.relname), '[]') from pg_catalog.pg_class r
+		where r.relnamespace = nullif(pg_catalog.pg_my_temp_schema(), 0) and r.relkind in ('r', 'v', 'p', 'S', 'm', 'f')),
+	'role', current_user, 'session', session_user)::pg_catalog.text`
+
+// residue is what a server connection holds beyond a new one.
+type residue struct {
+	Settings map[string]string `json:"settings"`
+	Custom   map[string]string `json:"custom"`
+	Prepared []string          `json:"prepared"`
+	Cursors  []string          `json:"cursors"`
+	Channels []string          `json:"channels"`
+	Locks    []string          `json:"locks"`
+	Temp     []string          `json:"temp"`
+	Role     string            `json:"role"`
+	Session  string            `json:"session"`
+}
+
+func parseResidue(raw []byte) (residue, error) {
+	var r residue
+	if err := json.Unmarshal(raw, &r); err != nil {
+		return r, fmt.Errorf("read what a server connection holds: %w", err)
+	}
+	return r, nil
+}
+
+// left is one thing that a transaction left behind.
+type left struct {
+	code    Code
+	subject string
+	value   string // of a setting: for telling whether clients agree; never shown
+}
+
+// since lists what is in r and was not in before.
+func (r residue) since(before residue) []left {
+	var all []left
+	for _, s := range []struct{ now, before map[string]string }{{r.Settings, before.Settings}, {r.Custom, before.Custom}} {
+		for name, value := range s.now {
+			if old, had := s.before[name]; had && old == value || name == "role" || name == "session_authorization" {
+				continue
+			}
+			all = append(all, left{SessionSetting, name, value})
+		}
+	}
+	if r.Role != before.Role || r.Session != before.Session {
+		all = append(all, left{SessionRole, r.Role, ""})
+	}
+	for _, l := range []struct {
+		code        Code
+		now, before []string
+	}{
+		{SQLPrepared, r.Prepared, before.Prepared}, {HoldCursor, r.Cursors, before.Cursors}, {Listening, r.Channels, before.Channels},
+		{SessionLock, r.Locks, before.Locks}, {TempTable, r.Temp, before.Temp},
+	} {
+		for _, name := range l.now {
+			if !slices.Contains(l.before, name) {
+				all = append(all, left{l.code, name, ""})
+			}
+		}
+	}
+	slices.SortFunc(all, func(a, b left) int { return strings.Compare(string(a.code)+a.subject, string(b.code)+b.subject) })
+	return all
+}
+
+// schema is what a database's functions and policies make of a statement's
+// words: which settings they read and make, and whether anything could leave
+// something behind that no word of a statement shows.
+type schema struct {
+	version string
+	names   []string            // custom settings that functions and policies mention
+	reads   map[string][]string // by table: the settings that its policies read, where they bind this role
+	sets    map[string][]string // by function: the settings that it may make
+	sly     bool                // some function may leave something behind: every transaction is suspect
+}
+
+// schemaVersionSQL changes when functions or policies do.
+const schemaVersionSQL = `select (select count(*) || '.' || coalesce(max(p.oid), 0) || '.' || coalesce(max(p.xmin::text::bigint), 0) from pg_catalog.pg_proc p where p.oid >= 16384)
+	|| '/' || (select count(*) || '.' || coalesce(max(p.oid), 0) || '.' || coalesce(max(p.xmin::text::bigint), 0) from pg_catalog.pg_policy p)`
+
+// schemaSQL lists functions of the database's own with their sources, and
+// policies with the tables they are on. Function bodies of the system and C
+// functions are left out.
+const schemaSQL = `select 'function', p.proname, p.prosrc || ' ' || coalesce(pg_catalog.pg_get_function_sqlbody(p.oid), '')
+	from pg_catalog.pg_proc p join pg_catalog.pg_language l on l.oid = p.prolang
+	where p.oid >= 16384 and l.lanname not in ('c', 'internal')
+union all
+select 'policy', c.relname, coalesce(pg_catalog.pg_get_expr(p.polqual, p.polrelid), '') || ' ' || coalesce(pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid), '')
+	from pg_catalog.pg_policy p join pg_catalog.pg_class c on c.oid = p.polrelid
+	where pg_catalog.row_security_active(c.oid)`
+
+// newSchema reads the rows of schemaSQL.
+func newSchema(rows [][]string) *schema {
+	s := &schema{reads: map[string][]string{}, sets: map[string][]string{}}
+	functionReads := map[string][]string{}
+	for _, row := range rows {
+		if len(row) != 3 {
+			continue
+		}
+		name, t := strings.ToLower(row[1]), lookInside(row[2])
+		for _, n := range slices.Concat(t.reads, t.sets) {
+			s.names = appendNew(s.names, n)
+		}
+		if row[0] == "function" {
+			s.sly = s.sly || t.suspect
+			functionReads[name] = append(functionReads[name], t.reads...)
+			s.sets[name] = append(s.sets[name], t.sets...)
+		}
+	}
+	for _, row := range rows {
+		if len(row) != 3 || row[0] != "policy" {
+			continue
+		}
+		table, t := strings.ToLower(row[1]), lookInside(row[2])
+		reads := t.reads
+		for _, w := range t.idents { // a function that reads the setting for it
+			reads = append(reads, functionReads[unqualified(w)]...)
+		}
+		for _, n := range reads {
+			s.reads[table] = appendNew(s.reads[table], n)
+		}
+	}
+	slices.Sort(s.names)
+	return s
+}
+
+// lookInside looks at the body of a function, where statements begin after
+// words such as BEGIN and THEN, too, and at what PERFORM and EXECUTE do.
+func lookInside(body string) *text {
+	t := &text{sql: body}
+	sc := scanner{rest: body}
+	start := true
+	for {
+		tok := sc.next()
+		if tok.kind == tokenEnd {
+			return t
+		}
+		w := tok.text
+		switch {
+		case tok.kind == tokenSemicolon:
+			start = true
+			continue
+		case tok.kind != tokenWord:
+			start = false
+			continue
+		}
+		t.idents = append(t.idents, w)
+		switch {
+		case w == "current_setting":
+			if name, ok := sc.firstArgument(); ok {
+				t.reads = appendNew(t.reads, name)
+			}
+		case w == "set_config":
+			if name, ok := sc.firstArgument(); ok {
+				t.sets = appendNew(t.sets, name)
+			}
+			t.suspect = t.suspect || !sc.localConfig()
+		case telling[w] && w != "hold", w == "execute": // dynamic SQL may be anything
+			t.suspect = true
+		case start:
+			switch w {
+			case "set":
+				ahead := scanner{rest: sc.rest}
+				if next := ahead.next(); next.text != "local" && next.text != "transaction" && next.text != "constraints" {
+					t.suspect = true
+				}
+			case "reset", "listen", "unlisten", "prepare", "deallocate", "discard", "load":
+				t.suspect = true
+			}
+		}
+		start = w == "begin" || w == "then" || w == "else" || w == "loop"
+	}
+}
+
+// localConfig looks ahead whether set_config's last argument is true.
+func (s *scanner) localConfig() bool {
+	ahead, depth, last := scanner{rest: s.rest}, 0, ""
+	for {
+		tok := ahead.next()
+		switch {
+		case tok.kind == tokenEnd:
+			return false
+		case tok.kind == tokenOther && tok.text == "(":
+			depth++
+		case tok.kind == tokenOther && tok.text == ")":
+			if depth--; depth == 0 {
+				return last == "true" || last == "t"
+			}
+		case tok.kind == tokenWord || tok.kind == tokenString:
+			last = tok.text
+		default:
+			if tok.text != "," {
+				last = tok.text
+			}
+		}
+	}
+}
+
+func unqualified(name string) string {
+	if i := strings.LastIndexByte(name, '.'); i >= 0 {
+		return name[i+1:]
+	}
+	return name
+}
+
+// readBy lists the settings that policies and functions read for a statement
+// with these words, and made those that its functions make.
+func (s *schema) readBy(t *text) (reads, made []string) {
+	reads, made = t.reads, t.sets
+	if len(s.reads) == 0 && len(s.sets) == 0 {
+		return reads, made
+	}
+	for _, w := range t.idents {
+		w = unqualified(w)
+		for _, n := range s.reads[w] {
+			reads = appendNew(slices.Clip(reads), n)
+		}
+		for _, n := range s.sets[w] {
+			made = appendNew(slices.Clip(made), n)
+		}
+	}
+	return reads, made
+}

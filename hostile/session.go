@@ -1,0 +1,354 @@
+package hostile
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgproto3"
+)
+
+// session is one client's connection. Its own goroutine reads what the client
+// says and forwards it; the goroutine of the server connection that it has at
+// the moment forwards the answers. A unit is what ends with a Sync, a Query or
+// a function call, and is answered by one ReadyForQuery.
+type session struct {
+	*stream
+	p           *Pooler
+	pool        *pool
+	id, secret  uint32
+	startup     map[string]string
+	lastBackend *backend // the pool's
+
+	mu          sync.Mutex
+	changed     *sync.Cond // backend, outstanding or held have
+	backend     *backend   // nil: none is attached
+	outstanding int        // units sent and not answered
+	open        bool       // a unit was begun and not ended
+	copying     bool       // the server wants rows: it ignores Sync
+	held        bool       // the server connection is being looked at: send nothing
+	status      byte       // of the last ReadyForQuery
+	idleSince   time.Time  // since when a transaction waits for the client; zero: it does not
+	restoring   bool       // the answer of restore's query is still to come
+	gone        bool       // the client is
+	params      map[string]string
+	watch
+}
+
+func (p *Pooler) newSession(conn net.Conn) *session {
+	s := &session{stream: newStream(conn), p: p, status: 'I', params: map[string]string{}}
+	s.changed = sync.NewCond(&s.mu)
+	s.watch.init()
+	return s
+}
+
+// run serves the client until it leaves.
+func (s *session) run(ctx context.Context) {
+	defer s.leave()
+	for {
+		f, err := s.next()
+		if err != nil || f.typ == 'X' {
+			return
+		}
+		b, err := s.place(ctx, f)
+		if err != nil {
+			s.refuse("53300", "poolproof: "+err.Error())
+			return
+		}
+		if b == nil { // rows for a COPY that has failed meanwhile
+			if s.drop(f) != nil {
+				return
+			}
+			continue
+		}
+		s.said(b, f)
+		if s.relay(f, b.stream) != nil {
+			return
+		}
+		if !s.ready() && b.flush() != nil {
+			return
+		}
+	}
+}
+
+// place gives the server connection that a message goes to, and attaches one
+// if there is none. It waits while the last unit is unanswered: no pooler
+// promises that what was sent too early goes the same way.
+func (s *session) place(ctx context.Context, f frame) (*backend, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	copyData := f.typ == 'd' || f.typ == 'c' || f.typ == 'f'
+	for {
+		switch {
+		case s.gone:
+			return nil, io.EOF
+		case s.backend == nil && copyData:
+			return nil, nil //nolint:nilnil // there is nowhere to send it, as PostgreSQL would ignore it
+		case s.backend == nil:
+			s.mu.Unlock()
+			b, err := s.pool.acquire(ctx, s)
+			s.mu.Lock()
+			if err != nil {
+				return nil, err
+			}
+			s.backend = b
+			s.attached(b)
+			s.restore(b)
+		case s.held:
+			s.changed.Wait()
+		case s.outstanding > 0 && !s.open && !copyData:
+			s.tooEarly(f)
+			if s.p.profile.FirstReady || s.p.cfg.Observe {
+				return s.backend, nil
+			}
+			if err := s.backend.flush(); err != nil {
+				return nil, err
+			}
+			s.changed.Wait()
+		default:
+			return s.backend, nil
+		}
+	}
+}
+
+// restore puts the settings in place that this pooler tracks for its clients,
+// by a query that goes ahead of what the client says. Its answer is dropped.
+func (s *session) restore(b *backend) {
+	var sql strings.Builder
+	for reported, want := range s.params {
+		if slices.Contains(s.p.profile.Tracked, strings.ToLower(reported)) && b.param(reported) != want {
+			sql.WriteString("select pg_catalog.set_config('" + quote(reported) + "', '" + quote(want) + "', false);")
+		}
+	}
+	if sql.Len() > 0 {
+		send(b.w, &pgproto3.Query{String: sql.String()})
+		s.restoring = true
+	}
+}
+
+func quote(s string) string { return strings.ReplaceAll(s, "'", "''") }
+
+// said notes what a client's message means and counts units. The message is
+// about to be forwarded to b.
+func (s *session) said(b *backend, f frame) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.idleSince = time.Time{}
+	switch f.typ {
+	case 'Q':
+		s.query(b, f)
+		s.outstanding++
+	case 'F':
+		s.called(b)
+		s.outstanding++
+	case 'S':
+		s.synced()
+		if !s.copying {
+			s.outstanding++
+			s.open = false
+		}
+	case 'c', 'f':
+		s.copying = false
+	case 'd':
+	default:
+		s.open = true
+		switch f.typ {
+		case 'P':
+			s.parse(b, f)
+		case 'B':
+			s.bind(b, f)
+		case 'D':
+			s.describe(b, f)
+		case 'C':
+			s.closeNamed(b, f)
+		}
+	}
+}
+
+// answer forwards one of the server's messages. It runs on the backend's
+// goroutine. A writeError says that the client cannot be reached.
+func (s *session) answer(b *backend, f frame) error {
+	if s.dropped(b, f) {
+		return b.drop(f)
+	}
+	switch f.typ {
+	case 'Z':
+		return s.answered(b, f)
+	case '1':
+		s.mu.Lock()
+		ours := s.parsed()
+		s.mu.Unlock()
+		if ours {
+			return b.drop(f)
+		}
+	case 'S':
+		b.parameter(f.body())
+		s.mu.Lock()
+		name, rest, _ := cstring(f.body())
+		s.params[name], _, _ = cstring(rest)
+		s.mu.Unlock()
+	case 'C':
+		s.mu.Lock()
+		s.completed(b, f)
+		s.mu.Unlock()
+	case 'N':
+		s.mu.Lock()
+		s.noticed(b, f)
+		s.mu.Unlock()
+	case 'E':
+		s.mu.Lock()
+		s.failed(b)
+		s.mu.Unlock()
+	case 'G', 'W':
+		s.mu.Lock()
+		// In copy-in mode the server ignores a Sync that came along (its
+		// documentation, "COPY Operations"); the client sends another.
+		if s.extended && !s.open && s.outstanding > 0 {
+			s.outstanding--
+		}
+		s.copying = true
+		s.mu.Unlock()
+	}
+	if err := b.relay(f, s.stream); err != nil {
+		return err
+	}
+	if !b.ready() {
+		return s.flush()
+	}
+	return nil
+}
+
+// dropped tells whether a message belongs to the answer of restore's query.
+func (s *session) dropped(b *backend, f frame) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.restoring {
+		return false
+	}
+	switch f.typ {
+	case 'S':
+		b.parameter(f.body())
+	case 'Z':
+		s.restoring = false
+	}
+	return true
+}
+
+// answered forwards ReadyForQuery and, where the transaction is over, takes the
+// server connection away.
+func (s *session) answered(b *backend, f frame) error {
+	status := f.body()[0]
+	if status == 'I' {
+		s.grace(b)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.outstanding = max(s.outstanding-1, 0)
+	s.copying, s.status = false, status
+	over := status == 'I' && s.outstanding == 0 && !s.open
+	last := over || s.p.profile.FirstReady && status == 'I'
+	if last {
+		s.p.inspecting() // before the client knows that it is over, so that a report waits
+	}
+	s.readied(b, status)
+	if s.p.cfg.Observe && over {
+		return s.observed(b, f)
+	}
+	err := b.relay(f, s.stream)
+	if err == nil {
+		err = s.flush()
+	}
+	if err != nil {
+		if last {
+			s.p.inspected()
+		}
+		return err
+	}
+	if last {
+		t := s.detached()
+		s.backend = nil
+		b.session.Store(nil)
+		s.changed.Broadcast()
+		s.mu.Unlock()
+		err := s.p.inspect(b, t)
+		if err == nil {
+			b.pool.giveBack(b)
+		}
+		s.mu.Lock()
+		return err
+	}
+	if status != 'I' && s.outstanding == 0 {
+		s.idleSince = time.Now()
+	}
+	s.changed.Broadcast()
+	return nil
+}
+
+// observed ends a transaction of a client that keeps its server connection: it
+// is looked at before the client knows that it may go on.
+func (s *session) observed(b *backend, f frame) error {
+	t := s.detached()
+	s.held = true
+	s.mu.Unlock()
+	err := s.p.inspect(b, t)
+	s.mu.Lock()
+	s.held = false
+	s.attached(b)
+	s.changed.Broadcast()
+	if err != nil {
+		return err
+	}
+	if err := b.relay(f, s.stream); err != nil {
+		return err
+	}
+	return s.flush()
+}
+
+// leave ends what the client left: in the middle of a transaction the server
+// connection is of no use to anybody else.
+func (s *session) leave() {
+	s.mu.Lock()
+	s.gone = true
+	b := s.backend
+	s.backend = nil
+	s.changed.Broadcast()
+	s.mu.Unlock()
+	_ = s.flush()
+	_ = s.conn.Close()
+	if b != nil {
+		if s.status == 'I' && s.p.cfg.Observe {
+			send(b.w, &pgproto3.Terminate{})
+			_ = b.flush()
+		}
+		b.kill()
+	}
+	s.p.left(s)
+}
+
+// hangUp ends the conversation from the other side.
+func (s *session) hangUp() { _ = s.conn.Close() }
+
+// backendLost tells the client that the server is gone.
+func (s *session) backendLost(b *backend, err error) {
+	s.mu.Lock()
+	mine := s.backend == b
+	s.mu.Unlock()
+	if !mine {
+		return
+	}
+	if !errors.Is(err, net.ErrClosed) {
+		_ = s.flush() // its farewell, if there was one
+	}
+	s.hangUp()
+}
+
+// refuse tells a client why it must go.
+func (s *session) refuse(code, message string) {
+	send(s.w, &pgproto3.ErrorResponse{Severity: "FATAL", SeverityUnlocalized: "FATAL", Code: code, Message: message})
+	_ = s.flush()
+}

@@ -1,0 +1,411 @@
+package hostile
+
+import (
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+)
+
+// text is what a look at a query's words tells. It is no parser: it knows
+// strings, comments and where statements end, which is enough to say that
+// nothing can have been left behind. Where it cannot say that, the server is
+// asked (residue.go).
+type text struct {
+	sql        string
+	statements []statement
+	suspect    bool              // may leave something on the server connection
+	idents     []string          // lower-case words that may name tables or functions, each once
+	reads      []string          // custom settings read by name
+	sets       []string          // custom settings made, for the session or the transaction
+	sequence   bool              // uses up a sequence: nextval, setval, INSERT
+	current    bool              // asks for currval or lastval
+	tags       map[string]string // of a trailing sqlcommenter comment
+}
+
+// statement is one statement of a text.
+type statement struct {
+	kind  string // its first word, lower case: "select", "set"
+	words [4]string
+}
+
+// local tells whether it is SET LOCAL.
+func (s statement) local() bool { return s.kind == "set" && s.words[1] == "local" }
+
+// harmless are first words of statements that leave nothing on a server
+// connection, unless a function that they call does.
+var harmless = map[string]bool{
+	"select": true, "insert": true, "update": true, "delete": true, "merge": true, "with": true, "values": true, "table": true,
+	"begin": true, "start": true, "commit": true, "end": true, "rollback": true, "abort": true, "savepoint": true, "release": true,
+	"show": true, "explain": true, "fetch": true, "move": true, "close": true, "copy": true, "lock": true, "truncate": true,
+	"analyze": true, "vacuum": true, "notify": true, "": true,
+}
+
+// telling are words that make a statement suspect wherever they stand.
+var telling = map[string]bool{
+	"set_config": true, "temp": true, "temporary": true, "pg_temp": true, "hold": true,
+	"pg_advisory_lock": true, "pg_advisory_lock_shared": true, "pg_try_advisory_lock": true, "pg_try_advisory_lock_shared": true,
+	"pg_advisory_unlock": true, "pg_advisory_unlock_shared": true, "pg_advisory_unlock_all": true,
+	"dblink": true, "dblink_connect": true, "dblink_exec": true,
+}
+
+// maxIdents bounds what is kept of one text.
+const maxIdents = 200
+
+// look reads a text. truncated says that it is only a text's beginning, which
+// is always suspect.
+func look(sql string, truncated bool) *text {
+	t := &text{sql: sql, suspect: truncated}
+	seen := map[string]bool{}
+	var st statement
+	n := 0 // words of the statement at hand
+	finish := func() {
+		if n == 0 {
+			return
+		}
+		st.kind = st.words[0]
+		if !harmless[st.kind] && !(st.local() || st.kind == "set" && (st.words[1] == "transaction" || st.words[1] == "constraints")) {
+			t.suspect = true
+		}
+		if st.kind == "insert" {
+			t.sequence = true
+		}
+		t.setStatement(st)
+		t.statements = append(t.statements, st)
+		st, n = statement{}, 0
+	}
+	sc := scanner{rest: sql}
+	for {
+		tok := sc.next()
+		switch tok.kind {
+		case tokenEnd:
+			finish()
+			t.tags = sqlcommenter(sc.comment)
+			return t
+		case tokenSemicolon:
+			finish()
+			continue
+		case tokenWord, tokenQuoted:
+			w := tok.text
+			if n < len(st.words) {
+				st.words[n] = w
+			}
+			n++
+			if telling[w] {
+				t.suspect = true
+			}
+			switch w {
+			case "nextval", "setval":
+				t.sequence = true
+			case "insert":
+				t.sequence = true
+			case "currval", "lastval":
+				t.current = true
+			case "current_setting":
+				if name, ok := sc.firstArgument(); ok {
+					t.reads = appendNew(t.reads, name)
+				}
+			case "set_config":
+				if name, ok := sc.firstArgument(); ok {
+					t.sets = appendNew(t.sets, name)
+				}
+			}
+			if len(t.idents) < maxIdents && !seen[w] {
+				seen[w] = true
+				t.idents = append(t.idents, w)
+			}
+		default:
+			if n == 0 && tok.kind == tokenOther {
+				n++ // "(select …)": what follows is no first word, but select is harmless anyway
+				if tok.text == "(" {
+					n = 0
+				}
+			}
+		}
+	}
+}
+
+// setStatement notes which setting a SET makes.
+func (t *text) setStatement(st statement) {
+	if st.kind != "set" {
+		return
+	}
+	name := st.words[1]
+	if name == "local" || name == "session" {
+		name = st.words[2]
+	}
+	if strings.Contains(name, ".") {
+		t.sets = appendNew(t.sets, name)
+	}
+}
+
+func appendNew(list []string, s string) []string {
+	if slices.Contains(list, s) {
+		return list
+	}
+	return append(list, s)
+}
+
+type tokenKind int
+
+const (
+	tokenEnd tokenKind = iota
+	tokenWord
+	tokenQuoted // a quoted identifier
+	tokenString
+	tokenSemicolon
+	tokenOther
+)
+
+type token struct {
+	kind tokenKind
+	text string
+}
+
+// scanner cuts SQL into tokens as PostgreSQL's does (its documentation,
+// "Lexical Structure"), as far as is needed here. A dotted name is one word.
+type scanner struct {
+	rest    string
+	comment string // the last comment, if nothing came after it
+}
+
+func (s *scanner) next() token {
+	for s.rest != "" {
+		c := s.rest[0]
+		switch {
+		case c == ' ' || c >= '\t' && c <= '\r':
+			s.rest = s.rest[1:]
+			continue
+		case strings.HasPrefix(s.rest, "--"):
+			end := strings.IndexAny(s.rest, "\n\r")
+			if end < 0 {
+				end = len(s.rest)
+			}
+			s.rest = s.rest[end:]
+			continue
+		case strings.HasPrefix(s.rest, "/*"):
+			n := commentEnd(s.rest)
+			s.comment, s.rest = s.rest[:n], s.rest[n:]
+			continue
+		}
+		if c != ';' {
+			s.comment = ""
+		}
+		switch {
+		case c == ';':
+			s.rest = s.rest[1:]
+			return token{tokenSemicolon, ";"}
+		case c == '\'':
+			return token{tokenString, s.quoted('\'', false)}
+		case (c == 'e' || c == 'E') && strings.HasPrefix(s.rest[1:], "'"):
+			s.rest = s.rest[1:]
+			return token{tokenString, s.quoted('\'', true)}
+		case c == '$':
+			if body, ok := s.dollar(); ok {
+				return token{tokenString, body}
+			}
+			s.rest = s.rest[1:]
+			return token{tokenOther, "$"}
+		case isWordStart(c) || c == '"':
+			return s.word()
+		case c >= '0' && c <= '9':
+			i := 1
+			for i < len(s.rest) && (isWordPart(s.rest[i]) || s.rest[i] == '.') {
+				i++
+			}
+			s.rest = s.rest[i:]
+			return token{tokenOther, "0"}
+		}
+		s.rest = s.rest[1:]
+		return token{tokenOther, string(c)}
+	}
+	return token{}
+}
+
+// word reads a name with its dots: app.tenant, "Odd".name.
+func (s *scanner) word() token {
+	kind, name := tokenWord, ""
+	for {
+		if strings.HasPrefix(s.rest, `"`) {
+			kind = tokenQuoted
+			name += s.quoted('"', false)
+		} else {
+			i := 0
+			for i < len(s.rest) && isWordPart(s.rest[i]) {
+				i++
+			}
+			name += strings.ToLower(s.rest[:i])
+			s.rest = s.rest[i:]
+		}
+		if len(s.rest) < 2 || s.rest[0] != '.' || !isWordStart(s.rest[1]) && s.rest[1] != '"' {
+			break
+		}
+		name, s.rest = name+".", s.rest[1:]
+	}
+	// A schema before a function or a table says nothing here, but the first
+	// part of a setting's name does, so the whole name is kept for SET and
+	// stripped of pg_catalog only.
+	return token{kind, strings.TrimPrefix(name, "pg_catalog.")}
+}
+
+// quoted reads what stands in quotes, doubled ones meaning one.
+func (s *scanner) quoted(q byte, escapes bool) string {
+	var b strings.Builder
+	i := 1
+	for i < len(s.rest) {
+		switch c := s.rest[i]; {
+		case c == q && i+1 < len(s.rest) && s.rest[i+1] == q:
+			b.WriteByte(q)
+			i += 2
+			continue
+		case c == q:
+			s.rest = s.rest[i+1:]
+			return b.String()
+		case c == '\\' && escapes && i+1 < len(s.rest):
+			b.WriteByte(s.rest[i+1])
+			i += 2
+			continue
+		default:
+			b.WriteByte(c)
+		}
+		i++
+	}
+	s.rest = ""
+	return b.String()
+}
+
+// dollar reads $tag$ … $tag$.
+func (s *scanner) dollar() (string, bool) {
+	i := 1
+	for i < len(s.rest) && isWordPart(s.rest[i]) && s.rest[i] != '$' {
+		i++
+	}
+	if i >= len(s.rest) || s.rest[i] != '$' || i > 1 && s.rest[1] >= '0' && s.rest[1] <= '9' {
+		return "", false
+	}
+	tag := s.rest[:i+1]
+	end := strings.Index(s.rest[len(tag):], tag)
+	if end < 0 {
+		body := s.rest[len(tag):]
+		s.rest = ""
+		return body, true
+	}
+	body := s.rest[len(tag) : len(tag)+end]
+	s.rest = s.rest[len(tag)+end+len(tag):]
+	return body, true
+}
+
+// firstArgument looks ahead at ('name', without consuming it; ok if it is a
+// plain string. The name of a setting has no case.
+func (s *scanner) firstArgument() (string, bool) {
+	ahead := scanner{rest: s.rest}
+	if tok := ahead.next(); tok.kind != tokenOther || tok.text != "(" {
+		return "", false
+	}
+	tok := ahead.next()
+	return strings.ToLower(tok.text), tok.kind == tokenString && strings.Contains(tok.text, ".")
+}
+
+func commentEnd(s string) int {
+	depth, i := 1, 2
+	for i < len(s) && depth > 0 {
+		switch {
+		case strings.HasPrefix(s[i:], "/*"):
+			depth++
+			i += 2
+		case strings.HasPrefix(s[i:], "*/"):
+			depth--
+			i += 2
+		default:
+			i++
+		}
+	}
+	return i
+}
+
+func isWordStart(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c == '_' || c >= 0x80
+}
+
+func isWordPart(c byte) bool { return isWordStart(c) || c >= '0' && c <= '9' || c == '$' }
+
+// sqlcommenter reads /*key='value',…*/ at a statement's end (its
+// specification, version 1.0); nil for any other comment.
+func sqlcommenter(comment string) map[string]string {
+	inner, ok := strings.CutPrefix(comment, "/*")
+	if !ok || !strings.Contains(inner, "='") {
+		return nil
+	}
+	inner = strings.TrimSpace(strings.TrimSuffix(inner, "*/"))
+	tags := map[string]string{}
+	for pair := range strings.SplitSeq(inner, ",") {
+		key, value, ok := strings.Cut(pair, "=")
+		value = strings.TrimSpace(value)
+		if !ok || len(value) < 2 || value[0] != '\'' || value[len(value)-1] != '\'' {
+			return nil
+		}
+		k, err1 := url.QueryUnescape(strings.TrimSpace(key))
+		v, err2 := url.QueryUnescape(value[1 : len(value)-1])
+		if err1 != nil || err2 != nil || len(tags) >= 20 {
+			return nil
+		}
+		tags[k] = v
+	}
+	return tags
+}
+
+// texts remembers what was made of a text. Safe for concurrent use.
+type texts struct {
+	mu    sync.RWMutex
+	known map[string]*text
+	seen  int // different texts, forgotten ones included
+}
+
+// What is remembered: as many texts, none longer.
+const (
+	maxTexts    = 4096
+	maxTextKept = 8 << 10
+)
+
+func newTexts() *texts { return &texts{known: map[string]*text{}} }
+
+// of looks at a text, given as it lies in a buffer.
+func (c *texts) of(sql []byte, truncated bool) *text {
+	c.mu.RLock()
+	t := c.known[string(sql)]
+	c.mu.RUnlock()
+	if t != nil {
+		return t
+	}
+	t = look(string(sql), truncated)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.seen++
+	if truncated || len(sql) > maxTextKept {
+		t.sql = shorten(t.sql)
+		return t
+	}
+	if len(c.known) >= maxTexts {
+		for k := range c.known { // any: a map's order is as good as a clock's here
+			delete(c.known, k)
+			break
+		}
+	}
+	c.known[t.sql] = t
+	return t
+}
+
+func (c *texts) count() int {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.seen
+}
+
+// shorten bounds a text that is kept for people.
+func shorten(sql string) string {
+	const most = 2000
+	if len(sql) <= most {
+		return sql
+	}
+	return strings.ToValidUTF8(sql[:most], "") + " …"
+}

@@ -1,0 +1,88 @@
+package hostile
+
+import (
+	"strings"
+	"time"
+)
+
+// steps are the last things that happened on a client's connection, kept small
+// because every message makes one; they are put into words only for a finding.
+type steps struct {
+	ring [24]step
+	n    int
+}
+
+type step struct {
+	at     time.Time
+	client uint32
+	server int
+	kind   stepKind
+	text   *text
+	name   string
+}
+
+type stepKind byte
+
+const (
+	stepAttached stepKind = iota
+	stepQuery
+	stepParse
+	stepBind
+	stepCall
+	stepReady
+)
+
+func (st *steps) add(p *Pooler, s *session, b *backend, kind stepKind, t *text, name string) {
+	st.ring[st.n%len(st.ring)] = step{time.Now(), s.id, b.id, kind, t, name}
+	st.n++
+}
+
+// list puts the steps into words, oldest first.
+func (st *steps) list(p *Pooler) []Step {
+	var all []Step
+	for i := max(0, st.n-len(st.ring)); i < st.n; i++ {
+		x := st.ring[i%len(st.ring)]
+		all = append(all, Step{x.at.Sub(p.begun), x.client, x.server, x.String()})
+	}
+	return all
+}
+
+func (x step) String() string {
+	sql := ""
+	if x.text != nil {
+		sql = oneLine(x.text.sql, 160)
+	}
+	name := x.name
+	if name == "" {
+		name = "unnamed"
+	}
+	switch x.kind {
+	case stepAttached:
+		return "gets the server connection"
+	case stepQuery:
+		return "Query: " + sql
+	case stepParse:
+		return "Parse " + name + ": " + sql
+	case stepBind:
+		return "Bind " + name + ": " + sql
+	case stepCall:
+		return "function call"
+	default:
+		switch x.name {
+		case "I":
+			return "ReadyForQuery, idle: the server connection can be given to others"
+		case "E":
+			return "ReadyForQuery, in a failed transaction"
+		}
+		return "ReadyForQuery, in a transaction"
+	}
+}
+
+// oneLine shortens a text to one line of at most so many bytes.
+func oneLine(s string, most int) string {
+	s = strings.Join(strings.Fields(s), " ")
+	if len(s) > most {
+		s = strings.ToValidUTF8(s[:most], "") + " …"
+	}
+	return s
+}
