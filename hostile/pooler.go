@@ -89,6 +89,9 @@ func New(cfg Config) (*Pooler, error) {
 	if cfg.MaxServerConns <= 0 {
 		cfg.MaxServerConns = 24
 	}
+	if cfg.Observe { // as many as there are clients: the server's own limit counts
+		cfg.MaxServerConns = 1 << 20
+	}
 	if cfg.WaitTimeout <= 0 {
 		cfg.WaitTimeout = 20 * time.Second
 	}

@@ -145,6 +145,13 @@ func (s *session) begin(ctx context.Context, packet []byte) error {
 		return err
 	}
 	s.hello(b)
+	if s.p.cfg.Observe { // it keeps this one
+		s.mu.Lock()
+		s.backend = b
+		s.attached(b)
+		s.mu.Unlock()
+		return s.flush()
+	}
 	b.session.Store(nil)
 	s.pool.giveBack(b)
 	return s.flush()
