@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
@@ -287,7 +288,7 @@ func (p *Pooler) inspect(b *backend, t *transaction) error {
 		return nil
 	}
 	for _, name := range t.reads {
-		if !slices.Contains(t.sets, name) {
+		if !t.setsAny && !slices.Contains(t.sets, name) {
 			p.found(fault{SettingNotSet, name, t.occurrence(t.blame(SettingNotSet, name))})
 		}
 	}
@@ -341,12 +342,15 @@ func (p *Pooler) inspected() {
 // judge reports one thing that was left.
 func (p *Pooler) judge(l left, t *transaction) {
 	o := t.occurrence(t.blame(l.code, l.subject))
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if l.code == TempTable && len(p.temps) < 20 {
+		p.temps = appendNew(p.temps, l.subject)
+	}
 	if l.code != SessionSetting {
 		p.found(fault{l.code, l.subject, o})
 		return
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	if strings.Contains(l.subject, ".") {
 		p.leaks[l.subject] = leak{t.client.ID, l.value}
 	} else if benignSettings[strings.ToLower(l.subject)] {
@@ -377,6 +381,9 @@ func (p *Pooler) taint(b *backend, t *transaction) error {
 		if l.client != t.client.ID {
 			sql.WriteString("select pg_catalog.set_config('" + quote(name) + "', '" + quote(l.value) + "', false);")
 		}
+	}
+	for _, name := range p.temps {
+		sql.WriteString("create temporary table if not exists " + pgx.Identifier{name}.Sanitize() + " (of_another_client text);")
 	}
 	p.mu.Unlock()
 	if sql.Len() == 0 {

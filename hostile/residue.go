@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -94,6 +95,8 @@ type schema struct {
 	names   []string            // custom settings that functions and policies mention
 	reads   map[string][]string // by table: the settings that its policies read, where they bind this role
 	sets    map[string][]string // by function: the settings that it may make
+	setsAny map[string]bool     // functions that may make any
+	setters map[uint32]bool     // oids of domains whose checks make settings, when a parameter is bound
 	sly     bool                // some function may leave something behind: every transaction is suspect
 }
 
@@ -110,11 +113,14 @@ const schemaSQL = `select 'function', p.proname, p.prosrc || ' ' || coalesce(pg_
 union all
 select 'policy', c.relname, coalesce(pg_catalog.pg_get_expr(p.polqual, p.polrelid), '') || ' ' || coalesce(pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid), '')
 	from pg_catalog.pg_policy p join pg_catalog.pg_class c on c.oid = p.polrelid
-	where pg_catalog.row_security_active(c.oid)`
+	where pg_catalog.row_security_active(c.oid)
+union all
+select 'domain', c.contypid::text, pg_catalog.pg_get_constraintdef(c.oid)
+	from pg_catalog.pg_constraint c where c.contypid <> 0 and pg_catalog.pg_get_constraintdef(c.oid) like '%set_config%'`
 
 // newSchema reads the rows of schemaSQL.
 func newSchema(rows [][]string) *schema {
-	s := &schema{reads: map[string][]string{}, sets: map[string][]string{}}
+	s := &schema{reads: map[string][]string{}, sets: map[string][]string{}, setsAny: map[string]bool{}, setters: map[uint32]bool{}}
 	functionReads := map[string][]string{}
 	for _, row := range rows {
 		if len(row) != 3 {
@@ -128,6 +134,11 @@ func newSchema(rows [][]string) *schema {
 			s.sly = s.sly || t.suspect
 			functionReads[name] = append(functionReads[name], t.reads...)
 			s.sets[name] = append(s.sets[name], t.sets...)
+			s.setsAny[name] = s.setsAny[name] || t.anySetting
+		}
+		if row[0] == "domain" {
+			oid, err := strconv.ParseUint(row[1], 10, 32)
+			s.setters[uint32(oid)] = err == nil
 		}
 	}
 	for _, row := range rows {
@@ -176,6 +187,8 @@ func lookInside(body string) *text {
 		case w == "set_config":
 			if name, ok := sc.firstArgument(); ok {
 				t.sets = appendNew(t.sets, name)
+			} else {
+				t.anySetting = true
 			}
 			t.suspect = t.suspect || !sc.localConfig()
 		case telling[w] && w != "hold", w == "execute": // dynamic SQL may be anything
@@ -227,11 +240,12 @@ func unqualified(name string) string {
 }
 
 // readBy lists the settings that policies and functions read for a statement
-// with these words, and made those that its functions make.
-func (s *schema) readBy(t *text) (reads, made []string) {
-	reads, made = t.reads, t.sets
+// with these words, and those that its functions make; any says that they may
+// make whichever.
+func (s *schema) readBy(t *text) (reads, made []string, any bool) {
+	reads, made, any = t.reads, t.sets, t.anySetting
 	if len(s.reads) == 0 && len(s.sets) == 0 {
-		return reads, made
+		return reads, made, any
 	}
 	for _, w := range t.idents {
 		w = unqualified(w)
@@ -241,6 +255,7 @@ func (s *schema) readBy(t *text) (reads, made []string) {
 		for _, n := range s.sets[w] {
 			made = appendNew(slices.Clip(made), n)
 		}
+		any = any || s.setsAny[w]
 	}
-	return reads, made
+	return reads, made, any
 }

@@ -52,7 +52,11 @@ func (s *session) run(ctx context.Context) {
 	defer s.leave()
 	for {
 		f, err := s.next()
-		if err != nil || f.typ == 'X' {
+		if err != nil {
+			return
+		}
+		if f.typ == 'X' {
+			s.farewell()
 			return
 		}
 		b, err := s.place(ctx, f)
@@ -186,6 +190,13 @@ func (s *session) answer(b *backend, f frame) error {
 		if ours {
 			return b.drop(f)
 		}
+	case '3':
+		s.mu.Lock()
+		ours := s.closed()
+		s.mu.Unlock()
+		if ours {
+			return b.drop(f)
+		}
 	case 'S':
 		b.parameter(f.body())
 		s.mu.Lock()
@@ -270,6 +281,15 @@ func (s *session) answered(b *backend, f frame) error {
 		return err
 	}
 	if last {
+		if !over { // more answers are to come, and will meet somebody else
+			s.p.inspected()
+			s.detached()
+			s.backend = nil
+			b.session.Store(nil)
+			b.pool.giveBack(b)
+			s.changed.Broadcast()
+			return nil
+		}
 		t := s.detached()
 		s.backend = nil
 		b.session.Store(nil)
@@ -309,6 +329,23 @@ func (s *session) observed(b *backend, f frame) error {
 	return s.flush()
 }
 
+// farewell passes a client's Terminate on where something is under way, so that
+// the server finishes what was sent before it. Nobody else gets the connection.
+func (s *session) farewell() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	b := s.backend
+	if b == nil {
+		return
+	}
+	s.backend = nil
+	b.session.Store(nil)
+	send(b.w, &pgproto3.Terminate{})
+	if b.flush() != nil {
+		b.kill()
+	}
+}
+
 // leave ends what the client left: in the middle of a transaction the server
 // connection is of no use to anybody else.
 func (s *session) leave() {
@@ -318,13 +355,8 @@ func (s *session) leave() {
 	s.backend = nil
 	s.changed.Broadcast()
 	s.mu.Unlock()
-	_ = s.flush()
 	_ = s.conn.Close()
 	if b != nil {
-		if s.status == 'I' && s.p.cfg.Observe {
-			send(b.w, &pgproto3.Terminate{})
-			_ = b.flush()
-		}
 		b.kill()
 	}
 	s.p.left(s)

@@ -18,6 +18,7 @@ type text struct {
 	idents     []string          // lower-case words that may name tables or functions, each once
 	reads      []string          // custom settings read by name
 	sets       []string          // custom settings made, for the session or the transaction
+	anySetting bool              // makes one whose name is not in the text
 	sequence   bool              // uses up a sequence: nextval, setval, INSERT
 	current    bool              // asks for currval or lastval
 	tags       map[string]string // of a trailing sqlcommenter comment
@@ -108,6 +109,8 @@ func look(sql string, truncated bool) *text {
 			case "set_config":
 				if name, ok := sc.firstArgument(); ok {
 					t.sets = appendNew(t.sets, name)
+				} else {
+					t.anySetting = true
 				}
 			}
 			if len(t.idents) < maxIdents && !seen[w] {

@@ -27,6 +27,7 @@ type watch struct {
 	graces   int // how many answers were held back a moment
 
 	parsing []parsing // Parse messages of this unit that are not answered
+	closes  []bool    // Close messages of this unit that are not answered; true: ours
 }
 
 // parsing is a Parse message under way.
@@ -47,7 +48,6 @@ type made struct {
 // server connection until it was taken away.
 type transaction struct {
 	client   Client
-	session  *session
 	texts    []*text
 	more     bool // there were more texts than are kept
 	suspect  bool
@@ -58,7 +58,7 @@ type transaction struct {
 	sets     []string
 	history  []Step
 	isIdle   bool // it was told of once as idle
-	noted    bool // only what drivers send by themselves
+	setsAny  bool // something in it may make any setting
 }
 
 const maxTextsOfOne = 40 // statements of one transaction that are kept
@@ -70,7 +70,7 @@ func (w *watch) init() {
 // attached begins a transaction.
 func (s *session) attached(b *backend) {
 	s.turn++
-	s.tx = &transaction{client: s.client, session: s}
+	s.tx = &transaction{client: s.client}
 	s.history.add(s.p, s, b, stepAttached, nil, "")
 }
 
@@ -107,7 +107,9 @@ func (s *session) ran(b *backend, t *text) {
 	x.suspect = x.suspect || t.suspect
 	reads, sets := t.reads, t.sets
 	if sc := s.pool.schema.Load(); sc != nil {
-		reads, sets = sc.readBy(t)
+		var any bool
+		reads, sets, any = sc.readBy(t)
+		x.setsAny = x.setsAny || any
 	}
 	for _, n := range sets {
 		x.sets = appendNew(x.sets, n)
@@ -203,9 +205,11 @@ func (s *session) parse(b *backend, f frame) {
 		s.client.Driver = driverByStatement(key)
 	}
 	if s.p.profile.TracksStatements {
-		m.raw = slices.Clone(f.raw)
-		if !f.whole() {
-			m.raw = nil
+		if f.whole() {
+			m.raw = slices.Clone(f.raw)
+		}
+		if _, mine := s.named[key]; !mine {
+			s.makeRoom(b, key)
 		}
 	} else if other := s.p.claim(key, s); other {
 		s.fault(NameCollision, namePattern(key), t, types)
@@ -223,6 +227,9 @@ func (s *session) bind(b *backend, f frame) {
 	if m := s.use(b, string(name)); m != nil {
 		s.history.add(s.p, s, b, stepBind, m.text, string(name))
 		s.ran(b, m.text)
+		if sc := s.pool.schema.Load(); s.tx != nil && sc != nil {
+			s.tx.setsAny = s.tx.setsAny || slices.ContainsFunc(m.types, func(oid uint32) bool { return sc.setters[oid] })
+		}
 		return
 	}
 	s.history.add(s.p, s, b, stepBind, nil, string(name))
@@ -242,6 +249,7 @@ func (s *session) describe(b *backend, f frame) {
 }
 
 func (s *session) closeNamed(b *backend, f frame) {
+	s.closes = append(s.closes, false)
 	body := f.body()
 	if len(body) < 2 || body[0] != 'S' {
 		return
@@ -280,7 +288,8 @@ func (s *session) use(b *backend, name string) *made {
 	case m.turn == s.turn:
 		return m
 	case s.p.profile.TracksStatements:
-		if _, there := b.named[name]; !there && m.raw != nil {
+		if b.named[name] != s.id && m.raw != nil {
+			s.makeRoom(b, name)
 			s.injectRaw(b, m.raw)
 			b.named[name] = s.id
 		}
@@ -307,6 +316,26 @@ func (s *session) inject(b *backend, msg *pgproto3.Parse) {
 func (s *session) injectRaw(b *backend, raw []byte) {
 	s.parsing = append(s.parsing, parsing{})
 	_, _ = b.w.Write(raw) // bufio keeps the error for Flush
+}
+
+// makeRoom closes another client's statement of this name, for a profile that
+// keeps clients' names apart.
+func (s *session) makeRoom(b *backend, name string) {
+	if _, there := b.named[name]; there {
+		send(b.w, &pgproto3.Close{ObjectType: 'S', Name: name})
+		s.closes = append(s.closes, true)
+		delete(b.named, name)
+	}
+}
+
+// closed notes a CloseComplete and tells whether it answers one of ours.
+func (s *session) closed() (ours bool) {
+	if len(s.closes) == 0 {
+		return false
+	}
+	ours = s.closes[0]
+	s.closes = s.closes[1:]
+	return ours
 }
 
 // parsed notes a ParseComplete and tells whether it answers one of ours.
@@ -372,7 +401,7 @@ func (s *session) readied(b *backend, status byte) {
 		s.fault(FailedPipeline, "", s.lastText(), nil)
 	}
 	s.history.add(s.p, s, b, stepReady, nil, string(status))
-	s.unit, s.parsing = s.unit[:0], nil
+	s.unit, s.parsing, s.closes = s.unit[:0], nil, nil
 }
 
 func (s *session) has(kinds ...string) bool {
@@ -440,7 +469,7 @@ func (s *session) failed(b *backend) {
 			delete(b.named, p.name)
 		}
 	}
-	s.parsing = nil
+	s.parsing, s.closes = nil, nil
 }
 
 // cut gives the first text of a message's body.
