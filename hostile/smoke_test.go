@@ -2,8 +2,6 @@ package hostile
 
 import (
 	"context"
-	"fmt"
-	"net"
 	"strings"
 	"testing"
 
@@ -13,34 +11,6 @@ import (
 )
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
-
-func start(t *testing.T, cfg Config) (*Pooler, string) {
-	t.Helper()
-	direct := pgtest.Database(t)
-	cfg.Upstream = direct
-	p, err := New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	done := make(chan error, 1)
-	go func() { done <- p.Serve(ctx, l) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
-	c, err := pgx.ParseConfig(direct)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return p, fmt.Sprintf("postgres://%s@%s/%s?sslmode=disable", c.User, l.Addr(), c.Database)
-}
 
 func codes(p *Pooler) string {
 	var all []string
@@ -57,7 +27,7 @@ func codes(p *Pooler) string {
 func TestSmoke(t *testing.T) {
 	for mode, want := range map[string]string{"exec": "", "cache_describe": "", "simple_protocol": "", "cache_statement": "PP002", "describe_exec": "PP001"} {
 		t.Run(mode, func(t *testing.T) {
-			p, url := start(t, Config{})
+			p, url := start(t, Config{Upstream: pgtest.Database(t)})
 			c, err := pgx.Connect(t.Context(), url+"&default_query_exec_mode="+mode)
 			if err != nil {
 				t.Fatal(err)
