@@ -13,12 +13,14 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strconv"
 	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
 
 	"github.com/poolproof/poolproof"
+	"github.com/poolproof/poolproof/hostile"
 )
 
 // Exit codes.
@@ -40,6 +42,8 @@ type commands struct {
 	Tenant    tenantCommand    `cmd:"" help:"Make a tenant with its first administrator, or list the tenants."`
 	Import    importCommand    `cmd:"" name:"import-legacy" help:"Import tenants, members, roles and features from the original application's tables."`
 	Token     tokenCommand     `cmd:"" help:"Sign an access token with POOLPROOF_JWT_SECRET."`
+	Prove     proveCommand     `cmd:"" help:"Run a program against a hostile pooler and say what it does that works only by luck."`
+	Proxy     proxyCommand     `cmd:"" help:"The hostile pooler of prove, standing."`
 	Version   versionCommand   `cmd:"" help:"Print the program's version and the schema that it expects."`
 }
 
@@ -72,11 +76,12 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		kong.Description("Keeps multi-tenant PostgreSQL correct when a connection pooler stands in front of it."),
 		kong.Writers(stdout, stderr),
 		kong.Exit(func(code int) { exited = code }), // after --help
+		kong.Vars{"profiles": profileNames()},
 		kong.BindTo(ctx, (*context.Context)(nil)),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
 	)
 	if err != nil { // [unexpected] the command line's own description is wrong
-		return report(stderr, err)
+		return conclude(stderr, err)
 	}
 	parsed, err := parser.Parse(args)
 	if exited >= 0 {
@@ -89,10 +94,23 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 				command = selected.FullPath()
 			}
 		}
-		return report(stderr, usage("see "+command+" --help", "%w", err))
+		return conclude(stderr, usage("see "+command+" --help", "%w", err))
 	}
 	p := &program{stdin: stdin, stdout: stdout, stderr: stderr, log: newLogger(cli.LogFormat, stderr)}
-	return report(stderr, parsed.Run(p))
+	return conclude(stderr, parsed.Run(p))
+}
+
+// exitStatus ends the process with a status of its own, when all has been said.
+type exitStatus int
+
+func (e exitStatus) Error() string { return "exit status " + strconv.Itoa(int(e)) }
+
+func profileNames() string {
+	var names []string
+	for _, p := range hostile.Profiles() {
+		names = append(names, p.Name)
+	}
+	return strings.Join(names, ", ")
 }
 
 func newLogger(format string, w io.Writer) *slog.Logger {
@@ -122,11 +140,14 @@ func usage(hint, format string, args ...any) error {
 	return &hinted{err: fmt.Errorf(format, args...), hint: hint, usage: true}
 }
 
-// report prints an error as one line and a hint as a second one, and gives the
+// conclude prints an error as one line and a hint as a second one, and gives the
 // exit code.
-func report(stderr io.Writer, err error) int {
+func conclude(stderr io.Writer, err error) int {
 	if err == nil {
 		return exitOK
+	}
+	if status, ok := errors.AsType[exitStatus](err); ok {
+		return int(status)
 	}
 	code, hint := exitFailure, ""
 	if own, ok := errors.AsType[*hinted](err); ok {

@@ -1,0 +1,69 @@
+package report
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+
+	"github.com/poolproof/poolproof/hostile"
+)
+
+// Baseline holds findings that are known and not to be mended today. They are
+// listed and do not count.
+type Baseline struct {
+	Known []Known `json:"known"`
+}
+
+// Known names a finding: its code and what it is about.
+type Known struct {
+	Code    hostile.Code `json:"code"`
+	Subject string       `json:"subject,omitempty"`
+}
+
+// ReadBaseline reads a file; one that is not there is empty.
+func ReadBaseline(name string) (Baseline, error) {
+	var b Baseline
+	if name == "" {
+		return b, nil
+	}
+	raw, err := os.ReadFile(name)
+	if errors.Is(err, os.ErrNotExist) {
+		return b, nil
+	}
+	if err != nil {
+		return b, fmt.Errorf("read the baseline: %w", err)
+	}
+	if err := json.Unmarshal(raw, &b); err != nil {
+		return b, fmt.Errorf("read the baseline %s: %w", name, err)
+	}
+	return b, nil
+}
+
+// Mark marks what is known, and tells how many findings are not.
+func (b Baseline) Mark(r *hostile.Report) (unknown int) {
+	for i, f := range r.Findings {
+		r.Findings[i].Known = slices.Contains(b.Known, Known{f.Code, f.Subject})
+		if !r.Findings[i].Known {
+			unknown++
+		}
+	}
+	return unknown
+}
+
+// WriteBaseline writes a baseline of all that a report found.
+func WriteBaseline(name string, r hostile.Report) error {
+	b := Baseline{Known: []Known{}}
+	for _, f := range r.Findings {
+		b.Known = append(b.Known, Known{f.Code, f.Subject})
+	}
+	raw, err := json.MarshalIndent(b, "", "  ")
+	if err != nil {
+		return fmt.Errorf("write the baseline: %w", err)
+	}
+	if err := os.WriteFile(name, append(raw, '\n'), 0o644); err != nil { //nolint:gosec // it is for the repository
+		return fmt.Errorf("write the baseline: %w", err)
+	}
+	return nil
+}
