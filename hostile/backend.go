@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -35,7 +36,8 @@ type backend struct {
 	prepared bool              // our own statement is on it
 	unnamed  *session          // whose unnamed statement it has
 
-	cancels sync.WaitGroup // cancel requests under way to it
+	writing sync.Mutex   // held while something is written to it
+	cancels atomic.Int32 // cancel requests under way to it: nobody gets it meanwhile
 	closed  atomic.Bool
 }
 
@@ -79,6 +81,9 @@ func (b *backend) first() error {
 // own goroutine.
 func (b *backend) serve() {
 	err := b.relayAll()
+	if !b.closed.Load() && !errors.Is(err, io.EOF) {
+		b.pool.pooler.cfg.Logger.Debug("a server connection ended", "server", b.id, "cause", err)
+	}
 	b.closed.Store(true)
 	_ = b.conn.Close() // whatever was wrong is in err
 	b.pool.forget(b)
@@ -202,8 +207,11 @@ func (b *backend) readSchema(known string) error {
 func (b *backend) exchange(write func()) (rows [][]string, err error) {
 	_ = b.conn.SetDeadline(time.Now().Add(ioTimeout))
 	defer b.conn.SetDeadline(time.Time{}) //nolint:errcheck // a broken connection shows in reading
+	b.writing.Lock()
 	write()
-	if err := b.flush(); err != nil {
+	err = b.flush()
+	b.writing.Unlock()
+	if err != nil {
 		return nil, err
 	}
 	var failed error

@@ -66,7 +66,7 @@ func (pl *pool) take(s *session) (b *backend, open bool) {
 	defer pl.mu.Unlock()
 	pick := -1
 	for i, b := range pl.idle {
-		if b == s.lastBackend {
+		if b == s.lastBackend || b.cancels.Load() > 0 {
 			continue
 		}
 		if pick < 0 || b.last != s && pl.idle[pick].last == s {
@@ -81,10 +81,11 @@ func (pl *pool) take(s *session) (b *backend, open bool) {
 			pl.opened++
 			return nil, true
 		}
-		if len(pl.idle) == 0 {
+		// The one it had, then: a pooler with nothing else would do the same.
+		pick = slices.IndexFunc(pl.idle, func(b *backend) bool { return b.cancels.Load() == 0 })
+		if pick < 0 {
 			return nil, false
 		}
-		pick = 0 // the one it had: a pooler with nothing else would do the same
 	}
 	b = pl.idle[pick]
 	pl.idle = slices.Delete(pl.idle, pick, pick+1)
@@ -116,7 +117,6 @@ func (pl *pool) open(ctx context.Context, s *session) (*backend, error) {
 
 // giveBack makes a connection free for others. It has no session any more.
 func (pl *pool) giveBack(b *backend) {
-	b.cancels.Wait()
 	pl.mu.Lock()
 	defer pl.mu.Unlock()
 	if pl.all[b] {

@@ -66,9 +66,6 @@ type Pooler struct {
 	temps    []string          // temporary tables that were
 	closing  bool
 	wg       sync.WaitGroup
-
-	looking  int // server connections that are being inspected
-	lookedAt *sync.Cond
 }
 
 // leak is a setting's value that a client left.
@@ -107,7 +104,6 @@ func New(cfg Config) (*Pooler, error) {
 		pools: map[string]*pool{}, sessions: map[uint32]*session{}, claims: map[string]uint32{}, benign: map[string]string{}, leaks: map[string]leak{},
 	}
 	p.ledger.watch = cfg.Found
-	p.lookedAt = sync.NewCond(&p.mu)
 	return p, nil
 }
 
@@ -155,14 +151,8 @@ func (p *Pooler) closeAll() {
 	}
 }
 
-// Report says what was found so far. It waits for the server connections that
-// are being looked at.
+// Report says what was found so far.
 func (p *Pooler) Report() Report {
-	p.mu.Lock()
-	for p.looking > 0 {
-		p.lookedAt.Wait()
-	}
-	p.mu.Unlock()
 	r := Report{
 		Profile: p.profile.Name, Clients: int(p.clients.Load()), Transactions: int(p.transactions.Load()), Statements: p.texts.count(),
 	}
@@ -229,7 +219,10 @@ func (p *Pooler) cancel(ctx context.Context, id, secret uint32) {
 	if b == nil {
 		return
 	}
-	defer b.cancels.Done()
+	defer func() {
+		b.cancels.Add(-1)
+		b.pool.tell()
+	}()
 	if err := b.cancel(ctx); err != nil {
 		p.cfg.Logger.Warn("a cancel request could not be passed on", "cause", err)
 	}
@@ -282,7 +275,6 @@ func (p *Pooler) watchIdle(ctx context.Context) {
 // that leaves a doubt, by what the server connection now holds. It runs on the
 // backend's goroutine, while nobody has the backend.
 func (p *Pooler) inspect(b *backend, t *transaction) error {
-	defer p.inspected()
 	p.transactions.Add(1)
 	if t == nil {
 		return nil
@@ -320,23 +312,6 @@ func (p *Pooler) inspect(b *backend, t *transaction) error {
 		return err
 	}
 	return p.taint(b, t)
-}
-
-// inspecting says that a server connection is about to be inspected, and
-// inspected that it was.
-func (p *Pooler) inspecting() {
-	p.mu.Lock()
-	p.looking++
-	p.mu.Unlock()
-}
-
-func (p *Pooler) inspected() {
-	p.mu.Lock()
-	p.looking--
-	if p.looking == 0 {
-		p.lookedAt.Broadcast()
-	}
-	p.mu.Unlock()
 }
 
 // judge reports one thing that was left.

@@ -70,14 +70,26 @@ func (s *session) run(ctx context.Context) {
 			}
 			continue
 		}
-		s.said(b, f)
-		if s.relay(f, b.stream) != nil {
-			return
-		}
-		if !s.ready() && b.flush() != nil {
+		if s.forward(b, f) != nil {
 			return
 		}
 	}
+}
+
+// forward sends a message on, and what was sent before it unless more is at
+// hand. The lock is for the moment after the last byte, when the answer may be
+// there before Flush has returned.
+func (s *session) forward(b *backend, f frame) error {
+	b.writing.Lock()
+	defer b.writing.Unlock()
+	s.said(b, f)
+	if err := s.relay(f, b.stream); err != nil {
+		return err
+	}
+	if unitEnd := f.typ == 'Q' || f.typ == 'S' || f.typ == 'F'; s.ready() && !unitEnd {
+		return nil
+	}
+	return b.flush()
 }
 
 // place gives the server connection that a message goes to, and attaches one
@@ -109,9 +121,6 @@ func (s *session) place(ctx context.Context, f frame) (*backend, error) {
 			s.tooEarly(f)
 			if s.p.profile.FirstReady || s.p.cfg.Observe {
 				return s.backend, nil
-			}
-			if err := s.backend.flush(); err != nil {
-				return nil, err
 			}
 			s.changed.Wait()
 		default:
@@ -262,71 +271,44 @@ func (s *session) answered(b *backend, f frame) error {
 	s.outstanding = max(s.outstanding-1, 0)
 	s.copying, s.status = false, status
 	over := status == 'I' && s.outstanding == 0 && !s.open
-	last := over || s.p.profile.FirstReady && status == 'I'
-	if last {
-		s.p.inspecting() // before the client knows that it is over, so that a report waits
-	}
 	s.readied(b, status)
-	if s.p.cfg.Observe && over {
-		return s.observed(b, f)
-	}
-	err := b.relay(f, s.stream)
-	if err == nil {
-		err = s.flush()
-	}
-	if err != nil {
-		if last {
-			s.p.inspected()
-		}
+	if err := b.drop(f); err != nil { // what inspects the connection reads from it
 		return err
 	}
-	if last {
-		if !over { // more answers are to come, and will meet somebody else
-			s.p.inspected()
-			s.detached()
-			s.backend = nil
-			b.session.Store(nil)
-			b.pool.giveBack(b)
-			s.changed.Broadcast()
-			return nil
+	if over {
+		if err := s.judged(b); err != nil {
+			return err
 		}
-		t := s.detached()
-		s.backend = nil
-		b.session.Store(nil)
-		s.changed.Broadcast()
-		s.mu.Unlock()
-		err := s.p.inspect(b, t)
-		if err == nil {
-			b.pool.giveBack(b)
-		}
-		s.mu.Lock()
-		return err
 	}
-	if status != 'I' && s.outstanding == 0 {
+	send(s.w, &pgproto3.ReadyForQuery{TxStatus: status})
+	err := s.flush()
+	keep := status != 'I' || s.p.cfg.Observe || !over && !s.p.profile.FirstReady
+	switch {
+	case keep && over:
+		s.attached(b)
+	case keep && status != 'I' && s.outstanding == 0:
 		s.idleSince = time.Now()
+	case !keep:
+		s.tx, s.backend = nil, nil
+		b.session.Store(nil)
+		b.pool.giveBack(b)
 	}
 	s.changed.Broadcast()
-	return nil
+	return err
 }
 
-// observed ends a transaction of a client that keeps its server connection: it
-// is looked at before the client knows that it may go on.
-func (s *session) observed(b *backend, f frame) error {
+// judged ends a transaction: the server connection is looked at before the
+// client knows that it may go on, so that what it says next meets the same
+// state every time.
+func (s *session) judged(b *backend) error {
 	t := s.detached()
 	s.held = true
 	s.mu.Unlock()
 	err := s.p.inspect(b, t)
 	s.mu.Lock()
 	s.held = false
-	s.attached(b)
 	s.changed.Broadcast()
-	if err != nil {
-		return err
-	}
-	if err := b.relay(f, s.stream); err != nil {
-		return err
-	}
-	return s.flush()
+	return err
 }
 
 // farewell passes a client's Terminate on where something is under way, so that

@@ -1,0 +1,270 @@
+package hostile
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/poolproof/poolproof/internal/pgtest"
+)
+
+func TestMain(m *testing.M) { pgtest.Main(m) }
+
+// testPooler runs a pooler on a database of its own.
+func testPooler(t *testing.T, cfg Config) (p *Pooler, pooled, direct string) {
+	t.Helper()
+	direct = pgtest.Database(t)
+	cfg.Upstream = direct
+	cfg.Logger = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
+	p, pooled = start(t, cfg)
+	return p, pooled, direct
+}
+
+// connect connects in one of pgx's modes.
+func connect(t *testing.T, url, mode string) *pgx.Conn {
+	t.Helper()
+	if mode != "" {
+		url += "&default_query_exec_mode=" + mode
+	}
+	c, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close(context.WithoutCancel(t.Context())) })
+	return c
+}
+
+func exec(t *testing.T, c *pgx.Conn, sql string, args ...any) {
+	t.Helper()
+	if _, err := c.Exec(t.Context(), sql, args...); err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+}
+
+// found gives codes and subjects of what was found: "PP004 app.tenant".
+func found(p *Pooler) []string {
+	var all []string
+	for _, f := range p.Report().Findings {
+		all = append(all, strings.TrimSpace(string(f.Code)+" "+f.Subject))
+	}
+	return all
+}
+
+func wantFound(t *testing.T, p *Pooler, want ...string) {
+	t.Helper()
+	if got := found(p); !slices.Equal(got, want) {
+		t.Errorf("found %q, want %q", got, want)
+	}
+}
+
+// pgx's modes behind a pooler: which are safe, and what is wrong with the
+// others, on a lone client, every time.
+func TestModes(t *testing.T) {
+	for _, tc := range []struct {
+		mode    string
+		profile string
+		want    []string
+		fails   bool
+	}{
+		{"exec", "", nil, false},
+		{"cache_describe", "", nil, false},
+		{"simple_protocol", "", nil, false},
+		{"cache_statement", "", []string{"PP002 stmtcache_…"}, true},
+		{"describe_exec", "", []string{"PP001"}, true},
+		{"cache_statement", "pgbouncer-1.18", []string{"PP002 stmtcache_…"}, true},
+		{"cache_statement", "pgbouncer-1.24", nil, false},
+		{"cache_statement", "odyssey", nil, false},
+		{"describe_exec", "pgbouncer-1.24", []string{"PP001"}, true},
+	} {
+		t.Run(tc.mode+" "+tc.profile, func(t *testing.T) {
+			p, url, _ := testPooler(t, Config{Profile: tc.profile})
+			c := connect(t, url, tc.mode)
+			failed := 0
+			for i := range 6 {
+				var n int
+				if err := c.QueryRow(t.Context(), "select $1::int + 1", i).Scan(&n); err != nil {
+					failed++
+				} else if n != i+1 {
+					t.Errorf("%d + 1 is %d", i, n)
+				}
+			}
+			if (failed > 0) != tc.fails {
+				t.Errorf("%d of 6 failed", failed)
+			}
+			wantFound(t, p, tc.want...)
+		})
+	}
+}
+
+// A program that observes is not disturbed, whatever it does, and the hazards
+// are the same.
+func TestObserveBreaksNothing(t *testing.T) {
+	for mode, want := range map[string][]string{
+		"exec":            {"PP004 app.tenant", "PP006 scratch", "PP013 app.tenant"},
+		"cache_statement": {"PP002 stmtcache_…", "PP004 app.tenant", "PP006 scratch", "PP013 app.tenant"},
+		"describe_exec":   {"PP001", "PP004 app.tenant", "PP006 scratch", "PP013 app.tenant"},
+	} {
+		t.Run(mode, func(t *testing.T) {
+			p, url, _ := testPooler(t, Config{Observe: true})
+			c := connect(t, url, mode)
+			exec(t, c, "set app.tenant = 'x'")
+			exec(t, c, "create temp table scratch (n int)")
+			for i := range 5 {
+				exec(t, c, "insert into scratch values ($1)", i)
+			}
+			var tenant string
+			var rows int
+			if err := c.QueryRow(t.Context(), "select current_setting('app.tenant'), (select count(*) from scratch)").Scan(&tenant, &rows); err != nil || tenant != "x" || rows != 5 {
+				t.Errorf("%q, %d rows, %v", tenant, rows, err)
+			}
+			wantFound(t, p, want...)
+		})
+	}
+}
+
+// Whatever a transaction leaves behind is found, however it was made.
+func TestResidue(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		sql  []string // each a transaction of its own
+		want []string
+	}{
+		{"set", []string{"set statement_timeout = '5s'"}, []string{"PP004 statement_timeout"}},
+		{"set within a transaction", []string{"begin; set search_path = pg_catalog; commit"}, []string{"PP004 search_path"}},
+		{"set that is rolled back", []string{"begin; set search_path = pg_catalog; rollback"}, nil},
+		{"set local", []string{"begin; set local app.tenant = 'a'; select current_setting('app.tenant'); commit"}, nil},
+		{"set local outside", []string{"set local app.tenant = 'a'"}, []string{"PP016"}},
+		{"set_config for the session", []string{"select set_config('app.tenant', 'a', false)"}, []string{"PP004 app.tenant"}},
+		{"set_config for the transaction", []string{"select set_config('app.tenant', 'a', true)"}, nil},
+		{"set in a do block", []string{"do $$begin perform set_config('work_mem', '9MB', false); end$$"}, []string{"PP004 work_mem"}},
+		{"set in a function", []string{
+			"create function sly() returns int language plpgsql as $$begin set work_mem = '9MB'; return 1; end$$",
+			"select sly()"}, []string{"PP004 work_mem"}},
+		{"custom setting in a function", []string{
+			"create function enter(t text) returns void language plpgsql as $$begin perform set_config('app.tenant', t, false); end$$",
+			"select enter('a')"}, []string{"PP004 app.tenant"}},
+		{"dynamic SQL in a function", []string{
+			"create function deep(q text) returns void language plpgsql as $$begin execute q; end$$",
+			"select deep('set lock_' || 'timeout = 77')"}, []string{"PP004 lock_timeout"}},
+		{"in a trigger", []string{
+			"create table t (a int)",
+			"create function tr() returns trigger language plpgsql as $$begin perform pg_advisory_lock(5); return new; end$$",
+			"create trigger tr before insert on t for each row execute function tr()",
+			"insert into t values (1)"}, []string{"PP009 0,5"}},
+		{"a function that sets for the transaction", []string{
+			"create function fine(t text) returns void language sql as $$select set_config('app.tenant', t, true)$$",
+			"begin; select fine('a'); select current_setting('app.tenant'); commit"}, nil},
+		{"role", []string{"set role pg_read_all_data"}, []string{"PP005 pg_read_all_data"}},
+		{"role for the transaction", []string{"begin; set local role pg_read_all_data; select 1; commit"}, nil},
+		{"temporary table", []string{"create temp table scratch (a int)"}, []string{"PP006 scratch"}},
+		{"select into temp", []string{"select 1 as a into temp scratch"}, []string{"PP006 scratch"}},
+		{"temporary table on commit drop", []string{"begin; create temp table scratch (a int) on commit drop; insert into scratch values (1); commit"}, nil},
+		{"cursor with hold", []string{"declare c cursor with hold for select 1"}, []string{"PP007 c"}},
+		{"cursor", []string{"begin; declare c cursor for select 1; fetch c; commit"}, nil},
+		{"listen", []string{"listen news"}, []string{"PP008 news"}},
+		{"advisory lock", []string{"select pg_advisory_lock(42)"}, []string{"PP009 0,42"}},
+		{"advisory lock of the transaction", []string{"select pg_advisory_xact_lock(42)"}, nil},
+		{"advisory lock that is released", []string{"begin; select pg_advisory_lock(42); select pg_advisory_unlock(42); commit"}, nil},
+		{"prepare", []string{"prepare p as select 1"}, []string{"PP010", "PP010 p"}},
+		{"sequence of another transaction", []string{"create sequence s", "select nextval('s')", "select currval('s')"}, []string{"PP011"}},
+		{"sequence of the same", []string{"create sequence s", "begin; select nextval('s'); select currval('s'); commit"}, nil},
+		{"load", []string{"load 'auto_explain'"}, []string{"PP017"}},
+		{"discard", []string{"discard all"}, []string{"PP018 DISCARD ALL"}},
+		{"a policy's setting", []string{
+			"create table doc (tenant text); alter table doc enable row level security; alter table doc force row level security",
+			"create policy p on doc using (tenant = current_setting('app.tenant', true)); grant select on doc to public",
+			"begin; set local role pg_read_all_data; select * from doc; commit"}, []string{"PP013 app.tenant"}},
+		{"plain work", []string{"create table t (id int primary key, v text)", "insert into t values (1, 'set app.x = 1; listen y')", "update t set v = 'reset all'", "select * from t where v like '%set_config(%'"}, nil},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			p, url, _ := testPooler(t, Config{})
+			c := connect(t, url, "simple_protocol")
+			for _, sql := range tc.sql {
+				if _, err := c.Exec(t.Context(), sql); err != nil && !strings.Contains(sql, "currval") {
+					t.Errorf("%s: %v", sql, err)
+				}
+			}
+			wantFound(t, p, tc.want...)
+		})
+	}
+}
+
+// Two clients: what one leaves, the other finds; and the same program gives the
+// same findings every time.
+func TestOneClientsTenantReachesAnother(t *testing.T) {
+	for range 3 {
+		p, url, _ := testPooler(t, Config{})
+		a, b := connect(t, url, "exec"), connect(t, url, "exec")
+		exec(t, a, "set app.tenant = 'tenant of a'")
+		p.Report() // the connection is back
+		seen := ""
+		for range 4 {
+			var tenant *string
+			if err := b.QueryRow(t.Context(), "select current_setting('app.tenant', true)").Scan(&tenant); err != nil {
+				t.Fatal(err)
+			}
+			if tenant != nil {
+				seen += *tenant
+			}
+		}
+		wantFound(t, p, "PP004 app.tenant", "PP013 app.tenant")
+		_ = seen
+	}
+}
+
+// A transaction that waits for its client is told of, once.
+func TestIdleInTransaction(t *testing.T) {
+	told := make(chan Finding, 10)
+	p, url, _ := testPooler(t, Config{IdleBound: 50 * time.Millisecond, Found: func(f Finding, _ bool) { told <- f }})
+	c := connect(t, url, "exec")
+	exec(t, c, "begin")
+	exec(t, c, "select 1")
+	select {
+	case f := <-told:
+		if f.Code != IdleInTransaction || f.First.SQL != "select 1" {
+			t.Errorf("%+v", f)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("nothing was told")
+	}
+	exec(t, c, "commit")
+	wantFound(t, p, "PP014")
+}
+
+// A pipeline that holds BEGIN and COMMIT and fails between them stays open.
+func TestFailedPipeline(t *testing.T) {
+	p, url, _ := testPooler(t, Config{})
+	c := connect(t, url, "exec")
+	b := &pgx.Batch{}
+	for _, sql := range []string{"begin", "select 1/0", "commit"} {
+		b.Queue(sql)
+	}
+	if err := c.SendBatch(t.Context(), b).Close(); err == nil {
+		t.Fatal("no error")
+	}
+	exec(t, c, "rollback")
+	wantFound(t, p, "PP015")
+}
+
+// Queries that are sent before the last is answered are seen on a lone client,
+// each time, and answered right.
+func TestSyncsInFlight(t *testing.T) {
+	p, url, _ := testPooler(t, Config{})
+	c := connect(t, url, "exec")
+	pipeline := c.PgConn().StartPipeline(t.Context())
+	for i := range 8 {
+		pipeline.SendQueryParams("select $1::text", [][]byte{{byte('0' + i)}}, nil, nil, nil)
+		if err := pipeline.Sync(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := pipeline.Close(); err != nil {
+		t.Fatal(err)
+	}
+	wantFound(t, p, "PP019")
+}
