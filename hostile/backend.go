@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -39,6 +40,8 @@ type backend struct {
 	writing sync.Mutex   // held while something is written to it
 	cancels atomic.Int32 // cancel requests under way to it: nobody gets it meanwhile
 	closed  atomic.Bool
+	doomed  atomic.Bool   // it ends at the next ReadyForQuery
+	done    chan struct{} // closed when it has ended
 }
 
 // ioTimeout bounds our own questions to a server connection.
@@ -57,7 +60,7 @@ func (pl *pool) dial(ctx context.Context) (*backend, error) {
 	}
 	b := &backend{
 		stream: newStream(h.Conn), pool: pl, pid: h.PID, secret: h.SecretKey,
-		params: h.ParameterStatuses, named: map[string]uint32{}, id: int(pl.pooler.backends.Add(1)),
+		params: h.ParameterStatuses, named: map[string]uint32{}, done: make(chan struct{}), id: int(pl.pooler.backends.Add(1)),
 	}
 	if err := b.first(); err != nil {
 		return nil, errors.Join(err, h.Conn.Close())
@@ -86,6 +89,7 @@ func (b *backend) serve() {
 	}
 	b.closed.Store(true)
 	_ = b.conn.Close() // whatever was wrong is in err
+	close(b.done)
 	b.pool.forget(b)
 	if s := b.session.Load(); s != nil {
 		s.backendLost(b, err)
@@ -121,10 +125,40 @@ func (b *backend) unasked(f frame) error {
 	switch f.typ {
 	case 'S':
 		b.parameter(f.body())
-	case 'E':
-		return errors.New("the server ended the connection: " + errorText(f.body()))
+	case 'Z':
+		if b.doomed.Load() {
+			return errAbandoned
+		}
+	case 'E': // an ERROR is the end of something that its client left
+		if text := errorText(f.body()); !strings.HasPrefix(text, "ERROR") {
+			return errors.New("the server ended the connection: " + text)
+		}
 	}
 	return b.drop(f)
+}
+
+var errAbandoned = errors.New("abandoned by its client")
+
+// abandon ends a connection whose client left while the server was at work:
+// closing it would not stop that. A request to cancel may come before the work
+// has begun, so it is repeated until the server says that it is done.
+func (b *backend) abandon() {
+	b.doomed.Store(true)
+	defer b.kill()
+	ctx, cancel := context.WithTimeout(context.Background(), ioTimeout)
+	defer cancel()
+	for wait := 10 * time.Millisecond; ctx.Err() == nil; wait = min(2*wait, time.Second) {
+		if err := b.cancel(ctx); err != nil {
+			b.pool.pooler.cfg.Logger.Debug("what a client left could not be cancelled", "cause", err)
+			return
+		}
+		select {
+		case <-b.done:
+			return
+		case <-ctx.Done():
+		case <-time.After(wait):
+		}
+	}
 }
 
 func (b *backend) parameter(body []byte) {
@@ -314,5 +348,9 @@ func errorText(body []byte) string {
 	if err := msg.Decode(body); err != nil {
 		return "an error that could not be read"
 	}
-	return msg.Severity + " " + msg.Code + " " + msg.Message
+	severity := msg.SeverityUnlocalized
+	if severity == "" {
+		severity = msg.Severity
+	}
+	return severity + " " + msg.Code + " " + msg.Message
 }

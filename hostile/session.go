@@ -268,6 +268,9 @@ func (s *session) answered(b *backend, f frame) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.backend != b {
+		return errAbandoned // its client has left, and nobody else gets it
+	}
 	s.outstanding = max(s.outstanding-1, 0)
 	s.copying, s.status = false, status
 	over := status == 'I' && s.outstanding == 0 && !s.open
@@ -278,6 +281,9 @@ func (s *session) answered(b *backend, f frame) error {
 	if over {
 		if err := s.judged(b); err != nil {
 			return err
+		}
+		if s.backend != b {
+			return errAbandoned
 		}
 	}
 	send(s.w, &pgproto3.ReadyForQuery{TxStatus: status})
@@ -335,10 +341,16 @@ func (s *session) leave() {
 	s.gone = true
 	b := s.backend
 	s.backend = nil
+	atWork := s.outstanding > 0 && !s.copying
 	s.changed.Broadcast()
 	s.mu.Unlock()
 	_ = s.conn.Close()
-	if b != nil {
+	switch {
+	case b == nil:
+	case atWork:
+		b.session.Store(nil)
+		b.abandon()
+	default:
 		b.kill()
 	}
 	s.p.left(s)
