@@ -41,6 +41,7 @@ func newFixture(t testing.TB, n int) *fixture {
 		t.Fatal(err)
 	}
 	t.Cleanup(f.owner.Close)
+	f.exec(t, poolproof.ScopeSQL)
 	login := "app_" + strings.ReplaceAll(strings.ToLower(f.owner.Config().ConnConfig.Database), "-", "_")
 	f.exec(t, `
 		create role `+login+` login nosuperuser nobypassrls;
