@@ -26,7 +26,7 @@ import (
 //go:embed migrations/sql/0008_scope.sql
 var ScopeSQL string
 
-const installHint = `run poolproof.ScopeSQL in the database as its owner (or "poolproof migrate up"), or leave Config.Scope out`
+const installHint = `leave Config.Scope out or, where the domain is missing, run poolproof.ScopeSQL in the database as its owner ("poolproof migrate up" does)`
 
 // lookup asks for the domain, whether it is the one that this package knows,
 // and for domains whose checks may read a setting: PostgreSQL checks a

@@ -158,7 +158,7 @@ func (c *Conn) describe(ctx context.Context, mode Mode, calls []Call, st Stateme
 	d := &description{sql: sql, name: StatementName(sql)}
 	sent := d
 	if st.Rider != nil { // so that it is held under the name that will be bound
-		sent = &description{sql: sql, name: riddenName(sql, st.Rider.OID), paramOIDs: slices.Clone(c.inferred(len(st.Args), st.Rider))}
+		sent = &description{sql: sql, name: RiddenName(sql, st.Rider.OID), paramOIDs: slices.Clone(c.inferred(len(st.Args), st.Rider))}
 	}
 	x, err := c.open(ctx, mode)
 	if err != nil {

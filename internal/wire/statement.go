@@ -65,7 +65,7 @@ func (d *description) withRider(oid uint32) *description {
 	if r := d.ridden.Load(); r != nil && r.paramOIDs[len(r.paramOIDs)-1] == oid {
 		return r
 	}
-	r := &description{sql: d.sql, name: riddenName(d.sql, oid), paramOIDs: append(slices.Clone(d.paramOIDs), oid), fields: d.fields}
+	r := &description{sql: d.sql, name: RiddenName(d.sql, oid), paramOIDs: append(slices.Clone(d.paramOIDs), oid), fields: d.fields}
 	if !d.ridden.CompareAndSwap(nil, r) {
 		if other := d.ridden.Load(); other.paramOIDs[len(other.paramOIDs)-1] == oid {
 			return other // which connections may hold already
@@ -74,9 +74,9 @@ func (d *description) withRider(oid uint32) *description {
 	return r
 }
 
-// riddenName differs from the name of the text alone, whose parameters are
-// fewer, and between types.
-func riddenName(sql string, oid uint32) string {
+// RiddenName is StatementName with a rider of the type: it differs from
+// that of the text alone, whose parameters are fewer, and between types.
+func RiddenName(sql string, oid uint32) string {
 	return StatementName(sql + "\x00" + strconv.FormatUint(uint64(oid), 10))
 }
 
