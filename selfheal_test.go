@@ -68,13 +68,13 @@ func TestLostStatementsFallBackOnce(t *testing.T) {
 						t.Fatalf("mode %s", db.Mode())
 					}
 					if tt.warm {
-					if _, err := db.Shared().Exec(t.Context(), sql); err != nil {
-						t.Fatal(err)
-					}
-					if err := db.Shared().InTx(t.Context(), func(tx pgx.Tx) error { _, err := tx.Exec(t.Context(), sql); return err }); err != nil {
-						t.Fatal(err)
-					}
-				} else if err := db.Ping(t.Context()); err != nil { // the scope is prepared, the statement is not
+						if _, err := db.Shared().Exec(t.Context(), sql); err != nil {
+							t.Fatal(err)
+						}
+						if err := db.Shared().InTx(t.Context(), func(tx pgx.Tx) error { _, err := tx.Exec(t.Context(), sql); return err }); err != nil {
+							t.Fatal(err)
+						}
+					} else if err := db.Ping(t.Context()); err != nil { // the scope is prepared, the statement is not
 						t.Fatal(err)
 					}
 					tt.harm(t, db)
