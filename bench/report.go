@@ -16,8 +16,8 @@ func report(w io.Writer, a about, groups []*group, o options) error {
 	if o.deadline > 0 {
 		deadline = "have a deadline of " + o.deadline.String()
 	}
-	fmt.Fprintf(&b, "%d rounds, %v each line and round; %d client connections, %d server connections of PgBouncer; operations %s\n",
-		o.rounds, o.window, clientConns, serverConns, deadline)
+	fmt.Fprintf(&b, "%d rounds, %v each line and round, in %d slices; %d client connections, %d server connections of PgBouncer; operations %s\n",
+		o.rounds, o.window, slicesPerRound, clientConns, serverConns, deadline)
 	b.WriteString("Medians of the rounds. Ratios are of ops/s within a round: median (lowest to highest round).\n")
 
 	for rest := groups; len(rest) > 0; {
