@@ -19,7 +19,7 @@ import (
 )
 
 // ScopeSQL installs what [ScopeParameter] needs: a domain poolproof.scope whose
-// check makes the settings, and two small functions. Run it once in the
+// check makes the settings, and a function for it. Run it once in the
 // database, as whoever may create a schema there; running it again changes
 // nothing. "poolproof migrate up" installs the same.
 //

@@ -32,7 +32,7 @@ func TestChoiceOfTheScopesForm(t *testing.T) {
 			why: "did not make the setting"},
 		{name: "no array", sql: "drop domain poolproof.scope; create domain poolproof.scope as text not null constraint scope_v1 check (true)", why: "not what this version knows"},
 		{name: "not this login's", sql: "revoke usage on domain poolproof.scope from public", why: "may not be used by this login"},
-		{name: "a function is not this login's", sql: "revoke execute on function poolproof.scope_further(text[]) from public", why: "permission denied"},
+		{name: "a function is not this login's", sql: "revoke execute on function poolproof.make_scope(text[]) from public", why: "permission denied"},
 		{name: "a domain that asks for the tenant", sql: `create function owned(text) returns boolean stable language sql as $$ select current_setting('app.current_tenant_id', true) = $1 $$;
 			create domain owned as text check (owned(value))`, why: "owned would be checked, by a function that is not immutable"},
 		{name: "a domain that asks for nothing", sql: `create domain short as text check (length(value) < 10 and value ~ '^[a-z]')`, why: ""},
@@ -90,7 +90,7 @@ func TestStatementsPerScope(t *testing.T) {
 			{"select 1", nil, true}, {"-- a comment\n SELECT $1::int", []any{1}, true}, {"with x as (select 1) select * from x", nil, true},
 			{"insert into documents (tenant_id, body) values ($1, $2)", []any{tenant(0), "x"}, true}, {"update documents set body = body", nil, true},
 			{"delete from documents where id = $1", []any{1}, true}, {"values ($1)", []any{"x"}, true}, {"table documents", nil, true},
-			{"explain select 1", nil, false}, {"set local app.x = 'y'", nil, false}, {"select '$1'", nil, false}, {"", nil, false},
+			{"explain select 1", nil, false}, {"(select 1)", nil, false}, {"set local app.x = 'y'", nil, false}, {"select '$1'", nil, false}, {"", nil, false},
 		} {
 			want := 2
 			if form == poolproof.ScopeParameter && tt.carries {
@@ -103,6 +103,11 @@ func TestStatementsPerScope(t *testing.T) {
 			if got := messages('P') - before; got != want {
 				t.Errorf("as a %s, %q is %d statements instead of %d", form, tt.sql, got, want)
 			}
+		}
+		// It would run outside the transaction, and the tenant end in its midst.
+		_, err := s.Exec(t.Context(), "vacuum documents")
+		if pgErr, ok := errors.AsType[*pgconn.PgError](err); !ok || pgErr.Code != "25001" {
+			t.Errorf("as a %s, vacuum: %v", form, err)
 		}
 	}
 }

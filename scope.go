@@ -2,6 +2,7 @@ package poolproof
 
 import (
 	"encoding/binary"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -43,7 +44,7 @@ func newScope(c Config) *scope {
 
 // call gives the scope of a session as a statement.
 func (sc *scope) call(s Session) wire.Call {
-	values := sc.values(s)
+	values := sc.values(nil, s)
 	params := make([][]byte, len(values))
 	for i, v := range values {
 		params[i] = []byte(v)
@@ -55,8 +56,9 @@ func (sc *scope) call(s Session) wire.Call {
 // and values in turn, as an array of text in binary format. The elements' type
 // is part of it, so that another type that has the same number in another
 // database is likely to refuse it; bytea and text[] would not.
-func (sc *scope) rider(s Session, domain uint32) *wire.Rider {
-	values := sc.values(s)
+func (sc *scope) rider(s Session, domain uint32) wire.Rider {
+	var few [4]string
+	values := sc.values(few[:0], s)
 	size := 20
 	for i, v := range values {
 		size += 8 + len(sc.names[i]) + len(v)
@@ -73,14 +75,14 @@ func (sc *scope) rider(s Session, domain uint32) *wire.Rider {
 		b = binary.BigEndian.AppendUint32(b, uint32(len(v))) //nolint:gosec // PostgreSQL takes no value of 1 GB, whatever the length says
 		b = append(b, v...)
 	}
-	return &wire.Rider{OID: domain, Value: b}
+	return wire.Rider{OID: domain, Value: b}
 }
 
-// values are a session's, in the order of names: every setting is made, ” where
+// values puts a session's into buf, in the order of names: every setting is made, ” where
 // it has no value, because one that is left out would be inherited from whoever
 // leaked it.
-func (sc *scope) values(s Session) []string {
-	values := make([]string, len(sc.names))
+func (sc *scope) values(buf []string, s Session) []string {
+	values := slices.Grow(buf, len(sc.names))[:len(sc.names)]
 	values[0], values[1] = s.tenant, s.user
 	for _, extra := range s.extra {
 		values[sc.settings[extra.name]] = extra.value

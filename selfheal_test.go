@@ -166,7 +166,7 @@ func TestLostDomainFallsBackOnce(t *testing.T) {
 	}{
 		{"dropped", owner("drop schema poolproof cascade")},
 		{"made anew", owner("drop schema poolproof cascade;" + ScopeSQL)},
-		{"a function is not this login's", owner("revoke execute on function poolproof.scope_leaked(text) from public")},
+		{"a function is not this login's", owner("revoke execute on function poolproof.make_scope(text[]) from public")},
 		{"a number that no type has", renumbered(4000000000)},
 		{"an integer has its number", renumbered(pgtype.Int4OID)},
 		{"an array of uuids has its number", renumbered(pgtype.UUIDArrayOID)},

@@ -214,17 +214,17 @@ func (s Session) attempt(ctx context.Context, mode wire.Mode, kind wire.Statemen
 		r.span.end(pgconn.CommandTag{}, err)
 		return nil, classify("query", err)
 	}
-	if first.Rider == nil {
+	if first.Rider.OID == 0 {
 		if err := s.readScope(ctx, r.x); err != nil {
 			return nil, r.finish(err)
 		}
 	}
 	err = r.x.NextResult()
-	if first.Rider != nil {
+	if first.Rider.OID != 0 {
 		s.db.noteLeaks(ctx, r.x)
 	}
 	if err != nil {
-		if first.Rider != nil {
+		if first.Rider.OID != 0 {
 			err = s.riderError(ctx, r.x, len(first.Args)+1, err)
 		}
 		return nil, r.finish(err)

@@ -26,6 +26,7 @@ type group struct {
 	subject  string  // the variant that is poolproof's
 	baseline string  // the variant that it is to come close to
 	reach    float64 // how close
+	beside   string  // a variant that is compared with the baseline, too, for information; "": none
 	gates    []gate
 }
 

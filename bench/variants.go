@@ -62,7 +62,8 @@ func (f *fixtures) queryGroups(ctx context.Context) ([]*group, error) {
 			}, subject: "scope", baseline: "unscoped", reach: 0.95}
 			if clients == gateClients {
 				g.gates = w.gates
-				g.variants = append(g.variants, &variant{name: "scope, as a statement", op: ops.scopeAsStatement})
+				g.beside = "scope, as a statement"
+				g.variants = append(g.variants, &variant{name: g.beside, op: ops.scopeAsStatement})
 			}
 			groups = append(groups, g)
 		}

@@ -134,7 +134,7 @@ func (x *Exchange) uses(d *description) bool {
 
 // inferred gives the types of n parameters that are left to the server, and the
 // rider's. It is valid until the next call.
-func (c *Conn) inferred(n int, r *Rider) []uint32 {
+func (c *Conn) inferred(n int, r Rider) []uint32 {
 	c.oids = append(slices.Grow(c.oids[:0], n+1)[:n], r.OID)
 	clear(c.oids[:n])
 	return c.oids
@@ -157,7 +157,7 @@ func (c *Conn) describe(ctx context.Context, mode Mode, calls []Call, st Stateme
 	sql := st.SQL
 	d := &description{sql: sql, name: StatementName(sql)}
 	sent := d
-	if st.Rider != nil { // so that it is held under the name that will be bound
+	if st.Rider.OID != 0 { // so that it is held under the name that will be bound
 		sent = &description{sql: sql, name: RiddenName(sql, st.Rider.OID), paramOIDs: slices.Clone(c.inferred(len(st.Args), st.Rider))}
 	}
 	x, err := c.open(ctx, mode)
@@ -200,7 +200,7 @@ func (c *Conn) describe(ctx context.Context, mode Mode, calls []Call, st Stateme
 			if err := x.Close(); err != nil {
 				return nil, err
 			}
-			if st.Rider != nil && len(sent.paramOIDs) != len(st.Args)+1 {
+			if st.Rider.OID != 0 && len(sent.paramOIDs) != len(st.Args)+1 {
 				return nil, countError(len(sent.paramOIDs), len(st.Args)) // the text names the rider, too
 			}
 			c.shared.put(d)

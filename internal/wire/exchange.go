@@ -30,10 +30,11 @@ type Exchange struct {
 	mode Mode
 	ctx  context.Context
 
-	parsing    []*description // Parse messages not yet answered; nil for unnamed ones
-	closesSent int            // of conn.closing
-	sent       []outgoing     // statements whose results were not yet begun
-	used       []string       // SQL of the statements sent, to forget on error
+	parsing    []*description  // Parse messages not yet answered; nil for unnamed ones
+	few        [4]*description // where parsing begins
+	closesSent int             // of conn.closing
+	sent       []outgoing      // statements whose results were not yet begun
+	used       []string        // SQL of the statements sent, to forget on error
 
 	unwatch  func() bool   // stops the watch over ctx
 	flushed  chan struct{} // closed when writing in the background has ended; nil if there is none
@@ -63,7 +64,7 @@ type outgoing struct {
 }
 
 // ride puts a rider behind the parameters.
-func (o *outgoing) ride(c *Conn, r *Rider) {
+func (o *outgoing) ride(c *Conn, r Rider) {
 	if o.desc.name == "" { // not described: the server infers the other types
 		o.desc.paramOIDs = c.inferred(len(o.values), r)
 	} else {
@@ -100,6 +101,7 @@ func (c *Conn) open(ctx context.Context, mode Mode) (*Exchange, error) {
 		return nil, errors.New("the result of the statement before is still open: close its rows, or read them to their end")
 	}
 	x := &Exchange{conn: c, fe: c.pg.Frontend(), mode: mode, ctx: ctx, concluded: true}
+	x.parsing = x.few[:0]
 	c.current = x
 	x.sendCloses()
 	return x, nil
@@ -117,7 +119,7 @@ func (c *Conn) Run(ctx context.Context, mode Mode, calls []Call, statements ...S
 		if err != nil {
 			return nil, err
 		}
-		if st.Rider != nil {
+		if st.Rider.OID != 0 {
 			o.ride(c, st.Rider)
 		}
 		out[i] = o
@@ -148,7 +150,7 @@ func (c *Conn) Run(ctx context.Context, mode Mode, calls []Call, statements ...S
 		}
 	}
 	x.sent = out
-	x.riding = len(statements) > 0 && statements[0].Rider != nil
+	x.riding = len(statements) > 0 && statements[0].Rider.OID != 0
 	x.sync(size)
 	return x, nil
 }

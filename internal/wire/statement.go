@@ -34,9 +34,9 @@ type Statement struct {
 	Text bool
 	// Formats, if set, chooses the result formats by column or by type.
 	Formats func(fields []pgconn.FieldDescription) []int16
-	// Rider, if set, is bound after Args to a parameter that the text does not name. Only the first statement of a
-	// pipeline without calls may have one.
-	Rider *Rider
+	// Rider, if it has a type, is bound after Args to a parameter that the text does not name. Only the first statement of
+	// a pipeline without calls may have one.
+	Rider Rider
 }
 
 // Rider is a parameter that rides along with a statement whose text does not
@@ -44,7 +44,7 @@ type Statement struct {
 // calls the type's input function, which for a domain makes its checks, in the
 // statement's transaction and before the statement is planned.
 type Rider struct {
-	OID   uint32 // of the type
+	OID   uint32 // of the type; 0: there is no rider
 	Value []byte // in binary format
 }
 

@@ -14,47 +14,38 @@
 
 create schema if not exists poolproof;
 
--- Tells the client, and only it, of a tenant that the transaction found set:
--- info is sent whatever client_min_messages says. Never the tenant itself.
-create or replace function poolproof.scope_leaked(name text) returns boolean
+-- The way of a scope that has more than tenant and user to set, or that finds
+-- the tenant set already. Then it tells the client, and only it (info is sent
+-- whatever client_min_messages says), and never whose tenant it was.
+create or replace function poolproof.make_scope(pairs text[]) returns boolean
 language plpgsql as $$
 begin
-    raise info using errcode = 'PP900', message = pg_catalog.format('%s was set when the transaction began', name),
-        detail = pg_catalog.pg_backend_pid();
-    return true;
-end
-$$;
-
--- Makes the settings from the third on.
-create or replace function poolproof.scope_further(pairs text[]) returns boolean
-language plpgsql as $$
-begin
-    for i in 5 .. pg_catalog.cardinality(pairs) by 2 loop
+    if pg_catalog.current_setting(pairs[1], true) <> '' then
+        raise info using errcode = 'PP900', message = pg_catalog.format('%s was set when the transaction began', pairs[1]),
+            detail = pg_catalog.pg_backend_pid();
+    end if;
+    for i in 1 .. pg_catalog.cardinality(pairs) by 2 loop
         perform pg_catalog.set_config(pairs[i], pairs[i + 1], true);
     end loop;
     return true;
 end
 $$;
 
-grant execute on function poolproof.scope_leaked(text), poolproof.scope_further(text[]) to public;
+grant execute on function poolproof.make_scope(text[]) to public;
 
--- CASE, because it alone promises an order: the canary reads before anything is
--- set. The first two settings, the tenant and the user, are made here, which
--- costs half of what a function does. A check that gives null would pass, so
--- none does.
+-- CASE, because it promises an order: whether the tenant is set already is
+-- read before anything is set. Tenant and user are set here, which costs less
+-- than the function does. A check that gives null would pass, so this one
+-- never does.
 do $do$
 begin
     if not exists (select from pg_catalog.pg_type where typname = 'scope' and typnamespace = 'poolproof'::pg_catalog.regnamespace) then
         create domain poolproof.scope as text[] not null constraint scope_v1 check (
             case
-                when case when pg_catalog.current_setting(value[1], true) <> '' then poolproof.scope_leaked(value[1]) else true end
-                then case
-                    when pg_catalog.set_config(value[1], value[2], true) is null then false
-                    when pg_catalog.set_config(value[3], value[4], true) is null then false
-                    when pg_catalog.cardinality(value) > 4 then poolproof.scope_further(value) is true
-                    else true
-                end
-                else false
+                when pg_catalog.current_setting(value[1], true) <> '' or pg_catalog.cardinality(value) > 4
+                then poolproof.make_scope(value) is true
+                else pg_catalog.set_config(value[1], value[2], true) is not null
+                    and pg_catalog.set_config(value[3], value[4], true) is not null
             end);
     end if;
 end
