@@ -64,7 +64,7 @@ func (db *DB) chooseScope(ctx context.Context) (why string, err error) {
 		return "configured, and a trial worked", nil
 	case err == nil:
 		return "poolproof.scope is installed, and a trial worked", nil
-	case ctx.Err() != nil, forced && unreachable(err):
+	case ctx.Err() != nil, unreachable(err):
 		return "", unavailableOr(ctx, "open", err)
 	case forced:
 		return "", &Error{Kind: ErrConfig, Op: "choose the scope's form", Err: err, Hint: installHint}

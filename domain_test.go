@@ -104,6 +104,20 @@ func TestStatementsPerScope(t *testing.T) {
 				t.Errorf("as a %s, %q is %d statements instead of %d", form, tt.sql, got, want)
 			}
 		}
+		for _, first := range []string{"select 1", "explain select 1"} {
+			b := &pgx.Batch{}
+			b.Queue(first)
+			b.Queue("select current_setting('app.current_tenant_id')").QueryRow(func(row pgx.Row) error {
+				var got string
+				if err := row.Scan(&got); err != nil || got != tenant(0) {
+					t.Errorf("as a %s, after %q: %q, %v", form, first, got, err)
+				}
+				return nil
+			})
+			if err := s.SendBatch(t.Context(), b).Close(); err != nil {
+				t.Error(err)
+			}
+		}
 		// It would run outside the transaction, and the tenant end in its midst.
 		_, err := s.Exec(t.Context(), "vacuum documents")
 		if pgErr, ok := errors.AsType[*pgconn.PgError](err); !ok || pgErr.Code != "25001" {

@@ -67,12 +67,12 @@ func (sc *scope) rider(s Session, domain uint32) wire.Rider {
 	b = binary.BigEndian.AppendUint32(b, 1) // dimension
 	b = binary.BigEndian.AppendUint32(b, 0) // no element is null
 	b = binary.BigEndian.AppendUint32(b, pgtype.TextOID)
-	b = binary.BigEndian.AppendUint32(b, uint32(2*len(values))) //nolint:gosec // a handful
+	b = binary.BigEndian.AppendUint32(b, uint32(2*len(values)))
 	b = binary.BigEndian.AppendUint32(b, 1)                     // the first index
 	for i, v := range values {
-		b = binary.BigEndian.AppendUint32(b, uint32(len(sc.names[i]))) //nolint:gosec // a name
+		b = binary.BigEndian.AppendUint32(b, uint32(len(sc.names[i])))
 		b = append(b, sc.names[i]...)
-		b = binary.BigEndian.AppendUint32(b, uint32(len(v))) //nolint:gosec // PostgreSQL takes no value of 1 GB, whatever the length says
+		b = binary.BigEndian.AppendUint32(b, uint32(len(v)))
 		b = append(b, v...)
 	}
 	return wire.Rider{OID: domain, Value: b}

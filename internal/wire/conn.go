@@ -135,8 +135,9 @@ func (x *Exchange) uses(d *description) bool {
 // inferred gives the types of n parameters that are left to the server, and the
 // rider's. It is valid until the next call.
 func (c *Conn) inferred(n int, r Rider) []uint32 {
-	c.oids = append(slices.Grow(c.oids[:0], n+1)[:n], r.OID)
-	clear(c.oids[:n])
+	c.oids = slices.Grow(c.oids[:0], n+1)[:n+1]
+	clear(c.oids)
+	c.oids[n] = r.OID
 	return c.oids
 }
 

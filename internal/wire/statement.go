@@ -66,11 +66,7 @@ func (d *description) withRider(oid uint32) *description {
 		return r
 	}
 	r := &description{sql: d.sql, name: RiddenName(d.sql, oid), paramOIDs: append(slices.Clone(d.paramOIDs), oid), fields: d.fields}
-	if !d.ridden.CompareAndSwap(nil, r) {
-		if other := d.ridden.Load(); other.paramOIDs[len(other.paramOIDs)-1] == oid {
-			return other // which connections may hold already
-		}
-	}
+	d.ridden.Store(r) // where two connections come here at once, one of them parses anew the next time
 	return r
 }
 
