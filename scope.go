@@ -68,7 +68,7 @@ func (sc *scope) rider(s Session, domain uint32) wire.Rider {
 	b = binary.BigEndian.AppendUint32(b, 0) // no element is null
 	b = binary.BigEndian.AppendUint32(b, pgtype.TextOID)
 	b = binary.BigEndian.AppendUint32(b, uint32(2*len(values)))
-	b = binary.BigEndian.AppendUint32(b, 1)                     // the first index
+	b = binary.BigEndian.AppendUint32(b, 1) // the first index
 	for i, v := range values {
 		b = binary.BigEndian.AppendUint32(b, uint32(len(sc.names[i])))
 		b = append(b, sc.names[i]...)
