@@ -23,7 +23,7 @@ import (
 // database, as whoever may create a schema there; running it again changes
 // nothing. "poolproof migrate up" installs the same.
 //
-//go:embed migrations/sql/0008_scope.sql
+//go:embed migrations/sql/0009_scope.sql
 var ScopeSQL string
 
 const installHint = `leave Config.Scope out or, where the domain is missing, run poolproof.ScopeSQL in the database as its owner ("poolproof migrate up" does)`
