@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/poolproof/poolproof"
 	"github.com/poolproof/poolproof/internal/pgtest"
@@ -31,6 +32,8 @@ var (
 // service is the whole thing on a database of its own.
 type service struct {
 	url   string // the API
+	api   *Server
+	login string // the service's own URL of the database
 	owner string // the database's owner, direct
 	log   *logBuffer
 }
@@ -39,6 +42,12 @@ type service struct {
 // it as the runtime login. The URL of that login passes through each wrap, last
 // one outermost.
 func newService(t *testing.T, wrap ...func(string) string) *service {
+	t.Helper()
+	return newServiceFor(t, nil, wrap...)
+}
+
+// newServiceFor is newService for pages of some web origins.
+func newServiceFor(t *testing.T, origins []string, wrap ...func(string) string) *service {
 	t.Helper()
 	s := &service{owner: pgtest.Database(t), log: &logBuffer{}}
 	login := "app_" + strings.ReplaceAll(uuid.NewString(), "-", "")
@@ -54,20 +63,22 @@ func newService(t *testing.T, wrap ...func(string) string) *service {
 	for _, w := range wrap {
 		url = w(url)
 	}
+	s.login = url
 	log := slog.New(slog.NewJSONHandler(s.log, nil))
-	db, err := poolproof.Open(t.Context(), poolproof.Config{URL: url, Logger: log})
+	figures := prometheus.NewRegistry()
+	db, err := poolproof.Open(t.Context(), poolproof.Config{URL: url, Logger: log, Registerer: figures})
 	if err != nil {
 		t.Fatalf("opening: %v", err)
 	}
 	t.Cleanup(db.Close)
-	api, err := New(Config{Tokens: testTokens(t), Logger: log})
+	api, err := New(Config{Tokens: testTokens(t), Logger: log, Registry: figures, Origins: origins})
 	if err != nil {
 		t.Fatal(err)
 	}
 	api.SetDatabase(db)
 	srv := httptest.NewServer(api)
 	t.Cleanup(srv.Close)
-	s.url = srv.URL
+	s.url, s.api = srv.URL, api
 	return s
 }
 
