@@ -83,7 +83,6 @@ func (s *Server) routes() {
 // route registers a path with and without a trailing slash: the original's
 // clients use both, and a redirect would lose the body of a POST.
 func (s *Server) route(path string, m methods) {
-	s.table[path] = m
 	allowed := make([]string, 0, len(m)+1)
 	for method := range m {
 		allowed = append(allowed, method)
@@ -117,6 +116,7 @@ func (s *Server) route(path string, m methods) {
 			s.fail(x, err)
 		}
 	}
+	s.table[path] = m
 	s.mux.HandleFunc(path, handle)
 	if !strings.HasSuffix(path, "/") {
 		s.mux.HandleFunc(path+"/{$}", handle)

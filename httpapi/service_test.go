@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -49,17 +50,8 @@ func newService(t *testing.T, wrap ...func(string) string) *service {
 // newServiceFor is newService for pages of some web origins.
 func newServiceFor(t *testing.T, origins []string, wrap ...func(string) string) *service {
 	t.Helper()
-	s := &service{owner: pgtest.Database(t), log: &logBuffer{}}
-	login := "app_" + strings.ReplaceAll(uuid.NewString(), "-", "")
-	up, err := migrations.Up(t.Context(), s.owner, migrations.Options{Login: login})
-	if err != nil {
-		t.Fatalf("migrating: %v", err)
-	}
-	t.Cleanup(func() { s.dropLogin(t, login) })
-	if err := migrations.Demo(t.Context(), s.owner, super); err != nil {
-		t.Fatalf("demo data: %v", err)
-	}
-	url := up.LoginURL
+	owner, url := demoDatabase(t)
+	s := &service{owner: owner, log: &logBuffer{}}
 	for _, w := range wrap {
 		url = w(url)
 	}
@@ -82,15 +74,36 @@ func newServiceFor(t *testing.T, origins []string, wrap ...func(string) string) 
 	return s
 }
 
-func through(t *testing.T, kind pgtest.Kind) func(string) string {
-	return func(url string) string { return pgtest.Pooled(t, url, kind) }
+// demoLogin is the runtime login of every demo database of this process.
+var demoLogin *url.URL
+
+// demoDatabase makes a database with the schema and the demo data, and gives
+// its owner's URL and the runtime login's.
+func demoDatabase(t *testing.T) (owner, login string) {
+	t.Helper()
+	owner = pgtest.Copy(t, "demo", func(owner string) {
+		up, err := migrations.Up(t.Context(), owner, migrations.Options{Login: "app_httpapi"})
+		if err != nil {
+			t.Fatalf("migrating: %v", err)
+		}
+		if err := migrations.Demo(t.Context(), owner, super); err != nil {
+			t.Fatalf("demo data: %v", err)
+		}
+		if demoLogin, err = url.Parse(up.LoginURL); err != nil {
+			t.Fatal(err)
+		}
+	})
+	at, err := url.Parse(owner)
+	if err != nil {
+		t.Fatal(err)
+	}
+	here := *demoLogin
+	here.Path = at.Path
+	return owner, here.String()
 }
 
-// dropLogin removes a login, which outlives its database.
-func (s *service) dropLogin(t *testing.T, login string) {
-	name := pgx.Identifier{login}.Sanitize()
-	s.exec(t, "drop owned by "+name)
-	s.exec(t, "drop role "+name)
+func through(t *testing.T, kind pgtest.Kind) func(string) string {
+	return func(url string) string { return pgtest.Pooled(t, url, kind) }
 }
 
 func (s *service) connect(t *testing.T) *pgx.Conn {
