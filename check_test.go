@@ -99,11 +99,13 @@ func TestCheckOfARole(t *testing.T) {
 
 // Invariant 7: a tenant that somebody left is counted and logged with the
 // server's pid, and the tenant's id is in no log.
-func TestCanary(t *testing.T) {
+func TestCanary(t *testing.T) { forForms(t, testCanary) }
+
+func testCanary(t *testing.T, form option) {
 	f := newFixture(t, 2)
 	url := pgtest.Pooled(t, f.url, pgtest.PgBouncer118Transaction)
 	logs, registry := &logged{}, prometheus.NewRegistry()
-	db := open(t, url, func(c *poolproof.Config) { c.Logger, c.Registerer = logs.logger(), registry })
+	db := open(t, url, form, func(c *poolproof.Config) { c.Logger, c.Registerer = logs.logger(), registry })
 	culprit, err := pgx.Connect(t.Context(), url)
 	if err != nil {
 		t.Fatal(err)
@@ -129,11 +131,13 @@ func TestCanary(t *testing.T) {
 }
 
 // TestSpans asks for a span per statement, with the statement and no argument.
-func TestSpans(t *testing.T) {
+func TestSpans(t *testing.T) { forForms(t, testSpans) }
+
+func testSpans(t *testing.T, form option) {
 	f := newFixture(t, 1)
 	spans := tracetest.NewSpanRecorder()
 	provider := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans))
-	db := open(t, f.url, func(c *poolproof.Config) { c.TracerProvider = provider })
+	db := open(t, f.url, form, func(c *poolproof.Config) { c.TracerProvider = provider })
 	ctx, request := provider.Tracer("test").Start(t.Context(), "request")
 	if _, err := db.Tenant(tenant(0)).Exec(ctx, "select $1::text", "a secret"); err != nil {
 		t.Fatal(err)

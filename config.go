@@ -32,6 +32,21 @@ const (
 	ModeCacheStatement Mode = "cache_statement"
 )
 
+// ScopeForm is how the scope travels with a statement.
+type ScopeForm string
+
+const (
+	// ScopeAuto lets Open choose: ScopeParameter where [ScopeSQL] is installed and a trial of it worked, ScopeStatement
+	// elsewhere, and with Config.Role, which a parameter would take on too late for the names in a statement.
+	ScopeAuto ScopeForm = ""
+	// ScopeStatement sends a SELECT that makes the settings before the caller's statement. Needs nothing in the database.
+	ScopeStatement ScopeForm = "statement"
+	// ScopeParameter sends the settings as one further parameter of the caller's statement, of the domain that ScopeSQL
+	// makes: for SELECT, INSERT, UPDATE, DELETE, MERGE, VALUES, TABLE and WITH, alone or as a batch's first. Whatever
+	// else is sent goes as with ScopeStatement. Cheaper: PostgreSQL parses, plans and runs one statement instead of two.
+	ScopeParameter ScopeForm = "parameter"
+)
+
 // The default names of the two settings that every scope makes.
 const (
 	DefaultTenantSetting = "app.current_tenant_id"
@@ -51,6 +66,11 @@ type Config struct {
 	// Mode of sending statements. Default ModeAuto: choose by probe. A fixed mode skips nothing of the probe; it only
 	// overrules its choice. At run time a database falls back to ModeExec by itself when named statements get lost.
 	Mode Mode
+
+	// Scope is how the scope travels. Default ScopeAuto: choose by trial. Open refuses ScopeParameter where the trial
+	// fails. With Role and ScopeParameter, names in statements are resolved as the login, and all else is done as Role.
+	// At run time a database falls back to ScopeStatement by itself when the domain is gone.
+	Scope ScopeForm
 
 	// TenantSetting is the setting that policies read for the tenant. Default app.current_tenant_id.
 	TenantSetting string
@@ -116,6 +136,11 @@ func (c Config) withDefaults() (Config, error) {
 		return refuse("use exec, or leave the mode out", "mode simple_protocol puts values into SQL text and cannot carry a scope")
 	default:
 		return refuse("use exec, cache_describe or cache_statement, or leave the mode out", "unknown mode %q", c.Mode)
+	}
+	switch c.Scope {
+	case ScopeAuto, ScopeStatement, ScopeParameter:
+	default:
+		return refuse("use parameter or statement, or leave it out", "unknown form of the scope %q", c.Scope)
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()

@@ -19,7 +19,8 @@ import (
 )
 
 // TestConformance runs every operation of a session from 16 goroutines of
-// different tenants through every way to the database in every mode, beside a
+// different tenants through every way to the database in every mode, with
+// either form of the scope, beside a
 // client that keeps leaving another tenant's id on the server connections, and
 // beside a bystander that looks for ids that we left there.
 func TestConformance(t *testing.T) {
@@ -31,17 +32,26 @@ func TestConformance(t *testing.T) {
 	f.exec(t, "insert into documents (tenant_id, body) select '"+victim+"', 'of tenant "+victim+"' from generate_series(1, 100)")
 	for _, kind := range append(pgtest.Kinds, pgtest.Pgpool43) {
 		for _, m := range []poolproof.Mode{poolproof.ModeExec, poolproof.ModeCacheDescribe, poolproof.ModeCacheStatement} {
-			t.Run(kind.String()+"/"+string(m), func(t *testing.T) {
-				url := pgtest.Pooled(t, f.url, kind)
-				if m == poolproof.ModeCacheStatement && kind != pgtest.Direct && kind != pgtest.PgBouncer124Transaction {
-					cfg := poolproof.Config{URL: url, Mode: m}
-					if _, err := poolproof.Open(t.Context(), cfg); !errors.Is(err, poolproof.ErrConfig) {
-						t.Fatalf("cache_statement was not refused where statements are not tracked: %v", err)
+			for _, form := range forms {
+				t.Run(kind.String()+"/"+string(m)+"/"+string(form), func(t *testing.T) {
+					url := pgtest.Pooled(t, f.url, kind)
+					if form == poolproof.ScopeParameter && kind == pgtest.Pgpool43 {
+						cfg := poolproof.Config{URL: url, Mode: m, Scope: form}
+						if _, err := poolproof.Open(t.Context(), cfg); !errors.Is(err, poolproof.ErrConfig) {
+							t.Fatalf("the parameter was not refused where the one-Sync scope is broken: %v", err)
+						}
+						return
 					}
-					return
-				}
-				conform(t, f, url, kind, m, rounds)
-			})
+					if m == poolproof.ModeCacheStatement && kind != pgtest.Direct && kind != pgtest.PgBouncer124Transaction {
+						cfg := poolproof.Config{URL: url, Mode: m}
+						if _, err := poolproof.Open(t.Context(), cfg); !errors.Is(err, poolproof.ErrConfig) {
+							t.Fatalf("cache_statement was not refused where statements are not tracked: %v", err)
+						}
+						return
+					}
+					conform(t, f, url, kind, rounds, mode(m), scoped(form))
+				})
+			}
 		}
 	}
 }
@@ -50,9 +60,9 @@ func TestConformance(t *testing.T) {
 // of the suite is ever its.
 var victim = tenant(99)
 
-func conform(t *testing.T, f *fixture, url string, kind pgtest.Kind, m poolproof.Mode, rounds int) {
+func conform(t *testing.T, f *fixture, url string, kind pgtest.Kind, rounds int, options ...option) {
 	registry := prometheus.NewRegistry()
-	db := open(t, url, mode(m), func(c *poolproof.Config) { c.Registerer = registry })
+	db := open(t, url, append(options, func(c *poolproof.Config) { c.Registerer = registry })...)
 	ctx, stop := t.Context(), pgtest.Hostile(t, url, victim)
 	var operations atomic.Int64
 	var workers sync.WaitGroup
@@ -90,8 +100,10 @@ func conform(t *testing.T, f *fixture, url string, kind pgtest.Kind, m poolproof
 			t.Error("the canary saw no leak, so the hostile client was not beside us")
 		}
 	}
-	if n := counter(t, registry, "poolproof_mode_fallbacks_total"); n != 0 {
-		t.Errorf("%v falls back to exec mode", n)
+	for _, name := range []string{"poolproof_mode_fallbacks_total", "poolproof_scope_fallbacks_total"} {
+		if n := counter(t, registry, name); n != 0 {
+			t.Errorf("%s is %v", name, n)
+		}
 	}
 }
 

@@ -28,16 +28,18 @@ type DB struct {
 	metrics *metrics
 	tracer  *otelpgx.Tracer // nil: no spans
 	descs   *wire.Descriptions
-	mode    atomic.Int32 // a wire.Mode; only ever falls back to wire.Exec
+	mode    atomic.Int32  // a wire.Mode; only ever falls back to wire.Exec
+	domain  atomic.Uint32 // the type that carries scopes, 0: a statement does; only ever falls back to 0
 
 	discards sync.WaitGroup // connections being given up
 }
 
 // Open connects, probes what stands before PostgreSQL (at most three
-// connections and one second), chooses the mode and says why in one log line.
+// connections and one second), chooses the mode and how the scope travels, and
+// says why in one log line.
 //
-// Errors: of kind ErrConfig if no database could make the configuration work,
-// of kind ErrUnavailable if the database cannot be reached; then Open may be
+// Errors: of kind ErrConfig if the configuration cannot work, or asks for what
+// the database has not got, of kind ErrUnavailable if the database cannot be reached; then Open may be
 // called again later.
 func Open(ctx context.Context, cfg Config) (*DB, error) {
 	cfg, err := cfg.withDefaults()
@@ -73,8 +75,14 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	if err != nil {
 		return nil, unavailableOr(ctx, "open", err)
 	}
+	scopeWhy, err := db.chooseScope(ctx)
+	if err != nil {
+		db.Close()
+		return nil, err
+	}
 	db.log.LogAttrs(ctx, slog.LevelInfo, "poolproof: connected",
 		slog.String("found", report.String()), slog.String("mode", string(db.Mode())), slog.String("why", why),
+		slog.String("scope", string(db.Scope())), slog.String("scope_why", scopeWhy),
 		slog.Duration("probed_in", report.Elapsed.Round(time.Millisecond)))
 	for _, note := range report.Notes {
 		db.log.LogAttrs(ctx, slog.LevelWarn, "poolproof: the probe could not tell", slog.String("note", note))
@@ -158,6 +166,15 @@ func (db *DB) Mode() Mode {
 	default:
 		return ModeExec
 	}
+}
+
+// Scope is how scopes travel: ScopeParameter or ScopeStatement, the latter
+// after a fallback.
+func (db *DB) Scope() ScopeForm {
+	if db.domain.Load() != 0 {
+		return ScopeParameter
+	}
+	return ScopeStatement
 }
 
 // Ping makes one round trip to the server, not only to the pooler.

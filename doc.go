@@ -6,11 +6,12 @@
 // on it, and the next client, of another tenant, inherits it. Here every
 // statement carries its tenant itself:
 //
-//	Parse/Bind/Execute   select …canary…, set_config('app.current_tenant_id', $1, true), …
-//	Parse/Bind/Execute   the caller's statement
+//	Parse/Bind/Execute   the caller's statement; Bind carries the tenant
 //	Sync                 one round trip, one implicit transaction, no BEGIN, no COMMIT
 //
-// The setting is local to that transaction and gone when it ends. If it cannot
+// The tenant is a parameter more, of a domain whose check sets it (install
+// [ScopeSQL] once), or, without that domain, a statement before the caller's
+// in the same pipeline: as safe, and dearer. The setting is local to that transaction and gone when it ends. If it cannot
 // be made, PostgreSQL skips the statement. Row-level security policies read the
 // setting and do the isolating:
 //
@@ -20,8 +21,8 @@
 //
 // # Use
 //
-// [Open] probes what answers behind the URL, chooses how statements are sent
-// and logs why. [DB.Tenant] gives a [Session], a value that holds no
+// [Open] probes what answers behind the URL, chooses how statements and scopes
+// are sent and logs why. [DB.Tenant] gives a [Session], a value that holds no
 // connection; [DB.Shared] one that has no tenant. Sessions have pgx's methods:
 // [Session.Query], [Session.QueryRow], [Session.Exec], [Session.SendBatch],
 // [Session.CopyFrom], and [Session.InTx] for transactions of several steps.
@@ -37,12 +38,18 @@
 // tenant itself, for instance, and SQL built from a user's input can do what
 // SQL injection can.
 //
+// What the scope as a parameter asks in return: alter neither the domain nor its
+// constraint while programs run (drop it instead: they notice, and go on with
+// statements); and open the database again after making a domain whose check
+// reads the tenant, if statements have parameters of it: their checks come first.
+//
 // # Operations
 //
 // One log line at Open; then one for each tenant that could not be set, each
-// leaked tenant that was met, and a fall back to exec mode. Counters of the
-// same: poolproof_scopes_total, poolproof_scope_failures_total,
+// leaked tenant that was met, and a fall back to exec mode or to scopes that
+// are statements. Counters of the same: poolproof_scopes_total, poolproof_scope_failures_total,
 // poolproof_leaked_settings_total, poolproof_mode_fallbacks_total,
+// poolproof_scope_fallbacks_total,
 // poolproof_discarded_connections_total. After a cancelled context the
 // connection is given up, the server is asked to stop, and the pool's place is
 // free at once.

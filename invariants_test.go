@@ -17,12 +17,14 @@ import (
 )
 
 // Invariant 1: one Sync, and thus one round trip, per scope.
-func TestOneSyncPerScope(t *testing.T) {
+func TestOneSyncPerScope(t *testing.T) { forForms(t, testOneSyncPerScope) }
+
+func testOneSyncPerScope(t *testing.T, form option) {
 	f := newFixture(t, 1)
 	for _, m := range []poolproof.Mode{poolproof.ModeExec, poolproof.ModeCacheDescribe, poolproof.ModeCacheStatement} {
 		t.Run(string(m), func(t *testing.T) {
 			url, syncs := pgtest.CountSyncs(t, pgtest.Pooled(t, f.url, pgtest.PgBouncer124Transaction))
-			db := open(t, url, mode(m), func(c *poolproof.Config) { c.MaxConns = 1 })
+			db := open(t, url, form, mode(m), func(c *poolproof.Config) { c.MaxConns = 1 })
 			s, ctx := db.Tenant(tenant(0)), t.Context()
 			batch := func() *pgx.Batch {
 				b := &pgx.Batch{}
@@ -103,6 +105,10 @@ func TestOneSyncPerScope(t *testing.T) {
 // Invariant 1: success is told only after ReadyForQuery, so that what fails
 // at the transaction's end fails for the caller.
 func TestDeferredConstraintFailsTheCaller(t *testing.T) {
+	forForms(t, testDeferredConstraintFailsTheCaller)
+}
+
+func testDeferredConstraintFailsTheCaller(t *testing.T, form option) {
 	f := newFixture(t, 1)
 	login := loginOf(t, f.url)
 	f.exec(t, `create table parents (id int primary key);
@@ -112,7 +118,7 @@ func TestDeferredConstraintFailsTheCaller(t *testing.T) {
 	for _, kind := range pgtest.Kinds {
 		for _, m := range []poolproof.Mode{poolproof.ModeExec, poolproof.ModeCacheDescribe} {
 			t.Run(kind.String()+"/"+string(m), func(t *testing.T) {
-				db := open(t, pgtest.Pooled(t, f.url, kind), mode(m))
+				db := open(t, pgtest.Pooled(t, f.url, kind), form, mode(m))
 				s, ctx := db.Tenant(tenant(0)), t.Context()
 				ways := map[string]func() error{
 					"Exec":     func() error { _, err := s.Exec(ctx, orphan); return err },
@@ -165,12 +171,14 @@ func TestDeferredConstraintFailsTheCaller(t *testing.T) {
 
 // Invariant 1: nothing that ends the scope's transaction, or that outlives it
 // (invariant 3), is sent.
-func TestRefusedStatements(t *testing.T) {
+func TestRefusedStatements(t *testing.T) { forForms(t, testRefusedStatements) }
+
+func testRefusedStatements(t *testing.T, form option) {
 	f := newFixture(t, 1)
 	f.exec(t, "create table log (line text); grant insert on log to "+loginOf(t, f.url)+`;
 		create procedure committing() language plpgsql as $$ begin insert into log values ('before'); commit; insert into log values ('after'); end $$`)
 	url, messages := pgtest.CountMessages(t, pgtest.Pooled(t, f.url, pgtest.PgBouncer118Transaction))
-	db := open(t, url)
+	db := open(t, url, form)
 	s, ctx := db.Tenant(tenant(0)), t.Context()
 	refused := []string{
 		"begin", "BEGIN", "start transaction", "commit", "end", "rollback", "abort", "savepoint a", "release a",
@@ -231,14 +239,16 @@ func TestRefusedStatements(t *testing.T) {
 
 // Invariant 2: if the tenant cannot be set, the statement does not run, the
 // error is typed, it is logged once and counted once, and the process goes on.
-func TestFailingScopeRunsNothing(t *testing.T) {
+func TestFailingScopeRunsNothing(t *testing.T) { forForms(t, testFailingScopeRunsNothing) }
+
+func testFailingScopeRunsNothing(t *testing.T, form option) {
 	for _, kind := range pgtest.Kinds {
 		t.Run(kind.String(), func(t *testing.T) {
 			f := newFixture(t, 1)
 			login := loginOf(t, f.url)
 			role := strings.Replace(login, "app_", "late_", 1)
 			logs, registry := &logged{}, prometheus.NewRegistry()
-			db := open(t, pgtest.Pooled(t, f.url, kind), func(c *poolproof.Config) {
+			db := open(t, pgtest.Pooled(t, f.url, kind), form, func(c *poolproof.Config) {
 				c.Role, c.Logger, c.Registerer = role, logs.logger(), registry
 			})
 			s := db.Tenant(tenant(0))
@@ -276,7 +286,7 @@ func TestFailingScopeRunsNothing(t *testing.T) {
 				t.Errorf("the next request: %d rows as %q, %v", n, as, err)
 			}
 			// The role is the transaction's only: it lets nobody else in.
-			plain := open(t, pgtest.Pooled(t, f.url, kind))
+			plain := open(t, pgtest.Pooled(t, f.url, kind), form)
 			if err := plain.Shared().QueryRow(t.Context(), "select current_user").Scan(&as); err != nil || as != login {
 				t.Errorf("afterwards the role is %q, %v", as, err)
 			}
@@ -285,10 +295,12 @@ func TestFailingScopeRunsNothing(t *testing.T) {
 }
 
 // A session without a tenant is refused before anything is sent.
-func TestNoTenant(t *testing.T) {
+func TestNoTenant(t *testing.T) { forForms(t, testNoTenant) }
+
+func testNoTenant(t *testing.T, form option) {
 	f := newFixture(t, 1)
 	url, messages := pgtest.CountMessages(t, f.url)
-	db := open(t, url)
+	db := open(t, url, form)
 	before := messages('P')
 	s := db.Tenant("")
 	for name, err := range map[string]error{
@@ -346,11 +358,13 @@ func TestQueryTimeoutIsNotRetried(t *testing.T) {
 
 // A cancelled context gives up its connection, and neither the pool nor the
 // server keeps anything of it.
-func TestCancelledInMidPipeline(t *testing.T) {
+func TestCancelledInMidPipeline(t *testing.T) { forForms(t, testCancelledInMidPipeline) }
+
+func testCancelledInMidPipeline(t *testing.T, form option) {
 	f := newFixture(t, 1)
 	for _, kind := range pgtest.Kinds {
 		t.Run(kind.String(), func(t *testing.T) {
-			db := open(t, pgtest.Pooled(t, f.url, kind), func(c *poolproof.Config) { c.MaxConns = 2 })
+			db := open(t, pgtest.Pooled(t, f.url, kind), form, func(c *poolproof.Config) { c.MaxConns = 2 })
 			s := db.Tenant(tenant(0))
 			for range 4 {
 				ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
@@ -388,10 +402,12 @@ func TestCancelledInMidPipeline(t *testing.T) {
 }
 
 // A context that is done before anything is sent costs no connection.
-func TestDoneContextSendsNothing(t *testing.T) {
+func TestDoneContextSendsNothing(t *testing.T) { forForms(t, testDoneContextSendsNothing) }
+
+func testDoneContextSendsNothing(t *testing.T, form option) {
 	f := newFixture(t, 1)
 	url, messages := pgtest.CountMessages(t, f.url)
-	db := open(t, url)
+	db := open(t, url, form)
 	if err := db.Ping(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -41,6 +41,7 @@ func newFixture(t testing.TB, n int) *fixture {
 		t.Fatal(err)
 	}
 	t.Cleanup(f.owner.Close)
+	f.exec(t, poolproof.ScopeSQL)
 	login := "app_" + strings.ReplaceAll(strings.ToLower(f.owner.Config().ConnConfig.Database), "-", "_")
 	f.exec(t, `
 		create role `+login+` login nosuperuser nobypassrls;
@@ -90,7 +91,7 @@ func (f *fixture) count(t testing.TB, sql string, args ...any) (n int) {
 }
 
 // open opens the library at a URL and closes it at the test's end.
-func open(t testing.TB, url string, options ...func(*poolproof.Config)) *poolproof.DB {
+func open(t testing.TB, url string, options ...option) *poolproof.DB {
 	t.Helper()
 	cfg := poolproof.Config{URL: url, MaxConns: 16, Logger: slog.New(slog.DiscardHandler)}
 	for _, o := range options {
@@ -101,11 +102,29 @@ func open(t testing.TB, url string, options ...func(*poolproof.Config)) *poolpro
 		t.Fatal(err)
 	}
 	t.Cleanup(db.Close)
+	if cfg.Scope != poolproof.ScopeAuto && db.Scope() != cfg.Scope {
+		t.Fatalf("the scope's form is %s instead of %s", db.Scope(), cfg.Scope)
+	}
 	return db
 }
 
-func mode(m poolproof.Mode) func(*poolproof.Config) {
+type option = func(*poolproof.Config)
+
+func mode(m poolproof.Mode) option {
 	return func(c *poolproof.Config) { c.Mode = m }
+}
+
+func scoped(form poolproof.ScopeForm) option {
+	return func(c *poolproof.Config) { c.Scope = form }
+}
+
+var forms = []poolproof.ScopeForm{poolproof.ScopeStatement, poolproof.ScopeParameter}
+
+// forForms runs a test with the scope as a statement and as a parameter.
+func forForms(t *testing.T, test func(t *testing.T, form option)) {
+	for _, form := range forms {
+		t.Run("as a "+string(form), func(t *testing.T) { test(t, scoped(form)) })
+	}
 }
 
 // waitFor polls until ok, for at most five seconds.

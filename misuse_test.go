@@ -20,9 +20,11 @@ func (panicking) Value() (driver.Value, error) { panic("an argument panicked") }
 
 // Whatever a caller's code does while a connection is out, the connection
 // comes back.
-func TestNothingLeaksAConnection(t *testing.T) {
+func TestNothingLeaksAConnection(t *testing.T) { forForms(t, testNothingLeaksAConnection) }
+
+func testNothingLeaksAConnection(t *testing.T, form option) {
 	f := newFixture(t, 1)
-	db := open(t, f.url, func(c *poolproof.Config) { c.MaxConns = 1 })
+	db := open(t, f.url, form, func(c *poolproof.Config) { c.MaxConns = 1 })
 	s, ctx := db.Tenant(tenant(0)), t.Context()
 	misuses := map[string]func(){
 		"an argument that panics": func() { _, _ = s.Exec(ctx, "select $1::text", panicking{}) },
@@ -81,10 +83,12 @@ func TestNothingLeaksAConnection(t *testing.T) {
 
 // A type that changes between two uses of a statement gives its value or an
 // error, on other connections and through cursors, too.
-func TestTypesThatChangeElsewhere(t *testing.T) {
+func TestTypesThatChangeElsewhere(t *testing.T) { forForms(t, testTypesThatChangeElsewhere) }
+
+func testTypesThatChangeElsewhere(t *testing.T, form option) {
 	f := newFixture(t, 1)
 	f.exec(t, "create table changing (n int4); insert into changing values (1); grant select on changing to "+loginOf(t, f.url))
-	db := open(t, f.url, mode(poolproof.ModeCacheStatement))
+	db := open(t, f.url, form, mode(poolproof.ModeCacheStatement))
 	s, ctx := db.Tenant(tenant(0)), t.Context()
 	var n int
 	if err := s.QueryRow(ctx, "select n from changing").Scan(&n); err != nil {
@@ -114,9 +118,11 @@ func TestTypesThatChangeElsewhere(t *testing.T) {
 
 // What would let the next client of a server connection read a tenant's rows
 // or settings is refused, in a scope and in a transaction.
-func TestRowsAreNotLeftBehind(t *testing.T) {
+func TestRowsAreNotLeftBehind(t *testing.T) { forForms(t, testRowsAreNotLeftBehind) }
+
+func testRowsAreNotLeftBehind(t *testing.T, form option) {
 	f := newFixture(t, 1)
-	s := open(t, pgtest.Pooled(t, f.url, pgtest.PgBouncer118Transaction)).Tenant(tenant(0))
+	s := open(t, pgtest.Pooled(t, f.url, pgtest.PgBouncer118Transaction), form).Tenant(tenant(0))
 	for _, sql := range []string{
 		"declare c cursor with hold for select body from documents", "declare c insensitive scroll cursor\nwith /* */ hold for select 1",
 		"create temp table stolen as select body from documents", "create local temporary table x ()", "create or replace temp view v as select 1",

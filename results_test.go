@@ -49,7 +49,9 @@ const selectEverything = `select 7::int2 as small, 9007199254740993::int8 as big
 	'1 day 02:03:04'::interval as span, '10.0.0.0/8'::cidr as addr, null::text as none, array[null, '2026-01-01'::timestamptz] as nested where $1::int = 1`
 
 // TestResultsAreAsRichAsPgx decodes in every mode what pgx itself decodes.
-func TestResultsAreAsRichAsPgx(t *testing.T) {
+func TestResultsAreAsRichAsPgx(t *testing.T) { forForms(t, testResultsAreAsRichAsPgx) }
+
+func testResultsAreAsRichAsPgx(t *testing.T, form option) {
 	f := newFixture(t, 1)
 	rows, err := f.owner.Query(t.Context(), selectEverything, 1)
 	if err != nil {
@@ -62,7 +64,7 @@ func TestResultsAreAsRichAsPgx(t *testing.T) {
 	compare := []cmp.Option{cmp.Comparer(func(a, b *big.Int) bool { return a.Cmp(b) == 0 }), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })}
 	for _, m := range []poolproof.Mode{poolproof.ModeExec, poolproof.ModeCacheDescribe, poolproof.ModeCacheStatement} {
 		t.Run(string(m), func(t *testing.T) {
-			s := open(t, pgtest.Pooled(t, f.url, pgtest.PgBouncer124Transaction), mode(m)).Tenant(tenant(0))
+			s := open(t, pgtest.Pooled(t, f.url, pgtest.PgBouncer124Transaction), form, mode(m)).Tenant(tenant(0))
 			for range 3 {
 				rows, err := s.Query(t.Context(), selectEverything, 1)
 				if err != nil {
@@ -154,13 +156,15 @@ func TestLargeResultsStream(t *testing.T) {
 
 // TestLargePipelines sends and gets more at once than sockets buffer: writing
 // must not wait for answers that nobody reads.
-func TestLargePipelines(t *testing.T) {
+func TestLargePipelines(t *testing.T) { forForms(t, testLargePipelines) }
+
+func testLargePipelines(t *testing.T, form option) {
 	f := newFixture(t, 1)
 	for _, kind := range pgtest.Kinds {
 		t.Run(kind.String(), func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
-			s := open(t, pgtest.Pooled(t, f.url, kind)).Tenant(tenant(0))
+			s := open(t, pgtest.Pooled(t, f.url, kind), form).Tenant(tenant(0))
 			big := strings.Repeat("y", 1<<20)
 			b := &pgx.Batch{}
 			for range 16 {
@@ -207,12 +211,14 @@ func TestLargePipelines(t *testing.T) {
 
 // TestTypesThatChange alters a table under statements that are described or
 // prepared: the caller may get one error, never a wrong value, and goes on.
-func TestTypesThatChange(t *testing.T) {
+func TestTypesThatChange(t *testing.T) { forForms(t, testTypesThatChange) }
+
+func testTypesThatChange(t *testing.T, form option) {
 	for _, m := range []poolproof.Mode{poolproof.ModeCacheDescribe, poolproof.ModeCacheStatement} {
 		t.Run(string(m), func(t *testing.T) {
 			f := newFixture(t, 1)
 			f.exec(t, "create table changing (v int4 not null); insert into changing values (42); grant select on changing to "+loginOf(t, f.url))
-			s := open(t, f.url, mode(m), func(c *poolproof.Config) { c.MaxConns = 2 }).Tenant(tenant(0))
+			s := open(t, f.url, form, mode(m), func(c *poolproof.Config) { c.MaxConns = 2 }).Tenant(tenant(0))
 			read := func() (v string, err error) {
 				rows, err := s.Query(t.Context(), "select * from changing")
 				if err != nil {

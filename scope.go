@@ -1,21 +1,27 @@
 package poolproof
 
 import (
+	"encoding/binary"
+	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/poolproof/poolproof/internal/wire"
 )
 
-// scope is the statement that goes before every statement of a session, in the
-// same implicit transaction. Its first column is the leak canary, the tenant
+// scope makes the settings of a session, in the same implicit transaction as
+// the session's statement: as a parameter of it (see domain.go), or as a
+// statement before it, whose first column is the leak canary, the tenant
 // setting as the transaction found it; the second is the pid of the server
 // connection. PostgreSQL evaluates a target list from left to right, so the
 // canary reads before the settings are made; the conformance suite holds it to
 // that. Functions are qualified: no schema of the search path can slip in others.
 type scope struct {
 	fixed    *wire.Fixed
-	settings map[string]int // position of each further setting
+	names    []string       // of the settings, in order; role last, if there is one
+	settings map[string]int // position of each setting
 	role     string
 }
 
@@ -33,22 +39,56 @@ func newScope(c Config) *scope {
 		names = append(names, "role")
 		sql.WriteString(", pg_catalog.set_config('role', $" + strconv.Itoa(len(names)) + ", true)")
 	}
-	return &scope{fixed: wire.NewFixed(sql.String(), len(names)), settings: settings, role: c.Role}
+	return &scope{fixed: wire.NewFixed(sql.String(), len(names)), names: names, settings: settings, role: c.Role}
 }
 
-// call gives the scope of a session: every setting is made, ” where it has no
-// value, because one that is left out would be inherited from whoever leaked it.
+// call gives the scope of a session as a statement.
 func (sc *scope) call(s Session) wire.Call {
-	params := make([][]byte, len(sc.settings), len(sc.settings)+1)
-	params[0], params[1] = []byte(s.tenant), []byte(s.user)
-	for i := 2; i < len(params); i++ {
-		params[i] = []byte{}
-	}
-	for _, extra := range s.extra {
-		params[sc.settings[extra.name]] = []byte(extra.value)
-	}
-	if sc.role != "" {
-		params = append(params, []byte(sc.role))
+	values := sc.values(nil, s)
+	params := make([][]byte, len(values))
+	for i, v := range values {
+		params[i] = []byte(v)
 	}
 	return wire.Call{Fixed: sc.fixed, Params: params, Names: sc.role != ""}
+}
+
+// rider gives the scope of a session as a parameter of the domain: the names
+// and values in turn, as an array of text in binary format. The elements' type
+// is part of it, so that another type that has the same number in another
+// database is likely to refuse it; bytea and text[] would not.
+func (sc *scope) rider(s Session, domain uint32) wire.Rider {
+	var few [4]string
+	values := sc.values(few[:0], s)
+	size := 20
+	for i, v := range values {
+		size += 8 + len(sc.names[i]) + len(v)
+	}
+	b := make([]byte, 0, size)
+	b = binary.BigEndian.AppendUint32(b, 1) // dimension
+	b = binary.BigEndian.AppendUint32(b, 0) // no element is null
+	b = binary.BigEndian.AppendUint32(b, pgtype.TextOID)
+	b = binary.BigEndian.AppendUint32(b, uint32(2*len(values)))
+	b = binary.BigEndian.AppendUint32(b, 1) // the first index
+	for i, v := range values {
+		b = binary.BigEndian.AppendUint32(b, uint32(len(sc.names[i])))
+		b = append(b, sc.names[i]...)
+		b = binary.BigEndian.AppendUint32(b, uint32(len(v)))
+		b = append(b, v...)
+	}
+	return wire.Rider{OID: domain, Value: b}
+}
+
+// values puts a session's into buf, in the order of names: every setting is made, ” where
+// it has no value, because one that is left out would be inherited from whoever
+// leaked it.
+func (sc *scope) values(buf []string, s Session) []string {
+	values := slices.Grow(buf, len(sc.names))[:len(sc.names)]
+	values[0], values[1] = s.tenant, s.user
+	for _, extra := range s.extra {
+		values[sc.settings[extra.name]] = extra.value
+	}
+	if sc.role != "" {
+		values[len(values)-1] = sc.role
+	}
+	return values
 }

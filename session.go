@@ -170,14 +170,14 @@ type run struct {
 }
 
 // start takes a connection, sends the scope with the queries, reads the
-// scope's own result and begins the first query's. A prepared statement that
-// was lost by then is retried once, in exec mode: nothing was executed, or it
-// was rolled back.
+// scope's own result and begins the first query's. A prepared statement, or a
+// domain, that was lost by then is retried once, without it: nothing was
+// executed, or it was rolled back.
 func (s Session) start(ctx context.Context, kind wire.Statement, queries ...query) (*run, error) {
 	mode := wire.Mode(s.db.mode.Load())
 	r, err := s.attempt(ctx, mode, kind, queries)
-	if err != nil && s.db.noteLost(ctx, mode, err) {
-		r, err = s.attempt(ctx, wire.Exec, kind, queries)
+	if err != nil && (s.db.noteLost(ctx, mode, err) || s.db.noteDomainLost(ctx, err)) {
+		r, err = s.attempt(ctx, wire.Mode(s.db.mode.Load()), kind, queries)
 	}
 	return r, err
 }
@@ -201,31 +201,54 @@ func (s Session) attempt(ctx context.Context, mode wire.Mode, kind wire.Statemen
 	}
 	ctx = r.span.begin(ctx, s.db, conn, statements)
 	s.db.metrics.scopes.Inc()
-	r.x, err = conn.Run(ctx, mode, []wire.Call{s.db.scope.call(s)}, statements...)
+	var calls []wire.Call
+	first := &statements[0]
+	if domain := s.db.domain.Load(); domain != 0 && carries(*first) {
+		first.Rider = s.db.scope.rider(s, domain)
+	} else {
+		calls = []wire.Call{s.db.scope.call(s)}
+	}
+	r.x, err = conn.Run(ctx, mode, calls, statements...)
 	if err != nil {
 		err = s.describeError(ctx, err)
 		r.span.end(pgconn.CommandTag{}, err)
 		return nil, classify("query", err)
 	}
-	if err := s.readScope(ctx, r.x); err != nil {
-		return nil, r.finish(err)
+	if first.Rider.OID == 0 {
+		if err := s.readScope(ctx, r.x); err != nil {
+			return nil, r.finish(err)
+		}
 	}
-	if err := r.x.NextResult(); err != nil {
+	err = r.x.NextResult()
+	if first.Rider.OID != 0 {
+		s.db.noteLeaks(ctx, r.x)
+	}
+	if err != nil {
+		if first.Rider.OID != 0 {
+			err = s.riderError(ctx, r.x, len(first.Args)+1, err)
+		}
 		return nil, r.finish(err)
 	}
 	return r, nil
 }
 
-// readScope reads the scope's own result: the canary, or why it failed.
+// readScope reads the result of a scope that is a statement: the canary, or why
+// it failed.
 func (s Session) readScope(ctx context.Context, x *wire.Exchange) error {
 	leaked, _, err := x.Skip()
 	if leaked != nil {
-		s.db.metrics.leaks.Inc()
-		s.db.log.LogAttrs(ctx, slog.LevelError, "poolproof: a tenant was left on this server connection by somebody who set it for the session",
-			slog.String("backend_pid", string(leaked[1])), slog.String("setting", s.db.config.TenantSetting),
-			slog.String("hint", "look for SET or set_config(…, false) in whatever else uses this pooler"))
+		s.db.noteLeak(ctx, string(leaked[1]))
 	}
 	return s.scopeError(ctx, err)
+}
+
+// noteLeak counts and logs a tenant that a scope found set. Its value is nobody's
+// to read.
+func (db *DB) noteLeak(ctx context.Context, pid string) {
+	db.metrics.leaks.Inc()
+	db.log.LogAttrs(ctx, slog.LevelError, "poolproof: a tenant was left on this server connection by somebody who set it for the session",
+		slog.String("backend_pid", pid), slog.String("setting", db.config.TenantSetting),
+		slog.String("hint", "look for SET or set_config(…, false) in whatever else uses this pooler"))
 }
 
 // scopeError makes ErrTenantNotSet of PostgreSQL's answer that a setting could

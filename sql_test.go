@@ -15,7 +15,7 @@ import (
 )
 
 // openSQL opens the library behind database/sql.
-func openSQL(t testing.TB, url string, options ...func(*poolproof.Config)) *sql.DB {
+func openSQL(t testing.TB, url string, options ...option) *sql.DB {
 	t.Helper()
 	db := sql.OpenDB(poolproof.Connector(open(t, url, options...)))
 	t.Cleanup(func() { _ = db.Close() })
@@ -45,11 +45,13 @@ func forKinds(t *testing.T, f *fixture, test func(t *testing.T, kind pgtest.Kind
 // TestSQLTenantsAreIsolated has tenants share one *sql.DB and one prepared
 // statement, beside a client that leaves another tenant's id on the server
 // connections and a bystander that looks for ids that we left there.
-func TestSQLTenantsAreIsolated(t *testing.T) {
+func TestSQLTenantsAreIsolated(t *testing.T) { forForms(t, testSQLTenantsAreIsolated) }
+
+func testSQLTenantsAreIsolated(t *testing.T, form option) {
 	f := newFixture(t, 8)
 	f.exec(t, "insert into documents (tenant_id, body) select '"+victim+"', 'of tenant "+victim+"' from generate_series(1, 100)")
 	forKinds(t, f, func(t *testing.T, kind pgtest.Kind, url string) {
-		db := openSQL(t, url)
+		db := openSQL(t, url, form)
 		ctx, stop := t.Context(), pgtest.Hostile(t, url, victim)
 		prepared, err := db.PrepareContext(ctx, "select body from documents where id > $1")
 		if err != nil {
@@ -196,10 +198,12 @@ func wantKind(t testing.TB, what string, err error, kind poolproof.Kind) {
 
 // TestSQLScopeFromContext: user and further settings arrive, none when none is
 // named, and WithShared is no tenant.
-func TestSQLScopeFromContext(t *testing.T) {
+func TestSQLScopeFromContext(t *testing.T) { forForms(t, testSQLScopeFromContext) }
+
+func testSQLScopeFromContext(t *testing.T, form option) {
 	f := newFixture(t, 2)
 	forKinds(t, f, func(t *testing.T, _ pgtest.Kind, url string) {
-		db := openSQL(t, url, func(c *poolproof.Config) { c.Settings = []string{"app.region", "app.plan"} })
+		db := openSQL(t, url, form, func(c *poolproof.Config) { c.Settings = []string{"app.region", "app.plan"} })
 		settings := func(ctx context.Context) (s string) {
 			t.Helper()
 			err := db.QueryRowContext(ctx, "select concat_ws('/', current_setting('app.current_tenant_id'), current_setting('app.current_user_id'), current_setting('app.region'), current_setting('app.plan'))").Scan(&s)
@@ -235,10 +239,12 @@ func TestSQLScopeFromContext(t *testing.T) {
 }
 
 // TestSQLRoundTrips: one Sync for a statement, and n+1 for a transaction of n.
-func TestSQLRoundTrips(t *testing.T) {
+func TestSQLRoundTrips(t *testing.T) { forForms(t, testSQLRoundTrips) }
+
+func testSQLRoundTrips(t *testing.T, form option) {
 	f := newFixture(t, 1)
 	url, syncs := pgtest.CountSyncs(t, f.url)
-	db := openSQL(t, url, mode(poolproof.ModeExec))
+	db := openSQL(t, url, form, mode(poolproof.ModeExec))
 	ctx := as(t, 0)
 	sqlCount(ctx, t, db, "select count(*) from documents") // connects
 	costs := func(what string, want int, do func() error) {
@@ -323,10 +329,12 @@ func TestSQLCancel(t *testing.T) {
 
 // TestSQLNothingIsRepeated: a statement whose connection breaks runs once, and
 // the error says that it is unavailable.
-func TestSQLNothingIsRepeated(t *testing.T) {
+func TestSQLNothingIsRepeated(t *testing.T) { forForms(t, testSQLNothingIsRepeated) }
+
+func testSQLNothingIsRepeated(t *testing.T, form option) {
 	f := newFixture(t, 1)
 	f.exec(t, "create sequence runs; grant usage on sequence runs to public")
-	db := openSQL(t, f.url)
+	db := openSQL(t, f.url, form)
 	die := "select nextval('runs'), pg_terminate_backend(pg_backend_pid())"
 	_, err := db.ExecContext(as(t, 0), die)
 	wantKind(t, "exec", err, poolproof.ErrUnavailable)

@@ -19,6 +19,10 @@ func (c cpuTimes) since(b cpuTimes) cpuTimes {
 	return cpuTimes{c.postgres - b.postgres, c.pooler - b.pooler, c.client - b.client}
 }
 
+func (c cpuTimes) and(b cpuTimes) cpuTimes {
+	return cpuTimes{c.postgres + b.postgres, c.pooler + b.pooler, c.client + b.client}
+}
+
 func (c cpuTimes) per(n int) cpuTimes {
 	d := time.Duration(n)
 	return cpuTimes{c.postgres / d, c.pooler / d, c.client / d}

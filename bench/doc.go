@@ -13,18 +13,24 @@
 // # What is measured
 //
 // One operation reads one row by primary key, of a random one of 100 tenants
-// with 1,000 rows each, and checks that it is the right row. Three variants:
+// with 1,000 rows each, and checks that it is the right row. The variants:
 //
 //	unscoped   pgxpool; the tenant is a predicate on an equal table without
 //	           row-level security: one round trip, and nothing but the
 //	           programmer's care keeps tenants apart
 //	scope      poolproof, db.Tenant(id).QueryRow, on the table with row-level
-//	           security and its policy: one round trip
+//	           security and its policy: one round trip; the scope is a
+//	           parameter, of the domain that poolproof.ScopeSQL installs
 //	explicit   pgxpool; BEGIN, select set_config(…, true), query, COMMIT, on
 //	           the same table as scope: four round trips; it makes the
 //	           same two settings, and does not look for a leaked tenant
 //
-// They go the same ways, each with the same exec mode for all three, the same
+// and at 16 clients also
+//
+//	scope, as a statement    the same without the domain: the scope is a
+//	           statement of its own, in the same round trip; no gate
+//
+// They go the same ways, each with the same exec mode for all, the same
 // number of client connections (16) and the same pooler (2 server connections, as many
 // as the cores it was made on):
 // to PostgreSQL directly, through PgBouncer 1.18, which knows no prepared
@@ -38,9 +44,10 @@
 //
 // # How to read it
 //
-// A round runs every variant once for a moment, variants of one comparison
-// right after one another and in another order each round, so that whatever
-// else the machine does meets all alike. ops/s, p50 and p99 are medians over
+// A round measures every variant of a comparison in four slices of 100 ms. They
+// take turns slice by slice, beginning with another one each round, so that
+// whatever else the machine does meets all alike. A slice begins once every
+// client has ended an operation. ops/s, p50 and p99 are medians over
 // the rounds. A ratio is taken within each round, of operations per second; its
 // median is printed with the lowest and highest round. "÷ unscoped 0.85" says
 // that scope did 0.85 times the operations of unscoped. Ratios mean much,

@@ -14,6 +14,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/poolproof/poolproof"
 	"github.com/poolproof/poolproof/internal/devdb"
 )
 
@@ -160,6 +161,7 @@ func (f *fixtures) fill(ctx context.Context) error {
 		`insert into bench.isolated select * from bench.plain`,
 		`alter table bench.isolated enable row level security`,
 		`alter table bench.isolated force row level security`,
+		poolproof.ScopeSQL,
 		`create policy tenant on bench.isolated
 			using (tenant_id = (select nullif(current_setting('app.current_tenant_id', true), '')::uuid))
 			with check (tenant_id = (select nullif(current_setting('app.current_tenant_id', true), '')::uuid))`,
@@ -168,7 +170,7 @@ func (f *fixtures) fill(ctx context.Context) error {
 		`vacuum analyze bench.plain`,
 		`vacuum analyze bench.isolated`,
 	} {
-		if _, err := conn.Exec(ctx, sql); err != nil {
+		if _, err := conn.PgConn().Exec(ctx, sql).ReadAll(); err != nil {
 			return fmt.Errorf("fill the database: %w", err)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/poolproof/poolproof"
 	"github.com/poolproof/poolproof/httpapi/token"
 	"github.com/poolproof/poolproof/migrations"
 )
@@ -68,7 +69,7 @@ func (f *fixtures) growthGroups(ctx context.Context) ([]*group, error) {
 		if bare == nil {
 			bare = bareHere
 		}
-		db, err := f.database(ctx, u, w)
+		db, err := f.database(ctx, u, w, poolproof.ScopeParameter)
 		if err != nil {
 			return nil, err
 		}

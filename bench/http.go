@@ -60,7 +60,7 @@ func (f *fixtures) httpGroups(ctx context.Context) ([]*group, error) {
 		if err != nil {
 			return nil, err
 		}
-		db, err := f.database(ctx, u, w)
+		db, err := f.database(ctx, u, w, poolproof.ScopeParameter)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", w.title, err)
 		}

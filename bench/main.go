@@ -51,7 +51,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.SetOutput(stderr)
 	f.IntVar(&o.rounds, "rounds", 10, "measured rounds; one to warm up comes before them")
-	f.DurationVar(&o.window, "window", 400*time.Millisecond, "how long each variant runs in each round")
+	f.DurationVar(&o.window, "window", 400*time.Millisecond, "how long each variant is measured in each round, in four slices")
 	f.DurationVar(&o.latency, "latency", time.Millisecond, "what the ways with added latency add in each direction")
 	f.BoolVar(&quick, "quick", false, "three rounds of 100ms: to see that it works")
 	f.StringVar(&only, "only", "", "measure only what matches this regular expression, as 'pgbouncer-1.24.*/16/scope' or 'http'")
@@ -70,8 +70,8 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	if deadline {
 		o.deadline = 10 * time.Second
 	}
-	if o.rounds < 1 || o.window < 10*time.Millisecond || o.latency <= 0 {
-		return o, errors.New("at least one round, a window of 10ms and some latency are needed")
+	if o.rounds < 1 || o.window < 40*time.Millisecond || o.latency <= 0 {
+		return o, errors.New("at least one round, a window of 40ms and some latency are needed")
 	}
 	if only != "" {
 		var err error

@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -25,6 +26,7 @@ type group struct {
 	subject  string  // the variant that is poolproof's
 	baseline string  // the variant that it is to come close to
 	reach    float64 // how close
+	beside   string  // a variant that is compared with the baseline, too, for information; "": none
 	gates    []gate
 }
 
@@ -57,13 +59,19 @@ type sample struct {
 	cpu       cpuTimes // per operation
 }
 
-// errStall says that no operation ended within the window: the machine did
-// something else. It is tried again, because a ratio to nothing is none.
+// errStall says that no operation ended within a round's slices: the machine
+// did something else. The round is tried again, because a ratio to nothing is none.
 var errStall = errors.New("not one operation ended in time")
 
-// lead is how long an operation runs before it is measured: connections that
-// were idle for a second are pinged first, caches get warm.
-const lead = 50 * time.Millisecond
+// slicesPerRound is in how many slices a variant's window of a round is cut.
+// The variants of a comparison take turns, slice by slice, so that what the
+// machine does beside them for a tenth of a second or longer meets all of them.
+const slicesPerRound = 4
+
+// lead is how long the clients go on before a slice is measured, once each has
+// ended an operation: connections that were idle for a second are pinged first,
+// caches get warm.
+const lead = 10 * time.Millisecond
 
 // selected drops what -only does not match.
 func selected(groups []*group, only *regexp.Regexp) []*group {
@@ -94,20 +102,16 @@ func measure(ctx context.Context, groups []*group, o options, cpu *cpuMeter, pro
 				fmt.Fprintf(progress, "bench: %3.0fs  round %d of %d (0 warms up), %d of %d: %s, %s\n",
 					time.Since(begun).Seconds(), round+1, o.rounds, i+1, len(groups), g.title, g.crowd())
 			}
-			for k := range g.variants {
-				if ctx.Err() != nil {
-					return ctx.Err()
-				}
-				v := g.variants[(k+max(round, 0)+i)%len(g.variants)]
-				s, err := v.run(g.clients, o, cpu)
-				for try := 1; errors.Is(err, errStall) && try < 3; try++ {
-					s, err = v.run(g.clients, o, cpu)
-				}
-				if err != nil {
-					return fmt.Errorf("%s, %s, %s: %w", g.title, g.crowd(), v.name, err)
-				}
+			samples, err := g.round(ctx, max(round, 0)+i, o, cpu)
+			for try := 1; errors.Is(err, errStall) && try < 3; try++ {
+				samples, err = g.round(ctx, max(round, 0)+i, o, cpu)
+			}
+			if err != nil {
+				return fmt.Errorf("%s, %s: %w", g.title, g.crowd(), err)
+			}
+			for k, v := range g.variants {
 				if round >= 0 {
-					v.samples = append(v.samples, s)
+					v.samples = append(v.samples, samples[k])
 				}
 			}
 		}
@@ -115,63 +119,115 @@ func measure(ctx context.Context, groups []*group, o options, cpu *cpuMeter, pro
 	return nil
 }
 
-// run lets the clients repeat the operation and measures a window of it. What
-// ends within the window counts. The operations' context is plain
+// round measures all variants once: they take turns, slice by slice, beginning
+// with another one each time.
+func (g *group) round(ctx context.Context, begin int, o options, cpu *cpuMeter) ([]sample, error) {
+	measured := make([]slice, len(g.variants))
+	for turn := range slicesPerRound {
+		for k := range g.variants {
+			if ctx.Err() != nil {
+				return nil, ctx.Err()
+			}
+			n := (k + turn + begin) % len(g.variants)
+			s, err := g.variants[n].run(g.clients, o, cpu)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", g.variants[n].name, err)
+			}
+			measured[n] = measured[n].and(s)
+		}
+	}
+	samples := make([]sample, len(g.variants))
+	for n, s := range measured {
+		if len(s.latencies) == 0 {
+			return nil, fmt.Errorf("%s: %w", g.variants[n].name, errStall)
+		}
+		samples[n] = s.sample()
+	}
+	return samples, nil
+}
+
+// slice is what was measured of a variant, in one go or in several.
+type slice struct {
+	latencies []time.Duration // of the operations that ended in it
+	lasted    time.Duration
+	cpu       cpuTimes
+}
+
+func (s slice) and(t slice) slice {
+	return slice{append(s.latencies, t.latencies...), s.lasted + t.lasted, s.cpu.and(t.cpu)}
+}
+
+func (s slice) sample() sample {
+	slices.Sort(s.latencies)
+	return sample{
+		perSecond: float64(len(s.latencies)) / s.lasted.Seconds(),
+		p50:       percentile(s.latencies, 0.50),
+		p99:       percentile(s.latencies, 0.99),
+		cpu:       s.cpu.per(len(s.latencies)),
+	}
+}
+
+// window is when a slice is measured; zero until every client has ended an
+// operation.
+type window struct{ start, end time.Time }
+
+// run lets the clients repeat the operation and measures a slice of it. What
+// ends within the slice counts. The operations' context is plain
 // context.Background(), which nobody watches, or has a deadline with -deadline.
-func (v *variant) run(clients int, o options, cpu *cpuMeter) (sample, error) {
+func (v *variant) run(clients int, o options, cpu *cpuMeter) (slice, error) {
 	runtime.GC() // nobody pays for the garbage of the one before
 	if err := cpu.refresh(); err != nil {
-		return sample{}, err
+		return slice{}, err
 	}
+	lasts := o.window / slicesPerRound
+	var open atomic.Pointer[window]
 	workers := make([]*worker, clients)
-	start := time.Now().Add(lead)
-	end := start.Add(o.window)
-	var wg sync.WaitGroup
+	seed := uint64(time.Now().UnixNano())
+	var under, done sync.WaitGroup
+	under.Add(clients)
 	for i := range workers {
 		w := &worker{
 			ctx: context.Background(), id: i,
-			rng:       rand.New(rand.NewPCG(uint64(start.UnixNano()), uint64(i))), //nolint:gosec // rows to read, no secret
-			latencies: make([]time.Duration, 0, int(o.window/(20*time.Microsecond))),
+			rng:       rand.New(rand.NewPCG(seed, uint64(i))), //nolint:gosec // rows to read, no secret
+			latencies: make([]time.Duration, 0, int(lasts/(20*time.Microsecond))),
 		}
 		workers[i] = w
-		wg.Go(func() { v.repeat(w, start, end, o.deadline) })
+		done.Go(func() { v.repeat(w, &open, under.Done, o.deadline) })
 	}
+	under.Wait()
+	start := time.Now().Add(lead)
+	end := start.Add(lasts)
+	open.Store(&window{start, end})
 	time.Sleep(time.Until(start))
 	before, err := cpu.read()
 	time.Sleep(time.Until(end))
 	after, err2 := cpu.read()
-	wg.Wait()
-	var all []time.Duration
+	done.Wait()
+	s := slice{lasted: lasts, cpu: after.since(before)}
 	for _, w := range workers {
-		all = append(all, w.latencies...)
+		s.latencies = append(s.latencies, w.latencies...)
 		err = errors.Join(err, w.err)
 	}
-	if err = errors.Join(err, err2); err != nil {
-		return sample{}, err
-	}
-	if len(all) == 0 {
-		return sample{}, errStall
-	}
-	slices.Sort(all)
-	return sample{
-		perSecond: float64(len(all)) / o.window.Seconds(),
-		p50:       percentile(all, 0.50),
-		p99:       percentile(all, 0.99),
-		cpu:       after.since(before).per(len(all)),
-	}, nil
+	return s, errors.Join(err, err2)
 }
 
-func (v *variant) repeat(w *worker, start, end time.Time, deadline time.Duration) {
-	for {
-		begun := time.Now()
-		if begun.After(end) {
+// repeat repeats the operation until the window has passed, and calls begun
+// after the first.
+func (v *variant) repeat(w *worker, open *atomic.Pointer[window], begun func(), deadline time.Duration) {
+	for first := true; ; first = false {
+		before := time.Now()
+		if at := open.Load(); at != nil && before.After(at.end) {
 			return
 		}
-		if w.err = v.once(w, deadline); w.err != nil {
+		w.err = v.once(w, deadline)
+		if first {
+			begun()
+		}
+		if w.err != nil {
 			return
 		}
-		if done := time.Now(); done.After(start) && !done.After(end) {
-			w.latencies = append(w.latencies, done.Sub(begun))
+		if after, at := time.Now(), open.Load(); at != nil && after.After(at.start) && !after.After(at.end) {
+			w.latencies = append(w.latencies, after.Sub(before))
 		}
 	}
 }

@@ -42,6 +42,15 @@ func TestMedian(t *testing.T) {
 	}
 }
 
+// A round's slices are one window: operations per second of all, percentiles of
+// all, CPU time per operation.
+func TestSlicesAreOneWindow(t *testing.T) {
+	s := slice{[]time.Duration{4, 2}, time.Second, cpuTimes{client: 9}}.and(slice{[]time.Duration{1}, 2 * time.Second, cpuTimes{client: 3, postgres: 6}}).sample()
+	if want := (sample{perSecond: 1, p50: 2, p99: 4, cpu: cpuTimes{client: 4, postgres: 2}}); s != want {
+		t.Errorf("got %+v, want %+v", s, want)
+	}
+}
+
 // rounds makes a variant that did so many operations in each round.
 func rounds(name string, perSecond ...float64) *variant {
 	v := &variant{name: name}
@@ -72,6 +81,10 @@ func TestGates(t *testing.T) {
 	}
 	if s := b.String(); strings.Count(s, "FAIL") != 1 || strings.Count(s, "PASS") != 1 || !strings.Contains(s, "0.69 of 0.95: somewhere") {
 		t.Errorf("the verdicts are\n%s", s)
+	}
+	g.beside = "explicit"
+	if judge(&b, []*group{g}); !strings.Contains(b.String(), "explicit ÷ unscoped 0.30 (0.30 to 0.30): somewhere") {
+		t.Errorf("what is beside is not told:\n%s", b.String())
 	}
 	g.gates[0].least = 0.65
 	if failed := judge(&b, []*group{g}); failed != 0 {

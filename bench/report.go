@@ -16,8 +16,8 @@ func report(w io.Writer, a about, groups []*group, o options) error {
 	if o.deadline > 0 {
 		deadline = "have a deadline of " + o.deadline.String()
 	}
-	fmt.Fprintf(&b, "%d rounds, %v each line and round; %d client connections, %d server connections of PgBouncer; operations %s\n",
-		o.rounds, o.window, clientConns, serverConns, deadline)
+	fmt.Fprintf(&b, "%d rounds, %v each line and round, in %d slices; %d client connections, %d server connections of PgBouncer; operations %s\n",
+		o.rounds, o.window, slicesPerRound, clientConns, serverConns, deadline)
 	b.WriteString("Medians of the rounds. Ratios are of ops/s within a round: median (lowest to highest round).\n")
 
 	for rest := groups; len(rest) > 0; {
@@ -81,7 +81,7 @@ func table(b *strings.Builder, groups []*group, o options) {
 // judge prints the gates and what is below the reach, and counts the gates
 // that fail.
 func judge(b *strings.Builder, groups []*group) (failed int) {
-	var short []string
+	var short, besides []string
 	b.WriteString("\nGates\n")
 	judged := false
 	for _, g := range groups {
@@ -103,6 +103,9 @@ func judge(b *strings.Builder, groups []*group) (failed int) {
 			fmt.Fprintf(b, "  %s  %s ÷ %s %s, at least %.2f: %s, %s\n", verdict, g.subject, gt.to, r, gt.least, g.title, g.crowd())
 		}
 		if base := g.find(g.baseline); base != nil {
+			if beside := g.find(g.beside); beside != nil {
+				besides = append(besides, fmt.Sprintf("  %s ÷ %s %s: %s, %s\n", g.beside, g.baseline, ratio(beside, base), g.title, g.crowd()))
+			}
 			if r := ratio(subject, base); r.median < g.reach {
 				short = append(short, fmt.Sprintf("  %.2f of %.2f: %s, %s\n", r.median, g.reach, g.title, g.crowd()))
 			}
@@ -110,6 +113,9 @@ func judge(b *strings.Builder, groups []*group) (failed int) {
 	}
 	if !judged {
 		b.WriteString("  none was measured\n")
+	}
+	if len(besides) > 0 {
+		b.WriteString("\nWithout the domain (no gate)\n" + strings.Join(besides, ""))
 	}
 	b.WriteString("\nBelow what poolproof reaches for beside the unscoped baseline (a note, no gate)\n")
 	if len(short) == 0 {

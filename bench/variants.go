@@ -62,6 +62,8 @@ func (f *fixtures) queryGroups(ctx context.Context) ([]*group, error) {
 			}, subject: "scope", baseline: "unscoped", reach: 0.95}
 			if clients == gateClients {
 				g.gates = w.gates
+				g.beside = "scope, as a statement"
+				g.variants = append(g.variants, &variant{name: g.beside, op: ops.scopeAsStatement})
 			}
 			groups = append(groups, g)
 		}
@@ -80,7 +82,7 @@ func (f *fixtures) url(w way) string {
 // operations are the variants' operations over the pools of one way.
 type operations struct {
 	plain, explicitly *pgxpool.Pool
-	scoped            *poolproof.DB
+	scoped, stated    *poolproof.DB
 }
 
 // open opens a pool for each variant.
@@ -93,7 +95,10 @@ func (f *fixtures) open(ctx context.Context, w way) (*operations, error) {
 	if o.explicitly, err = f.pool(ctx, u, w); err != nil {
 		return nil, err
 	}
-	if o.scoped, err = f.database(ctx, u, w); err != nil {
+	if o.scoped, err = f.database(ctx, u, w, poolproof.ScopeParameter); err != nil {
+		return nil, err
+	}
+	if o.stated, err = f.database(ctx, u, w, poolproof.ScopeStatement); err != nil {
 		return nil, err
 	}
 	return o, nil
@@ -119,9 +124,10 @@ func (f *fixtures) pool(ctx context.Context, u string, w way) (*pgxpool.Pool, er
 	return p, nil
 }
 
-// database is poolproof's, as a program would open it, but for the log line.
-func (f *fixtures) database(ctx context.Context, u string, w way) (*poolproof.DB, error) {
-	cfg := poolproof.Config{URL: u, MaxConns: clientConns, Mode: w.mode, Logger: slog.New(slog.DiscardHandler)}
+// database is poolproof's, as a program would open it, but for the log line. The
+// form of the scope is the one that Open would choose, or the other one.
+func (f *fixtures) database(ctx context.Context, u string, w way, form poolproof.ScopeForm) (*poolproof.DB, error) {
+	cfg := poolproof.Config{URL: u, MaxConns: clientConns, Mode: w.mode, Scope: form, Logger: slog.New(slog.DiscardHandler)}
 	if w.far {
 		cfg.DialFunc = farDialer(f.latency)
 	}
@@ -169,10 +175,14 @@ func (o *operations) unscoped(w *worker) error {
 // isolatedQuery names no tenant: the policy does.
 const isolatedQuery = `select id, name, created_at from bench.isolated where id = $1`
 
-func (o *operations) scope(w *worker) error {
+func (o *operations) scope(w *worker) error { return scoped(w, o.scoped) }
+
+func (o *operations) scopeAsStatement(w *worker) error { return scoped(w, o.stated) }
+
+func scoped(w *worker, db *poolproof.DB) error {
 	tenant, id := choose(w)
 	var i item
-	if err := o.scoped.Tenant(tenantID(tenant)).QueryRow(w.ctx, isolatedQuery, id).Scan(i.fields()...); err != nil {
+	if err := db.Tenant(tenantID(tenant)).QueryRow(w.ctx, isolatedQuery, id).Scan(i.fields()...); err != nil {
 		return err
 	}
 	return i.check(tenant, id)

@@ -117,7 +117,8 @@ func auditCSV(entries []audit.Entry) ([]byte, error) {
 	var b bytes.Buffer
 	w := csv.NewWriter(&b)
 	w.UseCRLF = true
-	rows := [][]string{{"id", "at", "actor", "action", "object", "before", "after"}}
+	rows := make([][]string, 0, 1+len(entries))
+	rows = append(rows, []string{"id", "at", "actor", "action", "object", "before", "after"})
 	for _, e := range entries {
 		rows = append(rows, []string{
 			strconv.FormatInt(e.ID, 10), e.At.UTC().Format(time.RFC3339Nano), e.Actor.String(),

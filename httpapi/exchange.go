@@ -107,6 +107,7 @@ func (x *exchange) sendTaggedBytes(c tenancy.Caller, contentType string, body []
 	h.Set("ETag", tag)
 	h.Set("Cache-Control", "private, no-cache")
 	if matches(x.r.Header.Values("If-None-Match"), tag) {
+		h.Del("Content-Disposition") // it is of a body
 		x.WriteHeader(http.StatusNotModified)
 		return nil
 	}

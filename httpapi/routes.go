@@ -116,6 +116,7 @@ func (s *Server) route(path string, m methods) {
 			s.fail(x, err)
 		}
 	}
+	s.table[path] = m
 	s.mux.HandleFunc(path, handle)
 	if !strings.HasSuffix(path, "/") {
 		s.mux.HandleFunc(path+"/{$}", handle)

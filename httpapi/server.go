@@ -53,6 +53,7 @@ type Server struct {
 	cfg     Config
 	vary    string // the header of that name, for answers of the API
 	mux     *http.ServeMux
+	table   map[string]methods // what is registered, by path
 	metrics *metrics
 	ready   readiness
 	stores  atomic.Pointer[stores] // nil: no database yet
@@ -89,7 +90,7 @@ func New(cfg Config) (*Server, error) {
 	if err := checkOrigins(cfg.Origins); err != nil {
 		return nil, fmt.Errorf("httpapi: %w", err)
 	}
-	s := &Server{cfg: cfg, vary: "Authorization, X-Tenant-ID", mux: http.NewServeMux(), metrics: m}
+	s := &Server{cfg: cfg, vary: "Authorization, X-Tenant-ID", mux: http.NewServeMux(), table: map[string]methods{}, metrics: m}
 	if len(cfg.Origins) > 0 {
 		s.vary += ", Origin"
 	}

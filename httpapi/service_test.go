@@ -5,11 +5,13 @@ import (
 	"io"
 	"log/slog"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/poolproof/poolproof"
 	"github.com/poolproof/poolproof/internal/pgtest"
@@ -31,6 +33,8 @@ var (
 // service is the whole thing on a database of its own.
 type service struct {
 	url   string // the API
+	api   *Server
+	login string // the service's own URL of the database
 	owner string // the database's owner, direct
 	log   *logBuffer
 }
@@ -40,46 +44,66 @@ type service struct {
 // one outermost.
 func newService(t *testing.T, wrap ...func(string) string) *service {
 	t.Helper()
-	s := &service{owner: pgtest.Database(t), log: &logBuffer{}}
-	login := "app_" + strings.ReplaceAll(uuid.NewString(), "-", "")
-	up, err := migrations.Up(t.Context(), s.owner, migrations.Options{Login: login})
-	if err != nil {
-		t.Fatalf("migrating: %v", err)
-	}
-	t.Cleanup(func() { s.dropLogin(t, login) })
-	if err := migrations.Demo(t.Context(), s.owner, super); err != nil {
-		t.Fatalf("demo data: %v", err)
-	}
-	url := up.LoginURL
+	return newServiceFor(t, nil, wrap...)
+}
+
+// newServiceFor is newService for pages of some web origins.
+func newServiceFor(t *testing.T, origins []string, wrap ...func(string) string) *service {
+	t.Helper()
+	owner, url := demoDatabase(t)
+	s := &service{owner: owner, log: &logBuffer{}}
 	for _, w := range wrap {
 		url = w(url)
 	}
+	s.login = url
 	log := slog.New(slog.NewJSONHandler(s.log, nil))
-	db, err := poolproof.Open(t.Context(), poolproof.Config{URL: url, Logger: log})
+	figures := prometheus.NewRegistry()
+	db, err := poolproof.Open(t.Context(), poolproof.Config{URL: url, Logger: log, Registerer: figures})
 	if err != nil {
 		t.Fatalf("opening: %v", err)
 	}
 	t.Cleanup(db.Close)
-	api, err := New(Config{Tokens: testTokens(t), Logger: log})
+	api, err := New(Config{Tokens: testTokens(t), Logger: log, Registry: figures, Origins: origins})
 	if err != nil {
 		t.Fatal(err)
 	}
 	api.SetDatabase(db)
 	srv := httptest.NewServer(api)
 	t.Cleanup(srv.Close)
-	s.url = srv.URL
+	s.url, s.api = srv.URL, api
 	return s
+}
+
+// demoLogin is the runtime login of every demo database of this process.
+var demoLogin *url.URL
+
+// demoDatabase makes a database with the schema and the demo data, and gives
+// its owner's URL and the runtime login's.
+func demoDatabase(t *testing.T) (owner, login string) {
+	t.Helper()
+	owner = pgtest.Copy(t, "demo", func(owner string) {
+		up, err := migrations.Up(t.Context(), owner, migrations.Options{Login: "app_httpapi"})
+		if err != nil {
+			t.Fatalf("migrating: %v", err)
+		}
+		if err := migrations.Demo(t.Context(), owner, super); err != nil {
+			t.Fatalf("demo data: %v", err)
+		}
+		if demoLogin, err = url.Parse(up.LoginURL); err != nil {
+			t.Fatal(err)
+		}
+	})
+	at, err := url.Parse(owner)
+	if err != nil {
+		t.Fatal(err)
+	}
+	here := *demoLogin
+	here.Path = at.Path
+	return owner, here.String()
 }
 
 func through(t *testing.T, kind pgtest.Kind) func(string) string {
 	return func(url string) string { return pgtest.Pooled(t, url, kind) }
-}
-
-// dropLogin removes a login, which outlives its database.
-func (s *service) dropLogin(t *testing.T, login string) {
-	name := pgx.Identifier{login}.Sanitize()
-	s.exec(t, "drop owned by "+name)
-	s.exec(t, "drop role "+name)
 }
 
 func (s *service) connect(t *testing.T) *pgx.Conn {
@@ -181,140 +205,6 @@ func (s *service) play(t *testing.T, made *string, sc scenario) answer {
 		*made = location[strings.LastIndex(location, "/")+1:]
 	}
 	return a
-}
-
-// Every route answers through every pooler as it does without one, in
-// statement mode, too, where BEGIN is refused.
-func TestRoutes(t *testing.T) {
-	for _, kind := range []pgtest.Kind{pgtest.Direct, pgtest.PgBouncer118Transaction, pgtest.PgBouncer118Statement} {
-		t.Run(kind.String(), func(t *testing.T) {
-			s := newService(t, through(t, kind))
-			before := s.fingerprint(t, foreign)
-			made := "0"
-			for _, sc := range routeScenarios(s, t) {
-				t.Run(sc.name, func(t *testing.T) { s.play(t, &made, sc) })
-			}
-			if after := s.fingerprint(t, foreign); after != before {
-				t.Errorf("the other tenant's data changed:\n%s\n%s", before, after)
-			}
-			for _, bad := range []string{"prepared statement", `"level":"ERROR"`, "eyJ"} {
-				if strings.Contains(s.log.String(), bad) {
-					t.Errorf("the log holds %s: %s", bad, s.log)
-				}
-			}
-		})
-	}
-}
-
-func routeScenarios(s *service, t *testing.T) []scenario {
-	const (
-		roles    = "/api/v3/rbac/roles"
-		features = "/api/v4/features/tenant"
-	)
-	ours := testTenant
-	dashboard := s.text(t, `select id::text from poolproof.permissions where name = 'view_dashboard'`)
-	tenants := s.text(t, `select id::text from poolproof.permissions where name = 'manage_tenants'`)
-	editor := s.text(t, `select id::text from poolproof.roles where tenant_id = $1 and name = 'Content editor'`, testTenant)
-	held := "/api/v3/rbac-permissions/role/{made}"
-	return []scenario{
-		{name: "roles", method: "GET", path: roles, user: super, tenant: ours, status: 200,
-			want: []string{`{"data":[{"id":1,"name":"USER",`, `"tenant_id":"` + ours + `"`, `"system":true`, `"Content editor"`, `"next_page_token":""}`}},
-		{name: "roles as old clients ask", method: "GET", path: roles + "/?raw_sql=true&no_prepare=true&statement_cache_size=0", user: super, tenant: ours, status: 200,
-			want: []string{`"SUPER_ADMIN"`}},
-		{name: "roles for a plain member", method: "GET", path: roles, user: plainOne, tenant: ours, status: 200, want: []string{`"SUPER_ADMIN"`}},
-		{name: "page size 0", method: "GET", path: roles + "?page_size=0", user: super, tenant: ours, status: 400, code: tenancy.Invalid},
-		{name: "rubbish token", method: "GET", path: roles + "?page_token=!", user: super, tenant: ours, status: 400, code: tenancy.Invalid},
-		{name: "inactive member", method: "GET", path: roles, user: inactive, tenant: ours, status: 403, code: tenancy.NotAMember},
-		{name: "stranger", method: "GET", path: roles, user: nobody, tenant: ours, status: 403, code: tenancy.NotAMember},
-		{name: "one role", method: "GET", path: roles + "/1", user: super, tenant: ours, status: 200, want: []string{`{"data":{"id":1,"name":"USER"`}},
-		{name: "missing role", method: "GET", path: roles + "/9999", user: super, tenant: ours, status: 404, code: tenancy.NotFound},
-		{name: "no id", method: "GET", path: roles + "/abc", user: super, tenant: ours, status: 404, code: tenancy.NotFound},
-		{name: "negative id", method: "GET", path: roles + "/-1", user: super, tenant: ours, status: 404, code: tenancy.NotFound},
-		{name: "huge id", method: "GET", path: roles + "/99999999999999999999", user: super, tenant: ours, status: 404, code: tenancy.NotFound},
-
-		{name: "make", method: "POST", path: roles + "/", user: super, tenant: ours, body: `{"name":"Zoë's <role>","description":"d","permission_ids":[1]}`, status: 201,
-			want: []string{`{"data":{"id":`, `"name":"Zoë's \u003crole\u003e"`, `"description":"d"`, `"system":false`}},
-		{name: "make again", method: "POST", path: roles, user: super, tenant: ours, body: `{"name":"Zoë's <role>"}`, status: 409, code: tenancy.NameTaken},
-		{name: "make without a name", method: "POST", path: roles, user: super, tenant: ours, body: `{}`, status: 400, code: tenancy.Invalid, want: []string{`"pointer":"/name"`}},
-		{name: "make with a blank name", method: "POST", path: roles, user: super, tenant: ours, body: `{"name":"  "}`, status: 400, code: tenancy.Invalid, want: []string{`"pointer":"/name"`}},
-		{name: "make elsewhere", method: "POST", path: roles, user: super, tenant: ours, body: `{"name":"x","tenant_id":"99999999-0000-4000-8000-000000000000"}`, status: 400, code: tenancy.Invalid},
-		{name: "make as a plain member", method: "POST", path: roles, user: plainOne, tenant: ours, body: `{"name":"x"}`, status: 403, code: tenancy.Forbidden},
-		{name: "rename", method: "PUT", path: roles + "/{made}", user: super, tenant: ours, body: `{"name":"Renamed"}`, status: 200,
-			want: []string{`{"data":{"id":{made},"name":"Renamed","description":"d"`}},
-		{name: "rename nothing", method: "PUT", path: roles + "/{made}", user: super, tenant: ours, body: `{}`, status: 200, want: []string{`"name":"Renamed","description":"d"`}},
-		{name: "rename to a taken name", method: "PUT", path: roles + "/{made}", user: super, tenant: ours, body: `{"name":"USER"}`, status: 409, code: tenancy.NameTaken},
-		{name: "rename a system role", method: "PUT", path: roles + "/1", user: super, tenant: ours, body: `{"name":"x"}`, status: 403, code: tenancy.Forbidden},
-		{name: "rename a missing role", method: "PUT", path: roles + "/9999", user: super, tenant: ours, body: `{"name":"x"}`, status: 404, code: tenancy.NotFound},
-		{name: "own parent", method: "PUT", path: roles + "/{made}", user: super, tenant: ours, body: `{"parent_ids":[{made}]}`, status: 400, code: tenancy.Invalid},
-
-		{name: "catalogue", method: "GET", path: "/api/v3/rbac/permissions", user: plainOne, tenant: ours, status: 200,
-			want: []string{`{"data":[{"id":"`, `"name":"configure_features"`, `"name":"view_dashboard","resource_type":"`, `"action":"`, `"next_page_token":""}`}},
-		{name: "catalogue for a stranger", method: "GET", path: "/api/v3/rbac/permissions", user: nobody, tenant: ours, status: 403, code: tenancy.NotAMember},
-		{name: "holds nothing", method: "GET", path: held, user: super, tenant: ours, status: 200, want: []string{`{"data":[],"next_page_token":""}`}},
-		{name: "grant", method: "POST", path: held, user: super, tenant: ours, body: `{"permission_id":"` + dashboard + `"}`, status: 200, want: []string{`{"data":{"message":"`}},
-		{name: "grant again", method: "POST", path: held, user: super, tenant: ours, body: `{"permission_id":"` + dashboard + `"}`, status: 200},
-		{name: "holds it", method: "GET", path: held, user: super, tenant: ours, status: 200, want: []string{`{"data":[{"id":"` + dashboard + `","name":"view_dashboard"`}},
-		{name: "grant what is no id", method: "POST", path: held, user: super, tenant: ours, body: `{"permission_id":"x"}`, status: 400, code: tenancy.Invalid, want: []string{`"pointer":"/permission_id"`}},
-		{name: "grant nothing", method: "POST", path: held, user: super, tenant: ours, body: `{}`, status: 400, code: tenancy.Invalid, want: []string{`"pointer":"/permission_id"`}},
-		{name: "grant a missing one", method: "POST", path: held, user: super, tenant: ours, body: `{"permission_id":"` + nobody.String() + `"}`, status: 404, code: tenancy.NotFound},
-		{name: "grant more than one holds", method: "POST", path: held, user: super, tenant: ours, body: `{"permission_id":"` + tenants + `"}`, status: 403, code: tenancy.Forbidden},
-		{name: "grant as a plain member", method: "POST", path: held, user: plainOne, tenant: ours, body: `{"permission_id":"` + dashboard + `"}`, status: 403, code: tenancy.Forbidden},
-		{name: "permissions of a missing role", method: "GET", path: "/api/v3/rbac-permissions/role/9999", user: super, tenant: ours, status: 404, code: tenancy.NotFound},
-		{name: "revoke", method: "DELETE", path: held + "/permission/" + dashboard, user: super, tenant: ours, status: 200, want: []string{`{"data":{"message":"`}},
-		{name: "revoke again", method: "DELETE", path: held + "/permission/" + dashboard, user: super, tenant: ours, status: 404, code: tenancy.NotFound},
-		{name: "revoke what is no id", method: "DELETE", path: held + "/permission/x", user: super, tenant: ours, status: 404, code: tenancy.NotFound},
-
-		{name: "delete as a plain member", method: "DELETE", path: roles + "/{made}", user: plainOne, tenant: ours, status: 403, code: tenancy.Forbidden},
-		{name: "delete with a doubtful force", method: "DELETE", path: roles + "/{made}?force=yes", user: super, tenant: ours, status: 400, code: tenancy.Invalid},
-		{name: "delete", method: "DELETE", path: roles + "/{made}", user: super, tenant: ours, status: 200, want: []string{`{"data":{"message":"Role deleted successfully"}}`}},
-		{name: "delete again", method: "DELETE", path: roles + "/{made}", user: super, tenant: ours, status: 404, code: tenancy.NotFound},
-		{name: "delete a system role", method: "DELETE", path: roles + "/2?force=true", user: super, tenant: ours, status: 403, code: tenancy.Forbidden},
-		{name: "delete a role with members", method: "DELETE", path: roles + "/" + editor, user: super, tenant: ours, status: 409, code: tenancy.RoleHasMembers, want: []string{"2"}}, // one of them through a role that inherits from it
-		{name: "delete it all the same", method: "DELETE", path: roles + "/" + editor + "?force=true", user: super, tenant: ours, status: 200},
-
-		{name: "features", method: "GET", path: features, user: plainOne, tenant: ours, status: 200,
-			want: []string{`"contentmap":true`, `"emailhunter":false`, `"actionqueue":`, `"socialradar":`, `"localminer":`, `"siteharvest":`, `"frontendscout":`, `"contactlaunchpad":`}, wantNot: []string{`"data"`}},
-		{name: "switch on", method: "POST", path: features, user: super, tenant: ours, body: `{"feature_name":"emailhunter","enabled":true}`, status: 200,
-			want: []string{`{"message":"Feature status updated successfully","feature_name":"emailhunter","enabled":true}`}},
-		{name: "is on", method: "GET", path: "/api/v3/features/tenant", user: super, tenant: ours, status: 200, want: []string{`"emailhunter":true`}},
-		{name: "switch off the old way", method: "POST", path: "/api/v3/features/tenant", user: super, tenant: ours, body: `{"feature_name":"emailhunter","enabled":false}`, status: 200, want: []string{`"enabled":false`}},
-		{name: "is off", method: "GET", path: features + "/", user: super, tenant: ours, status: 200, want: []string{`"emailhunter":false`}},
-		{name: "switch what is not there", method: "POST", path: features, user: super, tenant: ours, body: `{"feature_name":"nothing","enabled":true}`, status: 404, code: tenancy.NotFound},
-		{name: "switch without saying how", method: "POST", path: features, user: super, tenant: ours, body: `{"feature_name":"emailhunter"}`, status: 400, code: tenancy.Invalid, want: []string{`"pointer":"/enabled"`}},
-		{name: "switch as a plain member", method: "POST", path: features, user: plainOne, tenant: ours, body: `{"feature_name":"emailhunter","enabled":true}`, status: 403, code: tenancy.Forbidden},
-		{name: "features for a stranger", method: "GET", path: features, user: nobody, tenant: ours, status: 403, code: tenancy.NotAMember},
-
-		{name: "sidebar", method: "GET", path: "/api/v4/sidebar", user: super, tenant: ours, status: 200,
-			want: []string{`[{"id":"`, `"title":"ContentMap"`, `"path":"/`, `"feature_id":`, `"required_permission":`, `"group":"Services"`, `"display_order":`}, wantNot: []string{`"title":"EmailHunter"`, `"data"`}},
-		{name: "sidebar for a stranger", method: "GET", path: "/api/v4/sidebar", user: nobody, tenant: ours, status: 403, code: tenancy.NotAMember},
-		{name: "me", method: "GET", path: "/api/v4/me", user: super, tenant: ours, status: 200,
-			want: []string{`"tenants":[{"id":"` + ours + `","name":"Last Apple","slug":"last-apple"}]`, `"SUPER_ADMIN"`, `"manage_roles"`, `"contentmap":true`}, wantNot: []string{`"manage_tenants"`}},
-		{name: "me without a tenant", method: "GET", path: "/api/v4/me", user: super, status: 200,
-			want: []string{`"name":"Last Apple"`, `"tenant_id":null`, `"roles":[]`}},
-		{name: "me, a stranger", method: "GET", path: "/api/v4/me", user: nobody, status: 200, want: []string{`"tenants":[]`}, wantNot: []string{"Last Apple"}},
-		{name: "me elsewhere", method: "GET", path: "/api/v4/me", user: super, tenant: nobody.String(), status: 403, code: tenancy.NotAMember},
-		{name: "no tenant", method: "GET", path: roles, user: super, status: 400, code: tenancy.TenantRequired},
-		{name: "malformed tenant", method: "GET", path: roles, user: super, tenant: "1", status: 400, code: tenancy.Invalid},
-	}
-}
-
-func TestDeprecatedAlias(t *testing.T) {
-	s := newService(t)
-	auth := []string{"Authorization", "Bearer " + signed(t, super, testTenant)}
-	v3 := send(t, s.url, "GET", "/api/v3/features/tenant", nil, auth...)
-	v4 := send(t, s.url, "GET", "/api/v4/features/tenant", nil, auth...)
-	if v3.StatusCode != 200 || v3.body != v4.body || v3.body == "" {
-		t.Errorf("v3 answers %d %s, v4 %s", v3.StatusCode, v3.body, v4.body)
-	}
-	if got := v3.Header.Get("Deprecation"); got != "@1772323200" {
-		t.Errorf("Deprecation %q", got)
-	}
-	if got := v3.Header.Get("Link"); got != `</api/v4/features/tenant>; rel="successor-version"` {
-		t.Errorf("Link %q", got)
-	}
-	if v4.Header.Get("Deprecation") != "" {
-		t.Error("v4 says that it is deprecated")
-	}
 }
 
 func TestReady(t *testing.T) {

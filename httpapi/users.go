@@ -24,8 +24,8 @@ func listUserPermissions(c *call, p tenancy.Page) (tenancy.Listed[rbac.Permissio
 
 func assignRole(c *call) error {
 	var body struct {
-		RoleID    *int32     `json:"role_id"`
-		ExpiresAt *time.Time `json:"expires_at"`
+		RoleID    *int32           `json:"role_id"`
+		ExpiresAt optional[string] `json:"expires_at"` // null clears it
 	}
 	if err := c.readBody(&body); err != nil {
 		return err
@@ -33,10 +33,18 @@ func assignRole(c *call) error {
 	if body.RoleID == nil {
 		return invalidField("/role_id", "is required")
 	}
-	if body.ExpiresAt != nil && body.ExpiresAt.Year() > 9999 {
-		return invalidField("/expires_at", "is too far away")
+	var until *time.Time
+	if body.ExpiresAt.named {
+		until = &time.Time{}
+		if text := body.ExpiresAt.value; text != nil {
+			at, err := time.Parse(time.RFC3339, *text)
+			if at = at.UTC(); err != nil || at.Year() < 1 || at.Year() > 9999 || at.IsZero() {
+				return invalidField("/expires_at", "is no time such as 2026-11-24T10:00:00Z")
+			}
+			until = &at
+		}
 	}
-	a, created, epoch, err := c.roles.AssignRole(c.ctx(), c.caller, pathUUID(c, "user_id"), *body.RoleID, body.ExpiresAt)
+	a, created, epoch, err := c.roles.AssignRole(c.ctx(), c.caller, pathUUID(c, "user_id"), *body.RoleID, until)
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -402,5 +403,36 @@ func TestErrorsNameFileAndLineAndLeaveNothing(t *testing.T) {
 				t.Error("half of the migration stayed")
 			}
 		})
+	}
+}
+
+// What Up installs, through any pooler, carries the service's scopes as a
+// parameter; a database where poolproof.ScopeSQL was run before is fine, too.
+func TestScopesAreCarriedAsAParameter(t *testing.T) {
+	for _, kind := range pgtest.Kinds {
+		for _, before := range []string{"", poolproof.ScopeSQL} {
+			t.Run(fmt.Sprintf("%v/%d bytes before", kind, len(before)), func(t *testing.T) {
+				owner := pgtest.Database(t)
+				if before != "" {
+					exec(t, open(t, owner), before, pgx.QueryExecModeSimpleProtocol)
+				}
+				name := "app_" + strings.ReplaceAll(uuid.NewString(), "-", "")[:12]
+				res, err := Up(t.Context(), pgtest.Pooled(t, owner, kind), Options{Login: name})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := open(t, owner).Exec(t.Context(), poolproof.ScopeSQL, pgx.QueryExecModeSimpleProtocol); err != nil {
+					t.Errorf("again: %v", err)
+				}
+				db, err := poolproof.Open(t.Context(), poolproof.Config{URL: res.LoginURL, Scope: poolproof.ScopeParameter, Logger: slog.New(slog.DiscardHandler)})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer db.Close()
+				if err := Verify(t.Context(), db); err != nil {
+					t.Error(err)
+				}
+			})
+		}
 	}
 }

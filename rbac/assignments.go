@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/poolproof/poolproof/internal/guarded"
 	"github.com/poolproof/poolproof/tenancy"
@@ -114,15 +115,16 @@ const assignRole = `with ` + guarded.Caller + `, target as materialized (
 	from caller c cross join asked a
 ), assigned as (
 	insert into poolproof.user_roles as u (tenant_id, user_id, role_id, granted_by, expires_at)
-	select $1::uuid, $4::uuid, $5::int, $2::uuid, $6::timestamptz from verdict v where v.code = 'ok'
+	select $1::uuid, $4::uuid, $5::int, $2::uuid, nullif($6::timestamptz, 'infinity') from verdict v where v.code = 'ok'
 	on conflict (tenant_id, user_id, role_id) do update
-	set granted_by = excluded.granted_by, expires_at = excluded.expires_at, version = u.version + 1
+	set granted_by = excluded.granted_by, expires_at = excluded.expires_at, version = u.version + 1,
+		created_at = case when u.expires_at <= clock_timestamp() then excluded.created_at else u.created_at end
 	returning u.role_id, u.created_at, u.expires_at
 ), audited as (
 	insert into poolproof.audit_log (tenant_id, actor, action, object, before, after)
 	select $1::uuid, $2::uuid, 'user.role.assign', 'user/' || $4::uuid,
 		(select jsonb_build_object('role_id', r.id, 'role', r.name, 'expires_at', p.expires_at) from present p),
-		jsonb_build_object('role_id', r.id, 'role', r.name, 'expires_at', $6::timestamptz)
+		jsonb_build_object('role_id', r.id, 'role', r.name, 'expires_at', nullif($6::timestamptz, 'infinity'))
 	from assigned x cross join role r
 )
 select case v.code when 'same' then 'ok' else v.code end,
@@ -134,15 +136,23 @@ select case v.code when 'same' then 'ok' else v.code end,
 	$4::uuid, r.id, r.name, coalesce(x.created_at, p.created_at), case when x.role_id is null then p.expires_at else x.expires_at end
 from verdict v left join role r on true left join present p on true left join assigned x on true`
 
-// AssignRole gives a role to a member, until expiresAt or, if that is nil, for
-// good, and tells whether the member did not hold it before. For an assignment
-// that is there already, nil changes nothing and a time replaces its expiry;
-// one that has expired counts as not there. Needs manage_users and to hold all
+// AssignRole gives a role to a member, until expiresAt or, if that is nil or
+// the zero time, for good, and tells whether the member did not hold it before.
+// For an assignment that is there already, nil changes nothing, a time replaces
+// its expiry, and the zero time clears it; one that has expired counts as not
+// there. Needs manage_users and to hold all
 // that the role confers, at least as long; to shorten takes manage_users only.
 // Refusals: not_found for an unknown member or role, invalid for an expiry in
 // the past, forbidden, last_manager.
 func (s *Store) AssignRole(ctx context.Context, c tenancy.Caller, user uuid.UUID, roleID int32, expiresAt *time.Time) (a Assignment, created bool, epoch tenancy.Epoch, err error) {
-	epoch, detail, err := s.write(ctx, c, "assign a role", manageUsers, assignRole, []any{user.String(), roleID, expiresAt}, assignmentFields(&a)...)
+	var until pgtype.Timestamptz // null: nil
+	if expiresAt != nil {
+		until = pgtype.Timestamptz{Time: *expiresAt, Valid: true}
+		if expiresAt.IsZero() {
+			until = pgtype.Timestamptz{InfinityModifier: pgtype.Infinity, Valid: true}
+		}
+	}
+	epoch, detail, err := s.write(ctx, c, "assign a role", manageUsers, assignRole, []any{user.String(), roleID, until}, assignmentFields(&a)...)
 	return a, detail == "created", epoch, err
 }
 
@@ -152,7 +162,8 @@ const unassignRole = `with ` + guarded.Caller + `, verdict as materialized (
 		when not c.allowed then 'forbidden'
 		when not exists (
 			select from poolproof.user_roles u
-			where u.tenant_id = $1::uuid and u.user_id = $4::uuid and u.role_id = $5::int) then 'not_found'
+			where u.tenant_id = $1::uuid and u.user_id = $4::uuid and u.role_id = $5::int
+				and (u.expires_at is null or u.expires_at > clock_timestamp())) then 'not_found'
 		else 'ok'
 	end as code
 	from caller c
@@ -170,7 +181,7 @@ const unassignRole = `with ` + guarded.Caller + `, verdict as materialized (
 select v.code, null, poolproof.epoch_after($1::uuid, v.code = 'ok') from verdict v`
 
 // UnassignRole takes a role from a member. Needs manage_users. Refusals:
-// not_found where there is no such assignment, last_manager.
+// not_found where there is no such assignment, or it has expired, last_manager.
 func (s *Store) UnassignRole(ctx context.Context, c tenancy.Caller, user uuid.UUID, roleID int32) (tenancy.Epoch, error) {
 	epoch, _, err := s.write(ctx, c, "withdraw a role", manageUsers, unassignRole, []any{user.String(), roleID})
 	return epoch, err

@@ -149,11 +149,17 @@ func TestAssignments(t *testing.T) {
 		if got := expiry(); got == nil || !got.Equal(soon) {
 			b.t.Errorf("expires at %v, want %v", got, soon)
 		}
+		b.done("for good", 1, assign(&time.Time{}))
+		b.done("for good, again", 0, assign(&time.Time{}))
+		if got := expiry(); got != nil {
+			b.t.Errorf("expires at %v, want never", got)
+		}
 		b.done("until later", 1, assign(&later))
 		if got := expiry(); got == nil || !got.Equal(later) {
 			b.t.Errorf("expires at %v, want %v", got, later)
 		}
 		b.expire(m, roleUser, past)
+		b.refused("take what has ended", tenancy.NotFound, func() error { return only(b.store.UnassignRole(ctx, b.boss, m.User, roleUser)) })
 		b.done("for good, after it has ended", 1, assign(nil))
 		if got := expiry(); got != nil {
 			b.t.Errorf("expires at %v, want never", got)

@@ -66,5 +66,8 @@ func (s *Store) Me(ctx context.Context, c tenancy.Caller) (Me, error) {
 		return Me{}, err
 	}
 	list[0].User.ID, list[0].Tenant = c.User, &c.Tenant
+	for i, r := range list[0].Roles {
+		list[0].Roles[i].CreatedAt = r.CreatedAt.UTC()
+	}
 	return list[0], nil
 }

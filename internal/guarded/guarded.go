@@ -104,8 +104,8 @@ func (d *DB) ofPlatform(ctx context.Context, c tenancy.Caller, permission string
 
 // Read runs a statement that decides who may see its rows. $1 is the tenant,
 // $2 the user, $3 the permission or "", args follow. Its first column is the
-// verdict; fields gives the destinations of the others. No row of a refused
-// read is ever scanned. If the caller asks for a state that the database has
+// verdict; fields gives the destinations of the others, times in UTC. No row of a
+// refused read is ever scanned. If the caller asks for a state that the database has
 // not reached, it waits for it, at most two seconds.
 //
 // Errors: *tenancy.Error with not_a_member, forbidden or stale; else the
@@ -204,9 +204,11 @@ func collect[T any](rows pgx.Rows, op, permission string, fields func(*T) []any)
 			}
 		}
 		var row T
-		if err := rows.Scan(append([]any{nil}, fields(&row)...)...); err != nil {
+		dest := fields(&row)
+		if err := rows.Scan(append([]any{nil}, dest...)...); err != nil {
 			return nil, "", fmt.Errorf("%s: read a row: %w", op, err)
 		}
+		inUTC(dest)
 		all = append(all, row)
 	}
 	rows.Close()
@@ -293,6 +295,7 @@ func decide(br pgx.BatchResults, dest []any) (Decision, error) {
 	if err := rows.Scan(append([]any{nil, &detail, &epoch}, columns...)...); err != nil {
 		return Decision{}, fmt.Errorf("read the result: %w", err)
 	}
+	inUTC(columns)
 	rows.Close()
 	if err := rows.Err(); err != nil {
 		return Decision{}, err
@@ -316,6 +319,21 @@ func peek(rows pgx.Rows) (Verdict, error) {
 	dest[0] = &verdict
 	err := rows.Scan(dest...)
 	return Verdict(verdict), err
+}
+
+// inUTC makes the times that were read independent of this machine's time zone,
+// so that every copy of a service gives the same answer.
+func inUTC(dest []any) {
+	for _, d := range dest {
+		switch at := d.(type) {
+		case *time.Time:
+			*at = at.UTC()
+		case **time.Time:
+			if *at != nil {
+				**at = (*at).UTC()
+			}
+		}
+	}
 }
 
 func refusal(v Verdict, permission string) error {

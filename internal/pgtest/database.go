@@ -18,13 +18,18 @@ import (
 // their own or make them idempotently.
 func Database(t testing.TB) string {
 	t.Helper()
+	return create(t, "")
+}
+
+func create(t testing.TB, options string) string {
+	t.Helper()
 	shared.mu.Lock()
 	server := shared.startServer(t)
 	shared.databases++
 	name := fmt.Sprintf("test_%d_%d", os.Getpid(), shared.databases)
 	shared.mu.Unlock()
 
-	if err := admin(t, "CREATE DATABASE "+pgx.Identifier{name}.Sanitize()); err != nil {
+	if err := admin(t, "CREATE DATABASE "+pgx.Identifier{name}.Sanitize()+options); err != nil {
 		t.Fatalf("create a database: %v", err)
 	}
 	t.Cleanup(func() {
@@ -33,6 +38,32 @@ func Database(t testing.TB) string {
 		}
 	})
 	return server.URL(devdb.Superuser, name)
+}
+
+// Copy is Database with something in it: the first time that a name is asked
+// for, fill fills a database, which stays as long as this test process, and
+// every database of that name is a copy of it. That takes a tenth of the time of
+// migrating one. fill leaves no connection open.
+func Copy(t testing.TB, name string, fill func(url string)) string {
+	t.Helper()
+	shared.mu.Lock()
+	server := shared.startServer(t)
+	template := shared.templates[name]
+	shared.mu.Unlock()
+	if template == "" {
+		template = fmt.Sprintf("template_%d_%s", os.Getpid(), name)
+		if err := admin(t, "CREATE DATABASE "+pgx.Identifier{template}.Sanitize()); err != nil {
+			t.Fatalf("create a database: %v", err)
+		}
+		fill(server.URL(devdb.Superuser, template))
+		shared.mu.Lock()
+		if shared.templates == nil {
+			shared.templates = map[string]string{}
+		}
+		shared.templates[name] = template
+		shared.mu.Unlock()
+	}
+	return create(t, " TEMPLATE "+pgx.Identifier{template}.Sanitize())
 }
 
 // admin runs a statement as superuser, on the database postgres.

@@ -25,6 +25,7 @@ type fixtures struct {
 	dir       string
 	server    *devdb.Postgres
 	poolers   map[Kind]*pooler
+	templates map[string]string // databases by the name that Copy was asked for
 	databases int
 	private   int
 }

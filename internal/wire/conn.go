@@ -3,6 +3,7 @@ package wire
 import (
 	"container/list"
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -22,6 +23,7 @@ type Conn struct {
 	named    map[string]*list.Element // by statement name; values are *description
 	recent   *list.List               // of *description, most recently used first
 	capacity int
+	oids     []uint32  // scratch of inferred
 	closing  []string  // names that the server may still hold and that are to be closed
 	broken   bool      // an exchange ended in the middle
 	current  *Exchange // not closed yet; nil if there is none
@@ -130,6 +132,15 @@ func (x *Exchange) uses(d *description) bool {
 	return slices.Contains(x.parsing, d)
 }
 
+// inferred gives the types of n parameters that are left to the server, and the
+// rider's. It is valid until the next call.
+func (c *Conn) inferred(n int, r Rider) []uint32 {
+	c.oids = slices.Grow(c.oids[:0], n+1)[:n+1]
+	clear(c.oids)
+	c.oids[n] = r.OID
+	return c.oids
+}
+
 // CallError says that a call failed before the statement that it goes with was
 // described.
 type CallError struct{ Err error }
@@ -143,15 +154,20 @@ func (e *CallError) Unwrap() error { return e.Err }
 // describe learns a statement's types in a round trip of its own. The statement
 // is not executed; the calls on which the resolving of names depends are. In CacheStatement mode the
 // statement is named, and held, from then on.
-func (c *Conn) describe(ctx context.Context, mode Mode, calls []Call, sql string) (*description, error) {
+func (c *Conn) describe(ctx context.Context, mode Mode, calls []Call, st Statement) (*description, error) {
+	sql := st.SQL
 	d := &description{sql: sql, name: StatementName(sql)}
+	sent := d
+	if st.Rider.OID != 0 { // so that it is held under the name that will be bound
+		sent = &description{sql: sql, name: RiddenName(sql, st.Rider.OID), paramOIDs: slices.Clone(c.inferred(len(st.Args), st.Rider))}
+	}
 	x, err := c.open(ctx, mode)
 	if err != nil {
 		return nil, err
 	}
 	calls = slices.DeleteFunc(slices.Clone(calls), func(call Call) bool { return !call.Names })
 	x.sendCalls(calls)
-	name := x.parse(d)
+	name := x.parse(sent)
 	x.fe.SendDescribe(&pgproto3.Describe{ObjectType: 'S', Name: name})
 	x.sync(0)
 	done := 0 // calls
@@ -167,7 +183,11 @@ func (c *Conn) describe(ctx context.Context, mode Mode, calls []Call, sql string
 		case *pgproto3.CommandComplete:
 			done++
 		case *pgproto3.ParameterDescription:
-			d.paramOIDs = append([]uint32{}, msg.ParameterOIDs...)
+			sent.paramOIDs = append([]uint32{}, msg.ParameterOIDs...)
+			if d.paramOIDs = sent.paramOIDs; sent != d {
+				d.paramOIDs = slices.Clip(sent.paramOIDs[:min(len(st.Args), len(sent.paramOIDs))])
+				d.ridden.Store(sent)
+			}
 		case *pgproto3.RowDescription:
 			if fetches(sql) {
 				continue // its result is the cursor's, another one each time
@@ -176,14 +196,22 @@ func (c *Conn) describe(ctx context.Context, mode Mode, calls []Call, sql string
 			for i := range d.fields { // the formats that will be asked for, so that the fields need no copy then
 				d.fields[i].Format = c.pgx.TypeMap().FormatCodeForOID(d.fields[i].DataTypeOID)
 			}
+			sent.fields = d.fields
 		case *pgproto3.ReadyForQuery:
 			if err := x.Close(); err != nil {
 				return nil, err
+			}
+			if st.Rider.OID != 0 && len(sent.paramOIDs) != len(st.Args)+1 {
+				return nil, countError(len(sent.paramOIDs), len(st.Args)) // the text names the rider, too
 			}
 			c.shared.put(d)
 			return d, nil
 		}
 	}
+}
+
+func countError(parameters, arguments int) error {
+	return fmt.Errorf("the statement has %d parameters, %d arguments were given", parameters, arguments)
 }
 
 func fetches(sql string) bool {

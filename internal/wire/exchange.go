@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
+	"github.com/jackc/pgx/v5/pgtype"
 )
 
 // Call is a fixed statement with the values of its parameters.
@@ -29,14 +30,18 @@ type Exchange struct {
 	mode Mode
 	ctx  context.Context
 
-	parsing    []*description // Parse messages not yet answered; nil for unnamed ones
-	closesSent int            // of conn.closing
-	sent       []outgoing     // statements whose results were not yet begun
-	used       []string       // SQL of the statements sent, to forget on error
+	parsing    []*description  // Parse messages not yet answered; nil for unnamed ones
+	few        [4]*description // where parsing begins
+	closesSent int             // of conn.closing
+	sent       []outgoing      // statements whose results were not yet begun
+	used       []string        // SQL of the statements sent, to forget on error
 
 	unwatch  func() bool   // stops the watch over ctx
 	flushed  chan struct{} // closed when writing in the background has ended; nil if there is none
 	writeErr error         // why it ended early; read after flushed
+
+	riding  bool             // a statement with a rider was sent and its BindComplete has not come
+	notices []*pgconn.Notice // that came while riding
 
 	fields    []pgconn.FieldDescription
 	row       [][]byte // a row that was read ahead
@@ -56,6 +61,20 @@ type outgoing struct {
 	formats   []int16 // of the parameters
 	resultFmt []int16
 	fields    []pgconn.FieldDescription // of the result, where no description comes with the answer
+}
+
+// ride puts a rider behind the parameters.
+func (o *outgoing) ride(c *Conn, r Rider) {
+	if o.desc.name == "" { // not described: the server infers the other types
+		o.desc.paramOIDs = c.inferred(len(o.values), r)
+	} else {
+		o.desc = o.desc.withRider(r.OID)
+	}
+	for len(o.formats) < len(o.values) { // "all text" is written as none
+		o.formats = append(o.formats, pgtype.TextFormatCode)
+	}
+	o.values = append(o.values, r.Value)
+	o.formats = append(o.formats, pgtype.BinaryFormatCode)
 }
 
 // largeFlush is the size, in bytes of parameters and text, from which a
@@ -82,6 +101,7 @@ func (c *Conn) open(ctx context.Context, mode Mode) (*Exchange, error) {
 		return nil, errors.New("the result of the statement before is still open: close its rows, or read them to their end")
 	}
 	x := &Exchange{conn: c, fe: c.pg.Frontend(), mode: mode, ctx: ctx, concluded: true}
+	x.parsing = x.few[:0]
 	c.current = x
 	x.sendCloses()
 	return x, nil
@@ -98,6 +118,9 @@ func (c *Conn) Run(ctx context.Context, mode Mode, calls []Call, statements ...S
 		o, err := c.encode(ctx, mode, calls, st, len(statements) == 1)
 		if err != nil {
 			return nil, err
+		}
+		if st.Rider.OID != 0 {
+			o.ride(c, st.Rider)
 		}
 		out[i] = o
 		size += len(st.SQL) + messageOverhead
@@ -122,11 +145,12 @@ func (c *Conn) Run(ctx context.Context, mode Mode, calls []Call, statements ...S
 			x.fe.SendDescribe(&pgproto3.Describe{ObjectType: 'P'})
 		}
 		x.fe.SendExecute(&pgproto3.Execute{})
-		if o.desc.paramOIDs != nil {
+		if o.desc.name != "" {
 			x.used = append(x.used, o.desc.sql)
 		}
 	}
 	x.sent = out
+	x.riding = len(statements) > 0 && statements[0].Rider.OID != 0
 	x.sync(size)
 	return x, nil
 }
@@ -156,12 +180,12 @@ func (c *Conn) encode(ctx context.Context, mode Mode, calls []Call, st Statement
 	d := c.shared.get(st.SQL)
 	if d == nil {
 		var err error
-		if d, err = c.describe(ctx, mode, calls, st.SQL); err != nil {
+		if d, err = c.describe(ctx, mode, calls, st); err != nil {
 			return outgoing{}, err
 		}
 	}
 	if len(d.paramOIDs) != len(st.Args) {
-		return outgoing{}, fmt.Errorf("the statement has %d parameters, %d arguments were given", len(d.paramOIDs), len(st.Args))
+		return outgoing{}, countError(len(d.paramOIDs), len(st.Args))
 	}
 	sd := &pgconn.StatementDescription{ParamOIDs: d.paramOIDs, Fields: d.fields}
 	if err := b.Build(c.pgx.TypeMap(), sd, st.Args); err != nil {
@@ -254,7 +278,13 @@ func (x *Exchange) receive() (pgproto3.BackendMessage, error) {
 		case *pgproto3.CloseComplete:
 			x.conn.closing = x.conn.closing[1:]
 			x.closesSent--
-		case *pgproto3.BindComplete, *pgproto3.NoticeResponse, *pgproto3.ParameterStatus, *pgproto3.NotificationResponse:
+		case *pgproto3.BindComplete:
+			x.riding = false
+		case *pgproto3.NoticeResponse:
+			if x.riding {
+				x.notices = append(x.notices, (*pgconn.Notice)(pgconn.ErrorResponseToPgError((*pgproto3.ErrorResponse)(msg))))
+			}
+		case *pgproto3.ParameterStatus, *pgproto3.NotificationResponse:
 		case *pgproto3.ErrorResponse:
 			if x.err == nil {
 				x.err = pgconn.ErrorResponseToPgError(msg)
@@ -384,6 +414,13 @@ func (x *Exchange) unexpected(msg pgproto3.BackendMessage) error {
 
 // Fields describe the current result's columns; nil if it has none.
 func (x *Exchange) Fields() []pgconn.FieldDescription { return x.fields }
+
+// Riding tells whether a rider was not yet bound. What failed then, if anything
+// did, is parsing the statement, converting one of its parameters or planning it.
+func (x *Exchange) Riding() bool { return x.riding }
+
+// Notices are the server's notices from before the rider was bound.
+func (x *Exchange) Notices() []*pgconn.Notice { return x.notices }
 
 // Tag is the current result's command tag, known once it was read to its end.
 func (x *Exchange) Tag() pgconn.CommandTag { return x.tag }

@@ -24,7 +24,7 @@ func (c *Conn) Insert(ctx context.Context, mode Mode, calls []Call, sql string, 
 	if mode != Exec {
 		if desc = c.shared.get(sql); desc == nil {
 			var err error
-			if desc, err = c.describe(ctx, mode, calls, sql); err != nil {
+			if desc, err = c.describe(ctx, mode, calls, Statement{SQL: sql}); err != nil {
 				return nil, err
 			}
 		}
@@ -36,7 +36,7 @@ func (c *Conn) Insert(ctx context.Context, mode Mode, calls []Call, sql string, 
 	}
 	x.sendCalls(calls)
 	name := x.parse(desc)
-	if desc.paramOIDs != nil {
+	if desc.name != "" {
 		x.used = append(x.used, sql)
 	}
 	x.watch()

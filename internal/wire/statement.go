@@ -3,7 +3,10 @@ package wire
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"slices"
+	"strconv"
 	"sync"
+	"sync/atomic"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
@@ -31,7 +34,22 @@ type Statement struct {
 	Text bool
 	// Formats, if set, chooses the result formats by column or by type.
 	Formats func(fields []pgconn.FieldDescription) []int16
+	// Rider, if it has a type, is bound after Args to a parameter that the text does not name. Only the first statement of
+	// a pipeline without calls may have one.
+	Rider Rider
 }
+
+// Rider is a parameter that rides along with a statement whose text does not
+// name it. PostgreSQL converts it all the same when the statement is bound: it
+// calls the type's input function, which for a domain makes its checks, in the
+// statement's transaction and before the statement is planned.
+type Rider struct {
+	OID   uint32 // of the type; 0: there is no rider
+	Value []byte // in binary format
+}
+
+// MaxParams is how many parameters a statement can have, a rider included.
+const MaxParams = 65535
 
 // description is what is known of a statement's text: where it is kept on the
 // server and its types.
@@ -39,6 +57,23 @@ type description struct {
 	sql, name string
 	paramOIDs []uint32
 	fields    []pgconn.FieldDescription
+	ridden    atomic.Pointer[description] // the same with a rider's type after the parameters'; nil: not needed yet
+}
+
+// withRider is the description of the same text with a rider.
+func (d *description) withRider(oid uint32) *description {
+	if r := d.ridden.Load(); r != nil && r.paramOIDs[len(r.paramOIDs)-1] == oid {
+		return r
+	}
+	r := &description{sql: d.sql, name: RiddenName(d.sql, oid), paramOIDs: append(slices.Clone(d.paramOIDs), oid), fields: d.fields}
+	d.ridden.Store(r) // where two connections come here at once, one of them parses anew the next time
+	return r
+}
+
+// RiddenName is StatementName with a rider of the type: it differs from
+// that of the text alone, whose parameters are fewer, and between types.
+func RiddenName(sql string, oid uint32) string {
+	return StatementName(sql + "\x00" + strconv.FormatUint(uint64(oid), 10))
 }
 
 // Fixed is a statement whose text and types never change and whose result is

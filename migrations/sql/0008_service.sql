@@ -384,6 +384,9 @@ begin
 end
 $$;
 
+-- An assignment that is made after an earlier one has ended begins anew.
+grant update (created_at) on poolproof.user_roles to poolproof_runtime;
+
 revoke all on function poolproof.raise_epochs(uuid[]), poolproof.epoch_after(uuid, boolean), poolproof.catalogue_epoch_after(boolean),
     poolproof.number_audit_row(), poolproof.has_keeper(uuid, text), poolproof.refused(uuid, uuid, text),
     poolproof.read_roles(uuid, uuid, text, int, int), poolproof.read_features(uuid, uuid, text), poolproof.read_sidebar(uuid, uuid, text),
