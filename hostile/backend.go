@@ -33,6 +33,7 @@ type backend struct {
 	paramsMu sync.Mutex
 	params   map[string]string // as the server reported them last
 	named    map[string]uint32 // named statements that are on it, and whose they are
+	taints   map[string]uint32 // custom settings that were left on it for others to find, and whose they were
 	before   residue           // what it held when it was last looked at
 	prepared bool              // our own statement is on it
 	unnamed  *session          // whose unnamed statement it has
@@ -60,7 +61,7 @@ func (pl *pool) dial(ctx context.Context) (*backend, error) {
 	}
 	b := &backend{
 		stream: newStream(h.Conn), pool: pl, pid: h.PID, secret: h.SecretKey,
-		params: h.ParameterStatuses, named: map[string]uint32{}, done: make(chan struct{}), id: int(pl.pooler.backends.Add(1)),
+		params: h.ParameterStatuses, named: map[string]uint32{}, taints: map[string]uint32{}, done: make(chan struct{}), id: int(pl.pooler.backends.Add(1)),
 	}
 	if err := b.first(); err != nil {
 		return nil, errors.Join(err, h.Conn.Close())
@@ -83,13 +84,13 @@ func (b *backend) first() error {
 // serve reads from the server until the connection ends. It is the backend's
 // own goroutine.
 func (b *backend) serve() {
+	defer close(b.done)
 	err := b.relayAll()
 	if !b.closed.Load() && !errors.Is(err, io.EOF) {
 		b.pool.pooler.cfg.Logger.Debug("a server connection ended", "server", b.id, "cause", err)
 	}
 	b.closed.Store(true)
 	_ = b.conn.Close() // whatever was wrong is in err
-	close(b.done)
 	b.pool.forget(b)
 	if s := b.session.Load(); s != nil {
 		s.backendLost(b, err)

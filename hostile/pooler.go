@@ -62,7 +62,7 @@ type Pooler struct {
 	sessions map[uint32]*session
 	claims   map[string]uint32 // statement names, and which client had them first
 	benign   map[string]string // settings that drivers make, and the value that all agree on
-	leaks    map[string]leak   // custom settings that were left behind
+	leaks    map[string][]leak // custom settings that were left behind, by the last two clients who did
 	temps    []string          // temporary tables that were
 	closing  bool
 	wg       sync.WaitGroup
@@ -101,7 +101,7 @@ func New(cfg Config) (*Pooler, error) {
 	}
 	p := &Pooler{
 		cfg: cfg, profile: profile, upstream: upstream, begun: time.Now(), ledger: newLedger(), texts: newTexts(),
-		pools: map[string]*pool{}, sessions: map[uint32]*session{}, claims: map[string]uint32{}, benign: map[string]string{}, leaks: map[string]leak{},
+		pools: map[string]*pool{}, sessions: map[uint32]*session{}, claims: map[string]uint32{}, benign: map[string]string{}, leaks: map[string][]leak{},
 	}
 	p.ledger.watch = cfg.Found
 	return p, nil
@@ -311,7 +311,7 @@ func (p *Pooler) inspect(b *backend, t *transaction) error {
 	if err := b.clean(); err != nil {
 		return err
 	}
-	return p.taint(b, t)
+	return p.taint(b)
 }
 
 // judge reports one thing that was left.
@@ -327,7 +327,7 @@ func (p *Pooler) judge(l left, t *transaction) {
 		return
 	}
 	if strings.Contains(l.subject, ".") {
-		p.leaks[l.subject] = leak{t.client.ID, l.value}
+		p.leaked(l.subject, leak{t.client.ID, l.value})
 	} else if benignSettings[strings.ToLower(l.subject)] {
 		agreed, known := p.benign[l.subject]
 		if !known {
@@ -348,14 +348,38 @@ var benignSettings = map[string]bool{
 	"extra_float_digits": true, "intervalstyle": true, "lc_messages": true, "standard_conforming_strings": true, "timezone": true,
 }
 
-// taint leaves on a clean server connection what other clients left on others.
-func (p *Pooler) taint(b *backend, t *transaction) error {
-	var sql strings.Builder
+// leaked remembers who left a custom setting; the pooler is locked.
+func (p *Pooler) leaked(name string, l leak) {
+	others := slices.DeleteFunc(p.leaks[name], func(o leak) bool { return o.client == l.client })
+	if len(others) > 1 {
+		others = others[1:]
+	}
+	p.leaks[name] = append(others, l)
+}
+
+// foreign gives the value of a custom setting that another client than this
+// left last; "" if nobody did, as on a server connection that nobody had.
+func (p *Pooler) foreign(name string, client uint32) string {
 	p.mu.Lock()
-	for name, l := range p.leaks {
-		if l.client != t.client.ID {
-			sql.WriteString("select pg_catalog.set_config('" + quote(name) + "', '" + quote(l.value) + "', false);")
+	defer p.mu.Unlock()
+	for _, l := range slices.Backward(p.leaks[name]) {
+		if l.client != client {
+			return l.value
 		}
+	}
+	return ""
+}
+
+// taint leaves on a clean server connection what clients left on others, for
+// the next to find: custom settings, and tables of the same names.
+func (p *Pooler) taint(b *backend) error {
+	var sql strings.Builder
+	clear(b.taints)
+	p.mu.Lock()
+	for name, all := range p.leaks {
+		last := all[len(all)-1]
+		b.taints[name] = last.client
+		sql.WriteString("select pg_catalog.set_config('" + quote(name) + "', '" + quote(last.value) + "', false);")
 	}
 	for _, name := range p.temps {
 		sql.WriteString("create temporary table if not exists " + pgx.Identifier{name}.Sanitize() + " (of_another_client text);")

@@ -194,26 +194,44 @@ func TestResidue(t *testing.T) {
 	}
 }
 
-// Two clients: what one leaves, the other finds; and the same program gives the
-// same findings every time.
+// What one client leaves, another finds, and it does not find it itself: every
+// time.
 func TestOneClientsTenantReachesAnother(t *testing.T) {
 	for range 3 {
 		p, url, _ := testPooler(t, Config{})
 		a, b := connect(t, url, "exec"), connect(t, url, "exec")
-		exec(t, a, "set app.tenant = 'tenant of a'")
-		p.Report() // the connection is back
-		seen := ""
-		for range 4 {
+		reads := func(c *pgx.Conn) string {
 			var tenant *string
-			if err := b.QueryRow(t.Context(), "select current_setting('app.tenant', true)").Scan(&tenant); err != nil {
+			if err := c.QueryRow(t.Context(), "select current_setting('app.tenant', true)").Scan(&tenant); err != nil {
 				t.Fatal(err)
 			}
-			if tenant != nil {
-				seen += *tenant
+			if tenant == nil {
+				return ""
+			}
+			return *tenant
+		}
+		exec(t, a, "set app.tenant = 'tenant of a'")
+		seen := map[string]bool{}
+		for range 4 {
+			if got := reads(a); got != "" {
+				t.Errorf("a finds %q again", got)
+			}
+			seen[reads(b)] = true
+		}
+		if !seen["tenant of a"] {
+			t.Errorf("b saw %v", seen)
+		}
+		exec(t, b, "set app.tenant = 'tenant of b'")
+		for range 4 {
+			seen[reads(a)] = true
+			if got := reads(b); got == "tenant of b" {
+				t.Errorf("b finds its own again")
 			}
 		}
+		if !seen["tenant of b"] {
+			t.Errorf("a saw %v", seen)
+		}
 		wantFound(t, p, "PP004 app.tenant", "PP013 app.tenant")
-		_ = seen
 	}
 }
 

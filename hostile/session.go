@@ -130,12 +130,26 @@ func (s *session) place(ctx context.Context, f frame) (*backend, error) {
 }
 
 // restore puts the settings in place that this pooler tracks for its clients,
-// by a query that goes ahead of what the client says. Its answer is dropped.
+// and takes away what the client left itself, by a query that goes ahead of
+// what the client says: it does not find its own again. The answer is dropped.
 func (s *session) restore(b *backend) {
 	var sql strings.Builder
 	for reported, want := range s.params {
 		if slices.Contains(s.p.profile.Tracked, strings.ToLower(reported)) && b.param(reported) != want {
 			sql.WriteString("select pg_catalog.set_config('" + quote(reported) + "', '" + quote(want) + "', false);")
+		}
+	}
+	for name, owner := range b.taints {
+		if owner == s.id {
+			value := s.p.foreign(name, s.id)
+			sql.WriteString("select pg_catalog.set_config('" + quote(name) + "', '" + quote(value) + "', false);")
+			b.taints[name] = 0
+			if b.before.Custom != nil {
+				delete(b.before.Custom, name)
+				if value != "" {
+					b.before.Custom[name] = value
+				}
+			}
 		}
 	}
 	if sql.Len() > 0 {
@@ -363,6 +377,8 @@ func (s *session) hangUp() { _ = s.conn.Close() }
 func (s *session) backendLost(b *backend, err error) {
 	s.mu.Lock()
 	mine := s.backend == b
+	s.gone = s.gone || mine
+	s.changed.Broadcast()
 	s.mu.Unlock()
 	if !mine {
 		return

@@ -295,10 +295,18 @@ func (s *session) use(b *backend, name string) *made {
 		}
 		return m
 	}
-	s.fault(MissingNamed, namePattern(name), m.text, m.types)
+	if strings.HasPrefix(name, probeStatement) {
+		s.p.ledger.note("a probe's statement", "a program asks whether named statements are tracked here, as poolproof does when it opens a database")
+	} else {
+		s.fault(MissingNamed, namePattern(name), m.text, m.types)
+	}
 	m.turn = s.turn // told once a transaction
 	return m
 }
+
+// probeStatement begins the names of statements that are used on another server
+// connection on purpose, to see what comes of it (package pooler).
+const probeStatement = "poolproof_probe_"
 
 // foreignStatement is what the pooler's own second party leaves as unnamed
 // statement: it takes no parameters and answers this.
