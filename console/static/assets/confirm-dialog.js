@@ -25,8 +25,8 @@ export class ConfirmDialog {
   }
 
   /**
-   * ask shows the question. name is what would be deleted; remove(force) does
-   * it; deleted() is told of success; a refusal with the code forceCode offers
+   * ask shows the question, entitled title or after name, which is what would
+   * be deleted, explained by text; confirm is the button's. remove(force) does it; deleted() is told of success; a refusal with the code forceCode offers
    * to go on with force.
    */
   ask(question) {
@@ -35,7 +35,7 @@ export class ConfirmDialog {
     clearProblem(this.slot);
     this.confirm.hidden = false;
     this.force.hidden = true;
-    setText(this.title, `Delete ${question.name}?`);
+    setText(this.title, question.title ?? `Delete ${question.name}?`);
     setText(this.text, question.text);
     setText(this.confirm, question.confirm);
     this.dialog.showModal();
