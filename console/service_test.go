@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/golang-jwt/jwt/v5"
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -91,6 +92,19 @@ const (
 func tokenOf(t *testing.T, user uuid.UUID, lifetime time.Duration) string {
 	t.Helper()
 	signed, err := token.Sign([]byte(secret), token.Request{Issuer: issuer, Audience: audience, Subject: user.String(), Lifetime: lifetime})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return signed
+}
+
+// expiredToken is a token whose time was over an hour ago.
+func expiredToken(t *testing.T, user uuid.UUID) string {
+	t.Helper()
+	then := time.Now().Add(-time.Hour)
+	signed, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{
+		"iss": issuer, "aud": audience, "sub": user.String(), "iat": then.Add(-time.Hour).Unix(), "exp": then.Unix(),
+	}).SignedString([]byte(secret))
 	if err != nil {
 		t.Fatal(err)
 	}
