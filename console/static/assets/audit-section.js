@@ -9,6 +9,7 @@ import { Section, actionButton } from './section.js';
 
 const AUDIT = '/api/v3/audit';
 const PAGE = 50;
+const SUGGESTIONS = 500; // Members that the field for the actor offers.
 
 export class AuditSection extends Section {
   constructor(app) {
@@ -69,7 +70,7 @@ export class AuditSection extends Section {
   show({ page, query, profiles }) {
     this.query = query;
     this.names = new Map(profiles.map((profile) => [profile.user_id, nameOf(profile)]));
-    this.people.replaceChildren(...profiles.map((profile) => h('option', { value: profile.user_id, label: nameOf(profile) })));
+    this.people.replaceChildren(...profiles.slice(0, SUGGESTIONS).map((profile) => h('option', { value: profile.user_id, label: nameOf(profile) })));
     this.rows.replaceChildren();
     this.append(page);
   }

@@ -52,11 +52,11 @@ export class ConnectForm {
     this.tenants.replaceChildren(...[...tenants].map(([id, name]) => h('option', { value: id, label: name })));
   }
 
-  /** refused says, at the field at fault, why the service did not take it. */
+  /** refused says, at the field at fault if there is one, why the service did not take it. */
   refused(problem) {
-    const at = problem.status === 401 ? 'token' : 'tenant';
-    showProblem(this.slot, problem, { fields: this.fields, codes: { [problem.code]: at } });
-    this.fields[at].focus();
+    const at = { 401: 'token', 400: 'tenant', 403: 'tenant' }[problem.status];
+    showProblem(this.slot, problem, { fields: this.fields, codes: at ? { [problem.code]: at } : {} });
+    (this.fields[at] ?? this.submit).focus();
   }
 
   async attempt() {

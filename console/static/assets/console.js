@@ -139,9 +139,9 @@ function leave() {
 }
 
 function refused(problem) {
-  const known = problem.status !== 401 && problem.status !== 0;
   leave();
-  lamps.set('Token', problem.status === 401 ? 'bad' : 'unknown', problem.status === 401 ? 'refused' : known ? 'unknown' : 'none');
+  const [state, text] = { 401: ['bad', 'refused'], 400: ['ok', 'accepted'], 403: ['ok', 'accepted'] }[problem.status] ?? ['unknown', 'unknown'];
+  lamps.set('Token', state, text);
   signIn();
   form.refused(problem);
 }

@@ -3,12 +3,11 @@
 
 import { announce, day, h, plural, replaceRows, setText } from './dom.js';
 import { FormDialog } from './form-dialog.js';
-import { cell, listTable, tableRow } from './list-table.js';
+import { RowLimit, cell, listTable, tableRow } from './list-table.js';
 import { MemberRoles } from './member-roles.js';
 import { Section, actionButton, searchField } from './section.js';
 
 const PROFILES = '/api/v3/profiles';
-const ROWS = 200; // Members that are drawn at once; more on demand.
 
 export class MembersSection extends Section {
   constructor(app) {
@@ -39,10 +38,10 @@ export class MembersSection extends Section {
     ]);
     this.none = h('p', { class: 'empty', hidden: true, text: 'No member matches.' });
     this.list.el.append(this.none);
-    this.more = actionButton('', 'secondary', () => this.showMore(), { id: 'members-more', hidden: true });
-    body.append(h('div', { class: 'toolbar' }, this.filter.el, this.count, this.create), this.list.el, this.more);
+    this.part = new RowLimit('members-more', 'members', () => this.render());
+    body.append(h('div', { class: 'toolbar' }, this.filter.el, this.count, this.create), this.list.el, this.part.el);
     this.filter.input.addEventListener('input', () => {
-      this.limit = ROWS;
+      this.part.reset();
       this.render();
     });
     this.empty();
@@ -63,7 +62,8 @@ export class MembersSection extends Section {
   }
 
   empty() {
-    Object.assign(this, { profiles: [], held: new Map(), limit: ROWS });
+    Object.assign(this, { profiles: [], held: new Map() });
+    this.part.reset();
     this.filter.input.value = '';
     this.list.body.replaceChildren();
     setText(this.count, '');
@@ -73,20 +73,13 @@ export class MembersSection extends Section {
     const wanted = this.filter.input.value.trim().toLowerCase();
     const matching = this.profiles.filter((p) => [p.name, p.email, p.user_id, p.external_id, ...this.rolesOf(p).map((a) => a.role_name)]
       .some((text) => text?.toLowerCase().includes(wanted)));
-    replaceRows(this.list.body, matching.slice(0, this.limit).map((profile) => this.row(profile)));
+    replaceRows(this.list.body, this.part.of(matching).map((profile) => this.row(profile)));
     setText(this.count, wanted ? `${matching.length} of ${plural(this.profiles.length, 'member')}` : plural(this.profiles.length, 'member'));
     this.none.hidden = matching.length > 0;
-    this.more.hidden = matching.length <= this.limit;
-    setText(this.more, `Show ${Math.min(ROWS, matching.length - this.limit)} more members`);
   }
 
   rolesOf(profile) {
     return this.held.get(profile.user_id) ?? [];
-  }
-
-  showMore() {
-    this.limit += ROWS;
-    this.render();
   }
 
   row(profile) {
@@ -121,7 +114,8 @@ export class MembersSection extends Section {
       this.app.rightsChanged();
     } catch (problem) {
       box.checked = !wanted;
-      this.fail(problem);
+      if (box.isConnected || problem.status === 401) this.fail(problem);
+      else announce(`${nameOf(profile)} was not changed. ${problem.title}: ${problem.detail}`);
     } finally {
       box.removeAttribute('aria-busy');
       box.closest('tr')?.classList.toggle('inactive', !profile.active);

@@ -3,7 +3,7 @@
 
 import { announce, day, h, plural, replaceRows, setText } from './dom.js';
 import { FormDialog } from './form-dialog.js';
-import { cell, listTable, tableRow } from './list-table.js';
+import { RowLimit, cell, listTable, tableRow } from './list-table.js';
 import { Section, actionButton, searchField } from './section.js';
 
 const TENANTS = '/api/v3/rbac-admin/tenants';
@@ -34,8 +34,12 @@ export class TenantsSection extends Section {
     ]);
     this.none = h('p', { class: 'empty', hidden: true, text: 'No tenant matches.' });
     this.list.el.append(this.none);
-    body.append(h('div', { class: 'toolbar' }, this.filter.el, this.count, this.create), this.list.el);
-    this.filter.input.addEventListener('input', () => this.render());
+    this.part = new RowLimit('tenants-more', 'tenants', () => this.render());
+    body.append(h('div', { class: 'toolbar' }, this.filter.el, this.count, this.create), this.list.el, this.part.el);
+    this.filter.input.addEventListener('input', () => {
+      this.part.reset();
+      this.render();
+    });
     this.empty();
   }
 
@@ -54,6 +58,7 @@ export class TenantsSection extends Section {
 
   empty() {
     this.tenants = [];
+    this.part.reset();
     this.filter.input.value = '';
     this.list.body.replaceChildren();
     setText(this.count, '');
@@ -62,7 +67,7 @@ export class TenantsSection extends Section {
   render() {
     const wanted = this.filter.input.value.trim().toLowerCase();
     const shown = this.tenants.filter((t) => `${t.name} ${t.slug} ${t.id}`.toLowerCase().includes(wanted));
-    replaceRows(this.list.body, shown.map((tenant) => this.row(tenant)));
+    replaceRows(this.list.body, this.part.of(shown).map((tenant) => this.row(tenant)));
     setText(this.count, wanted ? `${shown.length} of ${plural(this.tenants.length, 'tenant')}` : plural(this.tenants.length, 'tenant'));
     this.none.hidden = shown.length > 0;
   }
