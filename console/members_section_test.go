@@ -152,6 +152,21 @@ func TestMembersAreFoundEditedAndLockedOut(t *testing.T) {
 	if got := s.profile(t, ben); got != "" {
 		t.Errorf("the database holds %q", got)
 	}
+
+	// Who withdraws their own rights sees at once that they are gone.
+	s.exec(t, `insert into poolproof.user_roles (tenant_id, user_id, role_id, granted_by) select $1, $2, id, $2 from poolproof.roles
+		where tenant_id = $1 and name = 'SUPER_ADMIN'`, s.tenant, ada)
+	p.click(member(s.user.String(), `[data-action="roles"]`))
+	p.click("#member-roles-list button")
+	p.shows("#member-roles-list", "No role yet")
+	p.press(kb.Escape)
+	p.shows("#section-members .notice", "You have no role here")
+	if got := p.offered(); got != "Roles Features Sidebar" {
+		t.Errorf("a member without a role is offered %q", got)
+	}
+	if eval[int](p, `document.querySelectorAll('#members-list-rows tr').length`) != 0 {
+		t.Error("the members are still on the page")
+	}
 }
 
 // More members than a page of the API holds: all of them are counted and found.

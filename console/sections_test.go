@@ -135,6 +135,9 @@ func TestSwitchingTheTenant(t *testing.T) {
 	p.click("#choose-list li:first-child button")
 	p.ready("members")
 	p.shows("#members-list", "Ada Nyberg")
+	p.section("roles")
+	p.shows("#roles-matrix", "Content")
+	p.section("members")
 
 	p.choose("#tenant-switch", other)
 	p.shows("#members-list", "Grace Kim")

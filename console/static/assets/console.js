@@ -38,6 +38,7 @@ const app = {
     if (!me?.tenant_id || app.me !== before) return;
     app.me = me;
     offer();
+    if (current && !current.offered()) current.visit('');
   },
 };
 
