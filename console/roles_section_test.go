@@ -119,6 +119,7 @@ func TestARoleIsMadeAndGivenPermissionsInTheMatrix(t *testing.T) {
 
 	// Deleted by force, for people hold what inherits from it.
 	p.expect(409)
+	p.shows("#roles-matrix", "Senior reviewer") // read again
 	p.click(fmt.Sprintf(`#roles-matrix .role-head[data-role-id="%d"]`, editor))
 	p.click("#role-extra")
 	p.click("#delete-confirm")
