@@ -6,14 +6,14 @@
 // of the same origin, with the token that a person pasted. Whoever can do
 // something here can do it with curl, and the other way round.
 //
-//	browser                                     service
-//	┌───────────────────────────┐  GET /…       ┌─────────────────┐
-//	│ test-rbac-role.html       │ ◄──────────── │ console.Handler │  no state, no token
-//	│   test-rbac-role.js       │               ├─────────────────┤
-//	│     roles  role-dialogs   │  /api/v3/…    │                 │
-//	│     role-permissions      │ ◄───────────► │ httpapi         │  token + X-Tenant-ID
-//	│     session  api ─────────┼── /readyz ──► │                 │
-//	└───────────────────────────┘               └─────────────────┘
+//	browser                                        service
+//	┌──────────────────────────────┐  GET /…       ┌─────────────────┐
+//	│ /            console.js      │ ◄──────────── │ console.Handler │  no state, no token
+//	│   …-section.js, one a section│               ├─────────────────┤
+//	│ /test-rbac-….html            │  /api/v3/…    │                 │
+//	│   connection.js              │ ◄───────────► │ httpapi         │  token + X-Tenant-ID
+//	│ shared: api  session  dialogs┼── /readyz ──► │                 │
+//	└──────────────────────────────┘               └─────────────────┘
 //
 // What keeps the pages safe is enforced by the browser, not promised by the
 // code: the Content-Security-Policy allows scripts and styles from this origin

@@ -45,7 +45,7 @@ type page struct {
 	etag        string
 }
 
-// Handler serves the console: "/" is the overview, every other page has its
+// Handler serves the console: "/" is the console, every other page has its
 // file's name (/test-rbac-role.html) and what the pages load is below /assets/.
 // Anything else is a plain 404, and methods other than GET and HEAD are 405.
 //

@@ -3,11 +3,13 @@ package console_test
 import (
 	"context"
 	"log/slog"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/golang-jwt/jwt/v5"
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -25,7 +27,8 @@ import (
 // console on one address.
 type service struct {
 	url    string
-	token  string // of the demo tenant's SUPER_ADMIN
+	user   uuid.UUID
+	token  string // of user, the demo tenant's SUPER_ADMIN
 	tenant string
 	api    *httpapi.Server
 	db     *poolproof.DB // as the runtime login, through PgBouncer
@@ -66,13 +69,7 @@ func newService(t *testing.T) *service {
 	}
 	t.Cleanup(db.Close)
 
-	const issuer, audience = "https://issuer.example", "poolproof"
-	secret := []byte("a secret of the page's tests, 32 bytes or more")
-	tokens, err := token.NewVerifier(ctx, token.Config{Issuer: issuer, Audience: audience, Secret: secret})
-	if err != nil {
-		t.Fatal(err)
-	}
-	signed, err := token.Sign(secret, token.Request{Issuer: issuer, Audience: audience, Subject: user.String(), Lifetime: time.Hour})
+	tokens, err := token.NewVerifier(ctx, token.Config{Issuer: issuer, Audience: audience, Secret: []byte(secret)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,7 +80,63 @@ func newService(t *testing.T) *service {
 	api.SetDatabase(db)
 	srv := httptest.NewServer(api)
 	t.Cleanup(srv.Close)
-	return &service{url: srv.URL, token: signed, tenant: migrations.DemoTenant.String(), api: api, db: db, owner: owner}
+	return &service{url: srv.URL, user: user, token: tokenOf(t, user, time.Hour), tenant: migrations.DemoTenant.String(), api: api, db: db, owner: owner}
+}
+
+const (
+	issuer, audience = "https://issuer.example", "poolproof"
+	secret           = "a secret of the page's tests, 32 bytes or more"
+)
+
+// tokenOf signs a token for a user.
+func tokenOf(t *testing.T, user uuid.UUID, lifetime time.Duration) string {
+	t.Helper()
+	signed, err := token.Sign([]byte(secret), token.Request{Issuer: issuer, Audience: audience, Subject: user.String(), Lifetime: lifetime})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return signed
+}
+
+// expiredToken is a token whose time was over an hour ago.
+func expiredToken(t *testing.T, user uuid.UUID) string {
+	t.Helper()
+	then := time.Now().Add(-time.Hour)
+	signed, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{
+		"iss": issuer, "aud": audience, "sub": user.String(), "iat": then.Add(-time.Hour).Unix(), "exp": then.Unix(),
+	}).SignedString([]byte(secret))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return signed
+}
+
+// ask sends a request as the demo tenant's SUPER_ADMIN, for what a test needs
+// to be there.
+func (s *service) ask(t *testing.T, method, path, body string) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), method, s.url+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Authorization", "Bearer "+s.token)
+	r.Header.Set("X-Tenant-ID", s.tenant)
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode >= 300 {
+		t.Fatalf("%s %s: status %d", method, path, answer.StatusCode)
+	}
+}
+
+// exec changes rows as the owner.
+func (s *service) exec(t *testing.T, sql string, args ...any) {
+	t.Helper()
+	if _, err := s.owner.Exec(t.Context(), sql, args...); err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
 }
 
 // one gives the single value that a query answers, asked as the owner.

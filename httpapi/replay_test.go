@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
 
 	"github.com/poolproof/poolproof/internal/pgtest"
@@ -171,7 +172,7 @@ func (b *browser) shows(rows []row, field string, value any, want row) {
 	b.t.Helper()
 	r := find(rows, field, value)
 	for k, v := range want {
-		if r == nil || r[k] != v {
+		if r == nil || !cmp.Equal(r[k], v) {
 			b.t.Errorf("the list has %v for %v, want %v", r, value, want)
 			return
 		}

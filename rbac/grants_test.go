@@ -222,7 +222,7 @@ func TestMe(t *testing.T) {
 		if me.User.ID != b.boss.User || me.User.Email == nil || *me.User.Email != "boss@0.example" || *me.User.Name != "Boss" ||
 			len(me.Tenants) != 1 || me.Tenants[0] != (rbac.Tenant{ID: b.tenant, Name: "Tenant 0", Slug: "tenant-0"}) || *me.Tenant != b.tenant ||
 			len(me.Roles) != 1 || me.Roles[0].Name != "SUPER_ADMIN" || me.Roles[0].TenantID != b.tenant || me.Roles[0].CreatedAt.IsZero() ||
-			len(me.Permissions) != 22 || me.Permissions[0] != "configure_features" || len(me.Features) != 8 || me.Features["contentmap"] {
+			!me.Roles[0].HoldsAll || me.Roles[0].ParentIDs == nil || len(me.Permissions) != 22 || me.Permissions[0] != "configure_features" || len(me.Features) != 8 || me.Features["contentmap"] {
 			b.t.Errorf("%+v", me)
 		}
 		// Member of both: sees both, and only the chosen one's rights.

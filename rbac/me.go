@@ -29,7 +29,9 @@ select
 		else (select nullif(h.name, '') from here h) end,
 	(select coalesce(jsonb_agg(jsonb_build_object('id', i.tenant_id, 'name', i.tenant, 'slug', i.slug) order by i.tenant, i.tenant_id), '[]') from mine i),
 	(select coalesce(jsonb_agg(jsonb_build_object('id', r.id, 'name', r.name, 'description', r.description, 'tenant_id', r.tenant_id,
-			'system', r.system, 'created_at', r.created_at) order by r.id), '[]')
+			'system', r.system, 'created_at', r.created_at, 'holds_all', r.holds_all,
+			'parent_ids', array(select p.parent_id from poolproof.role_parents p where p.tenant_id = r.tenant_id and p.role_id = r.id order by p.parent_id)
+			) order by r.id), '[]')
 		from here h
 		join poolproof.user_roles u on u.tenant_id = h.tenant_id and u.user_id = $2::uuid
 			and (u.expires_at is null or u.expires_at > clock_timestamp())

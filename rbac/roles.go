@@ -9,12 +9,12 @@ import (
 )
 
 func roleFields(r *Role) []any {
-	return []any{&r.ID, &r.Name, &r.Description, &r.TenantID, &r.System, &r.CreatedAt}
+	return []any{&r.ID, &r.Name, &r.Description, &r.TenantID, &r.System, &r.CreatedAt, &r.HoldsAll, &r.ParentIDs}
 }
 
 func versionedRoleFields(r *Role) []any { return append(roleFields(r), &r.Version) }
 
-const listRoles = `select verdict, id, name, description, tenant_id, system, created_at
+const listRoles = `select verdict, id, name, description, tenant_id, system, created_at, holds_all, parent_ids
 from poolproof.read_roles($1::uuid, $2::uuid, $3::text, $4::int, $5::int)`
 
 // Roles lists the tenant's roles by id. Any active member may.
@@ -49,7 +49,8 @@ func afterID(page tenancy.Page) (int32, error) {
 }
 
 const oneRole = `select coalesce(m.refused, case when r.id is null then 'not_found' else 'row' end),
-	r.id, r.name, r.description, r.tenant_id, r.system, r.created_at, r.version
+	r.id, r.name, r.description, r.tenant_id, r.system, r.created_at, r.holds_all,
+	array(select i.parent_id from poolproof.role_parents i where i.tenant_id = r.tenant_id and i.role_id = r.id order by i.parent_id), r.version
 from ` + guarded.Reader + `
 left join poolproof.roles r on m.refused is null and r.tenant_id = $1::uuid and r.id = $4::int`
 
@@ -101,7 +102,7 @@ var createRole = `with ` + guarded.Caller + `, wanted as materialized (
 ), created as (
 	insert into poolproof.roles (tenant_id, id, name, description)
 	select $1::uuid, n.id, $4::text, $5::text from counter n
-	returning id, name, description, tenant_id, system, created_at, version
+	returning id, name, description, tenant_id, system, created_at, holds_all, version
 ), inherited as (
 	insert into poolproof.role_parents (tenant_id, role_id, parent_id)
 	select $1::uuid, r.id, w.id from created r cross join wanted w
@@ -118,7 +119,8 @@ select v.code,
 		when 'no_parent' then (select string_agg(x.id::text, ', ' order by x.id) from missing x)
 	end,
 	poolproof.epoch_after($1::uuid, v.code = 'ok'),
-	r.id, r.name, r.description, r.tenant_id, r.system, r.created_at, r.version
+	r.id, r.name, r.description, r.tenant_id, r.system, r.created_at, r.holds_all,
+	array(select w.id from wanted w order by w.id), r.version
 from verdict v
 left join created r on true`
 
@@ -182,14 +184,15 @@ var updateRole = `with ` + guarded.Caller + `, target as materialized (
 		and (coalesce($5::text, t.name) <> t.name or coalesce($6::text, t.description) <> t.description
 			or exists (select from removed) or exists (select from inherited))
 	returning r.*
+), parents as materialized (
+	select id from present except select id from removed union select id from inherited
 ), audited as (
 	insert into poolproof.audit_log (tenant_id, actor, action, object, before, after)
 	select $1::uuid, $2::uuid, 'role.update', 'role/' || u.id,
 		jsonb_build_object('name', t.name, 'description', t.description,
 			'parent_ids', coalesce((select jsonb_agg(p.id order by p.id) from present p), '[]')),
 		jsonb_build_object('name', u.name, 'description', u.description,
-			'parent_ids', coalesce((select jsonb_agg(p.id order by p.id) from (
-				select id from present except select id from removed union select id from inherited) p), '[]'))
+			'parent_ids', coalesce((select jsonb_agg(p.id order by p.id) from parents p), '[]'))
 	from updated u cross join target t
 )
 select v.code,
@@ -198,7 +201,8 @@ select v.code,
 		when 'no_parent' then (select string_agg(x.id::text, ', ' order by x.id) from missing x)
 	end,
 	poolproof.epoch_after($1::uuid, u.id is not null),
-	t.id, coalesce(u.name, t.name), coalesce(u.description, t.description), t.tenant_id, t.system, t.created_at, coalesce(u.version, t.version)
+	t.id, coalesce(u.name, t.name), coalesce(u.description, t.description), t.tenant_id, t.system, t.created_at,
+	t.holds_all, array(select p.id from parents p order by p.id), coalesce(u.version, t.version)
 from verdict v
 left join target t on true
 left join updated u on true`

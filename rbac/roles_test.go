@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
 
 	"github.com/poolproof/poolproof/internal/pgtest"
@@ -21,15 +22,17 @@ func TestRolesFromBirthToDeath(t *testing.T) {
 			r, err = valued(b.store.CreateRole(ctx, b.boss, rbac.NewRole{Name: "  Editor ", Description: "Edits\nthings", ParentIDs: []int32{roleUser, roleUser}}))
 			return err
 		})
-		if r.ID != 5 || r.Name != "Editor" || r.Description != "Edits\nthings" || r.TenantID != b.tenant || r.System || time.Since(r.CreatedAt).Abs() > time.Minute {
+		if r.ID != 5 || r.Name != "Editor" || r.Description != "Edits\nthings" || r.TenantID != b.tenant || r.System || r.HoldsAll ||
+			!cmp.Equal(r.ParentIDs, []int32{roleUser}) || time.Since(r.CreatedAt).Abs() > time.Minute {
 			b.t.Errorf("created %+v", r)
 		}
-		if got, err := b.store.Role(ctx, b.boss, r.ID); err != nil || got != r {
+		if got, err := b.store.Role(ctx, b.boss, r.ID); err != nil || !cmp.Equal(got, r) {
 			b.t.Errorf("read back %+v, %v; want %+v", got, err, r)
 		}
 		roles, err := items(b.store.Roles(ctx, b.member(), tenancy.Page{}))
 		r.Version = 0 // lists have none
-		if err != nil || len(roles) != 5 || roles[4] != r || roles[0].Name != "USER" || !roles[0].System || roles[0].ID != 1 {
+		if err != nil || len(roles) != 5 || !cmp.Equal(roles[4], r) || roles[0].Name != "USER" || !roles[0].System || roles[0].ID != 1 ||
+			roles[0].HoldsAll || roles[0].ParentIDs == nil || !roles[2].HoldsAll {
 			b.t.Errorf("list: %+v, %v", roles, err)
 		}
 
@@ -38,7 +41,7 @@ func TestRolesFromBirthToDeath(t *testing.T) {
 			r, err = valued(b.store.UpdateRole(ctx, b.boss, 5, rbac.RolePatch{Name: &name}, tenancy.Any))
 			return err
 		})
-		if r.Name != name || r.Description != "Edits\nthings" {
+		if r.Name != name || r.Description != "Edits\nthings" || !cmp.Equal(r.ParentIDs, []int32{roleUser}) {
 			b.t.Errorf("renamed: %+v", r)
 		}
 		b.done("rename to the same name", 0, func() error {
@@ -53,7 +56,7 @@ func TestRolesFromBirthToDeath(t *testing.T) {
 			r, err = valued(b.store.UpdateRole(ctx, b.boss, 5, rbac.RolePatch{Description: &description, ParentIDs: &none}, tenancy.Any))
 			return err
 		})
-		if r.Description != description || ask[int](b, `select count(*)::int from poolproof.role_parents where tenant_id = $1`, b.tenant) != 0 {
+		if r.Description != description || r.ParentIDs == nil || len(r.ParentIDs) != 0 || ask[int](b, `select count(*)::int from poolproof.role_parents where tenant_id = $1`, b.tenant) != 0 {
 			b.t.Errorf("described: %+v", r)
 		}
 		if got := ask[int](b, `select version from poolproof.roles where tenant_id = $1 and id = 5`, b.tenant); got != 3 {

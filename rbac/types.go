@@ -16,7 +16,9 @@ type Role struct {
 	TenantID    uuid.UUID `json:"tenant_id"`
 	System      bool      `json:"system"` // one of the four every tenant starts with: neither renamed nor deleted
 	CreatedAt   time.Time `json:"created_at"`
-	Version     int32     `json:"-"` // raised by every change; 0 in lists
+	HoldsAll    bool      `json:"holds_all"`  // every permission of the tenant, those added later included
+	ParentIDs   []int32   `json:"parent_ids"` // the roles it inherits from directly, sorted; never null
+	Version     int32     `json:"-"`          // raised by every change; 0 in lists
 }
 
 // Permission is an entry of the catalogue, the same for every tenant.

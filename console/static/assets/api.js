@@ -29,19 +29,32 @@ export class Client {
     this.report = report;
   }
 
+  /** call sends one request and gives the JSON of its answer, null where there is none; see send. */
+  async call(method, path, options) {
+    return (await this.send(method, path, options)).json ?? null;
+  }
+
+  /** read gives one object and its ETag, for a change that must not overwrite another's: {data, etag}. */
+  async read(path, options) {
+    const { json, headers } = await this.send('GET', path, options);
+    return { data: json?.data ?? json, etag: headers.get('ETag') ?? '' };
+  }
+
   /**
-   * call sends one request and gives the JSON of its answer, null where there
-   * is none. It throws a Problem for every answer but 2xx and when there is no
-   * answer, and passes on an AbortError. A probe carries no credentials; anyTenant leaves
-   * the tenant out.
+   * send sends one request and gives {json, text, headers} of its answer. It
+   * throws a Problem for every answer but 2xx and when there is no answer, and
+   * passes on an AbortError. ifMatch is the ETag of the state that is to be
+   * changed. A probe carries no credentials; anyTenant leaves the tenant out.
+   * accept asks for something else than JSON, which is then not required.
    */
-  async call(method, path, { body, signal, probe = false, anyTenant = false } = {}) {
-    const headers = { Accept: 'application/json, application/problem+json' };
+  async send(method, path, { body, signal, ifMatch = '', accept = '', probe = false, anyTenant = false } = {}) {
+    const headers = { Accept: `${accept || 'application/json'}, application/problem+json` };
     if (!probe) {
       const { token, tenant } = this.credentials();
       if (token) headers.Authorization = `Bearer ${token}`;
       if (tenant && !anyTenant) headers['X-Tenant-ID'] = tenant;
     }
+    if (ifMatch) headers['If-Match'] = ifMatch;
     if (body !== undefined) headers['Content-Type'] = 'application/json';
     const started = performance.now();
     const told = { method, path, probe, status: 0, ms: 0, requestId: '' };
@@ -57,12 +70,13 @@ export class Client {
       });
       told.status = response.status;
       told.requestId = response.headers.get('X-Request-ID') ?? '';
-      const json = await readJSON(response);
+      const text = await response.text();
+      const json = parseJSON(response, text);
       if (!response.ok) throw problemFrom(response, json, told.requestId);
-      if (json === undefined && !probe) {
+      if (json === undefined && !probe && !accept) {
         throw new Problem({ status: response.status, title: 'The answer is not JSON', detail: `${method} ${path} answered something this page cannot read.`, requestId: told.requestId });
       }
-      return json ?? null;
+      return { json, text, headers: response.headers };
     } catch (error) {
       if (error.name === 'AbortError') {
         told.aborted = true;
@@ -76,18 +90,23 @@ export class Client {
     }
   }
 
+  /** page gives one page of a v3 list: {rows, next}, next being the token of the page after it or ''. */
+  async page(path, { query = {}, token = '', signal } = {}) {
+    const answer = await this.call('GET', withQuery(path, { ...query, page_token: token }), { signal });
+    if (!Array.isArray(answer?.data)) {
+      throw new Problem({ status: 200, title: 'The answer is not a list', detail: `GET ${path} answered without rows.` });
+    }
+    return { rows: answer.data, next: answer.next_page_token ?? '' };
+  }
+
   /** list gives all rows of a v3 list, page after page. */
-  async list(path, { signal } = {}) {
-    const rows = [];
+  async list(path, { query, signal } = {}) {
+    const all = [];
     let token = '';
     for (;;) {
-      const answer = await this.call('GET', token ? `${path}?page_token=${encodeURIComponent(token)}` : path, { signal });
-      if (!Array.isArray(answer?.data)) {
-        throw new Problem({ status: 200, title: 'The answer is not a list', detail: `GET ${path} answered without rows.` });
-      }
-      rows.push(...answer.data);
-      const next = answer.next_page_token ?? '';
-      if (next === '') return rows;
+      const { rows, next } = await this.page(path, { query, token, signal });
+      all.push(...rows);
+      if (next === '') return all;
       if (next === token) {
         throw new Problem({ status: 200, title: 'The list does not end', detail: `GET ${path} named the same next page twice.` });
       }
@@ -96,9 +115,14 @@ export class Client {
   }
 }
 
-/** readJSON gives an answer's JSON, undefined if it holds none. */
-async function readJSON(response) {
-  const text = await response.text();
+/** withQuery adds those parameters to a path that are not empty. */
+export function withQuery(path, params) {
+  const query = new URLSearchParams(Object.entries(params).filter(([, value]) => value !== '')).toString();
+  return query ? `${path}?${query}` : path;
+}
+
+/** parseJSON gives an answer's JSON, undefined if it holds none. */
+function parseJSON(response, text) {
   if (!/json/.test(response.headers.get('Content-Type') ?? '')) return undefined;
   try {
     return JSON.parse(text);

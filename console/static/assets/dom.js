@@ -24,6 +24,16 @@ export function h(tag, attrs = {}, ...children) {
   return el;
 }
 
+/**
+ * replaceRows replaces an element's children. The focus stays on the element
+ * with the same data-key, if there is one among the new children.
+ */
+export function replaceRows(parent, children) {
+  const key = parent.contains(document.activeElement) ? document.activeElement.dataset.key : undefined;
+  parent.replaceChildren(...children);
+  if (key) [...parent.querySelectorAll('[data-key]')].find((el) => el.dataset.key === key)?.focus({ preventScroll: true });
+}
+
 /** setText changes an element's text only when it differs, so that screen readers stay quiet. */
 export function setText(el, text) {
   if (el.textContent !== text) el.textContent = text;
@@ -62,6 +72,15 @@ export function busy(button, label) {
     button.removeAttribute('aria-disabled');
     button.textContent = before;
   };
+}
+
+/** day writes a timestamp's day, minute its day and time, as people here do; a dash where there is none. */
+export const day = (timestamp) => written(timestamp, { day: 'numeric', month: 'short', year: 'numeric' });
+export const minute = (timestamp) => written(timestamp, { day: 'numeric', month: 'short', year: 'numeric', hour: '2-digit', minute: '2-digit', hourCycle: 'h23' });
+
+function written(timestamp, form) {
+  const date = new Date(timestamp ?? '');
+  return Number.isNaN(date.getTime()) ? '—' : date.toLocaleString([], form);
 }
 
 /** plural gives "1 role", "2 roles". */

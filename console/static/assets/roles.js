@@ -2,7 +2,8 @@
 // place, so that the focus stays where a person left it when the list is read
 // again.
 
-import { announce, byId, h, plural, setText } from './dom.js';
+import { announce, byId, day, h, plural, setText } from './dom.js';
+import { cell } from './list-table.js';
 
 const SKELETON_ROWS = 4;
 
@@ -153,10 +154,6 @@ export class RoleTable {
   }
 }
 
-function cell(heading, className, ...children) {
-  return h('td', { role: 'cell', class: className, 'data-label': heading || null }, ...children);
-}
-
 function label(button, text, accessible) {
   setText(button, text);
   button.setAttribute('aria-label', accessible);
@@ -172,9 +169,4 @@ function place(body, rows) {
 
 function shortId(id) {
   return id ? `${id.slice(0, 8)}…` : '—';
-}
-
-function day(timestamp) {
-  const date = new Date(timestamp);
-  return Number.isNaN(date.getTime()) ? '—' : date.toLocaleDateString([], { day: 'numeric', month: 'short', year: 'numeric' });
 }

@@ -1,0 +1,120 @@
+// The platform's tenants: made with somebody who manages them, renamed, and
+// deleted with everything in them only after a second question.
+
+import { announce, day, h, plural, replaceRows, setText } from './dom.js';
+import { FormDialog } from './form-dialog.js';
+import { RowLimit, cell, listTable, tableRow } from './list-table.js';
+import { Section, actionButton, searchField } from './section.js';
+
+const TENANTS = '/api/v3/rbac-admin/tenants';
+
+export class TenantsSection extends Section {
+  constructor(app) {
+    super(app, { id: 'tenants', title: 'Tenants', needs: 'manage_tenants', lede: 'All tenants of this installation. What is in them stays their members’ own.' });
+  }
+
+  build(body) {
+    const unauthenticated = this.app.unauthenticated;
+    const codes = { name_taken: 'slug' };
+    this.adding = new FormDialog('tenant-new', {
+      unauthenticated, codes,
+      fields: [
+        { name: 'name', label: 'Name', required: true },
+        { name: 'slug', label: 'Slug', mono: true, help: 'Optional: made of the name. Small letters, digits and hyphens.' },
+        { name: 'admin_user_id', label: 'Administrator’s user id', mono: true, required: true, help: 'The UUID of the first member, who becomes its SUPER_ADMIN.' },
+        { name: 'admin_email', label: 'Administrator’s e-mail', help: 'Optional.' },
+      ],
+    });
+    this.editing = new FormDialog('tenant-edit', { unauthenticated, codes, fields: [{ name: 'name', label: 'Name', required: true }, { name: 'slug', label: 'Slug', mono: true, required: true }] });
+    this.filter = searchField('tenants-filter', 'Filter tenants by name, slug or id', 'Filter tenants');
+    this.count = h('span', { class: 'muted count', id: 'tenants-count' });
+    this.create = actionButton('New tenant', 'primary', () => this.open(), { id: 'tenants-new' });
+    this.list = listTable('tenants-list', 'tenants-title', [
+      { heading: 'Name', kind: 'tenant-name' }, { heading: 'Id', kind: 'tenant-id' }, { heading: 'Created', kind: 'created' }, { heading: 'Actions', kind: 'actions', hidden: true },
+    ]);
+    this.none = h('p', { class: 'empty', hidden: true, text: 'No tenant matches.' });
+    this.list.el.append(this.none);
+    this.part = new RowLimit('tenants-more', 'tenants', () => this.render());
+    body.append(h('div', { class: 'toolbar' }, this.filter.el, this.count, this.create), this.list.el, this.part.el);
+    this.filter.input.addEventListener('input', () => {
+      this.part.reset();
+      this.render();
+    });
+    this.empty();
+  }
+
+  whereFrom() {
+    return 'Only roles of the platform tenant can hold it. If yours there do, switch to that tenant.';
+  }
+
+  read(signal) {
+    return this.client.list(TENANTS, { signal });
+  }
+
+  show(tenants) {
+    this.tenants = tenants;
+    this.render();
+  }
+
+  empty() {
+    this.tenants = [];
+    this.part.reset();
+    this.filter.input.value = '';
+    this.list.body.replaceChildren();
+    setText(this.count, '');
+  }
+
+  render() {
+    const wanted = this.filter.input.value.trim().toLowerCase();
+    const shown = this.tenants.filter((t) => `${t.name} ${t.slug} ${t.id}`.toLowerCase().includes(wanted));
+    replaceRows(this.list.body, this.part.of(shown).map((tenant) => this.row(tenant)));
+    setText(this.count, wanted ? `${shown.length} of ${plural(this.tenants.length, 'tenant')}` : plural(this.tenants.length, 'tenant'));
+    this.none.hidden = shown.length > 0;
+  }
+
+  row(tenant) {
+    const button = (text, action, run) => actionButton(text, 'quiet small', run, { 'data-action': action, 'data-key': `${action} ${tenant.id}`, 'aria-label': `${text} ${tenant.name}` });
+    return tableRow({ 'data-tenant-id': tenant.id },
+      cell('Name', 'col-tenant-name', h('strong', { text: tenant.name }), tenant.id === this.app.me?.tenant_id ? h('span', { class: 'tag', text: 'you are here' }) : null,
+        h('span', { class: 'second mono', text: tenant.slug })),
+      cell('Id', 'col-tenant-id mono', tenant.id),
+      cell('Created', 'col-created', h('time', { datetime: tenant.created_at, title: tenant.created_at, text: day(tenant.created_at) })),
+      cell('', 'col-actions', h('div', { class: 'actions' }, button('Rename', 'edit', () => this.open(tenant)), button('Delete', 'delete', () => this.remove(tenant)))));
+  }
+
+  open(tenant = null) {
+    if (tenant) {
+      const path = `${TENANTS}/${tenant.id}`;
+      this.editing.open({
+        title: `Rename ${tenant.name}`, submit: 'Save changes', values: tenant,
+        read: () => this.client.read(path),
+        save: (values, etag) => this.client.call('PUT', path, { body: values, ifMatch: etag }),
+        saved: (answer) => this.saved(`${answer.data.name} saved.`),
+      });
+      return;
+    }
+    this.adding.open({
+      title: 'New tenant', submit: 'Create tenant', busy: 'Creating…', values: {},
+      save: (values) => this.client.call('POST', TENANTS, { body: values }),
+      saved: (answer) => this.saved(`Tenant ${answer.data.name} created.`),
+    });
+  }
+
+  remove(tenant) {
+    this.app.confirm.ask({
+      name: tenant.name, confirm: 'Delete tenant', forceCode: 'in_use',
+      text: 'Its roles, members, features and its audit log go with it. This cannot be undone.',
+      remove: (force) => this.client.call('DELETE', `${TENANTS}/${tenant.id}${force ? '?force=true' : ''}`),
+      deleted: () => {
+        this.create.focus({ preventScroll: true });
+        this.saved(`Tenant ${tenant.name} deleted.`);
+      },
+    });
+  }
+
+  saved(text) {
+    announce(text);
+    this.app.rightsChanged(); // A tenant that is the caller's own may have another name now, or be gone.
+    this.load();
+  }
+}
