@@ -60,6 +60,9 @@ func (s *session) run(ctx context.Context) {
 			return
 		}
 		b, err := s.place(ctx, f)
+		if errors.Is(err, io.EOF) {
+			return // the server connection is gone, and with it the client's
+		}
 		if err != nil {
 			s.refuse("53300", "poolproof: "+err.Error())
 			return
