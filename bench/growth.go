@@ -158,8 +158,9 @@ func (f *fixtures) fillSize(ctx context.Context, name string, s size) (string, e
 		`create schema bench`,
 		`create table bench.roles (like poolproof.roles including all)`,
 		`insert into bench.roles select * from poolproof.roles`,
+		`create table bench.role_parents (like poolproof.role_parents including all)`,
 		`grant usage on schema bench to poolproof_runtime`,
-		`grant select on bench.roles to poolproof_runtime`,
+		`grant select on bench.roles, bench.role_parents to poolproof_runtime`,
 		`vacuum analyze`,
 	)
 }

@@ -94,7 +94,7 @@ func (f *fixtures) httpGroups(ctx context.Context) ([]*group, error) {
 }
 
 // fillService makes poolproof's schema with the demo data, and a copy of its
-// roles without row-level security. It gives the service login's direct URL.
+// roles and what they inherit without row-level security. It gives the service login's direct URL.
 func (f *fixtures) fillService(ctx context.Context) (string, error) {
 	owner := f.postgres.AdminURL()
 	up, err := migrations.Up(ctx, owner, migrations.Options{Login: serviceApp})
@@ -107,8 +107,10 @@ func (f *fixtures) fillService(ctx context.Context) (string, error) {
 	return up.LoginURL, execute(ctx, owner,
 		`create table bench.roles (like poolproof.roles including all)`,
 		`insert into bench.roles select * from poolproof.roles`,
+		`create table bench.role_parents (like poolproof.role_parents including all)`,
+		`insert into bench.role_parents select * from poolproof.role_parents`,
 		`grant usage on schema bench to `+serviceApp,
-		`grant select on bench.roles to `+serviceApp,
+		`grant select on bench.roles, bench.role_parents to `+serviceApp,
 		`vacuum analyze`)
 }
 
@@ -137,7 +139,9 @@ func (f *fixtures) service(ctx context.Context, db *poolproof.DB) (http.Handler,
 // bareHandler is the least that gives the same answer: it believes the header,
 // runs the query and encodes.
 func bareHandler(pool *pgxpool.Pool) http.Handler {
-	const sql = `select id, name, description, tenant_id, system, created_at from bench.roles where tenant_id = $1 order by id`
+	const sql = `select id, name, description, tenant_id, system, created_at, holds_all,
+		array(select i.parent_id from bench.role_parents i where i.tenant_id = r.tenant_id and i.role_id = r.id order by i.parent_id)
+		from bench.roles r where tenant_id = $1 order by id`
 	type answer struct {
 		Data          []rbac.Role `json:"data"`
 		NextPageToken string      `json:"next_page_token"`
@@ -148,7 +152,8 @@ func bareHandler(pool *pgxpool.Pool) http.Handler {
 		if err == nil {
 			var a answer
 			a.Data, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (role rbac.Role, err error) {
-				err = row.Scan(&role.ID, &role.Name, &role.Description, &role.TenantID, &role.System, &role.CreatedAt)
+				err = row.Scan(&role.ID, &role.Name, &role.Description, &role.TenantID, &role.System, &role.CreatedAt, &role.HoldsAll, &role.ParentIDs)
+				role.CreatedAt = role.CreatedAt.UTC()
 				return role, err
 			})
 			if err == nil {

@@ -258,7 +258,7 @@ func (d *devSystem) announce(base string) error {
 	if err := writePrivate(d.path("dev.env"), []byte(env)); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(d.stdout, "ready %s  (. %s; %s/test-rbac-role.html)\n", base, d.path("dev.env"), base)
+	_, err = fmt.Fprintf(d.stdout, "ready %s  (. %s; the console: %s/)\n", base, d.path("dev.env"), base)
 	if err != nil {
 		return fmt.Errorf("printing: %w", err)
 	}
