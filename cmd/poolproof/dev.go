@@ -10,11 +10,13 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/poolproof/poolproof/console"
+	"github.com/poolproof/poolproof/hostile"
 	"github.com/poolproof/poolproof/httpapi/token"
 	"github.com/poolproof/poolproof/internal/devdb"
 	"github.com/poolproof/poolproof/migrations"
@@ -40,8 +42,8 @@ type devCommand struct {
 // Help is the long help.
 func (devCommand) Help() string {
 	return `Runs everything that the service needs, on this machine only: a private PostgreSQL (an installed one, otherwise
-downloaded once), PgBouncer in transaction mode with a pool of 2 in front of it, the schema, demo data, the API and its
-pages. Writes DIR/dev.env for shells and then prints a line that starts with "ready". Ctrl-C stops all of it; the data stays.
+downloaded once), a transaction pooler in front of it, the schema, demo data, the API and its pages. The pooler is the
+hostile one of "poolproof prove": what your own program does through DATABASE_URL that works only by luck is logged. Writes DIR/dev.env for shells and then prints a line that starts with "ready". Ctrl-C stops all of it; the data stays.
 
 Example:
   poolproof dev
@@ -50,16 +52,12 @@ Example:
 
 // Run runs the whole until ctx ends or a part of it does.
 func (c *devCommand) Run(ctx context.Context, p *program) error {
-	bouncer, err := devdb.FindPgBouncer(ctx)
-	if err != nil {
-		return failure("apt-get install pgbouncer, or make setup", "%w", err)
-	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.Addr)
 	if err != nil {
 		return failure("choose another address with --addr or POOLPROOF_ADDR", "listening: %w", err)
 	}
 	d := &devSystem{dir: c.DataDir, program: p}
-	err = d.start(ctx, bouncer)
+	err = d.start(ctx)
 	if err == nil {
 		err = d.serve(ctx, listener)
 	} else if closeErr := listener.Close(); closeErr != nil {
@@ -78,13 +76,13 @@ type devSystem struct {
 	dir      string
 	state    devState
 	postgres *devdb.Postgres
-	bouncer  *devdb.PgBouncer
+	pooler   *standing
 	owner    string // direct URL of the owner
 	pooled   string // pooled URL of the runtime login
 }
 
-// start brings up PostgreSQL, the schema with its demo data, and PgBouncer.
-func (d *devSystem) start(ctx context.Context, binary devdb.Pooler) error {
+// start brings up PostgreSQL, the schema with its demo data, and the pooler.
+func (d *devSystem) start(ctx context.Context) error {
 	var err error
 	if d.state, err = loadDevState(d.dir); err != nil {
 		return err
@@ -114,22 +112,23 @@ func (d *devSystem) start(ctx context.Context, binary devdb.Pooler) error {
 	if err != nil {
 		return err
 	}
-	password, _ := direct.User.Password()
-	d.bouncer, err = devdb.StartPgBouncer(ctx, devdb.PgBouncerConfig{
-		Binary:   binary,
-		Dir:      d.path("pgbouncer"),
-		Port:     freeOr0(d.state.PgBouncerPort),
-		Mode:     "transaction",
-		PoolSize: 2,
-		Upstream: d.postgres,
-		Users:    map[string]string{devLogin: password},
+	addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(freeOr0(d.state.PoolerPort)))
+	d.pooler, err = startHostile(ctx, addr, hostile.Config{
+		Upstream: direct.String(), Passwords: true, Logger: d.log, Found: d.tell,
 	})
 	if err != nil {
 		return err
 	}
-	d.state.PgBouncerPort = d.bouncer.Port()
-	d.pooled = d.bouncer.URL(devLogin, password, devDatabase)
+	d.state.PoolerPort = d.pooler.port
+	d.pooled = d.pooler.url
 	return d.state.save(d.dir)
+}
+
+// tell logs what somebody's program does that works only by luck, once each.
+func (d *devSystem) tell(f hostile.Finding, first bool) {
+	if first {
+		d.log.Warn("through the pooler: "+f.Title, "code", string(f.Code), "subject", f.Subject, "sql", f.First.SQL, "fix", f.Fix)
+	}
 }
 
 func (d *devSystem) path(name string) string { return filepath.Join(d.dir, name) }
@@ -218,8 +217,8 @@ func (d *devSystem) serve(ctx context.Context, listener net.Listener) error {
 			case <-d.postgres.Done():
 				cancel(failure("see "+filepath.Join(d.postgres.Dir(), "postgres.log"), "PostgreSQL has ended"))
 				return
-			case <-d.bouncer.Done():
-				cancel(d.bouncer.Failure())
+			case err := <-d.pooler.failed:
+				cancel(fmt.Errorf("the pooler has ended: %w", err))
 				return
 			case <-ctx.Done():
 				return
@@ -265,13 +264,13 @@ func (d *devSystem) announce(base string) error {
 	return nil
 }
 
-// stop ends PgBouncer and PostgreSQL, in that order.
+// stop ends the pooler and PostgreSQL, in that order.
 func (d *devSystem) stop() error {
 	ctx, cancel := context.WithTimeout(context.Background(), devStopTime)
 	defer cancel()
 	var errs []error
-	if d.bouncer != nil {
-		errs = append(errs, d.bouncer.Stop())
+	if d.pooler != nil {
+		errs = append(errs, d.pooler.stop())
 	}
 	if d.postgres != nil {
 		errs = append(errs, d.postgres.Stop(ctx))

@@ -21,8 +21,8 @@ type devState struct {
 	JWTSecret         string    `json:"jwt_secret"`
 	User              uuid.UUID `json:"user"`
 	// Ports are taken again at the next start where they are free.
-	PostgresPort  int `json:"postgres_port"`
-	PgBouncerPort int `json:"pgbouncer_port"`
+	PostgresPort int `json:"postgres_port"`
+	PoolerPort   int `json:"pooler_port"`
 }
 
 // loadDevState reads the state of a data folder, and makes both where they are

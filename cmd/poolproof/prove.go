@@ -112,14 +112,14 @@ type standing struct {
 	pooler *hostile.Pooler
 	url    string
 	addr   string
+	port   int
+	failed <-chan error // why it ended by itself
 	stop   func() error
 }
 
-// listen starts the pooler.
-func (c *hostileFlags) listen(ctx context.Context, p *program, upstream, addr string, passwords bool) (*standing, error) {
-	pl, err := hostile.New(hostile.Config{
-		Upstream: upstream, Profile: c.As, Observe: c.Observe, Passwords: passwords, Logger: p.log,
-	})
+// startHostile starts a pooler at an address.
+func startHostile(ctx context.Context, addr string, cfg hostile.Config) (*standing, error) {
+	pl, err := hostile.New(cfg)
 	if err != nil {
 		return nil, usage("see --help for the profiles", "%w", err)
 	}
@@ -127,14 +127,33 @@ func (c *hostileFlags) listen(ctx context.Context, p *program, upstream, addr st
 	if err != nil {
 		return nil, usage("choose another address", "listening: %w", err)
 	}
-	pooled, err := hostile.URLAt(upstream, l.Addr().String())
+	pooled, err := hostile.URLAt(cfg.Upstream, l.Addr().String())
 	if err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
+	port := 0
+	if tcp, ok := l.Addr().(*net.TCPAddr); ok {
+		port = tcp.Port
+	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	served := make(chan error, 1)
-	go func() { served <- pl.Serve(ctx, l) }()
-	return &standing{pl, pooled, l.Addr().String(), func() error { cancel(); return <-served }}, nil
+	failed, served := make(chan error, 1), make(chan struct{})
+	var fault error
+	go func() {
+		defer close(served)
+		if fault = pl.Serve(ctx, l); fault != nil {
+			failed <- fault
+		}
+	}()
+	return &standing{pl, pooled, l.Addr().String(), port, failed, func() error {
+		cancel()
+		<-served
+		return fault
+	}}, nil
+}
+
+// listen starts the pooler as the flags say.
+func (c *hostileFlags) listen(ctx context.Context, p *program, upstream, addr string, passwords bool) (*standing, error) {
+	return startHostile(ctx, addr, hostile.Config{Upstream: upstream, Profile: c.As, Observe: c.Observe, Passwords: passwords, Logger: p.log})
 }
 
 // writeReports writes the files that were asked for.
