@@ -1,5 +1,10 @@
 package hostile
 
+import (
+	"maps"
+	"slices"
+)
+
 // kind is what is known of a code: what it does in production and how it is
 // mended. The pages under docs/prove say it at length.
 type kind struct {
@@ -125,6 +130,9 @@ var catalogue = map[Code]kind{
 			driverPsycopg:    "do not use pipeline mode through the pooler",
 		}},
 }
+
+// Codes lists all codes.
+func Codes() []Code { return slices.Sorted(maps.Keys(catalogue)) }
 
 // Describe gives what is known of a code.
 func Describe(c Code) (severity Severity, title, consequence, fix string) {

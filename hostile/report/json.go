@@ -8,23 +8,31 @@ import (
 	"github.com/poolproof/poolproof/hostile"
 )
 
-// Command is how the program under test ended.
-type Command struct {
-	Exit int `json:"exit"`
-}
-
 // JSON writes a report as the command-line contract has it. command is nil
 // where none was run.
 func JSON(w io.Writer, r hostile.Report, command *Command) error {
+	type finding struct {
+		hostile.Finding
+		Page string `json:"page"`
+	}
+	findings := make([]finding, len(r.Findings))
+	for i, f := range r.Findings {
+		findings[i] = finding{f, Page(f.Code)}
+	}
+	return encode(w, "the report as JSON", struct {
+		Findings []finding `json:"findings"`
+		hostile.Report
+		Command *Command `json:"command,omitempty"`
+	}{findings, r, command})
+}
+
+// encode writes indented JSON, with < and & as they are.
+func encode(w io.Writer, what string, v any) error {
 	e := json.NewEncoder(w)
 	e.SetEscapeHTML(false)
 	e.SetIndent("", "  ")
-	err := e.Encode(struct {
-		hostile.Report
-		Command *Command `json:"command,omitempty"`
-	}{r, command})
-	if err != nil {
-		return fmt.Errorf("write the report as JSON: %w", err)
+	if err := e.Encode(v); err != nil {
+		return fmt.Errorf("write %s: %w", what, err)
 	}
 	return nil
 }

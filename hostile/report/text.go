@@ -9,32 +9,25 @@ import (
 	"github.com/poolproof/poolproof/hostile"
 )
 
-// Text writes a report for a person at a terminal, in colour if that is wanted.
+// Text writes a report for a person at a terminal, in colour if that is wanted:
+// findings grouped by code, each code explained once.
 func Text(w io.Writer, r hostile.Report, colour bool) error {
 	t := &textWriter{colour: colour}
-	errors, warnings, known := 0, 0, 0
+	var last hostile.Finding
 	for _, f := range r.Findings {
-		switch {
-		case f.Known:
-			known++
-		case f.Severity == hostile.Error:
-			errors++
-		default:
-			warnings++
-		}
-	}
-	for i, f := range r.Findings {
 		if f.Known {
 			continue
 		}
-		t.finding(f, i > 0 && !r.Findings[i-1].Known && r.Findings[i-1].Code == f.Code)
+		t.finding(f, last)
+		last = f
 	}
+	errors, warnings, known := tally(r)
 	if known > 0 {
 		t.line("")
 		t.line("Known from the baseline, not counted:")
 		for _, f := range r.Findings {
 			if f.Known {
-				t.line("  %s %s %s", f.Code, f.Title, f.Subject)
+				t.line("  %s %s", f.Code, headline(f))
 			}
 		}
 	}
@@ -42,18 +35,24 @@ func Text(w io.Writer, r hostile.Report, colour bool) error {
 		t.line("")
 		t.line("Notes (nothing to mend in the program):")
 		for _, n := range r.Notes {
-			t.line("  %s, %s: %s", n.Subject, times(n.Count), n.Text)
+			t.wrapped("  ", n.Subject+", "+times(n.Count)+": "+n.Text)
 		}
 	}
 	t.line("")
-	verdict := t.paint(green, "nothing found")
-	if errors+warnings > 0 {
-		verdict = t.paint(red, fmt.Sprintf("%s, %s", count(errors, "error"), count(warnings, "warning")))
+	sgr := green
+	if errors > 0 {
+		sgr = red
+	} else if warnings > 0 {
+		sgr = yellow
 	}
-	t.line("poolproof prove (%s): %s. Seen: %s, %s, %s. Like a race detector it judges only what ran.",
-		r.Profile, verdict, count(r.Clients, "connection"), count(r.Transactions, "transaction"), count(r.Statements, "different text"))
-	_, err := io.WriteString(w, t.String())
-	if err != nil {
+	t.line("poolproof (%s): %s. Seen: %s.", r.Profile, t.paint(sgr, verdict(r)), seen(r))
+	switch {
+	case r.Clients == 0:
+		t.line("Nobody connected: does the program read DATABASE_URL or PG*? See --env.")
+	default:
+		t.line("%s", t.paint(faint, "Like a race detector, it judges only what ran."))
+	}
+	if _, err := io.WriteString(w, t.String()); err != nil {
 		return fmt.Errorf("write the report: %w", err)
 	}
 	return nil
@@ -73,7 +72,7 @@ const (
 )
 
 func (t *textWriter) paint(sgr, s string) string {
-	if !t.colour {
+	if !t.colour || s == "" {
 		return s
 	}
 	return "\x1b[" + sgr + "m" + s + "\x1b[0m"
@@ -83,65 +82,63 @@ func (t *textWriter) line(format string, args ...any) {
 	fmt.Fprintf(t, format+"\n", args...)
 }
 
-// finding writes one; more of the same code follow without its explanation.
-func (t *textWriter) finding(f hostile.Finding, again bool) {
-	mark := t.paint(red, "✗")
-	if f.Severity == hostile.Warning {
-		mark = t.paint(yellow, "!")
+// Width of a report's lines, and the indentation of what is said of a finding.
+const (
+	width  = 110
+	indent = "                    "
+)
+
+// wrapped writes words after a label, in lines of at most width characters.
+func (t *textWriter) wrapped(label, words string) {
+	line, n := label, 0
+	for word := range strings.FieldsSeq(words) {
+		if n > 0 && len([]rune(line))+1+len([]rune(word)) > width {
+			t.line("%s", line)
+			line, n = strings.Repeat(" ", len([]rune(label))), 0
+		}
+		if n > 0 {
+			line += " "
+		}
+		line += word
+		n++
 	}
-	if !again {
+	t.line("%s", line)
+}
+
+// finding writes one. What the one before it said already is left out.
+func (t *textWriter) finding(f, last hostile.Finding) {
+	if f.Code != last.Code {
+		mark, sgr := "✗", red
+		if f.Severity == hostile.Warning {
+			mark, sgr = "!", yellow
+		}
 		t.line("")
-		t.line("%s %s %s", mark, t.paint(red, string(f.Code)), f.Title)
-		t.line("    in production   %s", f.Consequence)
-		t.line("    fix             %s", f.Fix)
+		t.line("%s %s", t.paint(sgr, mark+" "+string(f.Code)), f.Title)
+		t.wrapped("    in production   ", f.Consequence)
+	}
+	if f.Code != last.Code || f.Fix != last.Fix {
+		t.wrapped("    fix             ", f.Fix)
+	}
+	if f.Code != last.Code {
+		t.line("    more            %s", t.paint(faint, Page(f.Code)))
 	}
 	head := times(f.Count)
 	if f.Subject != "" {
 		head = f.Subject + ", " + head
 	}
-	t.line("    seen            %s%s", head, t.paint(faint, who(f.First.Client)))
-	if f.First.File != "" {
-		t.line("                    %s:%d", f.First.File, f.First.Line)
+	if w := who(f.First.Client); w != "" {
+		head += "  " + t.paint(faint, "("+w+")")
+	}
+	t.line("    seen            %s", head)
+	if p := place(f.First); p != "" {
+		t.line("%s%s", indent, p)
+	}
+	if s := tags(f.First); s != "" {
+		t.line("%s%s", indent, short(s, width-len(indent)))
 	}
 	for _, sql := range slices.Concat([]string{f.First.SQL}, f.More[:min(len(f.More), 2)]) {
 		if sql != "" {
-			t.line("                    %s", t.paint(faint, short(sql)))
+			t.line("%s%s", indent, t.paint(faint, short(sql, width-len(indent))))
 		}
 	}
-}
-
-func who(c hostile.Client) string {
-	var parts []string
-	if c.ApplicationName != "" {
-		parts = append(parts, c.ApplicationName)
-	}
-	if c.Driver != "" {
-		parts = append(parts, c.Driver)
-	}
-	if len(parts) == 0 {
-		return ""
-	}
-	return "  (" + strings.Join(parts, ", ") + ")"
-}
-
-func short(sql string) string {
-	sql = strings.Join(strings.Fields(sql), " ")
-	if r := []rune(sql); len(r) > 110 {
-		return string(r[:109]) + "…"
-	}
-	return sql
-}
-
-func times(n int) string {
-	if n == 1 {
-		return "once"
-	}
-	return fmt.Sprintf("%d times", n)
-}
-
-func count(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
 }

@@ -1,0 +1,82 @@
+package report
+
+import (
+	"crypto/sha256"
+	_ "embed"
+	"encoding/base64"
+	"fmt"
+	"html/template"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/poolproof/poolproof/hostile"
+)
+
+//go:embed page.html
+var pageHTML string
+
+//go:embed page.css
+var pageCSS string
+
+var page = template.Must(template.New("page").Funcs(template.FuncMap{
+	"headline": headline, "place": place, "who": who, "tags": tags, "times": times, "page": Page, "timeline": timelineOf,
+	"join": func(s []string) string { return strings.Join(s, ", ") },
+}).Parse(pageHTML))
+
+// HTML writes a report as one page that needs nothing else: no script, and a
+// Content-Security-Policy that allows its own style only.
+func HTML(w io.Writer, r hostile.Report) error {
+	sum := sha256.Sum256([]byte(pageCSS))
+	errors, warnings, known := tally(r)
+	err := page.Execute(w, struct {
+		hostile.Report
+		Errors, Warnings, Known int
+		Verdict, Seen           string
+		Policy                  string
+		Style                   template.CSS
+	}{
+		r, errors, warnings, known, verdict(r), seen(r),
+		"default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'; base-uri 'none'; form-action 'none'",
+		template.CSS(pageCSS), //nolint:gosec // our own file
+	})
+	if err != nil {
+		return fmt.Errorf("write the report as HTML: %w", err)
+	}
+	return nil
+}
+
+// timeline is what led to a finding: a column for each server connection, a row
+// for each message.
+type timeline struct {
+	Servers []int
+	Rows    []timelineRow
+}
+
+type timelineRow struct {
+	At     string // since the timeline's first message
+	Client uint32
+	Hue    string   // the client's, one of eight
+	Cells  []string // one of them holds what was said
+	Server int
+}
+
+func timelineOf(o hostile.Occurrence) timeline {
+	var t timeline
+	for _, s := range o.Trace {
+		if !slices.Contains(t.Servers, s.Server) {
+			t.Servers = append(t.Servers, s.Server)
+		}
+	}
+	for _, s := range o.Trace {
+		row := timelineRow{
+			At: (s.At - o.Trace[0].At).Round(10 * time.Microsecond).String(), Client: s.Client, Hue: "client" + strconv.Itoa(int(s.Client%8)),
+			Cells: make([]string, len(t.Servers)), Server: s.Server,
+		}
+		row.Cells[slices.Index(t.Servers, s.Server)] = s.What
+		t.Rows = append(t.Rows, row)
+	}
+	return t
+}

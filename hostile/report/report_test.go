@@ -1,0 +1,227 @@
+package report
+
+import (
+	"bytes"
+	"encoding/json"
+	"encoding/xml"
+	"io"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/poolproof/poolproof/hostile"
+)
+
+// sample is a report with everything in it that a form must survive.
+func sample() hostile.Report {
+	finding := func(c hostile.Code, subject string, n int, o hostile.Occurrence) hostile.Finding {
+		severity, title, consequence, fix := hostile.Describe(c)
+		return hostile.Finding{Code: c, Severity: severity, Title: title, Subject: subject, Count: n, First: o, Consequence: consequence, Fix: fix}
+	}
+	return hostile.Report{
+		Profile: "strict", Clients: 3, Transactions: 12, Statements: 4,
+		Findings: []hostile.Finding{
+			finding(hostile.ForeignUnnamed, "", 2, hostile.Occurrence{
+				SQL: "select '<script>alert(1)</script>' as \"a|b\", $1\n\tfrom t -- \x01 é", Types: []string{"int4", "text"},
+				Client: hostile.Client{ID: 2, ApplicationName: "shop & co", Driver: "lib/pq"}, File: "app/my db.py", Line: 12,
+				Tags: map[string]string{"route": "/orders", "action": "index"},
+				Trace: []hostile.Step{
+					{At: 3 * time.Millisecond, Client: 2, Server: 5, What: "Parse unnamed: select <1>"},
+					{At: 4 * time.Millisecond, Client: 2, Server: 7, What: "Bind unnamed"},
+				},
+			}),
+			finding(hostile.SessionSetting, "app.tenant", 1, hostile.Occurrence{SQL: "set app.tenant = 'x'", File: "/opt/elsewhere/db.py", Line: 3}),
+			finding(hostile.SessionSetting, "search_path", 1, hostile.Occurrence{SQL: "set search_path = x"}),
+			finding(hostile.IdleInTransaction, "", 1, hostile.Occurrence{}),
+		},
+		Notes: []hostile.Note{{Subject: "startup parameter extra_float_digits", Count: 3, Text: "the driver sends it always"}},
+	}
+}
+
+// marked is sample with one finding that the baseline knows.
+func marked(t *testing.T) hostile.Report {
+	t.Helper()
+	r := sample()
+	b := Baseline{Known: []Known{{hostile.SessionSetting, "search_path"}}}
+	if n := b.Mark(&r); n != 3 {
+		t.Fatalf("%d findings are not in the baseline, want 3", n)
+	}
+	return r
+}
+
+func written(t *testing.T, write func(io.Writer) error) string {
+	t.Helper()
+	var b bytes.Buffer
+	if err := write(&b); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+func contains(t *testing.T, text string, want ...string) {
+	t.Helper()
+	for _, w := range want {
+		if !strings.Contains(text, w) {
+			t.Errorf("there is no %q in:\n%s", w, text)
+		}
+	}
+}
+
+func TestText(t *testing.T) {
+	r := marked(t)
+	plain := written(t, func(w io.Writer) error { return Text(w, r, false) })
+	contains(t, plain, "✗ PP001 unnamed statement", "app/my db.py:12", "(shop & co, lib/pq)", "action=index route=/orders",
+		"app.tenant, once", "! PP014", "Known from the baseline", "PP004 setting left on the server connection: search_path",
+		"2 errors, 1 warning, 1 known", "3 connections, 12 transactions, 4 different texts", "docs/prove/PP001.md")
+	if strings.Count(plain, "inherits it") != 1 {
+		t.Errorf("a code is explained more than once:\n%s", plain)
+	}
+	for line := range strings.Lines(plain) {
+		if n := len([]rune(strings.TrimSuffix(line, "\n"))); n > width {
+			t.Errorf("a line of %d characters: %s", n, line)
+		}
+	}
+	if strings.Contains(plain, "\x1b") {
+		t.Error("there are colours")
+	}
+	coloured := written(t, func(w io.Writer) error { return Text(w, r, true) })
+	contains(t, coloured, "\x1b[31;1m✗ PP001\x1b[0m", "\x1b[33;1m! PP014\x1b[0m")
+	empty := written(t, func(w io.Writer) error { return Text(w, hostile.Report{Profile: "strict"}, false) })
+	contains(t, empty, "nothing found", "Nobody connected")
+}
+
+// The contract that scripts rely on (DESIGN).
+func TestJSON(t *testing.T) {
+	text := written(t, func(w io.Writer) error { return JSON(w, marked(t), &Command{Exit: 3}) })
+	var got struct {
+		Findings []struct {
+			Code, Severity, Title, Consequence, Fix, Page string
+			Count                                         int
+			Known                                         bool
+			First                                         struct {
+				SQL    string
+				Client struct {
+					ApplicationName string `json:"application_name"`
+					Driver          string
+				}
+			}
+		}
+		Notes                 []any
+		Clients, Transactions int
+		Command               *struct{ Exit int }
+	}
+	if err := json.Unmarshal([]byte(text), &got); err != nil {
+		t.Fatal(err)
+	}
+	f := got.Findings[0]
+	if len(got.Findings) != 4 || len(got.Notes) != 1 || got.Clients != 3 || got.Transactions != 12 || got.Command.Exit != 3 ||
+		f.Code != "PP001" || f.Severity != "error" || f.Count != 2 || f.First.Client.Driver != "lib/pq" || f.First.Client.ApplicationName != "shop & co" ||
+		f.Title == "" || f.Consequence == "" || f.Fix == "" || f.Page != Page("PP001") || f.Known || !got.Findings[2].Known {
+		t.Errorf("%+v", got)
+	}
+	without := written(t, func(w io.Writer) error {
+		return JSON(w, hostile.Report{Findings: []hostile.Finding{}, Notes: []hostile.Note{}}, nil)
+	})
+	contains(t, without, `"findings": []`, `"notes": []`)
+	if strings.Contains(without, `"command"`) {
+		t.Error("a command that was not run has an exit status")
+	}
+}
+
+// What the format's specification asks of the parts that are used.
+func TestSARIF(t *testing.T) {
+	text := written(t, func(w io.Writer) error { return SARIF(w, marked(t), "1.2.3") })
+	var log sarifLog
+	if err := json.Unmarshal([]byte(text), &log); err != nil {
+		t.Fatal(err)
+	}
+	if log.Version != "2.1.0" || !strings.HasSuffix(log.Schema, "sarif-schema-2.1.0.json") || len(log.Runs) != 1 {
+		t.Fatalf("%+v", log)
+	}
+	run := log.Runs[0]
+	if d := run.Tool.Driver; d.Name != "poolproof" || d.Version != "1.2.3" || len(d.Rules) != len(hostile.Codes()) {
+		t.Errorf("%+v", d)
+	}
+	for _, rule := range run.Tool.Driver.Rules {
+		if !strings.HasPrefix(rule.HelpURI, "https://") || !strings.HasSuffix(rule.HelpURI, "/docs/prove/"+rule.ID+".md") ||
+			rule.ShortDescription.Text == "" || rule.Help.Text == "" || !slices.Contains([]string{"error", "warning"}, rule.DefaultConfiguration.Level) {
+			t.Errorf("%+v", rule)
+		}
+	}
+	if len(run.Results) != 4 {
+		t.Fatalf("%d results", len(run.Results))
+	}
+	for _, res := range run.Results {
+		if run.Tool.Driver.Rules[res.RuleIndex].ID != res.RuleID || res.Message.Text == "" || res.OccurrenceCount < 1 || res.PartialFingerprints["poolproofSubject/v1"] == "" {
+			t.Errorf("%+v", res)
+		}
+	}
+	in, outside := run.Results[0].Locations[0].Physical, run.Results[1].Locations[0].Physical
+	if in.Artifact != (sarifArtifact{"app/my%20db.py", "%SRCROOT%"}) || in.Region.StartLine != 12 || outside.Artifact != (sarifArtifact{"file:///opt/elsewhere/db.py", ""}) {
+		t.Errorf("%+v, %+v", in, outside)
+	}
+	if len(run.Results[2].Suppressions) != 1 || len(run.Results[2].Locations) != 0 || len(run.Results[0].Suppressions) != 0 {
+		t.Errorf("%+v", run.Results[2])
+	}
+}
+
+func TestJUnit(t *testing.T) {
+	text := written(t, func(w io.Writer) error { return JUnit(w, marked(t)) })
+	var all junitSuites
+	if err := xml.Unmarshal([]byte(text), &all); err != nil {
+		t.Fatal(err)
+	}
+	suite := all.Suites[0]
+	failed, skipped, passed := 0, 0, 0
+	for _, c := range suite.Cases {
+		switch {
+		case c.Failure != nil:
+			failed++
+			if c.Failure.Message == "" || !strings.Contains(c.Failure.Text, "fix: ") {
+				t.Errorf("%+v", c.Failure)
+			}
+		case c.Skipped != nil:
+			skipped++
+		default:
+			passed++
+		}
+	}
+	// Three codes were found, one of them twice.
+	if failed != 3 || skipped != 1 || passed != len(hostile.Codes())-3 || suite.Failures != 3 || suite.Skipped != 1 || suite.Tests != len(suite.Cases) || all.Tests != suite.Tests {
+		t.Errorf("%d failed, %d skipped, %d passed; %+v", failed, skipped, passed, suite)
+	}
+}
+
+func TestMarkdown(t *testing.T) {
+	text := written(t, func(w io.Writer) error { return Markdown(w, marked(t)) })
+	contains(t, text, "### poolproof (strict): 2 errors, 1 warning, 1 known", "| [PP001](https://", "`app/my db.py:12`", "(known)")
+	for line := range strings.Lines(text) {
+		if strings.HasPrefix(line, "| [") && strings.Count(strings.ReplaceAll(line, `\|`, ""), "|") != 5 {
+			t.Errorf("a row that is none: %s", line)
+		}
+	}
+}
+
+func TestBaseline(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "baseline.json")
+	if err := WriteBaseline(file, sample()); err != nil {
+		t.Fatal(err)
+	}
+	b, err := ReadBaseline(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := sample()
+	if n := b.Mark(&r); n != 0 {
+		t.Errorf("%d findings are new", n)
+	}
+	r.Findings = append(r.Findings, hostile.Finding{Code: hostile.SessionSetting, Subject: "work_mem"})
+	if n := b.Mark(&r); n != 1 || r.Findings[4].Known {
+		t.Errorf("%d findings are new, want 1", n)
+	}
+	if b, err := ReadBaseline(filepath.Join(t.TempDir(), "none")); err != nil || len(b.Known) != 0 {
+		t.Errorf("a baseline that is not there: %v %v", b, err)
+	}
+}

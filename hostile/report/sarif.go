@@ -1,0 +1,141 @@
+package report
+
+import (
+	"io"
+	"net/url"
+	"path/filepath"
+	"strings"
+
+	"github.com/poolproof/poolproof/hostile"
+)
+
+// SARIF writes a report for code scanning, in the form of OASIS's "Static
+// Analysis Results Interchange Format" 2.1.0. A finding whose file is known
+// points at it, relative to the folder that the program ran in; the others have
+// no location, which services may refuse to show.
+func SARIF(w io.Writer, r hostile.Report, version string) error {
+	run := sarifRun{ColumnKind: "unicodeCodePoints", Results: []sarifResult{}}
+	run.Tool.Driver = sarifDriver{
+		Name: "poolproof", Version: version, InformationURI: strings.TrimSuffix(pages, "prove/") + "prove.md",
+	}
+	index := map[hostile.Code]int{}
+	for i, c := range hostile.Codes() {
+		severity, title, consequence, fix := hostile.Describe(c)
+		index[c] = i
+		run.Tool.Driver.Rules = append(run.Tool.Driver.Rules, sarifRule{
+			ID: string(c), ShortDescription: sarifText{title}, FullDescription: sarifText{sentence(consequence)},
+			Help: sarifText{"In production: " + sentence(consequence) + "\nFix: " + sentence(fix)}, HelpURI: Page(c),
+			DefaultConfiguration: sarifConfiguration{string(severity)},
+		})
+	}
+	for _, f := range r.Findings {
+		run.Results = append(run.Results, sarifResultOf(f, index[f.Code]))
+	}
+	return encode(w, "the report as SARIF", sarifLog{
+		Schema:  "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json",
+		Version: "2.1.0", Runs: []sarifRun{run},
+	})
+}
+
+func sarifResultOf(f hostile.Finding, rule int) sarifResult {
+	text := sentence(headline(f)) + " " + sentence("In production: "+f.Consequence) + " " + sentence("Fix: "+f.Fix)
+	if f.First.SQL != "" {
+		text += " SQL: " + short(f.First.SQL, 300)
+	}
+	res := sarifResult{
+		RuleID: string(f.Code), RuleIndex: rule, Level: string(f.Severity), Message: sarifText{text}, OccurrenceCount: max(f.Count, 1),
+		PartialFingerprints: map[string]string{"poolproofSubject/v1": string(f.Code) + " " + f.Subject},
+	}
+	if f.Known {
+		res.Suppressions = []sarifSuppression{{Kind: "external", Justification: "in the baseline"}}
+	}
+	if f.First.File != "" {
+		l := sarifLocation{}
+		l.Physical.Artifact = artifact(f.First.File)
+		l.Physical.Region = sarifRegion{max(f.First.Line, 1)}
+		res.Locations = []sarifLocation{l}
+	}
+	return res
+}
+
+// artifact is a file as a URI reference: relative to the repository where it is
+// in it.
+func artifact(file string) sarifArtifact {
+	u := url.URL{Path: filepath.ToSlash(file)}
+	if filepath.IsAbs(file) {
+		u.Scheme = "file"
+		return sarifArtifact{URI: u.String()}
+	}
+	return sarifArtifact{URI: strings.TrimPrefix(u.String(), "./"), BaseID: "%SRCROOT%"}
+}
+
+// sentence begins with a capital and ends with a full stop.
+func sentence(s string) string {
+	if s == "" {
+		return ""
+	}
+	return strings.ToUpper(s[:1]) + strings.TrimSuffix(s[1:], ".") + "."
+}
+
+// The part of the format that is used here; names are its own.
+type (
+	sarifLog struct {
+		Schema  string     `json:"$schema"`
+		Version string     `json:"version"`
+		Runs    []sarifRun `json:"runs"`
+	}
+	sarifRun struct {
+		Tool struct {
+			Driver sarifDriver `json:"driver"`
+		} `json:"tool"`
+		ColumnKind string        `json:"columnKind"`
+		Results    []sarifResult `json:"results"`
+	}
+	sarifDriver struct {
+		Name           string      `json:"name"`
+		Version        string      `json:"version,omitempty"`
+		InformationURI string      `json:"informationUri"`
+		Rules          []sarifRule `json:"rules"`
+	}
+	sarifRule struct {
+		ID                   string             `json:"id"`
+		ShortDescription     sarifText          `json:"shortDescription"`
+		FullDescription      sarifText          `json:"fullDescription"`
+		Help                 sarifText          `json:"help"`
+		HelpURI              string             `json:"helpUri"`
+		DefaultConfiguration sarifConfiguration `json:"defaultConfiguration"`
+	}
+	sarifText struct {
+		Text string `json:"text"`
+	}
+	sarifConfiguration struct {
+		Level string `json:"level"`
+	}
+	sarifResult struct {
+		RuleID              string             `json:"ruleId"`
+		RuleIndex           int                `json:"ruleIndex"`
+		Level               string             `json:"level"`
+		Message             sarifText          `json:"message"`
+		Locations           []sarifLocation    `json:"locations,omitempty"`
+		OccurrenceCount     int                `json:"occurrenceCount"`
+		PartialFingerprints map[string]string  `json:"partialFingerprints"`
+		Suppressions        []sarifSuppression `json:"suppressions,omitempty"`
+	}
+	sarifLocation struct {
+		Physical struct {
+			Artifact sarifArtifact `json:"artifactLocation"`
+			Region   sarifRegion   `json:"region"`
+		} `json:"physicalLocation"`
+	}
+	sarifArtifact struct {
+		URI    string `json:"uri"`
+		BaseID string `json:"uriBaseId,omitempty"`
+	}
+	sarifRegion struct {
+		StartLine int `json:"startLine"`
+	}
+	sarifSuppression struct {
+		Kind          string `json:"kind"`
+		Justification string `json:"justification"`
+	}
+)
