@@ -67,7 +67,7 @@ func URLAt(upstream, addr string) (string, error) {
 	}
 	u.Host = addr
 	q := u.Query()
-	for _, name := range []string{"host", "port", "hostaddr", "sslmode", "sslcert", "sslkey", "sslrootcert", "target_session_attrs"} {
+	for _, name := range []string{"host", "port", "hostaddr", "sslmode", "sslcert", "sslkey", "sslrootcert", "sslnegotiation", "channel_binding", "require_auth", "gssencmode", "target_session_attrs"} {
 		q.Del(name)
 	}
 	q.Set("sslmode", "disable")

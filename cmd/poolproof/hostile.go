@@ -1,0 +1,113 @@
+//go:build unix
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+
+	"github.com/poolproof/poolproof/hostile"
+	"github.com/poolproof/poolproof/hostile/report"
+	"github.com/poolproof/poolproof/hostile/repro"
+)
+
+// hostileFlags are those of prove and proxy.
+type hostileFlags struct {
+	Upstream string `placeholder:"URL" help:"The PostgreSQL server; no pooler."`
+	As       string `default:"strict" placeholder:"PROFILE" help:"Which pooler to play: ${profiles} (default ${default})."`
+	Observe  bool   `help:"Break nothing: keep a server connection for each client and report the same hazards."`
+	JSON     string `placeholder:"FILE" help:"Write the report as JSON."`
+	SARIF    string `placeholder:"FILE" help:"Write it as SARIF 2.1.0, for code scanning."`
+	JUnit    string `name:"junit" placeholder:"FILE" help:"Write it as JUnit XML."`
+	HTML     string `placeholder:"FILE" help:"Write it as one page, with what led to each finding."`
+	Repro    string `placeholder:"DIR" help:"Write a script for each finding that shows it against a stock PgBouncer."`
+	Baseline string `placeholder:"FILE" help:"Known findings: listed, not counted."`
+}
+
+// standing is a hostile pooler that runs.
+type standing struct {
+	pooler *hostile.Pooler
+	url    string // for clients
+	addr   string
+	port   int
+	failed <-chan error // why it ended by itself
+	stop   func() error
+}
+
+// startHostile starts a pooler at an address.
+func startHostile(ctx context.Context, addr string, cfg hostile.Config) (*standing, error) {
+	pl, err := hostile.New(cfg)
+	if err != nil {
+		return nil, usage("see --help for the profiles", "%w", err)
+	}
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
+	if err != nil {
+		return nil, usage("choose another address", "listening: %w", err)
+	}
+	pooled, err := hostile.URLAt(cfg.Upstream, l.Addr().String())
+	if err != nil { // its text holds the password
+		return nil, errors.Join(errors.New("the upstream's URL is malformed"), l.Close())
+	}
+	port := 0
+	if tcp, ok := l.Addr().(*net.TCPAddr); ok {
+		port = tcp.Port
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	failed, served := make(chan error, 1), make(chan struct{})
+	var fault error
+	go func() {
+		defer close(served)
+		if fault = pl.Serve(ctx, l); fault != nil {
+			failed <- fault
+		}
+	}()
+	return &standing{pl, pooled, l.Addr().String(), port, failed, func() error {
+		cancel()
+		<-served
+		return fault
+	}}, nil
+}
+
+// listen starts the pooler as the flags say; cfg is what they do not say.
+func (c *hostileFlags) listen(ctx context.Context, p *program, up *upstream, cfg hostile.Config, addr string) (*standing, error) {
+	cfg.Upstream, cfg.Profile, cfg.Observe, cfg.Logger = up.url, c.As, c.Observe, p.log
+	return startHostile(ctx, addr, cfg)
+}
+
+// writeReports writes the files that were asked for, and a summary where a CI
+// wants one (GitHub's GITHUB_STEP_SUMMARY).
+func (c *hostileFlags) writeReports(r hostile.Report, up *upstream, command *report.Command) error {
+	var errs []error
+	for _, f := range []struct {
+		name  string
+		write func(io.Writer) error
+	}{
+		{c.JSON, func(w io.Writer) error { return report.JSON(w, r, command) }},
+		{c.SARIF, func(w io.Writer) error { return report.SARIF(w, r, programVersion()) }},
+		{c.JUnit, func(w io.Writer) error { return report.JUnit(w, r) }},
+		{c.HTML, func(w io.Writer) error { return report.HTML(w, r) }},
+	} {
+		if f.name != "" {
+			errs = append(errs, writeFile(f.name, os.O_TRUNC, f.write))
+		}
+	}
+	if summary := os.Getenv("GITHUB_STEP_SUMMARY"); summary != "" && command != nil {
+		errs = append(errs, writeFile(summary, os.O_APPEND, func(w io.Writer) error { return report.Markdown(w, r) }))
+	}
+	if c.Repro != "" {
+		errs = append(errs, repro.Write(c.Repro, r, up.server))
+	}
+	return errors.Join(errs...)
+}
+
+func writeFile(name string, how int, write func(io.Writer) error) error {
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|how, 0o644) //nolint:gosec // reports are for others too
+	if err != nil {
+		return fmt.Errorf("write a report: %w", err)
+	}
+	return errors.Join(write(f), f.Close())
+}

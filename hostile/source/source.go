@@ -1,0 +1,160 @@
+package source
+
+import (
+	"bufio"
+	"embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/poolproof/poolproof/hostile"
+)
+
+//go:embed shim
+var shim embed.FS
+
+// Recorder is where a program's calls are written. It has a temporary folder of
+// its own until it is closed.
+type Recorder struct{ dir string }
+
+// New makes the folder, with the scripts in it.
+func New() (*Recorder, error) {
+	dir, err := os.MkdirTemp("", "poolproof-source-")
+	if err != nil {
+		return nil, fmt.Errorf("make a folder for the calls: %w", err)
+	}
+	r := &Recorder{dir}
+	if err := os.Chmod(dir, 0o711); err != nil { //nolint:gosec // the scripts are for whoever the program runs as
+		return nil, errors.Join(fmt.Errorf("make a folder for the calls: %w", err), r.Close())
+	}
+	files, err := shim.ReadDir("shim")
+	if err != nil { // [unexpected] it is embedded
+		return nil, errors.Join(err, r.Close())
+	}
+	for _, f := range files {
+		raw, err := shim.ReadFile("shim/" + f.Name())
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, f.Name()), raw, 0o644) //nolint:gosec // the program may run as another user
+		}
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("write the script for the calls: %w", err), r.Close())
+		}
+	}
+	if err := os.WriteFile(r.calls(), nil, 0o600); err != nil {
+		return nil, errors.Join(fmt.Errorf("make the file for the calls: %w", err), r.Close())
+	}
+	return r, nil
+}
+
+// Close removes the folder.
+func (r *Recorder) Close() error { return os.RemoveAll(r.dir) }
+
+func (r *Recorder) calls() string { return filepath.Join(r.dir, "calls") }
+
+// Environ adds to a program's environment what makes it report its calls.
+func (r *Recorder) Environ(env []string) []string {
+	required := "--require " + strconv.Quote(filepath.Join(r.dir, "poolproof.cjs"))
+	out := make([]string, 0, len(env)+3)
+	node, python := required, r.dir
+	for _, e := range env {
+		name, value, _ := strings.Cut(e, "=")
+		switch {
+		case name == "NODE_OPTIONS" && value != "":
+			node = value + " " + required
+		case name == "PYTHONPATH" && value != "":
+			python = r.dir + string(os.PathListSeparator) + value
+		case name != "NODE_OPTIONS" && name != "PYTHONPATH" && name != "POOLPROOF_CALLS":
+			out = append(out, e)
+		}
+	}
+	return append(out, "NODE_OPTIONS="+node, "PYTHONPATH="+python, "POOLPROOF_CALLS="+r.calls())
+}
+
+// call is one line of the file.
+type call struct {
+	SQL  string `json:"sql"`
+	File string `json:"file"`
+	Line int    `json:"line"`
+}
+
+// What is read of the file: so many bytes, no line longer.
+const (
+	maxRead = 64 << 20
+	maxLine = 1 << 20
+)
+
+// Locate gives findings the files and lines that the program reported, relative
+// to dir where they are in it; else those of sqlcommenter's tags, if any.
+func (r *Recorder) Locate(report *hostile.Report, dir string) error {
+	f, err := os.Open(r.calls())
+	if err != nil {
+		return fmt.Errorf("read the calls: %w", err)
+	}
+	defer f.Close() //nolint:errcheck // only read
+	sites := map[string]call{}
+	lines := bufio.NewScanner(io.LimitReader(f, maxRead))
+	lines.Buffer(nil, maxLine)
+	for lines.Scan() {
+		var c call
+		if json.Unmarshal(lines.Bytes(), &c) != nil || c.File == "" {
+			continue // a process may have died in the middle of one
+		}
+		if _, known := sites[key(c.SQL)]; !known {
+			sites[key(c.SQL)] = c
+		}
+	}
+	if err := lines.Err(); err != nil && !errors.Is(err, bufio.ErrTooLong) {
+		return fmt.Errorf("read the calls: %w", err)
+	}
+	for i := range report.Findings {
+		o := &report.Findings[i].First
+		if o.File != "" || o.SQL == "" {
+			continue
+		}
+		if c, ok := sites[key(o.SQL)]; ok {
+			o.File, o.Line = c.File, c.Line
+		} else {
+			o.File, o.Line = tagged(o.Tags)
+		}
+		if rel, err := filepath.Rel(dir, o.File); o.File != "" && err == nil && filepath.IsLocal(rel) {
+			o.File = rel
+		}
+	}
+	return nil
+}
+
+// key is what of a text is compared: drivers may trim it, and the pooler keeps
+// only a long one's beginning.
+func key(sql string) string {
+	const most = 1500
+	sql = strings.Join(strings.Fields(sql), " ")
+	if len(sql) > most {
+		sql = sql[:most]
+		for !utf8.ValidString(sql[max(0, len(sql)-utf8.UTFMax):]) && len(sql) > most-utf8.UTFMax {
+			sql = sql[:len(sql)-1]
+		}
+	}
+	return strings.TrimRight(sql, "; ")
+}
+
+// tagged reads file and line from sqlcommenter's tags, under the names that
+// frameworks use: file and line, or both in one ("app/models/user.rb:12:in …").
+func tagged(tags map[string]string) (file string, line int) {
+	if n, err := strconv.Atoi(tags["line"]); err == nil && tags["file"] != "" {
+		return tags["file"], n
+	}
+	for _, name := range []string{"file", "line", "source_location"} {
+		file, rest, ok := strings.Cut(tags[name], ":")
+		rest, _, _ = strings.Cut(rest, ":")
+		if n, err := strconv.Atoi(rest); ok && err == nil && file != "" {
+			return file, n
+		}
+	}
+	return "", 0
+}

@@ -1,0 +1,270 @@
+package source
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/poolproof/poolproof/hostile"
+	"github.com/poolproof/poolproof/internal/pgtest"
+)
+
+func TestMain(m *testing.M) { pgtest.Main(m) }
+
+// The packages that the programs in testdata use, at the versions that the
+// scripts were written for.
+var (
+	pythonPackages = []string{"psycopg[binary]==3.3.9", "psycopg2-binary==2.9.13", "asyncpg==0.32.0", "sqlalchemy[asyncio]==2.1.9"}
+	nodePackages   = []string{"pg@8.23.1", "postgres@3.4.9"}
+)
+
+// installed gives a folder with packages in it, which is kept for later runs.
+func installed(t *testing.T, kind string, packages []string, install func(dir string) [][]string) string {
+	t.Helper()
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256([]byte(strings.Join(packages, " ")))
+	dir := filepath.Join(cache, "poolproof", "source-"+kind+"-"+hex.EncodeToString(sum[:6]))
+	if _, err := os.Stat(filepath.Join(dir, "complete")); err == nil {
+		return dir
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range install(dir) {
+		cmd := exec.CommandContext(t.Context(), args[0], args[1:]...)
+		cmd.Dir = dir
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%q (needed: python3 with venv, node with npm): %v\n%s", args, err, out)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "complete"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func python(t *testing.T) string {
+	t.Helper()
+	return filepath.Join(installed(t, "python", pythonPackages, func(string) [][]string {
+		return [][]string{{"python3", "-m", "venv", "."}, append([]string{"bin/pip", "install", "-q", "--disable-pip-version-check"}, pythonPackages...)}
+	}), "bin", "python")
+}
+
+// nodeProgram copies a program to where it finds its packages.
+func nodeProgram(t *testing.T, name string) string {
+	t.Helper()
+	packages := installed(t, "node", nodePackages, func(string) [][]string {
+		return [][]string{append([]string{"npm", "install", "--silent", "--no-save", "--no-audit", "--no-fund"}, nodePackages...)}
+	})
+	dir := t.TempDir()
+	if err := os.Symlink(filepath.Join(packages, "node_modules"), filepath.Join(dir, "node_modules")); err != nil {
+		t.Fatal(err)
+	}
+	raw, err := os.ReadFile(filepath.Join("testdata", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, name), raw, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// lineOf is where a program says something that its comment marks.
+func lineOf(t *testing.T, file, mark string) int {
+	t.Helper()
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for line := range strings.Lines(string(raw)) {
+		n++
+		if strings.HasSuffix(strings.TrimSpace(line), mark) {
+			return n
+		}
+	}
+	t.Fatalf("%s has no %q", file, mark)
+	return 0
+}
+
+// pooler runs a hostile pooler on a database of the test's own.
+func pooler(t *testing.T) (*hostile.Pooler, string) {
+	t.Helper()
+	direct := pgtest.Database(t)
+	p, err := hostile.New(hostile.Config{Upstream: direct, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	url, err := hostile.URLAt(direct, l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- p.Serve(ctx, l) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return p, url
+}
+
+// Programs as people write them, with each driver: the finding points at the
+// line, and the program does and says what it does without the scripts.
+func TestLocate(t *testing.T) {
+	for _, tc := range []struct {
+		program string
+		want    map[string]string // setting that is left: the mark of the line that did it
+	}{
+		{"psycopg3.py", map[string]string{"app.where": "# here"}},
+		{"psycopg2_.py", map[string]string{"app.where": "# here", "app.dict": "# there"}},
+		{"asyncpg_.py", map[string]string{"app.where": "# here"}},
+		{"sqlalchemy_.py", map[string]string{"app.where": "# here", "app.later": "# there"}},
+		{"pg.cjs", map[string]string{"app.where": "// here", "app.pool": "// there"}},
+		{"pg.mjs", map[string]string{"app.where": "// here", "app.pool": "// there"}},
+		{"postgres.cjs", map[string]string{"app.where": "// here", "app.nested": "// there"}},
+		{"postgres.mjs", map[string]string{"app.where": "// here", "app.nested": "// there"}},
+	} {
+		t.Run(tc.program, func(t *testing.T) {
+			dir, command := "testdata", []string{"node", tc.program}
+			if strings.HasSuffix(tc.program, ".py") {
+				command[0] = python(t)
+			} else {
+				dir = nodeProgram(t, tc.program)
+			}
+			p, url := pooler(t)
+			rec, err := New()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() {
+				if err := rec.Close(); err != nil {
+					t.Error(err)
+				}
+			}()
+			env := append(os.Environ(), "DATABASE_URL="+url, "PYTHONDONTWRITEBYTECODE=1")
+			without := output(t, dir, env, command)
+			with := output(t, dir, rec.Environ(env), command)
+			if with != without || !strings.Contains(with, "a") {
+				t.Errorf("the program says\n%s\nand without the scripts\n%s", with, without)
+			}
+			abs, err := filepath.Abs(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := p.Report()
+			if err := rec.Locate(&r, abs); err != nil {
+				t.Fatal(err)
+			}
+			for setting, mark := range tc.want {
+				i := slices.IndexFunc(r.Findings, func(f hostile.Finding) bool { return f.Code == hostile.SessionSetting && f.Subject == setting })
+				if i < 0 {
+					t.Fatalf("%s was not found: %+v", setting, r.Findings)
+				}
+				got, want := r.Findings[i].First, lineOf(t, filepath.Join(dir, tc.program), mark)
+				if got.File != tc.program || got.Line != want {
+					t.Errorf("%s is said to come from %q, line %d, want line %d; calls: %s", setting, got.File, got.Line, want, calls(t, rec))
+				}
+			}
+		})
+	}
+}
+
+func output(t *testing.T, dir string, env, command []string) string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), command[0], command[1:]...)
+	cmd.Dir, cmd.Env = dir, env
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil || stderr.Len() > 0 {
+		t.Fatalf("%q: %v\n%s%s", command, err, out, &stderr)
+	}
+	return string(out)
+}
+
+func calls(t *testing.T, r *Recorder) string {
+	t.Helper()
+	raw, err := os.ReadFile(r.calls())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(raw)
+}
+
+// What the environment held before is kept, and a sitecustomize of the
+// program's own still runs.
+func TestEnvironKeepsWhatIsThere(t *testing.T) {
+	rec, err := New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = rec.Close() }()
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"sitecustomize.py": "print('theirs')\n", "theirs.cjs": "console.log('theirs')\n", "helper.py": "answer = 42\n",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	env := rec.Environ(append(os.Environ(), "PYTHONPATH="+dir, "NODE_OPTIONS=--require "+filepath.Join(dir, "theirs.cjs"), "PYTHONDONTWRITEBYTECODE=1"))
+	if got := output(t, dir, env, []string{"python3", "-c", "import helper, sitecustomize; print(helper.answer, sitecustomize.__file__.endswith('sitecustomize.py'))"}); got != "theirs\n42 True\n" {
+		t.Errorf("Python: %q", got)
+	}
+	if got := output(t, dir, env, []string{"node", "-e", "console.log(42)"}); got != "theirs\n42\n" {
+		t.Errorf("Node: %q", got)
+	}
+	if got := output(t, dir, env, []string{"sh", "-c", `test -w "$POOLPROOF_CALLS" && echo yes`}); got != "yes\n" {
+		t.Errorf("the file: %q", got)
+	}
+}
+
+func TestKey(t *testing.T) {
+	long := "select '" + strings.Repeat("é", 2000) + "'"
+	cut := strings.ToValidUTF8(long[:2000], "") + " …" // as the pooler keeps it
+	if key(long) != key(cut) {
+		t.Error("a long text is not known again")
+	}
+	if key(" select\n 1 ; ") != key("select 1") || key("select 1") == key("select 2") {
+		t.Error("texts are not told apart, or not known again")
+	}
+}
+
+func TestTags(t *testing.T) {
+	for _, tc := range []struct {
+		tags map[string]string
+		want string
+	}{
+		{map[string]string{"file": "app/db.go", "line": "12"}, "app/db.go 12"},
+		{map[string]string{"line": "/app/models/user.rb:7:in `find'"}, "/app/models/user.rb 7"},
+		{map[string]string{"source_location": "app/models/user.rb:9"}, "app/models/user.rb 9"},
+		{map[string]string{"route": "/orders", "file": "app/db.go"}, " 0"},
+		{nil, " 0"},
+	} {
+		file, line := tagged(tc.tags)
+		if got := fmt.Sprint(file, " ", line); got != tc.want {
+			t.Errorf("%v: %q, want %q", tc.tags, got, tc.want)
+		}
+	}
+}
