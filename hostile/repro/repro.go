@@ -1,0 +1,279 @@
+package repro
+
+import (
+	"embed"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"text/template"
+
+	"github.com/poolproof/poolproof/hostile"
+	"github.com/poolproof/poolproof/hostile/report"
+)
+
+//go:embed scripts
+var scripts embed.FS
+
+var templates = template.Must(template.New("").Funcs(template.FuncMap{
+	"py": python, "sql": func(s string) string { return within(literal(s)) }, "ident": func(s string) string { return within(identifier(s)) }, "cell": cell,
+}).ParseFS(scripts, "scripts/*"))
+
+// Server is the PostgreSQL that the scripts' PgBouncer stands before. It holds no
+// password.
+type Server struct {
+	Host           string // a name, an address or a socket's folder
+	Port           uint16
+	User, Database string
+}
+
+// listen is the port of the scripts' PgBouncer: not 6432, where one may run.
+const listen = 6433
+
+// subject is what a script's template knows of its finding.
+type subject struct {
+	Subject   string // the finding's, or a stand-in
+	Statement string // what client a says
+	Value     string // of a startup parameter
+	Key       int64  // of an advisory lock
+}
+
+// script is a line of the README.
+type script struct {
+	File, Page, Title, SQL string
+	Code                   hostile.Code
+}
+
+// Write writes a script for each finding that the baseline does not know, and
+// what they need, into a folder that is made if it is missing. Files of an
+// earlier run are overwritten where the names are the same.
+func Write(dir string, r hostile.Report, s Server) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // for whoever the pooler runs as
+		return fmt.Errorf("write the scripts: %w", err)
+	}
+	var all []script
+	used := map[string]bool{}
+	for _, f := range r.Findings {
+		if f.Known {
+			continue
+		}
+		name := fileName(f, used)
+		text, err := scriptOf(f)
+		if err == nil {
+			err = write(dir, name, text)
+		}
+		if err != nil {
+			return err
+		}
+		title := f.Title
+		if f.Subject != "" {
+			title += ": " + f.Subject
+		}
+		all = append(all, script{name, report.Page(f.Code), title, f.First.SQL, f.Code})
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	for _, file := range []struct {
+		name string
+		data any
+	}{
+		{"pgwire.py", nil},
+		{"pgbouncer.ini", struct {
+			Server
+			Listen int
+		}{s.quoted(), listen}},
+		{"README.md", struct {
+			Scripts []script
+			URL     string
+		}{all, fmt.Sprintf("postgres://repro@127.0.0.1:%d/repro", listen)}},
+	} {
+		text, err := fill(file.name, file.data)
+		if err == nil {
+			err = write(dir, file.name, text)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// quoted is for PgBouncer's connection strings: a value with anything but plain
+// characters stands in quotes, and those are doubled.
+func (s Server) quoted() Server {
+	plain := regexp.MustCompile(`^[A-Za-z0-9_./:-]+$`)
+	q := func(v string) string {
+		if plain.MatchString(v) {
+			return v
+		}
+		return "'" + strings.ReplaceAll(v, "'", "''") + "'"
+	}
+	s.Host, s.User, s.Database = q(s.Host), q(s.User), q(s.Database)
+	return s
+}
+
+func write(dir, name, text string) error {
+	if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil { //nolint:gosec // for whoever runs them
+		return fmt.Errorf("write the scripts: %w", err)
+	}
+	return nil
+}
+
+func fill(name string, data any) (string, error) {
+	var b strings.Builder
+	if err := templates.ExecuteTemplate(&b, name, data); err != nil {
+		return "", fmt.Errorf("write %s: %w", name, err)
+	}
+	return b.String(), nil
+}
+
+// scriptOf is a finding's script: what it shows and where it was seen, and the
+// steps.
+func scriptOf(f hostile.Finding) (string, error) {
+	steps, err := fill(string(f.Code)+".py", subjectOf(f))
+	if err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "# %s %s\n# In production: %s.\n# Fix: %s.\n# %s\n", f.Code, oneLine(f.Title+" "+f.Subject), oneLine(f.Consequence), oneLine(f.Fix), report.Page(f.Code))
+	if f.First.SQL != "" {
+		b.WriteString("#\n# Seen with:\n")
+		for line := range strings.SplitSeq(f.First.SQL, "\n") {
+			b.WriteString("#     " + oneLine(line) + "\n")
+		}
+	}
+	if f.First.File != "" {
+		fmt.Fprintf(&b, "# in %s:%d\n", oneLine(f.First.File), f.First.Line)
+	}
+	b.WriteString("\nfrom pgwire import Client, ServerError, Unanswered, seen, stuck\n\n" + steps)
+	return b.String(), nil
+}
+
+// Statements of the program's own that a script can repeat: nothing in them but
+// the fault.
+var (
+	plainSet   = regexp.MustCompile(`(?is)^\s*set\s+(session\s+)?[a-z_][a-z0-9_.]*\s*(=|\s+to\s+)[^;$(]*;?\s*$`)
+	plainLocal = regexp.MustCompile(`(?is)^\s*set\s+local\s+([a-z_][a-z0-9_.]*)\s*(=|\s+to\s+)[^;$(]*;?\s*$`)
+)
+
+// subjectOf fills in what a script needs, from the finding or a stand-in.
+func subjectOf(f hostile.Finding) subject {
+	s := subject{Subject: f.Subject}
+	orElse := func(name string) {
+		if s.Subject == "" {
+			s.Subject = name
+		}
+	}
+	switch f.Code {
+	case hostile.SessionSetting:
+		orElse("app.tenant")
+		s.Statement = anotherValue(s.Subject)
+		if plainSet.MatchString(f.First.SQL) {
+			s.Statement = f.First.SQL
+		}
+	case hostile.SessionRole:
+		orElse("pg_read_all_data")
+		s.Statement = "set role " + identifier(s.Subject)
+	case hostile.TempTable:
+		orElse("scratch")
+	case hostile.HoldCursor:
+		orElse("kept")
+	case hostile.Listening:
+		orElse("news")
+	case hostile.SQLPrepared:
+		orElse("p")
+	case hostile.SettingNotSet:
+		orElse("app.tenant")
+	case hostile.SessionLock: // class and object are the halves of a key
+		class, object, _ := strings.Cut(s.Subject, ",")
+		high, _ := strconv.ParseUint(class, 10, 32)
+		low, err := strconv.ParseUint(object, 10, 32)
+		s.Key = int64(high<<32 | low) //nolint:gosec // the sign is the key's own
+		if err != nil {
+			s.Key = 42
+		}
+	case hostile.StartupParameter:
+		orElse("search_path")
+		s.Value = map[string]string{"options": "-c search_path=public", "search_path": "public", "statement_timeout": "5000"}[s.Subject]
+		if s.Value == "" {
+			s.Value = "on"
+		}
+	case hostile.LocalOutside:
+		s.Subject, s.Statement = "app.tenant", "set local app.tenant = 'x'"
+		if m := plainLocal.FindStringSubmatch(f.First.SQL); m != nil {
+			s.Subject, s.Statement = m[1], f.First.SQL
+		}
+	case hostile.ResetsOthers:
+		s.Statement = "DISCARD ALL"
+		if s.Subject == "RESET ALL" || s.Subject == "DEALLOCATE ALL" {
+			s.Statement = s.Subject
+		}
+	}
+	return s
+}
+
+// anotherValue is SQL that gives a setting some other value that it may have.
+func anotherValue(name string) string {
+	switch {
+	case strings.Contains(name, "."):
+		return "select set_config(" + literal(name) + ", 'of client a', false)"
+	case strings.EqualFold(name, "timezone"):
+		return "set timezone = 'Asia/Tokyo'"
+	case strings.EqualFold(name, "datestyle"):
+		return "set datestyle = 'SQL, DMY'"
+	}
+	return "select set_config(name, case vartype when 'bool' then case setting when 'on' then 'off' else 'on' end" +
+		" when 'enum' then (select v from unnest(enumvals) v where v <> setting limit 1)" +
+		" when 'string' then 'of_client_a'" +
+		" else (case when setting::numeric < max_val::numeric then setting::numeric + 1 else setting::numeric - 1 end)::text end, false)" +
+		" from pg_settings where lower(name) = lower(" + literal(name) + ")"
+}
+
+// literal, identifier and python quote for SQL and for Python.
+func literal(s string) string    { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
+func identifier(s string) string { return `"` + strings.ReplaceAll(s, `"`, `""`) + `"` }
+func python(s string) string     { return strconv.QuoteToASCII(s) }
+
+// within is a text for the inside of a Python string.
+func within(s string) string {
+	q := python(s)
+	return q[1 : len(q)-1]
+}
+
+// cell keeps a text within its cell of a table.
+func cell(s string) string {
+	s = strings.ReplaceAll(strings.ReplaceAll(oneLine(s), "|", `\|`), "`", "'")
+	if r := []rune(s); len(r) > 100 {
+		s = string(r[:99]) + "…"
+	}
+	return s
+}
+
+// oneLine is a text without line ends and what may pass for one.
+func oneLine(s string) string {
+	return strings.TrimSpace(strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f || r == 0x85 || r == 0x2028 || r == 0x2029 {
+			return ' '
+		}
+		return r
+	}, s))
+}
+
+var unsafe = regexp.MustCompile(`[^A-Za-z0-9_.-]+`)
+
+// fileName is a script's: the code, and what it is about.
+func fileName(f hostile.Finding, used map[string]bool) string {
+	base := string(f.Code)
+	if about := strings.Trim(unsafe.ReplaceAllString(f.Subject, "-"), "-."); about != "" {
+		base += "-" + about[:min(len(about), 60)]
+	}
+	name := base + ".py"
+	for n := 2; used[name]; n++ {
+		name = fmt.Sprintf("%s-%d.py", base, n)
+	}
+	used[name] = true
+	return name
+}
