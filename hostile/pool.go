@@ -65,6 +65,12 @@ func (pl *pool) take(s *session) (b *backend, open bool) {
 	pl.mu.Lock()
 	defer pl.mu.Unlock()
 	pick := -1
+	if n := len(pl.idle); pl.pooler.profile.Plain && n > 0 && pl.idle[n-1].cancels.Load() == 0 {
+		b = pl.idle[n-1]
+		pl.idle = pl.idle[:n-1]
+		pl.hand(b, s)
+		return b, false
+	}
 	for i, b := range pl.idle {
 		if b == s.lastBackend || b.cancels.Load() > 0 {
 			continue

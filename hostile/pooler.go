@@ -163,7 +163,11 @@ func (p *Pooler) Report() Report {
 	return r
 }
 
-func (p *Pooler) found(f fault) { p.ledger.add(f) }
+func (p *Pooler) found(f fault) {
+	if !p.profile.Plain {
+		p.ledger.add(f)
+	}
+}
 
 // poolFor finds or makes the pool for a client.
 func (p *Pooler) poolFor(user, database, password string, params map[string]string) *pool {
@@ -276,7 +280,7 @@ func (p *Pooler) watchIdle(ctx context.Context) {
 // backend's goroutine, while nobody has the backend.
 func (p *Pooler) inspect(b *backend, t *transaction) error {
 	p.transactions.Add(1)
-	if t == nil {
+	if t == nil || p.profile.Plain {
 		return nil
 	}
 	for _, name := range t.reads {

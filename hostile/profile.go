@@ -17,7 +17,10 @@ type Profile struct {
 	Startup []string
 	// Tracked are the settings that the pooler puts in place again on another server connection, in lower case.
 	Tracked []string
-	About   string // in a few words, for help texts
+	// Plain: an ordinary pooler. It is not out for trouble (the server connection that was given back last is handed out
+	// next, as PgBouncer does), puts nothing in place and reports nothing.
+	Plain bool
+	About string // in a few words, for help texts
 }
 
 // The startup parameters that PgBouncer knows (its documentation,
@@ -37,6 +40,7 @@ var profiles = []Profile{
 	{Name: "odyssey", TracksStatements: true, About: "tracks named statements"},
 	{Name: "rds-proxy", TracksStatements: true, About: "pins a session that keeps state; what pins is reported"},
 	{Name: "neon", TracksStatements: true, Startup: bouncerStartup, Tracked: bouncerTracked, About: "PgBouncer with named statements"},
+	{Name: "plain", Plain: true, Tracked: bouncerTracked, About: "an ordinary transaction pooler, to compare with: not hostile, reports nothing"},
 }
 
 // Profiles lists the profiles, the default first.

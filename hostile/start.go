@@ -66,11 +66,12 @@ func URLAt(upstream, addr string) (string, error) {
 		return "", err
 	}
 	u.Host = addr
+	u.RawQuery = strings.ReplaceAll(u.RawQuery, "+", "%2B") // to libpq and pgx a plus sign is one
 	q := u.Query()
 	for _, name := range []string{"host", "port", "hostaddr", "sslmode", "sslcert", "sslkey", "sslrootcert", "sslnegotiation", "channel_binding", "require_auth", "gssencmode", "target_session_attrs"} {
 		q.Del(name)
 	}
 	q.Set("sslmode", "disable")
-	u.RawQuery = q.Encode()
+	u.RawQuery = strings.ReplaceAll(q.Encode(), "+", "%20")
 	return u.String(), nil
 }

@@ -275,7 +275,7 @@ func (s *session) use(b *backend, name string) *made {
 			t, types = m.text, m.types
 		}
 		s.fault(ForeignUnnamed, "", t, types)
-		if !s.p.cfg.Observe && (b.unnamed == s || b.unnamed == nil) {
+		if !s.p.cfg.Observe && !s.p.profile.Plain && (b.unnamed == s || b.unnamed == nil) {
 			s.inject(b, &pgproto3.Parse{Query: foreignStatement})
 			b.unnamed = nil
 		}

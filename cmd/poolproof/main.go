@@ -44,6 +44,7 @@ type commands struct {
 	Token     tokenCommand     `cmd:"" help:"Sign an access token with POOLPROOF_JWT_SECRET."`
 	Prove     proveCommand     `cmd:"" help:"Run a program against a hostile pooler and say what it does that works only by luck."`
 	Proxy     proxyCommand     `cmd:"" help:"The hostile pooler of prove, standing."`
+	Demo      demoCommand      `cmd:"" help:"Show in 20 seconds how rows vanish behind a pooler, and how prove finds out why."`
 	Version   versionCommand   `cmd:"" help:"Print the program's version and the schema that it expects."`
 }
 

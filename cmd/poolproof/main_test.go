@@ -21,6 +21,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if what := os.Getenv("POOLPROOF_TEST_PROGRAM"); what != "" {
+		os.Exit(testProgram(what)) // prove runs this binary as its program
+	}
 	// What stands in a developer's shell must not decide a test.
 	for _, name := range []string{
 		"DATABASE_URL", "DIRECT_URL", "POOLPROOF_ADDR", "POOLPROOF_ROLE", "POOLPROOF_MAX_CONNS",

@@ -38,7 +38,8 @@ func (c *hostileFlags) findUpstream(ctx context.Context, p *program) (*upstream,
 		raw, named = os.Getenv("DATABASE_URL"), false
 	}
 	if raw == "" {
-		return privatePostgres(ctx, p)
+		p.log.Info("starting a private PostgreSQL: neither --upstream nor DATABASE_URL names one")
+		return privatePostgres(ctx)
 	}
 	cfg, err := pgx.ParseConfig(raw)
 	if err != nil { // its text may hold the password
@@ -83,6 +84,7 @@ func completeURL(raw string, cfg *pgx.ConnConfig) (string, error) {
 	if err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql" {
 		return "", errors.New("no URL")
 	}
+	u.RawQuery = strings.ReplaceAll(u.RawQuery, "+", "%2B") // to libpq and pgx a plus sign is one
 	q := u.Query()
 	for _, name := range []string{"user", "password", "dbname", "database"} {
 		q.Del(name)
@@ -105,7 +107,7 @@ func completeURL(raw string, cfg *pgx.ConnConfig) (string, error) {
 		q.Del("host")
 		q.Del("port")
 	}
-	u.RawQuery = q.Encode()
+	u.RawQuery = strings.ReplaceAll(q.Encode(), "+", "%20")
 	return u.String(), nil
 }
 
@@ -126,7 +128,7 @@ func onThisMachine(host string) bool {
 }
 
 // privatePostgres starts a server in a temporary folder.
-func privatePostgres(ctx context.Context, p *program) (*upstream, error) {
+func privatePostgres(ctx context.Context) (*upstream, error) {
 	dir, err := os.MkdirTemp("", "poolproof-prove-")
 	if err != nil {
 		return nil, fmt.Errorf("making a temporary folder: %w", err)
@@ -134,7 +136,6 @@ func privatePostgres(ctx context.Context, p *program) (*upstream, error) {
 	if err := os.Chmod(dir, 0o711); err != nil { //nolint:gosec // the server's account must pass through
 		return nil, fmt.Errorf("making a temporary folder: %w", err)
 	}
-	p.log.Info("starting a private PostgreSQL: neither --upstream nor DATABASE_URL names one")
 	pg, err := devdb.StartPostgres(ctx, devdb.PostgresConfig{Dir: filepath.Join(dir, "postgres"), Settings: map[string]string{"max_connections": "200"}})
 	if err != nil {
 		return nil, errors.Join(failure("install PostgreSQL, or name a server with --upstream", "%w", err), os.RemoveAll(dir))

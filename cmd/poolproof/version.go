@@ -36,18 +36,14 @@ type buildVersion struct {
 // Run prints what the build recorded.
 func (c versionCommand) Run(p *program) error {
 	v := buildVersion{
-		Version: version, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH, Schema: migrations.Version,
+		Version: programVersion(), Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH, Schema: migrations.Version,
 	}
-	if info, ok := debug.ReadBuildInfo(); ok && v.Version == "" {
-		v.Version = info.Main.Version
+	if info, ok := debug.ReadBuildInfo(); ok && version == "" {
 		for _, s := range info.Settings {
 			if s.Key == "vcs.revision" {
 				v.Revision = s.Value
 			}
 		}
-	}
-	if v.Version == "" {
-		v.Version = "unknown"
 	}
 	text := fmt.Sprintf("poolproof %s, schema %d", v.Version, v.Schema)
 	if v.Revision != "" {
@@ -64,4 +60,16 @@ func (c versionCommand) Run(p *program) error {
 		return fmt.Errorf("printing: %w", err)
 	}
 	return nil
+}
+
+// programVersion is the release's version, else the module's as the build
+// recorded it.
+func programVersion() string {
+	if version != "" {
+		return version
+	}
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "unknown"
 }

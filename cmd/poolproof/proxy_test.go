@@ -1,0 +1,129 @@
+//go:build unix
+
+package main
+
+import (
+	"bufio"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/json"
+	"encoding/pem"
+	"io"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/poolproof/poolproof/hostile"
+	"github.com/poolproof/poolproof/internal/pgtest"
+)
+
+// certificate writes one for 127.0.0.1 and its key.
+func certificate(t *testing.T) (cert, key string) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "proxy"}, NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, key = filepath.Join(t.TempDir(), "cert.pem"), filepath.Join(t.TempDir(), "key.pem")
+	for file, block := range map[string]*pem.Block{cert: {Type: "CERTIFICATE", Bytes: der}, key: {Type: "PRIVATE KEY", Bytes: keyDER}} {
+		if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return cert, key
+}
+
+// The standing pooler: it says when it is ready, serves TLS, reports on SIGUSR1
+// and at the end.
+func TestProxy(t *testing.T) {
+	up := pgtest.Database(t)
+	cert, key := certificate(t)
+	file := filepath.Join(t.TempDir(), "report.json")
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	out, stdout := io.Pipe()
+	stderr := &logBuffer{}
+	exit := make(chan int, 1)
+	go func() {
+		code := run(ctx, []string{"proxy", "--listen", "127.0.0.1:0", "--upstream", up, "--json", file, "--tls-cert", cert, "--tls-key", key}, strings.NewReader(""), stdout, stderr)
+		_ = stdout.Close() // a pipe's Close does not fail
+		exit <- code
+	}()
+	line, err := bufio.NewReader(out).ReadString('\n')
+	addr, ready := strings.CutPrefix(strings.TrimSpace(line), "ready ")
+	if err != nil || !ready {
+		t.Fatalf("%q, %v: %s", line, err, stderr)
+	}
+	pooled, err := hostile.URLAt(up, addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leave := func(url, setting string) {
+		t.Helper()
+		c, err := pgx.Connect(t.Context(), url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Exec(t.Context(), "set "+setting+" = 'x'"); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	leave(pooled, "app.first")
+	if err := syscall.Kill(os.Getpid(), syscall.SIGUSR1); err != nil {
+		t.Fatal(err)
+	}
+	found := func() string {
+		text, err := os.ReadFile(file)
+		if err != nil || !json.Valid(text) { // being written
+			return ""
+		}
+		return string(text)
+	}
+	eventually(t, 10*time.Second, "the report of SIGUSR1", func() bool { return strings.Contains(found(), "app.first") })
+	leave(strings.Replace(pooled, "sslmode=disable", "sslmode=verify-full&sslrootcert="+cert, 1), "app.second")
+	stop()
+	if code := <-exit; code != 0 {
+		t.Errorf("exit status %d: %s", code, stderr)
+	}
+	if text := found(); !strings.Contains(text, "app.second") || strings.Contains(text, `"command"`) {
+		t.Errorf("the last report: %s", text)
+	}
+	if strings.Count(stderr.String(), "app.first, once") != 2 || strings.Count(stderr.String(), "app.second, once") != 1 {
+		t.Errorf("the reports: %s", stderr)
+	}
+}
+
+// Where the server wants no password, the pooler in front of it is for this
+// machine only.
+func TestProxyIsNotOpenToOthers(t *testing.T) {
+	up := pgtest.Database(t)
+	for _, addr := range []string{"0.0.0.0:0", ":0", "[::]:0"} {
+		command(t, "proxy", "--listen", addr, "--upstream", up).wantError(t, exitUsage, "wants no password", "127.0.0.1")
+	}
+}
