@@ -224,15 +224,22 @@ func (s *session) bind(b *backend, f frame) {
 	if !ok || !ok2 {
 		return // a statement's name that long is no name
 	}
+	own := s.named[string(name)]
+	if len(name) == 0 {
+		own = s.unnamed
+	}
+	var t *text
+	if own != nil {
+		t = own.text
+	}
+	s.history.add(s.p, s, b, stepBind, t, string(name)) // before it is judged: it is the fault's last step
 	if m := s.use(b, string(name)); m != nil {
-		s.history.add(s.p, s, b, stepBind, m.text, string(name))
 		s.ran(b, m.text)
 		if sc := s.pool.schema.Load(); s.tx != nil && sc != nil {
 			s.tx.setsAny = s.tx.setsAny || slices.ContainsFunc(m.types, func(oid uint32) bool { return sc.setters[oid] })
 		}
 		return
 	}
-	s.history.add(s.p, s, b, stepBind, nil, string(name))
 	if s.tx != nil {
 		s.tx.suspect = true // nobody knows what it is
 	}
