@@ -39,7 +39,7 @@ Exits as the program did if nothing is found, with 66 if something is, with 2 if
 
 In a --env template that is a URL (with "://"), user, password and database are percent-encoded.
 
-Examples:
+Example:
   poolproof prove -- go test ./...
   poolproof prove --upstream postgres://app@127.0.0.1:5432/app_test -- npm test
   poolproof prove --env 'SPRING_DATASOURCE_URL=jdbc:postgresql://{host}:{port}/{database}?user={user}&password={password}' -- mvn test

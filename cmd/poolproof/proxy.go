@@ -30,7 +30,7 @@ func (proxyCommand) Help() string {
 system. Prints "ready ADDR", reports when it is stopped (Ctrl-C), and so far on SIGUSR1. Clients need the upstream user's
 password; of a server that wants none, only this machine's can be served.
 
-Examples:
+Example:
   poolproof proxy --listen 127.0.0.1:6432 --upstream postgres://app:secret@127.0.0.1:5432/app
   poolproof proxy --listen 0.0.0.0:6432 --upstream postgres://app:secret@db:5432/app --observe --json report.json`
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	neturl "net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -24,7 +25,7 @@ func TestMain(m *testing.M) { pgtest.Main(m) }
 // The packages that the programs in testdata use, at the versions that the
 // scripts were written for.
 var (
-	pythonPackages = []string{"psycopg[binary]==3.3.9", "psycopg2-binary==2.9.13", "asyncpg==0.32.0", "sqlalchemy[asyncio]==2.1.9"}
+	pythonPackages = []string{"psycopg[binary]==3.3.9", "psycopg2-binary==2.9.13", "asyncpg==0.32.0", "sqlalchemy[asyncio]==2.1.9", "django==5.2.8"}
 	nodePackages   = []string{"pg@8.23.1", "postgres@3.4.9"}
 )
 
@@ -140,6 +141,7 @@ func TestLocate(t *testing.T) {
 		{"psycopg2_.py", map[string]string{"app.where": "# here", "app.dict": "# there"}},
 		{"asyncpg_.py", map[string]string{"app.where": "# here"}},
 		{"sqlalchemy_.py", map[string]string{"app.where": "# here", "app.later": "# there"}},
+		{"django_.py", map[string]string{"app.where": "# here", "app.orm": "# there"}},
 		{"pg.cjs", map[string]string{"app.where": "// here", "app.pool": "// there"}},
 		{"pg.mjs", map[string]string{"app.where": "// here", "app.pool": "// there"}},
 		{"postgres.cjs", map[string]string{"app.where": "// here", "app.nested": "// there"}},
@@ -162,7 +164,11 @@ func TestLocate(t *testing.T) {
 					t.Error(err)
 				}
 			}()
-			env := append(os.Environ(), "DATABASE_URL="+url, "PYTHONDONTWRITEBYTECODE=1")
+			u, err := neturl.Parse(url)
+			if err != nil {
+				t.Fatal(err)
+			}
+			env := append(os.Environ(), "DATABASE_URL="+url, "PORT="+u.Port(), "DATABASE="+strings.TrimPrefix(u.Path, "/"), "PYTHONDONTWRITEBYTECODE=1")
 			without := output(t, dir, env, command)
 			with := output(t, dir, rec.Environ(env), command)
 			if with != without || !strings.Contains(with, "a") {

@@ -1,0 +1,95 @@
+package exhibit
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/poolproof/poolproof/hostile"
+	"github.com/poolproof/poolproof/internal/pgtest"
+)
+
+func TestMain(m *testing.M) { pgtest.Main(m) }
+
+// standIn is the demo's pooler: ours, playing an ordinary one.
+func standIn(t *testing.T, direct string) (*hostile.Pooler, string) {
+	t.Helper()
+	p, err := hostile.New(hostile.Config{Upstream: direct, Profile: "plain", MaxServerConns: 2, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	url, err := hostile.URLAt(direct, l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- p.Serve(ctx, l) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return p, url
+}
+
+// Rows vanish through real PgBouncers and through the demo's stand-in alike,
+// not without a pooler, and not with one Sync for each query.
+func TestRowsVanish(t *testing.T) {
+	for _, through := range []string{"direct", "pgbouncer-1.18-transaction", "pgbouncer-1.24-transaction", "stand-in"} {
+		for _, oneSync := range []bool{false, true} {
+			name := through
+			if oneSync {
+				name += ", one Sync"
+			}
+			t.Run(name, func(t *testing.T) {
+				direct := pgtest.Database(t)
+				if err := Fill(t.Context(), direct); err != nil {
+					t.Fatal(err)
+				}
+				url := direct
+				var p *hostile.Pooler
+				switch through {
+				case "pgbouncer-1.18-transaction":
+					url = pgtest.Pooled(t, direct, pgtest.PgBouncer118Transaction)
+				case "pgbouncer-1.24-transaction":
+					url = pgtest.Pooled(t, direct, pgtest.PgBouncer124Transaction)
+				case "stand-in":
+					p, url = standIn(t, direct)
+				}
+				deleted := make(chan error, 1)
+				go func() {
+					_, err := Deleter.Run(t.Context(), url, 4, time.Second, oneSync)
+					deleted <- err
+				}()
+				read, err := Reader.Run(t.Context(), url, 4, time.Second, oneSync)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := <-deleted; err != nil {
+					t.Fatal(err)
+				}
+				left, err := Left(t.Context(), direct)
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Logf("%d rows left, %+v", left, read)
+				if vanish := through != "direct" && !oneSync; vanish != (left < Rows) || vanish != (read.Wrong > 0) || read.Queries == 0 {
+					t.Errorf("%d of %d rows are left, the reader: %+v", left, Rows, read)
+				}
+				if p != nil {
+					if r := p.Report(); len(r.Findings) > 0 || r.Transactions == 0 {
+						t.Errorf("an ordinary pooler reports nothing: %+v", r.Findings)
+					}
+				}
+			})
+		}
+	}
+}
