@@ -129,7 +129,7 @@ func TestProveExitStatus(t *testing.T) {
 	}
 }
 
-// freshArgs are command lines that are refused before anything is run.
+// Command lines that are refused before anything is run.
 func TestProveUsage(t *testing.T) {
 	up := pgtest.Database(t)
 	notExecutable := filepath.Join(t.TempDir(), "data")
@@ -501,6 +501,34 @@ func TestProveInterrupted(t *testing.T) {
 				t.Errorf("left behind: %v %v", left, err)
 			}
 		})
+	}
+}
+
+// At a terminal Ctrl-C reaches the program by itself, and once; progress is in
+// the title, and only there.
+func TestProveAtATerminal(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	binary := filepath.Join(t.TempDir(), "poolproof")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
+		t.Fatalf("building: %v\n%s", err, out)
+	}
+	cmd := exec.CommandContext(t.Context(), "python3", "testdata/ctrlc.py", `\x1b]0;poolproof: 1 transactions, 1 findings`, binary, "prove", "--upstream", pgtest.Database(t), "--", self)
+	cmd.Env = append(os.Environ(), "POOLPROOF_TEST_PROGRAM=wait")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	said := string(out)
+	for _, want := range []string{"waiting\r\n", "got interrupt\r\n", "\x1b[31;1m✗ PP004\x1b[0m", "\x1b[23;0t", "exit status 66"} {
+		if !strings.Contains(said, want) {
+			t.Errorf("there is no %q in %q", want, said)
+		}
+	}
+	if strings.Contains(said, "\nand ") {
+		t.Errorf("it reached the program twice: %q", said)
 	}
 }
 
