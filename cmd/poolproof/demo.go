@@ -56,18 +56,18 @@ type demo struct {
 	err error // of writing
 }
 
-func (d *demo) say(format string, args ...any) {
+func (d *demo) sayf(format string, args ...any) {
 	if _, err := fmt.Fprintf(d.stdout, format+"\n", args...); err != nil && d.err == nil {
 		d.err = fmt.Errorf("printing: %w", err)
 	}
 }
 
 func (d *demo) play(ctx context.Context) error {
-	d.say("Two programs and a table of %d rows:", exhibit.Rows)
-	d.say("  the %-8s %-45s ids 1 to %d, which are there", exhibit.Reader.Name, exhibit.Reader.SQL, exhibit.Rows)
-	d.say("  the %-8s %-45s ids that no row has", exhibit.Deleter.Name, exhibit.Deleter.SQL)
-	d.say("Both talk as Go's lib/pq does by default: Parse, Describe, Sync; then Bind, Execute, Sync.")
-	d.say("")
+	d.sayf("Two programs and a table of %d rows:", exhibit.Rows)
+	d.sayf("  the %-8s %-45s ids 1 to %d, which are there", exhibit.Reader.Name, exhibit.Reader.SQL, exhibit.Rows)
+	d.sayf("  the %-8s %-45s ids that no row has", exhibit.Deleter.Name, exhibit.Deleter.SQL)
+	d.sayf("Both talk as Go's lib/pq does by default: Parse, Describe, Sync; then Bind, Execute, Sync.")
+	d.sayf("")
 	for _, act := range []struct {
 		through string
 		pooled  bool
@@ -88,8 +88,8 @@ func (d *demo) play(ctx context.Context) error {
 			}
 		}
 	}
-	d.say("")
-	d.say("Your program: poolproof prove -- CMD")
+	d.sayf("")
+	d.sayf("Your program: poolproof prove -- CMD")
 	return d.err
 }
 
@@ -130,7 +130,7 @@ func (d *demo) together(ctx context.Context, through string, pooled, oneSync boo
 	if left < exhibit.Rows {
 		verdict = fmt.Sprintf("only %d of %d rows are left", left, exhibit.Rows)
 	}
-	d.say("Through %s, both at once for %v: %s; %d of the reader's %d queries were answered wrongly, %d errors.",
+	d.sayf("Through %s, both at once for %v: %s; %d of the reader's %d queries were answered wrongly, %d errors.",
 		through, demoAct, verdict, read.Wrong, read.Queries, read.Failed+other.Failed)
 	return nil
 }
@@ -155,8 +155,8 @@ func (d *demo) prove(ctx context.Context, program exhibit.Program, oneSync bool)
 	if oneSync {
 		with = " with binary_parameters=yes"
 	}
-	d.say("")
-	d.say("poolproof prove -- %s%s, alone:", program.Name, with)
+	d.sayf("")
+	d.sayf("poolproof prove -- %s%s, alone:", program.Name, with)
 	if oneSync != (len(r.Findings) == 0) {
 		return fmt.Errorf("the %s%s: %d findings", program.Name, with, len(r.Findings))
 	}
@@ -164,6 +164,6 @@ func (d *demo) prove(ctx context.Context, program exhibit.Program, oneSync bool)
 	if err := report.Text(&text, r, coloured(d.stdout)); err != nil {
 		return err
 	}
-	d.say("%s", strings.Trim(text.String(), "\n"))
+	d.sayf("%s", strings.Trim(text.String(), "\n"))
 	return ctx.Err()
 }

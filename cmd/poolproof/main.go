@@ -116,8 +116,9 @@ type exitStatus int
 func (e exitStatus) Error() string { return "exit status " + strconv.Itoa(int(e)) }
 
 func profileNames() string {
-	var names []string
-	for _, p := range hostile.Profiles() {
+	profiles := hostile.Profiles()
+	names := make([]string, 0, len(profiles))
+	for _, p := range profiles {
 		names = append(names, p.Name)
 	}
 	return strings.Join(names, ", ")

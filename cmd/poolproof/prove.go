@@ -195,7 +195,7 @@ const programStopTime = 10 * time.Second
 // signal's number if one ended it. When ctx ends, the program is told by the
 // same signal; it may finish, and is killed after a while if it does not.
 func runProgram(ctx context.Context, p *program, command, env []string) (int, error) {
-	cmd := exec.Command(command[0], command[1:]...) //nolint:gosec,noctx // what it is for; ended below
+	cmd := exec.Command(command[0], command[1:]...) //nolint:noctx // ended below
 	cmd.Env, cmd.Stdin, cmd.Stdout, cmd.Stderr = env, p.stdin, p.stdout, p.stderr
 	cmd.WaitDelay = 2 * time.Second // for what others hold open of its output
 	if err := cmd.Start(); err != nil {

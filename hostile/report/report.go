@@ -85,7 +85,7 @@ func who(c hostile.Client) string {
 
 // tags are sqlcommenter's, in a stable order: "action=index route=/orders".
 func tags(o hostile.Occurrence) string {
-	var all []string
+	all := make([]string, 0, len(o.Tags))
 	for k, v := range o.Tags {
 		all = append(all, k+"="+v)
 	}

@@ -23,34 +23,33 @@ func Text(w io.Writer, r hostile.Report, colour bool) error {
 	}
 	errors, warnings, known := tally(r)
 	if known > 0 {
-		t.line("")
-		t.line("Known from the baseline, not counted:")
+		t.linef("")
+		t.linef("Known from the baseline, not counted:")
 		for _, f := range r.Findings {
 			if f.Known {
-				t.line("  %s %s", f.Code, headline(f))
+				t.linef("  %s %s", f.Code, headline(f))
 			}
 		}
 	}
 	if len(r.Notes) > 0 {
-		t.line("")
-		t.line("Notes (nothing to mend in the program):")
+		t.linef("")
+		t.linef("Notes (nothing to mend in the program):")
 		for _, n := range r.Notes {
 			t.wrapped("  ", n.Subject+", "+times(n.Count)+": "+n.Text)
 		}
 	}
-	t.line("")
+	t.linef("")
 	sgr := green
 	if errors > 0 {
 		sgr = red
 	} else if warnings > 0 {
 		sgr = yellow
 	}
-	t.line("poolproof (%s): %s. Seen: %s.", r.Profile, t.paint(sgr, verdict(r)), seen(r))
-	switch {
-	case r.Clients == 0:
-		t.line("Nobody connected: does the program read DATABASE_URL or PG*? See --env.")
-	default:
-		t.line("%s", t.paint(faint, "Like a race detector, it judges only what ran."))
+	t.linef("poolproof (%s): %s. Seen: %s.", r.Profile, t.paint(sgr, verdict(r)), seen(r))
+	if r.Clients == 0 {
+		t.linef("Nobody connected: does the program read DATABASE_URL or PG*? See --env.")
+	} else {
+		t.linef("%s", t.paint(faint, "Like a race detector, it judges only what ran."))
 	}
 	if _, err := io.WriteString(w, t.String()); err != nil {
 		return fmt.Errorf("write the report: %w", err)
@@ -78,8 +77,8 @@ func (t *textWriter) paint(sgr, s string) string {
 	return "\x1b[" + sgr + "m" + s + "\x1b[0m"
 }
 
-func (t *textWriter) line(format string, args ...any) {
-	fmt.Fprintf(t, format+"\n", args...)
+func (t *textWriter) linef(format string, args ...any) {
+	t.WriteString(fmt.Sprintf(format, args...) + "\n")
 }
 
 // Width of a report's lines, and the indentation of what is said of a finding.
@@ -93,7 +92,7 @@ func (t *textWriter) wrapped(label, words string) {
 	line, n := label, 0
 	for word := range strings.FieldsSeq(words) {
 		if n > 0 && len([]rune(line))+1+len([]rune(word)) > width {
-			t.line("%s", line)
+			t.linef("%s", line)
 			line, n = strings.Repeat(" ", len([]rune(label))), 0
 		}
 		if n > 0 {
@@ -102,7 +101,7 @@ func (t *textWriter) wrapped(label, words string) {
 		line += word
 		n++
 	}
-	t.line("%s", line)
+	t.linef("%s", line)
 }
 
 // finding writes one. What the one before it said already is left out.
@@ -112,15 +111,15 @@ func (t *textWriter) finding(f, last hostile.Finding) {
 		if f.Severity == hostile.Warning {
 			mark, sgr = "!", yellow
 		}
-		t.line("")
-		t.line("%s %s", t.paint(sgr, mark+" "+string(f.Code)), f.Title)
+		t.linef("")
+		t.linef("%s %s", t.paint(sgr, mark+" "+string(f.Code)), f.Title)
 		t.wrapped("    in production   ", f.Consequence)
 	}
 	if f.Code != last.Code || f.Fix != last.Fix {
 		t.wrapped("    fix             ", f.Fix)
 	}
 	if f.Code != last.Code {
-		t.line("    more            %s", t.paint(faint, Page(f.Code)))
+		t.linef("    more            %s", t.paint(faint, Page(f.Code)))
 	}
 	head := times(f.Count)
 	if f.Subject != "" {
@@ -129,16 +128,16 @@ func (t *textWriter) finding(f, last hostile.Finding) {
 	if w := who(f.First.Client); w != "" {
 		head += "  " + t.paint(faint, "("+w+")")
 	}
-	t.line("    seen            %s", head)
+	t.linef("    seen            %s", head)
 	if p := place(f.First); p != "" {
-		t.line("%s%s", indent, p)
+		t.linef("%s%s", indent, p)
 	}
 	if s := tags(f.First); s != "" {
-		t.line("%s%s", indent, short(s, width-len(indent)))
+		t.linef("%s%s", indent, short(s, width-len(indent)))
 	}
 	for _, sql := range slices.Concat([]string{f.First.SQL}, f.More[:min(len(f.More), 2)]) {
 		if sql != "" {
-			t.line("%s%s", indent, t.paint(faint, short(sql, width-len(indent))))
+			t.linef("%s%s", indent, t.paint(faint, short(sql, width-len(indent))))
 		}
 	}
 }

@@ -191,7 +191,7 @@ func subjectOf(f hostile.Finding) subject {
 		class, object, _ := strings.Cut(s.Subject, ",")
 		high, _ := strconv.ParseUint(class, 10, 32)
 		low, err := strconv.ParseUint(object, 10, 32)
-		s.Key = int64(high<<32 | low) //nolint:gosec // the sign is the key's own
+		s.Key = int64(high<<32 | low) // the sign is the key's own
 		if err != nil {
 			s.Key = 42
 		}
