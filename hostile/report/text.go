@@ -78,7 +78,7 @@ func (t *textWriter) paint(sgr, s string) string {
 }
 
 func (t *textWriter) linef(format string, args ...any) {
-	t.WriteString(fmt.Sprintf(format, args...) + "\n")
+	_, _ = fmt.Fprintf(t, format+"\n", args...) // a strings.Builder does not fail
 }
 
 // Width of a report's lines, and the indentation of what is said of a finding.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net"
@@ -272,5 +273,46 @@ func TestTags(t *testing.T) {
 		if got := fmt.Sprint(file, " ", line); got != tc.want {
 			t.Errorf("%v: %q, want %q", tc.tags, got, tc.want)
 		}
+	}
+}
+
+// Many processes write at once: no line is broken or lost.
+func TestManyProcesses(t *testing.T) {
+	rec, err := New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = rec.Close() }()
+	file := filepath.Join(t.TempDir(), "many.py")
+	program := `import os
+from psycopg._queries import PostgresQuery
+from psycopg.adapt import Transformer
+for fork in range(3):
+    os.fork()
+for n in [*range(300), *range(300)]:
+    PostgresQuery(Transformer()).convert(f"select {os.getpid()}, {n}, '{'é' * 900}'", None)
+try:
+    while True:
+        os.wait()
+except ChildProcessError:
+    pass
+`
+	if err := os.WriteFile(file, []byte(program), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	output(t, filepath.Dir(file), rec.Environ(os.Environ()), []string{python(t), file})
+	seen := map[string]bool{}
+	for line := range strings.Lines(calls(t, rec)) {
+		var c call
+		if err := json.Unmarshal([]byte(line), &c); err != nil || c.File != file {
+			t.Fatalf("%v: %q", err, line)
+		}
+		if seen[c.SQL] {
+			t.Errorf("twice: %.40q", c.SQL)
+		}
+		seen[c.SQL] = true
+	}
+	if len(seen) != 8*300 {
+		t.Errorf("%d different texts, want %d", len(seen), 8*300)
 	}
 }
