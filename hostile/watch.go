@@ -212,7 +212,7 @@ func (s *session) parse(b *backend, f frame) {
 			s.makeRoom(b, key)
 		}
 	} else if other := s.p.claim(key, s); other {
-		s.fault(NameCollision, namePattern(key), t, types)
+		s.fault(NameCollision, s.pattern(key), t, types)
 	}
 	s.named[key] = m
 	b.named[key] = s.id
@@ -305,7 +305,7 @@ func (s *session) use(b *backend, name string) *made {
 	if strings.HasPrefix(name, probeStatement) {
 		s.p.ledger.note("a probe's statement", "a program asks whether named statements are tracked here, as poolproof does when it opens a database")
 	} else {
-		s.fault(MissingNamed, namePattern(name), m.text, m.types)
+		s.fault(MissingNamed, s.pattern(name), m.text, m.types)
 	}
 	m.turn = s.turn // told once a transaction
 	return m

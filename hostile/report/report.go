@@ -80,7 +80,8 @@ func place(o hostile.Occurrence) string {
 
 // who is a client in a few words.
 func who(c hostile.Client) string {
-	return strings.Join(slices.DeleteFunc([]string{c.ApplicationName, c.Driver}, func(s string) bool { return s == "" }), ", ")
+	names := slices.DeleteFunc([]string{c.ApplicationName, c.Driver}, func(s string) bool { return s == "" })
+	return strings.Join(slices.Compact(names), ", ")
 }
 
 // tags are sqlcommenter's, in a stable order: "action=index route=/orders".
