@@ -316,7 +316,12 @@ type recorder struct {
 
 func record(t *testing.T, to string) *recorder {
 	t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	return recordAt(t, to, "tcp", "127.0.0.1:0")
+}
+
+func recordAt(t *testing.T, to, network, addr string) *recorder {
+	t.Helper()
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), network, addr)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -386,6 +391,43 @@ func (r *recorder) statements() (all []string) {
 	}
 	slices.Sort(all)
 	return slices.Compact(all)
+}
+
+// Servers at an IPv6 address and at a socket, through and through.
+func TestProveOtherAddresses(t *testing.T) {
+	u, err := url.Parse(pgtest.Database(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	folder, err := os.MkdirTemp("", "pp") //nolint:usetesting // a socket's path is short
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(folder); err != nil {
+			t.Error(err)
+		}
+	})
+	v6 := recordAt(t, u.Host, "tcp6", "[::1]:0")
+	socket := recordAt(t, u.Host, "unix", filepath.Join(folder, ".s.PGSQL.5432"))
+	for _, tc := range []struct {
+		upstream string
+		by       *recorder
+	}{
+		{"postgres://postgres@" + v6.addr + u.Path, v6},
+		{"postgres://postgres@" + u.Path + "?host=" + url.QueryEscape(folder), socket},
+	} {
+		out := filepath.Join(t.TempDir(), "env.json")
+		t.Setenv("TEST_OUT", out)
+		t.Setenv("DATABASE_URL", tc.upstream) // both are this machine
+		if r := prove(t, "everywhere"); r.code != 0 || !strings.Contains(r.stderr, "nothing found") {
+			t.Errorf("%s: exit status %d: %s", tc.upstream, r.code, r.stderr)
+		}
+		if !slices.Contains(tc.by.statements(), "insert into migrated values (2)") {
+			t.Errorf("%s: it went elsewhere", tc.upstream)
+		}
+		sql(t, u.String(), "drop table migrated")
+	}
 }
 
 // An upstream that is itself a pooler hears the probe and nothing else.
