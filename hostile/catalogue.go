@@ -121,7 +121,7 @@ var catalogue = map[Code]kind{
 			driverNpgsql: "No Reset On Close=true",
 		}},
 	SyncsInFlight: {Error, "next query sent before the last one was answered",
-		"Supavisor and PgBouncer before 1.21 give the server connection back at the first answer: rows of another client, or a program that hangs",
+		"Supavisor and old PgBouncers (1.18) give the server connection back at the first answer: rows of another client, or a program that hangs",
 		"wait for each query before the next, or send them under one Sync", map[string]string{
 			driverTokio:      "await each query instead of join_all",
 			driverPostgresJS: "prepare: false with parameters in every query, or await each query instead of Promise.all",
