@@ -74,14 +74,14 @@ var (
 
 // namePattern makes one subject of the names of one kind.
 func namePattern(name string) string {
-	return digitPart.ReplaceAllString(hexPart.ReplaceAllString(name, "…"), "n")
+	return digitPart.ReplaceAllString(hexPart.ReplaceAllString(name, "…"), "#")
 }
 
 // pattern is namePattern for this client's driver: postgres.js begins its names
 // with random letters, which differ from run to run.
 func (s *session) pattern(name string) string {
 	if s.client.Driver == driverPostgresJS {
-		return "…n"
+		return "…#"
 	}
 	return namePattern(name)
 }

@@ -79,7 +79,7 @@ type Client struct {
 
 // Step is one thing that happened on the way to a fault.
 type Step struct {
-	At     time.Duration `json:"at"` // since the run began
+	At     time.Duration `json:"at_ns"` // since the run began
 	Client uint32        `json:"client"`
 	Server int           `json:"server"` // which server connection
 	What   string        `json:"what"`

@@ -33,7 +33,7 @@ const odd = `it's "odd" \ {{name}} é`
 var every = []hostile.Finding{
 	finding(hostile.ForeignUnnamed, "", "select * from things where id = $1"),
 	finding(hostile.MissingNamed, "stmtcache_…", "select 1"),
-	finding(hostile.NameCollision, "S_n", "select 1"),
+	finding(hostile.NameCollision, "S_#", "select 1"),
 	finding(hostile.SessionSetting, "app.tenant", "SET app.tenant = 'tenant \"of\" a';"),
 	finding(hostile.SessionSetting, "search_path", "select enter('a')\n\"\"\""),
 	finding(hostile.SessionSetting, "statement_timeout", "SET statement_timeout TO $1"),
