@@ -431,7 +431,7 @@ func (t *transaction) blame(code Code, subject string) *text {
 }
 
 func (t *transaction) occurrence(x *text) Occurrence {
-	o := Occurrence{Client: t.client, Trace: t.history}
+	o := Occurrence{Client: t.client, Trace: t.history()}
 	if x != nil {
 		o.SQL, o.Tags = shorten(x.sql), x.tags
 	}

@@ -1,10 +1,12 @@
 package hostile
 
 import (
+	"hash/maphash"
 	"net/url"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 )
 
 // text is what a look at a query's words tells. It is no parser: it knows
@@ -51,13 +53,12 @@ var telling = map[string]bool{
 }
 
 // maxIdents bounds what is kept of one text.
-const maxIdents = 200
+const maxIdents = 100
 
 // look reads a text. truncated says that it is only a text's beginning, which
 // is always suspect.
 func look(sql string, truncated bool) *text {
 	t := &text{sql: sql, suspect: truncated}
-	seen := map[string]bool{}
 	var st statement
 	n := 0 // words of the statement at hand
 	finish := func() {
@@ -113,9 +114,8 @@ func look(sql string, truncated bool) *text {
 					t.anySetting = true
 				}
 			}
-			if len(t.idents) < maxIdents && !seen[w] {
-				seen[w] = true
-				t.idents = append(t.idents, w)
+			if len(t.idents) < maxIdents {
+				t.idents = appendNew(t.idents, w)
 			}
 		default:
 			if n == 0 && tok.kind == tokenOther {
@@ -361,7 +361,9 @@ func sqlcommenter(comment string) map[string]string {
 type texts struct {
 	mu    sync.RWMutex
 	known map[string]*text
-	seen  int // different texts, forgotten ones included
+	seed  maphash.Seed
+	once  [maxTexts]atomic.Uint64 // hashes of texts that were seen: what comes once is not worth keeping
+	seen  atomic.Int64            // different texts, more or less
 }
 
 // What is remembered: as many texts, none longer.
@@ -370,7 +372,7 @@ const (
 	maxTextKept = 8 << 10
 )
 
-func newTexts() *texts { return &texts{known: map[string]*text{}} }
+func newTexts() *texts { return &texts{known: map[string]*text{}, seed: maphash.MakeSeed()} }
 
 // of looks at a text, given as it lies in a buffer.
 func (c *texts) of(sql []byte, truncated bool) *text {
@@ -381,13 +383,20 @@ func (c *texts) of(sql []byte, truncated bool) *text {
 		return t
 	}
 	t = look(string(sql), truncated)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.seen++
+	hash := maphash.Bytes(c.seed, sql)
+	again := c.once[hash%maxTexts].Swap(hash) == hash
+	if !again {
+		c.seen.Add(1)
+	}
 	if truncated || len(sql) > maxTextKept {
 		t.sql = shorten(t.sql)
 		return t
 	}
+	if !again {
+		return t
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if len(c.known) >= maxTexts {
 		for k := range c.known { // any: a map's order is as good as a clock's here
 			delete(c.known, k)
@@ -398,11 +407,7 @@ func (c *texts) of(sql []byte, truncated bool) *text {
 	return t
 }
 
-func (c *texts) count() int {
-	c.mu.RLock()
-	defer c.mu.RUnlock()
-	return c.seen
-}
+func (c *texts) count() int { return int(c.seen.Load()) }
 
 // shorten bounds a text that is kept for people.
 func shorten(sql string) string {

@@ -56,9 +56,9 @@ type transaction struct {
 	sequence bool
 	reads    []string
 	sets     []string
-	history  []Step
-	isIdle   bool // it was told of once as idle
-	setsAny  bool // something in it may make any setting
+	history  func() []Step // what led to its end
+	isIdle   bool          // it was told of once as idle
+	setsAny  bool          // something in it may make any setting
 }
 
 const maxTextsOfOne = 40 // statements of one transaction that are kept
@@ -78,7 +78,7 @@ func (s *session) attached(b *backend) {
 func (s *session) detached() *transaction {
 	t := s.tx
 	t.client, s.tx = s.client, nil
-	t.history = s.history.list(s.p)
+	t.history = func() []Step { return s.history.list(s.p) } // the client says nothing until it is judged
 	return t
 }
 
