@@ -73,16 +73,23 @@ func startFixtures(ctx context.Context, latency time.Duration) (f *fixtures, err
 		defer cancel()
 		return errors.Join(f.postgres.Stop(ctx), os.RemoveAll(f.postgres.Dir()))
 	})
-	if f.about.old, err = f.startBouncer(ctx, "1.18"); err != nil {
+	if f.about.old, err = f.startBouncer(ctx, "1.18", "1.18", serverConns); err != nil {
 		return nil, err
 	}
-	if f.about.tracking, err = f.startBouncer(ctx, "1.24"); err != nil {
+	if f.about.tracking, err = f.startBouncer(ctx, "1.24", "1.24", serverConns); err != nil {
+		return nil, err
+	}
+	if _, err = f.startBouncer(ctx, wideBouncer, "1.18", gateClients); err != nil {
 		return nil, err
 	}
 	return f, nil
 }
 
-func (f *fixtures) startBouncer(ctx context.Context, version string) (full string, err error) {
+// wideBouncer is PgBouncer 1.18 with a server connection for each client, which
+// is what the hostile pooler has.
+const wideBouncer = "1.18-wide"
+
+func (f *fixtures) startBouncer(ctx context.Context, name, version string, size int) (full string, err error) {
 	binary, err := devdb.FindPgBouncerVersion(ctx, version)
 	if err != nil {
 		return "", err
@@ -91,13 +98,13 @@ func (f *fixtures) startBouncer(ctx context.Context, version string) (full strin
 		return "", err
 	}
 	b, err := devdb.StartPgBouncer(ctx, devdb.PgBouncerConfig{
-		Binary: binary, Dir: filepath.Join(f.dir, "pgbouncer-"+version), Mode: "transaction",
-		PoolSize: serverConns, Upstream: f.postgres,
+		Binary: binary, Dir: filepath.Join(f.dir, "pgbouncer-"+name), Mode: "transaction",
+		PoolSize: size, Upstream: f.postgres,
 	})
 	if err != nil {
 		return "", err
 	}
-	f.bouncers[version] = b
+	f.bouncers[name] = b
 	f.closeLater(func() error { return errors.Join(b.Stop(), os.RemoveAll(b.Dir())) })
 	return full, nil
 }

@@ -108,7 +108,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	if err != nil {
 		return err
 	}
-	groups = selected(slices.Concat(groups, http, growth), o.only)
+	hostile, err := f.hostileGroups(ctx)
+	if err != nil {
+		return err
+	}
+	groups = selected(slices.Concat(groups, http, growth, hostile), o.only)
 	if len(groups) == 0 {
 		return errors.New("-only matches nothing")
 	}
