@@ -151,6 +151,51 @@ begin
 end
 $$;
 
+-- create_tenant of 0003 anew: what USER and ADMIN begin with goes by the names
+-- of permissions. A permission's action is only described, and may be changed.
+create or replace function poolproof.create_tenant(
+    tenant uuid, name text, slug text, admin uuid, email text, admin_name text, is_platform boolean default false)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_column
+declare
+    outer_tenant text := coalesce(current_setting('app.current_tenant_id', true), '');
+begin
+    perform set_config('app.current_tenant_id', create_tenant.tenant::text, true);
+    insert into poolproof.tenants (id, name, slug, next_role_id)
+    values (create_tenant.tenant, create_tenant.name, create_tenant.slug, 5);
+    if create_tenant.is_platform then
+        insert into poolproof.platform (id) values (create_tenant.tenant);
+    end if;
+    insert into poolproof.roles (tenant_id, id, name, description, system, holds_all) values
+        (create_tenant.tenant, 1, 'USER', 'Sees what the tenant has', true, false),
+        (create_tenant.tenant, 2, 'ADMIN', 'Works with every feature and manages members', true, false),
+        (create_tenant.tenant, 3, 'SUPER_ADMIN', 'Holds every permission of the tenant', true, true),
+        (create_tenant.tenant, 4, 'GLOBAL_ADMIN', 'Holds every permission of the tenant and, on the platform, manages tenants', true, true);
+    insert into poolproof.role_permissions (tenant_id, role_id, permission_id, scope)
+    select create_tenant.tenant, r.id, p.id, p.scope
+    from poolproof.permissions p
+    join (values (1, 'view_'), (2, 'view_'), (2, 'start_')) r (id, prefix) on starts_with(p.name, r.prefix)
+    where p.scope = 'tenant'
+    union all
+    select create_tenant.tenant, 2, p.id, p.scope from poolproof.permissions p where p.name = 'manage_users'
+    union all
+    select create_tenant.tenant, 4, p.id, p.scope
+    from poolproof.permissions p
+    where p.scope = 'platform' and create_tenant.is_platform;
+    insert into poolproof.profiles (tenant_id, user_id, email, name)
+    values (create_tenant.tenant, create_tenant.admin, create_tenant.email, create_tenant.admin_name);
+    insert into poolproof.user_roles (tenant_id, user_id, role_id, granted_by)
+    values (create_tenant.tenant, create_tenant.admin,
+        case when create_tenant.is_platform then 4 else 3 end, create_tenant.admin);
+    insert into poolproof.audit_log (tenant_id, actor, action, object, after)
+    values (create_tenant.tenant, create_tenant.admin, 'tenant.create', 'tenant/' || create_tenant.tenant,
+        jsonb_build_object('name', create_tenant.name, 'slug', create_tenant.slug));
+    perform set_config('app.current_tenant_id', outer_tenant, true);
+end
+$$;
+
 -- refused: why a user may not read in a tenant, null if they may. A permission
 -- of '' asks for membership only.
 create function poolproof.refused(tenant uuid, caller uuid, permission text) returns text
@@ -239,7 +284,7 @@ begin
         left join poolproof.tenant_features t on t.tenant_id = read_sidebar.tenant and t.feature_id = s.feature_id
         where (s.feature_id is null or coalesce(t.enabled, f.default_enabled))
           and (s.permission is null or s.permission in (select mine.name from mine))
-        order by s.display_order, s.title;
+        order by s.display_order, s.title, s.id;
         if found then
             return;
         end if;
