@@ -29,6 +29,7 @@ var (
 // cast is what a history can talk about: everything that was there, by age, and
 // what to call it.
 type cast struct {
+	platform, first                          uuid.UUID // P and A
 	mu                                       sync.Mutex
 	tenants, permissions, features, sidebars []uuid.UUID
 	names                                    map[uuid.UUID]string
@@ -46,7 +47,7 @@ func newCast(platform uuid.UUID) (*oracle.World, *cast) {
 		Platform: platform, Now: time.Now(), Tenants: map[uuid.UUID]*oracle.Tenant{},
 		Permissions: map[uuid.UUID]*oracle.Permission{}, Features: map[uuid.UUID]*oracle.Feature{}, Sidebar: map[uuid.UUID]*oracle.SidebarItem{},
 	}
-	c := &cast{names: map[uuid.UUID]string{absent: "absent"}}
+	c := &cast{platform: platform, names: map[uuid.UUID]string{absent: "absent"}}
 	for _, name := range people {
 		c.names[person(name)] = name
 	}
@@ -67,7 +68,7 @@ func newCast(platform uuid.UUID) (*oracle.World, *cast) {
 
 	c.tenants, c.names[platform] = []uuid.UUID{platform}, "P"
 	p := w.NewTenant(platform, "Platform", "platform", person("pat"), "pat@example.org")
-	c.made(&c.tenants, "A")
+	c.first = c.made(&c.tenants, "A")
 	c.made(&c.tenants, "B")
 	c.made(&c.tenants, "C")
 	tenant := func(n int, boss string) *oracle.Tenant {

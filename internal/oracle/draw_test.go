@@ -103,7 +103,7 @@ func maybeText(t *rapid.T, refused string, of ...string) *string {
 // draw draws a step of any kind: mostly by somebody who may do much, and often
 // about one of those.
 func (c *cast) draw(t *rapid.T) drawn {
-	caller := oracle.Caller{Tenant: c.tenants[1], User: user(t)}
+	caller := oracle.Caller{Tenant: c.first, User: user(t)}
 	if pick(t, true, false) {
 		caller.Tenant = pick(t, c.any(&c.tenants)...)
 	}
@@ -130,7 +130,7 @@ func (c *cast) draw(t *rapid.T) drawn {
 	case "platform":
 		op = c.drawPlatform(t)
 		if !rarely(t) {
-			caller = oracle.Caller{Tenant: pick(t, c.tenants[0], c.tenants[1]), User: pick(t, c.keepers(c.tenants[0], "manage_tenants")...)}
+			caller = oracle.Caller{Tenant: pick(t, c.platform, c.first), User: pick(t, c.keepers(c.platform, "manage_tenants")...)}
 		}
 	}
 	if rarely(t) && rarely(t) {

@@ -70,10 +70,7 @@ func (g *ground) history(rt *rapid.T, codes map[string]int) {
 	if err := g.install(ctx, h.world); err != nil {
 		rt.Fatalf("beginning: %v", err)
 	}
-	var err error
-	if h.moment, err = g.epochs(ctx); err != nil {
-		rt.Fatalf("reading the epochs: %v", err)
-	}
+	h.look(ctx, rt)
 	h.keepers = func(tenant uuid.UUID, permission string) []uuid.UUID { return h.world.Keepers(tenant, permission) }
 	steps := rapid.Custom(h.draw)
 	rt.Repeat(map[string]func(*rapid.T){"step": func(rt *rapid.T) { h.step(ctx, rt, steps.Draw(rt, "step")) }})
@@ -84,6 +81,21 @@ func (g *ground) history(rt *rapid.T, codes map[string]int) {
 	if diff := difference(h.world, left); diff != "" {
 		h.fail(rt, "another state than it should be (-want +got):\n%s", diff)
 	}
+	h.readAll(ctx, rt)
+}
+
+// look reads the epochs.
+func (h *history) look(ctx context.Context, rt rapid.TB) (was map[uuid.UUID]int64) {
+	now, err := h.epochs(ctx)
+	if err != nil {
+		rt.Fatalf("reading the epochs: %v", err)
+	}
+	was, h.moment = h.moment, now
+	return was
+}
+
+// readAll asks the API for all that is left, in every tenant.
+func (h *history) readAll(ctx context.Context, rt rapid.TB) {
 	for id := range h.world.Tenants {
 		reader := oracle.Caller{Tenant: id, User: h.world.Keepers(id, "manage_roles")[0]}
 		for _, op := range everything(h.world, id) {
@@ -94,14 +106,14 @@ func (g *ground) history(rt *rapid.T, codes map[string]int) {
 
 // fail ends a history that went wrong and tells it. The text is the same in
 // every repetition, whatever the ids.
-func (h *history) fail(rt *rapid.T, format string, args ...any) {
+func (h *history) fail(rt rapid.TB, format string, args ...any) {
 	rt.Helper()
 	rt.Fatalf("%s\n\n%s", strings.Join(h.lines, "\n"), h.readable(fmt.Sprintf(format, args...)))
 }
 
 // step asks the API and the oracle, compares, and goes on to the world
 // afterwards.
-func (h *history) step(ctx context.Context, rt *rapid.T, d drawn) {
+func (h *history) step(ctx context.Context, rt rapid.TB, d drawn) {
 	before := h.world
 	before.Now = time.Now()
 	got, err := h.ask(ctx, d)
@@ -130,29 +142,25 @@ func (h *history) step(ctx context.Context, rt *rapid.T, d drawn) {
 			h.fail(rt, "more than the caller held:\n%s", strings.Join(gains, "\n"))
 		}
 	}
-	is, err := h.epochs(ctx)
-	if err != nil {
-		rt.Fatalf("reading the epochs: %v", err)
-	}
-	h.compareEpochs(rt, before, after, h.moment, is)
-	h.moment = is
-	if told := told(want.Epoch, is); told != got.epoch {
+	was := h.look(ctx, rt)
+	h.compareEpochs(rt, before, after, was)
+	if told := told(want.Epoch, h.moment); told != got.epoch {
 		rt.Logf("Poolproof-Epoch is %q, want %q", got.epoch, told)
 		h.fail(rt, "Poolproof-Epoch does not tell the state")
 	}
 }
 
 // compareEpochs checks that exactly what changed has another epoch.
-func (h *history) compareEpochs(rt *rapid.T, before, after *oracle.World, was, is map[uuid.UUID]int64) {
+func (h *history) compareEpochs(rt rapid.TB, before, after *oracle.World, was map[uuid.UUID]int64) {
 	changed := map[uuid.UUID]bool{}
 	if after != before {
 		var catalogue bool
 		changed, catalogue = oracle.Changed(before, after)
 		changed[uuid.Nil] = catalogue
 	}
-	for id := range is {
-		if is[id] < was[id] || (is[id] > was[id]) != changed[id] {
-			h.fail(rt, "the epoch of %s went on by %d; changed: %v", id, is[id]-was[id], changed[id])
+	for id, is := range h.moment {
+		if is < was[id] || (is > was[id]) != changed[id] {
+			h.fail(rt, "the epoch of %s went on by %d; changed: %v", id, is-was[id], changed[id])
 		}
 		delete(changed, id)
 	}

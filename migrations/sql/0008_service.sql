@@ -196,6 +196,30 @@ begin
 end
 $$;
 
+-- keep_feature: whether an entry of the catalogue is there, and then it stays
+-- until the transaction's end. A tenant's row refers to it, and the check of
+-- that reference comes last, when the tenant's epoch is locked already: too
+-- late, because whoever deletes the entry holds it and waits for the epoch. As
+-- its owner: a tenant may not lock what is not its own.
+create function poolproof.keep_feature(feature uuid) returns boolean
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp as $$
+begin
+    perform from poolproof.features f where f.id = keep_feature.feature for key share;
+    return found;
+end
+$$;
+
+-- keep_permission is the same for permissions.
+create function poolproof.keep_permission(permission uuid) returns boolean
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp as $$
+begin
+    perform from poolproof.permissions p where p.id = keep_permission.permission for key share;
+    return found;
+end
+$$;
+
 -- refused: why a user may not read in a tenant, null if they may. A permission
 -- of '' asks for membership only.
 create function poolproof.refused(tenant uuid, caller uuid, permission text) returns text
@@ -433,7 +457,8 @@ $$;
 grant update (created_at) on poolproof.user_roles to poolproof_runtime;
 
 revoke all on function poolproof.raise_epochs(uuid[]), poolproof.epoch_after(uuid, boolean), poolproof.catalogue_epoch_after(boolean),
-    poolproof.number_audit_row(), poolproof.has_keeper(uuid, text), poolproof.refused(uuid, uuid, text),
+    poolproof.number_audit_row(), poolproof.has_keeper(uuid, text),
+    poolproof.keep_feature(uuid), poolproof.keep_permission(uuid), poolproof.refused(uuid, uuid, text),
     poolproof.read_roles(uuid, uuid, text, int, int), poolproof.read_features(uuid, uuid, text), poolproof.read_sidebar(uuid, uuid, text),
     poolproof.may_manage_tenants(uuid, uuid, uuid),
     poolproof.add_tenant(uuid, uuid, uuid, uuid, text, text, uuid, text),
@@ -442,7 +467,7 @@ revoke all on function poolproof.raise_epochs(uuid[]), poolproof.epoch_after(uui
     from public;
 
 grant execute on function poolproof.raise_epochs(uuid[]), poolproof.epoch_after(uuid, boolean), poolproof.catalogue_epoch_after(boolean),
-    poolproof.has_keeper(uuid, text), poolproof.refused(uuid, uuid, text),
+    poolproof.has_keeper(uuid, text), poolproof.keep_feature(uuid), poolproof.keep_permission(uuid), poolproof.refused(uuid, uuid, text),
     poolproof.read_roles(uuid, uuid, text, int, int), poolproof.read_features(uuid, uuid, text), poolproof.read_sidebar(uuid, uuid, text),
     poolproof.may_manage_tenants(uuid, uuid, uuid),
     poolproof.add_tenant(uuid, uuid, uuid, uuid, text, text, uuid, text),
