@@ -29,7 +29,7 @@ func TestModel(t *testing.T) {
 		histories = 2000
 	}
 	kinds := []pgtest.Kind{pgtest.PgBouncer118Transaction, pgtest.PgBouncer118Statement}
-	preset(t, map[string]string{"rapid.checks": strconv.Itoa(histories / len(kinds)), "rapid.steps": "80", "rapid.nofailfile": "true"})
+	preset(t, map[string]string{"rapid.checks": strconv.Itoa(histories / len(kinds)), "rapid.steps": "80", "rapid.nofailfile": "true", "rapid.shrinktime": "1m"})
 	for _, kind := range kinds {
 		t.Run(kind.String(), func(t *testing.T) {
 			g := newGround(t, kind)
@@ -59,7 +59,7 @@ type history struct {
 	*cast
 	world  *oracle.World
 	moment map[uuid.UUID]int64 // the epochs of that world
-	lines  []string
+	lines  []string            // what changed something
 	codes  map[string]int
 }
 
@@ -104,8 +104,9 @@ func (h *history) readAll(ctx context.Context, rt rapid.TB) {
 	}
 }
 
-// fail ends a history that went wrong and tells it. The text is the same in
-// every repetition, whatever the ids.
+// fail ends a history that went wrong and tells it: the requests that changed
+// something, and what is wrong. The text is the same in every repetition,
+// whatever the ids.
 func (h *history) fail(rt rapid.TB, format string, args ...any) {
 	rt.Helper()
 	rt.Fatalf("%s\n\n%s", strings.Join(h.lines, "\n"), h.readable(fmt.Sprintf(format, args...)))
@@ -129,12 +130,13 @@ func (h *history) step(ctx context.Context, rt rapid.TB, d drawn) {
 	h.world = after
 	answer := strings.TrimSpace(fmt.Sprint(got.Status, " ", got.Code))
 	h.codes[answer]++
-	h.lines = append(h.lines, fmt.Sprintf("%s → %s", d, answer))
+	line := fmt.Sprintf("%s → %s", d, answer)
 
 	if diff := difference(plain(want), plain(got.Answer)); diff != "" {
-		h.fail(rt, "another answer than it should be (-want +got):\n%s", diff)
+		h.fail(rt, "%s: another answer than it should be (-want +got):\n%s", line, diff)
 	}
 	if after != before {
+		h.lines = append(h.lines, line)
 		if faults := after.Broken(); len(faults) > 0 {
 			h.fail(rt, "broken rules:\n%s", strings.Join(faults, "\n"))
 		}
@@ -143,15 +145,15 @@ func (h *history) step(ctx context.Context, rt rapid.TB, d drawn) {
 		}
 	}
 	was := h.look(ctx, rt)
-	h.compareEpochs(rt, before, after, was)
+	h.compareEpochs(rt, line, before, after, was)
 	if told := told(want.Epoch, h.moment); told != got.epoch {
 		rt.Logf("Poolproof-Epoch is %q, want %q", got.epoch, told)
-		h.fail(rt, "Poolproof-Epoch does not tell the state")
+		h.fail(rt, "%s: Poolproof-Epoch does not tell the state", line)
 	}
 }
 
 // compareEpochs checks that exactly what changed has another epoch.
-func (h *history) compareEpochs(rt rapid.TB, before, after *oracle.World, was map[uuid.UUID]int64) {
+func (h *history) compareEpochs(rt rapid.TB, line string, before, after *oracle.World, was map[uuid.UUID]int64) {
 	changed := map[uuid.UUID]bool{}
 	if after != before {
 		var catalogue bool
@@ -160,13 +162,13 @@ func (h *history) compareEpochs(rt rapid.TB, before, after *oracle.World, was ma
 	}
 	for id, is := range h.moment {
 		if is < was[id] || (is > was[id]) != changed[id] {
-			h.fail(rt, "the epoch of %s went on by %d; changed: %v", id, is-was[id], changed[id])
+			h.fail(rt, "%s: the epoch of %s went on by %d; changed: %v", line, id, is-was[id], changed[id])
 		}
 		delete(changed, id)
 	}
 	for id := range changed {
 		if changed[id] {
-			h.fail(rt, "%s changed and has no epoch", id)
+			h.fail(rt, "%s: %s changed and has no epoch", line, id)
 		}
 	}
 }

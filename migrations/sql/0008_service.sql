@@ -197,10 +197,10 @@ end
 $$;
 
 -- keep_feature: whether an entry of the catalogue is there, and then it stays
--- until the transaction's end. A tenant's row refers to it, and the check of
--- that reference comes last, when the tenant's epoch is locked already: too
--- late, because whoever deletes the entry holds it and waits for the epoch. As
--- its owner: a tenant may not lock what is not its own.
+-- until the transaction's end. Without it a tenant's write locks the tenant's
+-- epoch first, and then waits for the row or the reference that somebody who
+-- deletes the entry holds, who waits for the epoch: a deadlock. As its owner: a
+-- tenant may not lock what is not its own.
 create function poolproof.keep_feature(feature uuid) returns boolean
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp as $$
