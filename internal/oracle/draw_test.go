@@ -282,8 +282,10 @@ func everything(w *oracle.World, tenant uuid.UUID) []oracle.Op {
 	if tenant == w.Platform {
 		ops = append(ops, oracle.Permissions(), oracle.Features(), oracle.SidebarItems())
 	}
-	for id := range w.Tenants[tenant].Roles {
-		ops = append(ops, oracle.RolePermissions(id))
+	for id, role := range w.Tenants[tenant].Roles {
+		if !role.System { // what those hold, their members show
+			ops = append(ops, oracle.RolePermissions(id))
+		}
 	}
 	for user := range w.Tenants[tenant].Profiles {
 		ops = append(ops, oracle.UserPermissions(user))

@@ -84,8 +84,9 @@ func (o UpdateProfile) play(w *World, c Caller, _ uuid.UUID) Answer {
 	changed = set(&p.Email, o.Email) || changed
 	changed = set(&p.Name, o.Name) || changed
 	changed = set(&p.Active, o.Active) || changed
-	// Whoever comes (back) to a profile, or is somebody else, gains its roles.
-	if p.Active && (!was.Active || p.External != was.External && p.External != "") {
+	// Whoever comes (back) to a profile, or is somebody else, gains its roles, now
+	// or once it is active.
+	if p.Active && !was.Active || p.External != was.External && p.External != "" {
 		for role, a := range p.Roles {
 			if a.until().After(w.Now) && own.lacks(w.confers(t, role), a.until()) {
 				return refuse("forbidden")
