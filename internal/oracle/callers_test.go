@@ -39,9 +39,7 @@ func TestSixteenCallers(t *testing.T) {
 			}
 			crowd := &crowd{ground: g, answers: map[string]int{}}
 			crowd.latest.Store(begin)
-			c.keepers = func(tenant uuid.UUID, permission string) []uuid.UUID {
-				return crowd.latest.Load().Keepers(tenant, permission)
-			}
+			c.now = crowd.latest.Load
 			logged := len(pgtest.ServerLog(t))
 			seed := rapid.Int().Example()
 			t.Logf("seed %d", seed)
@@ -159,16 +157,16 @@ func (c *cast) drawHot(t *rapid.T) drawn {
 	if rarely(t) {
 		home = pick(t, c.any(&c.tenants)...)
 	}
-	keepers := c.keepers(home, "manage_roles")
+	keepers := c.now().Keepers(home, "manage_roles")
 	if len(keepers) == 0 {
-		home, keepers = c.first, c.keepers(c.first, "manage_roles")
+		home, keepers = c.first, c.now().Keepers(c.first, "manage_roles")
 	}
 	caller := oracle.Caller{Tenant: home, User: pick(t, keepers...)}
 	last := func(list *[]uuid.UUID) uuid.UUID {
 		all := c.any(list)
 		return pick(t, all[max(0, len(all)-4):]...)
 	}
-	byPlatform := oracle.Caller{Tenant: c.platform, User: pick(t, c.keepers(c.platform, "manage_tenants")...)}
+	byPlatform := oracle.Caller{Tenant: c.platform, User: pick(t, c.now().Keepers(c.platform, "manage_tenants")...)}
 	switch pick(t, "feature", "permission", "switch", "grant", "tenant", "switch", "grant", "assign", "role", "item") {
 	case "feature":
 		if pick(t, true, false) {

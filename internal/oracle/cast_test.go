@@ -33,8 +33,8 @@ type cast struct {
 	mu                                       sync.Mutex
 	tenants, permissions, features, sidebars []uuid.UUID
 	names                                    map[uuid.UUID]string
-	// keepers are those who hold a permission for good in a tenant that is there.
-	keepers func(tenant uuid.UUID, permission string) []uuid.UUID
+	// now is the world as far as it is known, to draw what there is.
+	now func() *oracle.World
 }
 
 // absent is the id of nothing.

@@ -3,6 +3,8 @@ package oracle_test
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -100,29 +102,23 @@ func maybeText(t *rapid.T, refused string, of ...string) *string {
 	return nil
 }
 
-// draw draws a step of any kind: mostly by somebody who may do much, and often
-// about one of those.
+// draw draws a step of any kind: mostly by somebody who may do it, and often
+// about what there is.
 func (c *cast) draw(t *rapid.T) drawn {
 	caller := oracle.Caller{Tenant: c.first, User: user(t)}
 	if pick(t, true, false) {
 		caller.Tenant = pick(t, c.any(&c.tenants)...)
 	}
-	keepers := c.keepers(caller.Tenant, "manage_roles")
-	if len(keepers) > 0 && pick(t, true, true, true, false) {
-		caller.User = pick(t, keepers...)
-	}
-	somebody := func() uuid.UUID {
-		if len(keepers) > 0 && pick(t, true, false, false) {
-			return pick(t, keepers...)
-		}
-		return user(t)
+	permission := pick(t, "manage_users", "manage_roles")
+	if able := c.now().Keepers(caller.Tenant, permission); len(able) > 0 && pick(t, true, true, true, false) {
+		caller.User = pick(t, able...)
 	}
 	var op oracle.Op
 	switch pick(t, "users", "roles", "users", "roles", "read", "switch", "platform") {
 	case "users":
-		op = c.drawUsers(t, somebody)
+		op = c.drawUsers(t, caller.Tenant)
 	case "roles":
-		op = c.drawRoles(t)
+		op = c.drawRoles(t, caller.Tenant)
 	case "read":
 		op = c.drawRead(t)
 	case "switch":
@@ -130,7 +126,7 @@ func (c *cast) draw(t *rapid.T) drawn {
 	case "platform":
 		op = c.drawPlatform(t)
 		if !rarely(t) {
-			caller = oracle.Caller{Tenant: pick(t, c.platform, c.first), User: pick(t, c.keepers(c.platform, "manage_tenants")...)}
+			caller = oracle.Caller{Tenant: pick(t, c.platform, c.first), User: pick(t, c.now().Keepers(c.platform, "manage_tenants")...)}
 		}
 	}
 	if rarely(t) && rarely(t) {
@@ -139,33 +135,81 @@ func (c *cast) draw(t *rapid.T) drawn {
 	return drawn{c, caller, op}
 }
 
-func (c *cast) drawUsers(t *rapid.T, somebody func() uuid.UUID) oracle.Op {
+// somebody draws who is there to change: often a manager.
+func (c *cast) somebody(t *rapid.T, tenant uuid.UUID) uuid.UUID {
+	if keepers := c.now().Keepers(tenant, "manage_roles"); len(keepers) > 0 && pick(t, true, false, false) {
+		return pick(t, keepers...)
+	}
+	return user(t)
+}
+
+// assignment draws a user and a role, half of the time one that the user has.
+func (c *cast) assignment(t *rapid.T, tenant uuid.UUID) (uuid.UUID, int) {
+	type pair struct {
+		user uuid.UUID
+		role int
+	}
+	var there []pair
+	if here := c.now().Tenants[tenant]; here != nil {
+		for _, name := range people {
+			if p := here.Profiles[person(name)]; p != nil {
+				for _, role := range slices.Sorted(maps.Keys(p.Roles)) {
+					there = append(there, pair{person(name), role})
+				}
+			}
+		}
+	}
+	if len(there) > 0 && pick(t, true, false) {
+		p := pick(t, there...)
+		return p.user, p.role
+	}
+	return user(t), role(t)
+}
+
+// held draws a role and a permission, half of the time one that the role has
+// of its own.
+func (c *cast) held(t *rapid.T, tenant uuid.UUID) (int, uuid.UUID) {
+	id, all := role(t), c.any(&c.permissions)
+	if here := c.now().Tenants[tenant]; here != nil && here.Roles[id] != nil && pick(t, true, false) {
+		own := slices.DeleteFunc(slices.Clone(all), func(p uuid.UUID) bool { return !here.Roles[id].Permissions[p] })
+		if len(own) > 0 {
+			return id, pick(t, own...)
+		}
+	}
+	return id, pick(t, all...)
+}
+
+func (c *cast) drawUsers(t *rapid.T, tenant uuid.UUID) oracle.Op {
 	external := func() *string { return maybe(t, "", "idp|one", "idp|two") }
 	switch pick(t, "assign", "unassign", "update", "delete", "create", "assign", "unassign", "update") {
 	case "assign":
-		return oracle.Assign{User: somebody(), Role: role(t), Until: until(t)}
+		user, role := c.assignment(t, tenant)
+		return oracle.Assign{User: user, Role: role, Until: until(t)}
 	case "unassign":
-		return oracle.Unassign{User: somebody(), Role: role(t)}
+		user, role := c.assignment(t, tenant)
+		return oracle.Unassign{User: user, Role: role}
 	case "create":
-		o := oracle.CreateProfile{User: somebody(), Email: pick(t, "", "x@example.org"), Name: pick(t, "", "X"), Active: pick(t, true, true, false)}
+		o := oracle.CreateProfile{User: user(t), Email: pick(t, "", "x@example.org"), Name: pick(t, "", "X"), Active: pick(t, true, true, false)}
 		if e := external(); e != nil {
 			o.External = *e
 		}
 		return o
 	case "update":
-		return oracle.UpdateProfile{User: somebody(), External: external(), Email: maybe(t, "", "y@example.org"),
+		return oracle.UpdateProfile{User: c.somebody(t, tenant), External: external(), Email: maybe(t, "", "y@example.org"),
 			Name: maybe(t, "Y", "Z"), Active: maybe(t, true, false), Version: version(t)}
 	}
-	return oracle.DeleteProfile{User: somebody(), Version: version(t)}
+	return oracle.DeleteProfile{User: c.somebody(t, tenant), Version: version(t)}
 }
 
-func (c *cast) drawRoles(t *rapid.T) oracle.Op {
+func (c *cast) drawRoles(t *rapid.T, tenant uuid.UUID) oracle.Op {
 	name := func() *string { return maybeText(t, "  ", "Red", "Green", "Blue", "Keeper", "USER") }
 	switch pick(t, "grant", "revoke", "update", "create", "delete", "update", "create", "grant") {
 	case "grant":
-		return oracle.Grant{Role: role(t), Permission: pick(t, c.any(&c.permissions)...)}
+		role, permission := c.held(t, tenant)
+		return oracle.Grant{Role: role, Permission: permission}
 	case "revoke":
-		return oracle.Revoke{Role: role(t), Permission: pick(t, c.any(&c.permissions)...)}
+		role, permission := c.held(t, tenant)
+		return oracle.Revoke{Role: role, Permission: permission}
 	case "create":
 		return oracle.CreateRole{Name: name(), Description: pick(t, "", "d"), Parents: roles(t)}
 	case "update":

@@ -71,7 +71,7 @@ func (g *ground) history(rt *rapid.T, codes map[string]int) {
 		rt.Fatalf("beginning: %v", err)
 	}
 	h.look(ctx, rt)
-	h.keepers = func(tenant uuid.UUID, permission string) []uuid.UUID { return h.world.Keepers(tenant, permission) }
+	h.now = func() *oracle.World { return h.world }
 	steps := rapid.Custom(h.draw)
 	rt.Repeat(map[string]func(*rapid.T){"step": func(rt *rapid.T) { h.step(ctx, rt, steps.Draw(rt, "step")) }})
 	left, err := g.read(ctx)
