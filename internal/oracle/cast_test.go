@@ -95,6 +95,7 @@ func newCast(platform uuid.UUID) (*oracle.World, *cast) {
 	a.Member(person("kim"), keeper)
 	a.Member(person("adam"), admin, lead)
 	a.Member(person("una"), user)
+	until(a, "una", keeper, nearer)
 	a.Member(person("ina"), admin).Active = false
 	a.Member(person("tom"), user)
 	until(a, "tom", keeper, far)
@@ -103,14 +104,18 @@ func newCast(platform uuid.UUID) (*oracle.World, *cast) {
 	a.Member(person("exa"), user)
 	until(a, "exa", superAdmin, past)
 	a.Member(person("two"), editor).External = "idp|two"
+	until(a, "two", superAdmin, nearer)
 
 	b := tenant(2, "bob")
 	b.Member(person("two"), user)
+	until(b, "two", superAdmin, nearer)
 	b.Member(person("ina"), admin)
 	until(b, "ina", keeper, far)
 
 	t := tenant(3, "cas")
 	t.Member(person("kim"), keeper)
+	t.Member(person("una"), user)
+	until(t, "una", superAdmin, nearer)
 	return w, c
 }
 

@@ -13,4 +13,8 @@
 // order is the one that the service has: what is wrong with the request's
 // fields, membership, permission, whether it is there, its version, the grant
 // rule, names, the last manager.
+//
+// It leaves out what has tests of its own: tokens, malformed requests, pages,
+// Poolproof-At-Least, times of creation, the words of refusals, what the audit
+// log says of before and after, and a role that expires while it is watched.
 package oracle

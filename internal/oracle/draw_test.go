@@ -83,7 +83,7 @@ func until(t *rapid.T) *time.Time {
 	if rarely(t) {
 		return &past
 	}
-	return pick(t, nil, &far, &nearer)
+	return pick(t, &far, nil, &nearer)
 }
 
 // text draws a name or rarely one that is refused.
@@ -143,7 +143,7 @@ func (c *cast) somebody(t *rapid.T, tenant uuid.UUID) uuid.UUID {
 	return user(t)
 }
 
-// assignment draws a user and a role, half of the time one that the user has.
+// assignment draws a user and a role, mostly one that the user has.
 func (c *cast) assignment(t *rapid.T, tenant uuid.UUID) (uuid.UUID, int) {
 	type pair struct {
 		user uuid.UUID
@@ -159,7 +159,7 @@ func (c *cast) assignment(t *rapid.T, tenant uuid.UUID) (uuid.UUID, int) {
 			}
 		}
 	}
-	if len(there) > 0 && pick(t, true, false) {
+	if len(there) > 0 && pick(t, true, true, false) {
 		p := pick(t, there...)
 		return p.user, p.role
 	}
