@@ -79,7 +79,7 @@ func (g *ground) history(rt *rapid.T, codes map[string]int) {
 		rt.Fatalf("reading what is left: %v", err)
 	}
 	if diff := difference(h.world, left); diff != "" {
-		h.fail(rt, "another state than it should be (-want +got):\n%s", diff)
+		h.failf(rt, "another state than it should be (-want +got):\n%s", diff)
 	}
 	h.readAll(ctx, rt)
 }
@@ -104,10 +104,10 @@ func (h *history) readAll(ctx context.Context, rt rapid.TB) {
 	}
 }
 
-// fail ends a history that went wrong and tells it: the requests that changed
+// failf ends a history that went wrong and tells it: the requests that changed
 // something, and what is wrong. The text is the same in every repetition,
 // whatever the ids.
-func (h *history) fail(rt rapid.TB, format string, args ...any) {
+func (h *history) failf(rt rapid.TB, format string, args ...any) {
 	rt.Helper()
 	rt.Fatalf("%s\n\n%s", strings.Join(h.lines, "\n"), h.readable(fmt.Sprintf(format, args...)))
 }
@@ -133,22 +133,22 @@ func (h *history) step(ctx context.Context, rt rapid.TB, d drawn) {
 	line := fmt.Sprintf("%s → %s", d, answer)
 
 	if diff := difference(plain(want), plain(got.Answer)); diff != "" {
-		h.fail(rt, "%s: another answer than it should be (-want +got):\n%s", line, diff)
+		h.failf(rt, "%s: another answer than it should be (-want +got):\n%s", line, diff)
 	}
 	if after != before {
 		h.lines = append(h.lines, line)
 		if faults := after.Broken(); len(faults) > 0 {
-			h.fail(rt, "broken rules:\n%s", strings.Join(faults, "\n"))
+			h.failf(rt, "broken rules:\n%s", strings.Join(faults, "\n"))
 		}
 		if gains := oracle.Unearned(before, after, d.caller); len(gains) > 0 {
-			h.fail(rt, "more than the caller held:\n%s", strings.Join(gains, "\n"))
+			h.failf(rt, "more than the caller held:\n%s", strings.Join(gains, "\n"))
 		}
 	}
 	was := h.look(ctx, rt)
 	h.compareEpochs(rt, line, before, after, was)
 	if told := told(want.Epoch, h.moment); told != got.epoch {
 		rt.Logf("Poolproof-Epoch is %q, want %q", got.epoch, told)
-		h.fail(rt, "%s: Poolproof-Epoch does not tell the state", line)
+		h.failf(rt, "%s: Poolproof-Epoch does not tell the state", line)
 	}
 }
 
@@ -162,13 +162,13 @@ func (h *history) compareEpochs(rt rapid.TB, line string, before, after *oracle.
 	}
 	for id, is := range h.moment {
 		if is < was[id] || (is > was[id]) != changed[id] {
-			h.fail(rt, "%s: the epoch of %s went on by %d; changed: %v", line, id, is-was[id], changed[id])
+			h.failf(rt, "%s: the epoch of %s went on by %d; changed: %v", line, id, is-was[id], changed[id])
 		}
 		delete(changed, id)
 	}
 	for id := range changed {
 		if changed[id] {
-			h.fail(rt, "%s: %s changed and has no epoch", line, id)
+			h.failf(rt, "%s: %s changed and has no epoch", line, id)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package oracle
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -49,23 +50,25 @@ func one(body object, version int) Answer {
 
 func list(items []object) Answer {
 	if items == nil {
-		items = []object{}
+		items = []object{} // never null
 	}
 	return ok(object{"data": items, "next_page_token": ""})
 }
 
-func byName(a, b object) int { return strings.Compare(a["name"].(string), b["name"].(string)) }
+// byName orders bodies that have one.
+func byName(a, b object) int { return strings.Compare(fmt.Sprint(a["name"]), fmt.Sprint(b["name"])) }
 
-// Roles, for administrators or all members.
+// Roles are the tenant's, for administrators or all members.
 func Roles(admin bool) Read {
 	path, permission := "/api/v3/rbac/roles", ""
 	if admin {
 		path, permission = "/api/v3/rbac-admin/roles", "manage_users"
 	}
 	return reading(path, permission, func(w *World, c Caller) Answer {
-		var out []object
-		for _, id := range numbers(w.Tenants[c.Tenant].Roles) {
-			out = append(out, roleBody(c, id, w.Tenants[c.Tenant].Roles[id]))
+		t := w.Tenants[c.Tenant]
+		out := make([]object, 0, len(t.Roles))
+		for _, id := range numbers(t.Roles) {
+			out = append(out, roleBody(c, id, t.Roles[id]))
 		}
 		return list(out)
 	})
@@ -157,16 +160,17 @@ func UserRoles(user uuid.UUID) Read {
 	})
 }
 
-// Profiles, for administrators or all members.
+// Profiles are the tenant's, for administrators or all members.
 func Profiles(admin bool) Read {
 	path, permission := "/api/v3/profiles", ""
 	if admin {
 		path, permission = "/api/v3/rbac-admin/profiles", "manage_users"
 	}
 	return reading(path, permission, func(w *World, c Caller) Answer {
-		var out []object
-		for _, u := range ids(w.Tenants[c.Tenant].Profiles) {
-			out = append(out, profileBody(u, w.Tenants[c.Tenant].Profiles[u]))
+		t := w.Tenants[c.Tenant]
+		out := make([]object, 0, len(t.Profiles))
+		for _, u := range ids(t.Profiles) {
+			out = append(out, profileBody(u, t.Profiles[u]))
 		}
 		return list(out)
 	})
@@ -200,7 +204,7 @@ func Stats() Read {
 // Features is the catalogue.
 func Features() Read {
 	return reading("/api/v3/rbac/features", "", func(w *World, _ Caller) Answer {
-		var out []object
+		out := make([]object, 0, len(w.Features))
 		for id, f := range w.Features {
 			out = append(out, featureBody(id, f))
 		}
@@ -232,46 +236,44 @@ func (w *World) values(tenant uuid.UUID) object {
 	return out
 }
 
-// items are in display order; where that is the same, ties say what comes first.
-func (w *World) items(in func(*SidebarItem) bool, ties ...string) []object {
-	out := []object{}
-	for id, s := range w.Sidebar {
-		if in(s) {
-			out = append(out, sidebarBody(id, s))
+// items are in display order; where that is the same, by title if titled, and
+// by id.
+func (w *World) items(titled bool, in func(*SidebarItem) bool) []object {
+	order := slices.DeleteFunc(ids(w.Sidebar), func(id uuid.UUID) bool { return !in(w.Sidebar[id]) })
+	slices.SortStableFunc(order, func(a, b uuid.UUID) int {
+		x, y := w.Sidebar[a], w.Sidebar[b]
+		if x.Order != y.Order || !titled {
+			return cmp.Compare(x.Order, y.Order)
 		}
-	}
-	slices.SortFunc(out, func(a, b object) int {
-		d := a["display_order"].(int) - b["display_order"].(int)
-		for _, tie := range ties {
-			if d == 0 {
-				d = strings.Compare(a[tie].(string), b[tie].(string))
-			}
-		}
-		return d
+		return strings.Compare(x.Title, y.Title)
 	})
+	out := make([]object, len(order))
+	for i, id := range order {
+		out[i] = sidebarBody(id, w.Sidebar[id])
+	}
 	return out
 }
 
 // SidebarItems is the catalogue behind the sidebar.
 func SidebarItems() Read {
 	return reading("/api/v3/rbac/sidebar-items", "", func(w *World, _ Caller) Answer {
-		return list(w.items(func(*SidebarItem) bool { return true }, "id"))
+		return list(w.items(false, func(*SidebarItem) bool { return true }))
 	})
 }
 
 // Sidebar is what the caller sees.
 func Sidebar() Read {
 	return reading("/api/v4/sidebar", "", func(w *World, c Caller) Answer {
-		return ok(w.items(func(s *SidebarItem) bool {
+		return ok(w.items(true, func(s *SidebarItem) bool {
 			return (s.Feature == uuid.Nil || w.on(c.Tenant, s.Feature)) && (s.Permission == "" || w.holds(c.Tenant, c.User, s.Permission))
-		}, "title", "id"))
+		}))
 	})
 }
 
 // Tenants are all of them.
 func Tenants() Read {
 	return Read{"/api/v3/rbac-admin/tenants", func(w *World, _ Caller) Answer {
-		var out []object
+		out := make([]object, 0, len(w.Tenants))
 		for _, id := range ids(w.Tenants) {
 			out = append(out, tenantBody(id, w.Tenants[id]))
 		}
@@ -324,10 +326,10 @@ func Me() Read {
 // and after.
 func AuditLog() Read {
 	return reading("/api/v3/audit", "manage_users", func(w *World, c Caller) Answer {
-		var out []object
 		log := w.Tenants[c.Tenant].Audit
-		for i := len(log) - 1; i >= 0; i-- {
-			out = append(out, object{"id": i + 1, "actor": log[i].Actor.String(), "action": log[i].Action, "object": log[i].Object})
+		out := make([]object, 0, len(log))
+		for i, e := range slices.Backward(log) {
+			out = append(out, object{"id": i + 1, "actor": e.Actor.String(), "action": e.Action, "object": e.Object})
 		}
 		return list(out)
 	})
