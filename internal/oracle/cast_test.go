@@ -91,6 +91,8 @@ func newCast(platform uuid.UUID) (*oracle.World, *cast) {
 	a := tenant(1, "ann")
 	a.AddRole("Editor", []uuid.UUID{permission["view_contentmap"], permission["start_contentmap"]}, user)
 	a.AddRole("Lead", nil, editor)
+	base := a.AddRole("Base", []uuid.UUID{permission["view_dashboard"]}) // held through Lead only
+	a.Roles[lead].Parents[base] = true
 	a.Member(person("pat"), user)
 	a.Member(person("kim"), keeper)
 	a.Member(person("adam"), admin, lead)
