@@ -164,10 +164,10 @@ func (c *cast) drawHot(t *rapid.T) drawn {
 	caller := oracle.Caller{Tenant: home, User: pick(t, keepers...)}
 	last := func(list *[]uuid.UUID) uuid.UUID {
 		all := c.any(list)
-		return pick(t, all[max(0, len(all)-4):]...)
+		return pick(t, all[len(all)-3:len(all)-1]...)
 	}
 	byPlatform := oracle.Caller{Tenant: c.platform, User: pick(t, c.now().Keepers(c.platform, "manage_tenants")...)}
-	switch pick(t, "feature", "permission", "switch", "grant", "tenant", "switch", "grant", "assign", "role", "item") {
+	switch pick(t, "feature", "switch", "permission", "grant", "switch", "feature", "tenant", "assign", "role", "item", "switch") {
 	case "feature":
 		if pick(t, true, false) {
 			return drawn{c, byPlatform, oracle.CreateFeature{Name: pick(t, "maps", "chat"), Default: pick(t, true, false)}}
@@ -188,7 +188,7 @@ func (c *cast) drawHot(t *rapid.T) drawn {
 		return drawn{c, byPlatform, oracle.CreateItem{ItemFields: oracle.ItemFields{Title: &title, Group: &title, Path: &path,
 			Feature: oracle.Gate{Named: true, Value: last(&c.features).String()}, Permission: oracle.Gate{Named: true, Value: pick(t, "view_maps", "export")}}}}
 	case "switch":
-		return drawn{c, caller, oracle.Switch{ID: last(&c.features), Enabled: pick(t, true, false)}}
+		return drawn{c, caller, oracle.Switch{Name: pick(t, "maps", "chat"), Enabled: pick(t, true, false)}}
 	case "grant":
 		if pick(t, true, true, false) {
 			return drawn{c, caller, oracle.Grant{Role: pick(t, 1, 2, 5), Permission: last(&c.permissions)}}
