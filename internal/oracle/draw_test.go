@@ -184,7 +184,9 @@ func (c *cast) drawUsers(t *rapid.T, tenant uuid.UUID) oracle.Op {
 	switch pick(t, "assign", "unassign", "update", "delete", "create", "assign", "unassign", "update") {
 	case "assign":
 		user, role := c.assignment(t, tenant)
-		return oracle.Assign{User: user, Role: role, Until: until(t)}
+		o := oracle.Assign{User: user, Role: role, Until: until(t)}
+		o.Clear = o.Until == nil && pick(t, true, false)
+		return o
 	case "unassign":
 		user, role := c.assignment(t, tenant)
 		return oracle.Unassign{User: user, Role: role}

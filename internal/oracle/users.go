@@ -138,17 +138,22 @@ func assignmentBody(user uuid.UUID, id int, r *Role, a *Assignment) object {
 	return body
 }
 
-// Assign gives a role to a member, or another expiry to what they hold.
+// Assign gives a role to a member, or another expiry to what they hold. Clear
+// names an expiry of null, which takes it away.
 type Assign struct {
 	User  uuid.UUID
 	Role  int
 	Until *time.Time
+	Clear bool
 }
 
 // Request is the operation's.
 func (o Assign) Request() Request {
 	body := object{"role_id": o.Role}
 	put(body, "expires_at", o.Until)
+	if o.Clear {
+		body["expires_at"] = nil
+	}
 	return Request{Method: post, Path: "/api/v3/rbac/users/" + o.User.String() + "/roles", Body: body}
 }
 
@@ -170,7 +175,7 @@ func (o Assign) play(w *World, c Caller, _ uuid.UUID) Answer {
 		wanted.Version = present.Version + 1
 		if present.until().After(w.Now) {
 			status, longer = 200, wanted.until().After(present.until())
-			if o.Until == nil || wanted.until().Equal(present.until()) {
+			if o.Until == nil && !o.Clear || wanted.until().Equal(present.until()) {
 				return written(200, c, assignmentBody(o.User, o.Role, r, present), 0)
 			}
 		}
@@ -183,7 +188,7 @@ func (o Assign) play(w *World, c Caller, _ uuid.UUID) Answer {
 	return written(status, c, assignmentBody(o.User, o.Role, r, &wanted), 0)
 }
 
-// Unassign takes a role from a member, be it an expired one.
+// Unassign takes a role from a member who holds it.
 type Unassign struct {
 	User uuid.UUID
 	Role int
@@ -199,7 +204,7 @@ func (o Unassign) play(w *World, c Caller, _ uuid.UUID) Answer {
 		return a
 	}
 	p := w.Tenants[c.Tenant].Profiles[o.User]
-	if p == nil || p.Roles[o.Role] == nil {
+	if p == nil || p.Roles[o.Role] == nil || !p.Roles[o.Role].until().After(w.Now) {
 		return refuse("not_found")
 	}
 	delete(p.Roles, o.Role)
