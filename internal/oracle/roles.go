@@ -9,7 +9,8 @@ import (
 )
 
 func roleBody(c Caller, id int, r *Role) object {
-	return object{"id": id, "name": r.Name, "description": r.Description, "tenant_id": c.Tenant.String(), "system": r.System}
+	return object{"id": id, "name": r.Name, "description": r.Description, "tenant_id": c.Tenant.String(), "system": r.System,
+		"holds_all": r.All, "parent_ids": numbers(r.Parents)}
 }
 
 // nameTaken tells whether another role has a name.
