@@ -50,7 +50,7 @@ const switchTarget = `verdict as materialized (
 	select case
 		when not c.member then 'not_a_member'
 		when not c.allowed then 'forbidden'
-		when t.id is null then 'not_found'
+		when t.id is null or not poolproof.keep_feature(t.id) then 'not_found'
 		when t.enabled = $5::boolean then 'same'
 		else 'ok'
 	end as code

@@ -79,7 +79,7 @@ const grantPermission = `with ` + guarded.Caller + `, ` + roleAndPermission + `,
 		when not c.member then 'not_a_member'
 		when not c.allowed then 'forbidden'
 		when t.id is null then 'no_role'
-		when p.id is null then 'no_permission'
+		when p.id is null or not poolproof.keep_permission(p.id) then 'no_permission'
 		when t.holds_all and p.scope = 'tenant' or exists (
 			select from poolproof.role_permissions rp
 			where rp.tenant_id = $1::uuid and rp.role_id = t.id and rp.permission_id = p.id) then 'same'

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -80,4 +81,15 @@ func admin(t testing.TB, sql string) error {
 		return fmt.Errorf("%s: %w", sql, err)
 	}
 	return nil
+}
+
+// ServerLog is what this test process's PostgreSQL has logged since it was last
+// started: every error of every test, with what was sent.
+func ServerLog(t testing.TB) string {
+	t.Helper()
+	log, err := os.ReadFile(filepath.Join(Server(t).Dir(), "postgres.log"))
+	if err != nil {
+		t.Fatalf("read the server's log: %v", err)
+	}
+	return string(log)
 }

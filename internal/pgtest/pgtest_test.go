@@ -360,3 +360,28 @@ func countRows(t *testing.T, url string) (n int, err error) {
 	err = conn.QueryRow(t.Context(), "SELECT count(*) FROM kept").Scan(&n)
 	return n, err
 }
+
+func TestServerLogTellsOfDeadlocks(t *testing.T) {
+	url := pgtest.Database(t)
+	before := len(pgtest.ServerLog(t))
+	first, second := connect(t, url), connect(t, url)
+	lock := func(conn *pgx.Conn, sql string) error {
+		_, err := conn.Exec(t.Context(), sql)
+		return err
+	}
+	if err := errors.Join(lock(first, "BEGIN; SELECT pg_advisory_xact_lock(1)"), lock(second, "BEGIN; SELECT pg_advisory_xact_lock(2)")); err != nil {
+		t.Fatal(err)
+	}
+	crossed := make(chan error, 1)
+	go func() { crossed <- lock(first, "SELECT pg_advisory_xact_lock(2)") }()
+	err := lock(second, "SELECT pg_advisory_xact_lock(1)")
+	if err != nil {
+		_ = lock(second, "ROLLBACK") // which lets the first one go on
+	}
+	if err = errors.Join(err, <-crossed); err == nil {
+		t.Fatal("no deadlock")
+	}
+	if log := pgtest.ServerLog(t)[before:]; !strings.Contains(log, "deadlock detected") {
+		t.Errorf("after %v the log says: %s", err, log)
+	}
+}

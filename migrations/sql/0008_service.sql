@@ -151,6 +151,75 @@ begin
 end
 $$;
 
+-- create_tenant of 0003 anew: what USER and ADMIN begin with goes by the names
+-- of permissions. A permission's action is only described, and may be changed.
+create or replace function poolproof.create_tenant(
+    tenant uuid, name text, slug text, admin uuid, email text, admin_name text, is_platform boolean default false)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_column
+declare
+    outer_tenant text := coalesce(current_setting('app.current_tenant_id', true), '');
+begin
+    perform set_config('app.current_tenant_id', create_tenant.tenant::text, true);
+    insert into poolproof.tenants (id, name, slug, next_role_id)
+    values (create_tenant.tenant, create_tenant.name, create_tenant.slug, 5);
+    if create_tenant.is_platform then
+        insert into poolproof.platform (id) values (create_tenant.tenant);
+    end if;
+    insert into poolproof.roles (tenant_id, id, name, description, system, holds_all) values
+        (create_tenant.tenant, 1, 'USER', 'Sees what the tenant has', true, false),
+        (create_tenant.tenant, 2, 'ADMIN', 'Works with every feature and manages members', true, false),
+        (create_tenant.tenant, 3, 'SUPER_ADMIN', 'Holds every permission of the tenant', true, true),
+        (create_tenant.tenant, 4, 'GLOBAL_ADMIN', 'Holds every permission of the tenant and, on the platform, manages tenants', true, true);
+    insert into poolproof.role_permissions (tenant_id, role_id, permission_id, scope)
+    select create_tenant.tenant, r.id, p.id, p.scope
+    from poolproof.permissions p
+    join (values (1, 'view_'), (2, 'view_'), (2, 'start_')) r (id, prefix) on starts_with(p.name, r.prefix)
+    where p.scope = 'tenant'
+    union all
+    select create_tenant.tenant, 2, p.id, p.scope from poolproof.permissions p where p.name = 'manage_users'
+    union all
+    select create_tenant.tenant, 4, p.id, p.scope
+    from poolproof.permissions p
+    where p.scope = 'platform' and create_tenant.is_platform;
+    insert into poolproof.profiles (tenant_id, user_id, email, name)
+    values (create_tenant.tenant, create_tenant.admin, create_tenant.email, create_tenant.admin_name);
+    insert into poolproof.user_roles (tenant_id, user_id, role_id, granted_by)
+    values (create_tenant.tenant, create_tenant.admin,
+        case when create_tenant.is_platform then 4 else 3 end, create_tenant.admin);
+    insert into poolproof.audit_log (tenant_id, actor, action, object, after)
+    values (create_tenant.tenant, create_tenant.admin, 'tenant.create', 'tenant/' || create_tenant.tenant,
+        jsonb_build_object('name', create_tenant.name, 'slug', create_tenant.slug));
+    perform set_config('app.current_tenant_id', outer_tenant, true);
+end
+$$;
+
+-- keep_feature: whether an entry of the catalogue is there, and then it stays
+-- until the transaction's end. Without it a tenant's write locks the tenant's
+-- epoch first, and then waits for the row or the reference that somebody who
+-- deletes the entry holds, who waits for the epoch: a deadlock. As its owner: a
+-- tenant may not lock what is not its own.
+create function poolproof.keep_feature(feature uuid) returns boolean
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp as $$
+begin
+    perform from poolproof.features f where f.id = keep_feature.feature for key share;
+    return found;
+end
+$$;
+
+-- keep_permission is the same for permissions.
+create function poolproof.keep_permission(permission uuid) returns boolean
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp as $$
+begin
+    perform from poolproof.permissions p where p.id = keep_permission.permission for key share;
+    return found;
+end
+$$;
+
 -- refused: why a user may not read in a tenant, null if they may. A permission
 -- of '' asks for membership only.
 create function poolproof.refused(tenant uuid, caller uuid, permission text) returns text
@@ -239,7 +308,7 @@ begin
         left join poolproof.tenant_features t on t.tenant_id = read_sidebar.tenant and t.feature_id = s.feature_id
         where (s.feature_id is null or coalesce(t.enabled, f.default_enabled))
           and (s.permission is null or s.permission in (select mine.name from mine))
-        order by s.display_order, s.title;
+        order by s.display_order, s.title, s.id;
         if found then
             return;
         end if;
@@ -388,7 +457,8 @@ $$;
 grant update (created_at) on poolproof.user_roles to poolproof_runtime;
 
 revoke all on function poolproof.raise_epochs(uuid[]), poolproof.epoch_after(uuid, boolean), poolproof.catalogue_epoch_after(boolean),
-    poolproof.number_audit_row(), poolproof.has_keeper(uuid, text), poolproof.refused(uuid, uuid, text),
+    poolproof.number_audit_row(), poolproof.has_keeper(uuid, text),
+    poolproof.keep_feature(uuid), poolproof.keep_permission(uuid), poolproof.refused(uuid, uuid, text),
     poolproof.read_roles(uuid, uuid, text, int, int), poolproof.read_features(uuid, uuid, text), poolproof.read_sidebar(uuid, uuid, text),
     poolproof.may_manage_tenants(uuid, uuid, uuid),
     poolproof.add_tenant(uuid, uuid, uuid, uuid, text, text, uuid, text),
@@ -397,7 +467,7 @@ revoke all on function poolproof.raise_epochs(uuid[]), poolproof.epoch_after(uui
     from public;
 
 grant execute on function poolproof.raise_epochs(uuid[]), poolproof.epoch_after(uuid, boolean), poolproof.catalogue_epoch_after(boolean),
-    poolproof.has_keeper(uuid, text), poolproof.refused(uuid, uuid, text),
+    poolproof.has_keeper(uuid, text), poolproof.keep_feature(uuid), poolproof.keep_permission(uuid), poolproof.refused(uuid, uuid, text),
     poolproof.read_roles(uuid, uuid, text, int, int), poolproof.read_features(uuid, uuid, text), poolproof.read_sidebar(uuid, uuid, text),
     poolproof.may_manage_tenants(uuid, uuid, uuid),
     poolproof.add_tenant(uuid, uuid, uuid, uuid, text, text, uuid, text),
