@@ -7,6 +7,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	pathpkg "path"
 	"regexp"
 	"slices"
 	"strconv"
@@ -213,6 +214,8 @@ func (c *contract) faults(r *http.Request, body []byte, a answer) []string {
 		return nil
 	case r.Method == http.MethodOptions && a.StatusCode == http.StatusNoContent:
 		return nil // a preflight, which CORS describes
+	case a.StatusCode == http.StatusTemporaryRedirect && r.URL.Path != pathpkg.Clean(r.URL.Path):
+		return nil // net/http leads to the path without its dots and double slashes
 	case known && a.StatusCode == http.StatusMethodNotAllowed:
 		return c.notAllowed.faults(r.Method, a)
 	case !known && a.StatusCode == http.StatusNotFound:
