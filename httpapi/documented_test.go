@@ -65,6 +65,30 @@ func TestEveryRouteIsDocumented(t *testing.T) {
 	}
 }
 
+// Each code stands with the status that it is answered by, and no other does.
+func TestEveryCodeIsDocumented(t *testing.T) {
+	documented := map[string]bool{}
+	for _, response := range theContract().doc["components"].(map[string]any)["responses"].(map[string]any) {
+		content, _ := response.(map[string]any)["content"].(map[string]any)
+		problem, ok := content["application/problem+json"].(map[string]any)
+		if !ok {
+			continue
+		}
+		properties := problem["schema"].(map[string]any)["properties"].(map[string]any)
+		for _, code := range properties["code"].(map[string]any)["enum"].([]any) {
+			documented[fmt.Sprint(properties["status"].(map[string]any)["const"], " ", code)] = true
+		}
+	}
+	for code, k := range kinds {
+		if answer := fmt.Sprint(k.status, " ", code); !documented[answer] {
+			t.Errorf("%s is not documented", answer)
+		}
+	}
+	if len(documented) != len(kinds) {
+		t.Errorf("%d codes are documented, %d answered: %v", len(documented), len(kinds), documented)
+	}
+}
+
 // ofThePlatform are the operations that need manage_tenants.
 var ofThePlatform = regexp.MustCompile(`^(create|update|delete)(Permission|Feature|SidebarItem)$|Tenants?$`)
 

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"crypto/sha256"
 	"encoding/base64"
+	"errors"
 	"net/url"
 	"strconv"
 	"strings"
@@ -25,8 +26,8 @@ func (c *call) page() (tenancy.Page, error) {
 	}
 	q := c.r.URL.Query()
 	if text := q.Get("page_size"); text != "" {
-		n, err := strconv.Atoi(text)
-		if err != nil || n < 1 {
+		n, err := strconv.Atoi(text) // a number too large for an int is the largest int
+		if err != nil && !errors.Is(err, strconv.ErrRange) || n < 1 {
 			return p, tenancy.Refuse(tenancy.Invalid, "The query's page_size is not a positive number.")
 		}
 		p.Size = n
