@@ -52,7 +52,9 @@ func TestSchemathesis(t *testing.T) {
 			cmd.Dir = t.TempDir() // it leaves a cache behind
 			cmd.Env = append(os.Environ(), "POOLPROOF_TOKEN="+signed(t, as.user, ""), "POOLPROOF_TENANT="+as.tenant.String(), "COLUMNS=160")
 			out, err := cmd.CombinedOutput()
-			if err != nil || !strings.Contains(string(out), "Tested: "+strconv.Itoa(len(theContract().operations))) {
+			// All but the one that the document came by, which it leaves out.
+			all := "Tested: " + strconv.Itoa(len(theContract().operations)-1)
+			if err != nil || !strings.Contains(string(out), all) {
 				t.Fatalf("%v: %s", err, out)
 			}
 			t.Logf("%s", out)
