@@ -78,17 +78,27 @@ func TestReference(t *testing.T) {
 		t.Errorf("it asked %q", asked)
 	}
 
+	// Another, with a body and refusals. The regions of two that are open have
+	// the same name.
+	p.focus(health + ` .opblock-summary-control`)
+	p.press(kb.Enter)
+	const create = `#operations-Roles-createRole`
+	p.focus(create + ` .opblock-summary-control`)
+	p.press(kb.Enter)
+	p.shows(create, "role_has_members")
+
 	background := func() string {
 		return eval[string](p, `getComputedStyle(document.body).backgroundColor + getComputedStyle(document.documentElement).backgroundColor`)
 	}
 	p.scheme("light")
 	light := background()
+	p.accessible("the reference, in light", everyRule)
 	p.scheme("dark")
 	p.until(`document.documentElement.classList.contains("dark-mode")`)
 	if dark := background(); dark == light {
 		t.Errorf("dark and light are both %s", dark)
 	}
-	p.picture("docs-dark.png")
+	p.accessible("the reference, in dark", everyRule)
 	p.size(390, 844)
 	p.fitsWidth("the reference on a phone")
 }

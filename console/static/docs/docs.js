@@ -30,6 +30,7 @@ window.SwaggerUIBundle({
   deepLinking: true,
   docExpansion: "list",
   defaultModelsExpandDepth: 0,
+  syntaxHighlight: { theme: "obsidian" }, // whose colours have contrast enough
   validatorUrl: null, // no other host is asked
   plugins: [() => parts],
 });
