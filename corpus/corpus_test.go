@@ -197,10 +197,10 @@ func TestSyncsInFlightAsSupavisor(t *testing.T) {
 		t.Run(program[0], func(t *testing.T) {
 			t.Parallel()
 			direct := database(t)
-			_, pooled := pooler(t, hostile.Config{Upstream: direct, Profile: "supavisor", MaxServerConns: 1})
+			_, pooled := pooler(t, hostile.Config{Upstream: direct, Profile: "supavisor", MaxServerConns: 2})
 			last := ""
 			for range 10 * tries {
-				last = together(8, func(i int) run { return execute(t, program[0], program[1], pooled, direct, ownTen([]string{"CORPUS_PATIENCE=300"}, i)...) })
+				last = together(8, func(i int) run { return execute(t, program[0], program[1], pooled, direct, ownTen([]string{"CORPUS_MS=3", "CORPUS_PATIENCE=500"}, i)...) })
 				if found := foreignItem(last); found != "" {
 					t.Log(found)
 					return

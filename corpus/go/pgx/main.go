@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -123,14 +124,21 @@ func batch(ctx context.Context, url string, correct bool) {
 
 // pipeline sends several queries, each with a Sync of its own, or one for all.
 func pipeline(ctx context.Context, url string, correct bool) {
-	c := connect(ctx, url)
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(setting("CORPUS_PATIENCE", 5000))*time.Millisecond)
+	defer cancel()
+	c, err := pgx.Connect(ctx, url)
+	if err != nil {
+		wrong("%v", err)
+		return
+	}
 	defer c.Close(ctx)
 	padding := bytes.Repeat([]byte("x"), setting("CORPUS_BYTES", 0))
-	first := setting("CORPUS_FIRST", 1)
+	first, work := setting("CORPUS_FIRST", 1), fmt.Append(nil, float64(setting("CORPUS_MS", 0))/1000)
+	const sql = "select name from item where id = $1::int and length($2) >= 0 and pg_sleep($3) is not null"
 	for range setting("CORPUS_ROUNDS", 1) {
 		p := c.PgConn().StartPipeline(ctx)
 		for n := range 8 {
-			p.SendQueryParams("select name from item where id = $1::int and length($2) >= 0", [][]byte{fmt.Append(nil, first+n), padding}, nil, nil, nil)
+			p.SendQueryParams(sql, [][]byte{fmt.Append(nil, first+n), padding, work}, nil, nil, nil)
 			if correct && n < 7 {
 				continue
 			}
