@@ -1,6 +1,7 @@
 package hostile
 
 import (
+	"bytes"
 	"context"
 	"crypto/subtle"
 	"crypto/tls"
@@ -110,7 +111,7 @@ func (s *session) begin(ctx context.Context, packet []byte) error {
 		send(s.w, &pgproto3.NegotiateProtocolVersion{NewestMinorProtocol: 0, UnrecognizedOptions: options})
 	}
 	s.startup = params
-	s.client = Client{ApplicationName: params["application_name"], Driver: driverByStartup(params)}
+	s.client = Client{ApplicationName: params["application_name"], Driver: driverByStartup(params, bytes.HasPrefix(packet[4:], []byte("client_encoding\x00")))}
 	user := params["user"]
 	database := params["database"]
 	if database == "" {
