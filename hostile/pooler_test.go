@@ -21,7 +21,7 @@ func testPooler(t *testing.T, cfg Config) (p *Pooler, pooled, direct string) {
 	direct = pgtest.Database(t)
 	cfg.Upstream = direct
 	cfg.Logger = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
-	p, pooled = start(t, cfg)
+	p, pooled = StartWith(t, cfg)
 	return p, pooled, direct
 }
 
