@@ -39,13 +39,13 @@ func SARIF(w io.Writer, r hostile.Report, version string, tree Tree) error {
 
 func sarifResultOf(f hostile.Finding, rule int, tree Tree) sarifResult {
 	text := sentence(headline(f)) + " " + sentence("In production: "+f.Consequence) + " " + sentence("Fix: "+f.Fix)
-	if f.First.SQL != "" {
-		text += " SQL: " + short(f.First.SQL, 300)
-	}
 	file, line := f.First.File, max(f.First.Line, 1)
 	if file == "" && tree.Manifest != "" {
 		file, line = tree.Manifest, 1
 		text += " Where in the source is not known; " + filepath.Base(file) + " stands for the program."
+	}
+	if f.First.SQL != "" {
+		text += " SQL: " + short(f.First.SQL, 300)
 	}
 	res := sarifResult{
 		RuleID: string(f.Code), RuleIndex: rule, Level: string(f.Severity), Message: sarifText{text}, OccurrenceCount: max(f.Count, 1),
