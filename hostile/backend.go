@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -38,6 +39,8 @@ type backend struct {
 	prepared bool              // our own statement is on it
 	unnamed  *session          // whose unnamed statement it has
 
+	starting bool // its client is not let in yet
+
 	writing sync.Mutex   // held while something is written to it
 	cancels atomic.Int32 // cancel requests under way to it: nobody gets it meanwhile
 	closed  atomic.Bool
@@ -59,20 +62,25 @@ func (pl *pool) dial(ctx context.Context) (*backend, error) {
 	if err != nil {
 		return nil, fmt.Errorf("take over the connection: %w", err)
 	}
-	b := &backend{
-		stream: newStream(h.Conn), pool: pl, pid: h.PID, secret: h.SecretKey,
-		params: h.ParameterStatuses, named: map[string]uint32{}, taints: map[string]uint32{}, done: make(chan struct{}), id: int(pl.pooler.backends.Add(1)),
-	}
+	b := pl.newBackend(h.Conn)
+	b.pid, b.secret, b.params = h.PID, h.SecretKey, h.ParameterStatuses
 	if err := b.first(); err != nil {
 		return nil, errors.Join(err, h.Conn.Close())
 	}
 	return b, nil
 }
 
+func (pl *pool) newBackend(conn net.Conn) *backend {
+	return &backend{
+		stream: newStream(conn), pool: pl, id: int(pl.pooler.backends.Add(1)),
+		params: map[string]string{}, named: map[string]uint32{}, taints: map[string]uint32{}, done: make(chan struct{}),
+	}
+}
+
 // first looks at a new server connection, and at the database if nobody has.
 func (b *backend) first() error {
 	if b.pool.schema.Load() == nil {
-		if err := b.readSchema(""); err != nil {
+		if err := b.readSchema(); err != nil {
 			return err
 		}
 	}
@@ -176,9 +184,36 @@ func (b *backend) param(name string) string {
 	return b.params[name]
 }
 
+// key takes BackendKeyData: what a request to cancel must name.
+func (b *backend) key(body []byte) {
+	if len(body) > 4 {
+		b.pid, b.secret = binary.BigEndian.Uint32(body), slices.Clone(body[4:])
+	}
+}
+
 // ask runs one simple query on a backend that nobody has, and gives its rows.
 func (b *backend) ask(sql string) ([][]string, error) {
 	return b.exchange(func() { send(b.w, &pgproto3.Query{String: sql}) })
+}
+
+// question is a query of our own, which leaves the client's statements alone, the unnamed one
+// too: it is parsed under a name, and kept by it if it is asked often.
+type question struct {
+	name, sql string
+	kept      bool
+}
+
+func (q question) send(b *backend, params ...[]byte) {
+	if !q.kept || !b.prepared {
+		send(b.w, &pgproto3.Close{ObjectType: 'S', Name: q.name}) // what failed may have left it
+		send(b.w, &pgproto3.Parse{Name: q.name, Query: q.sql})
+	}
+	send(b.w, &pgproto3.Bind{PreparedStatement: q.name, Parameters: params})
+	send(b.w, &pgproto3.Execute{})
+	if !q.kept {
+		send(b.w, &pgproto3.Close{ObjectType: 'S', Name: q.name})
+	}
+	send(b.w, &pgproto3.Sync{})
 }
 
 // residue asks what the connection holds. A cancel request that came late may
@@ -186,14 +221,7 @@ func (b *backend) ask(sql string) ([][]string, error) {
 func (b *backend) residue() (residue, error) {
 	for try := 1; ; try++ {
 		names := b.pool.names()
-		rows, err := b.exchange(func() {
-			if !b.prepared {
-				send(b.w, &pgproto3.Parse{Name: residueName, Query: residueSQL})
-			}
-			send(b.w, &pgproto3.Bind{PreparedStatement: residueName, Parameters: [][]byte{textArray(names)}})
-			send(b.w, &pgproto3.Execute{})
-			send(b.w, &pgproto3.Sync{})
-		})
+		rows, err := b.exchange(func() { residueQuestion.send(b, textArray(names)) })
 		if pg, ok := errors.AsType[*pgconn.PgError](err); ok && try < 3 {
 			b.prepared = b.prepared && pg.Code != "26000"
 			continue
@@ -218,18 +246,19 @@ func (b *backend) clean() error {
 	return err
 }
 
-// readSchema reads what functions and policies do, unless the version is the
-// one that is known.
-func (b *backend) readSchema(known string) error {
-	rows, err := b.ask(schemaVersionSQL)
+// readSchema reads what functions and policies do, unless that is known.
+func (b *backend) readSchema() error {
+	known := b.pool.schema.Load()
+	rows, err := b.exchange(func() { question{name: schemaName, sql: schemaVersionSQL}.send(b) })
 	if err != nil || len(rows) != 1 {
 		return fmt.Errorf("look at the database's functions: %d rows, %w", len(rows), err)
 	}
 	version := rows[0][0]
-	if version == known {
+	if known != nil && version == known.version {
 		return nil
 	}
-	if rows, err = b.ask(b.pool.schemaSQL(b.param("server_version"))); err != nil {
+	sql := b.pool.schemaSQL(b.param("server_version"))
+	if rows, err = b.exchange(func() { question{name: schemaName, sql: sql}.send(b) }); err != nil {
 		return fmt.Errorf("read the database's functions: %w", err)
 	}
 	s := newSchema(rows)
@@ -259,6 +288,15 @@ func (b *backend) exchange(write func()) (rows [][]string, err error) {
 			return nil, errors.New("an answer to our own question is too large")
 		}
 		body := f.body()
+		if s := b.session.Load(); s != nil && b.pool.pooler.cfg.Observe && unprompted(f) {
+			if f.typ == 'S' {
+				b.parameter(body)
+			}
+			if err := b.relay(f, s.stream); err != nil {
+				return nil, err
+			}
+			continue
+		}
 		switch f.typ {
 		case 'D':
 			var row pgproto3.DataRow
@@ -287,6 +325,12 @@ func (b *backend) exchange(write func()) (rows [][]string, err error) {
 			return nil, err
 		}
 	}
+}
+
+// unprompted tells whether a message is no answer to a question: a notification,
+// a setting that a reload changed, the server's farewell.
+func unprompted(f frame) bool {
+	return f.typ == 'A' || f.typ == 'S' || f.typ == 'E' && !strings.HasPrefix(errorText(f.body()), "ERROR")
 }
 
 // cancel asks the server to stop what the connection is doing. The connection

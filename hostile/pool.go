@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"slices"
 	"strconv"
 	"strings"
@@ -119,6 +120,18 @@ func (pl *pool) open(ctx context.Context, s *session) (*backend, error) {
 	pl.hand(b, s)
 	go b.serve()
 	return b, nil
+}
+
+// adopt takes in a connection to the server that a client has for itself.
+func (pl *pool) adopt(s *session, conn net.Conn) *backend {
+	b := pl.newBackend(conn)
+	b.starting = true
+	pl.mu.Lock()
+	defer pl.mu.Unlock()
+	pl.opened++
+	pl.all[b] = true
+	pl.hand(b, s)
+	return b
 }
 
 // giveBack makes a connection free for others. It has no session any more.

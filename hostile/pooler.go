@@ -290,14 +290,12 @@ func (p *Pooler) inspect(b *backend, t *transaction) error {
 	}
 	b.pool.learn(t.sets)
 	b.pool.learn(t.reads)
-	sc := b.pool.schema.Load()
 	if t.ddl || b.pool.due() {
-		if err := b.readSchema(sc.version); err != nil {
+		if err := b.readSchema(); err != nil {
 			return err
 		}
-		sc = b.pool.schema.Load()
 	}
-	if !t.suspect && !sc.sly {
+	if sc := b.pool.schema.Load(); !t.suspect && sc != nil && !sc.sly {
 		return nil
 	}
 	now, err := b.residue()

@@ -8,8 +8,13 @@ import (
 	"strings"
 )
 
-// residueName is our own statement on each server connection.
-const residueName = "poolproof_residue"
+// Names of our own statements on server connections. The first one stays there.
+const (
+	residueName = "poolproof_residue"
+	schemaName  = "poolproof_schema"
+)
+
+var residueQuestion = question{name: residueName, sql: residueSQL, kept: true}
 
 // residueSQL asks a server connection, between two transactions, what a session
 // would leave behind. Settings: those whose source is the session, and custom

@@ -34,6 +34,7 @@ type session struct {
 	held        bool       // the server connection is being looked at: send nothing
 	status      byte       // of the last ReadyForQuery
 	idleSince   time.Time  // since when a transaction waits for the client; zero: it does not
+	asked       bool       // the server asked the client who it is
 	restoring   bool       // the answer of restore's query is still to come
 	gone        bool       // the client is
 	params      map[string]string
@@ -73,11 +74,15 @@ func (s *session) run(ctx context.Context) {
 			}
 			continue
 		}
-		if s.forward(b, f) != nil {
+		if err := s.forward(b, f); err != nil && !errors.Is(err, errTaken) {
 			return
 		}
 	}
 }
+
+// errTaken says that a message could not be sent: the server connection was
+// taken away, or is being looked at.
+var errTaken = errors.New("the server connection was taken away meanwhile")
 
 // forward sends a message on, and what was sent before it unless more is at
 // hand. The lock is for the moment after the last byte, when the answer may be
@@ -85,7 +90,9 @@ func (s *session) run(ctx context.Context) {
 func (s *session) forward(b *backend, f frame) error {
 	b.writing.Lock()
 	defer b.writing.Unlock()
-	s.said(b, f)
+	if !s.said(b, f) {
+		return errTaken
+	}
 	if err := s.relay(f, b.stream); err != nil {
 		return err
 	}
@@ -102,6 +109,7 @@ func (s *session) place(ctx context.Context, f frame) (*backend, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	copyData := f.typ == 'd' || f.typ == 'c' || f.typ == 'f'
+	part := copyData || f.typ == 'p' // of a unit that was begun
 	for {
 		switch {
 		case s.gone:
@@ -120,7 +128,7 @@ func (s *session) place(ctx context.Context, f frame) (*backend, error) {
 			s.restore(b)
 		case s.held:
 			s.changed.Wait()
-		case s.outstanding > 0 && !s.open && !copyData:
+		case s.outstanding > 0 && !s.open && !part:
 			s.tooEarly(f)
 			if s.p.profile.FirstReady || s.p.cfg.Observe {
 				return s.backend, nil
@@ -164,10 +172,13 @@ func (s *session) restore(b *backend) {
 func quote(s string) string { return strings.ReplaceAll(s, "'", "''") }
 
 // said notes what a client's message means and counts units. The message is
-// about to be forwarded to b.
-func (s *session) said(b *backend, f frame) {
+// about to be forwarded to b, unless that was taken away by now: false.
+func (s *session) said(b *backend, f frame) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.held || s.backend != b {
+		return false
+	}
 	s.idleSince = time.Time{}
 	switch f.typ {
 	case 'Q':
@@ -184,7 +195,7 @@ func (s *session) said(b *backend, f frame) {
 		}
 	case 'c', 'f':
 		s.copying = false
-	case 'd':
+	case 'd', 'p':
 	default:
 		s.open = true
 		switch f.typ {
@@ -198,6 +209,7 @@ func (s *session) said(b *backend, f frame) {
 			s.closeNamed(b, f)
 		}
 	}
+	return true
 }
 
 // answer forwards one of the server's messages. It runs on the backend's
@@ -208,7 +220,16 @@ func (s *session) answer(b *backend, f frame) error {
 	}
 	switch f.typ {
 	case 'Z':
+		if b.starting {
+			return s.letIn(b, f)
+		}
 		return s.answered(b, f)
+	case 'R':
+		if !s.admits(f) {
+			return errRefused
+		}
+	case 'K':
+		b.key(f.body())
 	case '1':
 		s.mu.Lock()
 		ours := s.parsed()
@@ -327,7 +348,7 @@ func (s *session) judged(b *backend) error {
 	t := s.detached()
 	s.held = true
 	s.mu.Unlock()
-	err := s.p.inspect(b, t)
+	err := s.p.unseen(b, s.p.inspect(b, t))
 	s.mu.Lock()
 	s.held = false
 	s.changed.Broadcast()
@@ -364,7 +385,7 @@ func (s *session) leave() {
 	_ = s.conn.Close()
 	switch {
 	case b == nil:
-	case atWork:
+	case atWork && !s.p.cfg.Observe: // which leaves it to the server, as without a pooler
 		b.session.Store(nil)
 		b.abandon()
 	default:

@@ -208,7 +208,7 @@ func (s *session) parse(b *backend, f frame) {
 		if f.whole() {
 			m.raw = slices.Clone(f.raw)
 		}
-		if _, mine := s.named[key]; !mine {
+		if _, mine := s.named[key]; !mine && !s.p.cfg.Observe {
 			s.makeRoom(b, key)
 		}
 	} else if other := s.p.claim(key, s); other {
@@ -295,7 +295,7 @@ func (s *session) use(b *backend, name string) *made {
 	case m.turn == s.turn:
 		return m
 	case s.p.profile.TracksStatements:
-		if b.named[name] != s.id && m.raw != nil {
+		if b.named[name] != s.id && m.raw != nil && !s.p.cfg.Observe {
 			s.makeRoom(b, name)
 			s.injectRaw(b, m.raw)
 			b.named[name] = s.id

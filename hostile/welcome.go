@@ -43,7 +43,11 @@ func (p *Pooler) welcome(ctx context.Context, conn net.Conn) {
 	}
 	defer conn.Close() //nolint:errcheck // the one within may be TLS
 	s := p.newSession(conn)
-	if err := s.begin(ctx, packet); err != nil {
+	begin := s.begin
+	if p.cfg.Observe {
+		begin = s.observe
+	}
+	if err := begin(ctx, packet); err != nil {
 		return // the client was told
 	}
 	_ = conn.SetDeadline(time.Time{})
@@ -84,7 +88,9 @@ func (p *Pooler) introduction(ctx context.Context, conn net.Conn) (net.Conn, []b
 				return conn, nil, err
 			}
 		case cancelCode:
-			if len(packet) >= 12 {
+			if p.cfg.Observe {
+				p.cancelRequest(ctx, packet)
+			} else if len(packet) >= 12 {
 				p.cancel(ctx, binary.BigEndian.Uint32(packet[4:]), binary.BigEndian.Uint32(packet[8:]))
 			}
 			return conn, nil, nil
@@ -109,28 +115,16 @@ func (s *session) begin(ctx context.Context, packet []byte) error {
 	if version&0xffff != 0 || len(options) > 0 {
 		send(s.w, &pgproto3.NegotiateProtocolVersion{NewestMinorProtocol: 0, UnrecognizedOptions: options})
 	}
-	s.startup = params
-	s.client = Client{ApplicationName: params["application_name"], Driver: driverByStartup(params)}
-	user := params["user"]
-	database := params["database"]
-	if database == "" {
-		database = user
-	}
-	if params["replication"] != "" && params["replication"] != "false" {
+	if replicates(params) {
 		s.refuse("0A000", "poolproof: replication needs a direct connection")
 		return errRefused
 	}
-	s.p.register(s)
-	s.judgeStartup()
+	user, database, runtime := s.introduce(params)
 	password, err := s.authenticate(user)
 	if err != nil {
 		s.p.left(s)
 		return err
 	}
-	runtime := maps.Clone(params)
-	delete(runtime, "user")
-	delete(runtime, "database")
-	delete(runtime, "replication")
 	s.pool = s.p.poolFor(user, database, password, runtime)
 	b, err := s.pool.acquire(ctx, s)
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && passwordWanted(pg) && password == "" {
@@ -145,13 +139,6 @@ func (s *session) begin(ctx context.Context, packet []byte) error {
 		return err
 	}
 	s.hello(b)
-	if s.p.cfg.Observe { // it keeps this one
-		s.mu.Lock()
-		s.backend = b
-		s.attached(b)
-		s.mu.Unlock()
-		return s.flush()
-	}
 	b.session.Store(nil)
 	s.pool.giveBack(b)
 	return s.flush()
