@@ -15,6 +15,10 @@
 //	│ shared: api  session  dialogs┼── /readyz ──► │                 │
 //	└──────────────────────────────┘               └─────────────────┘
 //
+// The API's reference, /docs, is Swagger UI over the service's own openapi.json,
+// under the same policy. Its files lie in static/docs/swagger-ui as they were
+// published; nothing else of the console is made elsewhere.
+//
 // What keeps the pages safe is enforced by the browser, not promised by the
 // code: the Content-Security-Policy allows scripts and styles from this origin
 // only and none inline, so text that came out of a database cannot become a

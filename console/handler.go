@@ -2,6 +2,7 @@ package console
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"embed"
 	"encoding/base64"
@@ -36,6 +37,7 @@ var contentTypes = map[string]string{
 	".html": "text/html; charset=utf-8",
 	".js":   "text/javascript; charset=utf-8",
 	".svg":  "image/svg+xml",
+	".txt":  "text/plain; charset=utf-8",
 }
 
 // page is one embedded file, ready to be served.
@@ -45,8 +47,9 @@ type page struct {
 	etag        string
 }
 
-// Handler serves the console: "/" is the console, every other page has its
-// file's name (/test-rbac-role.html) and what the pages load is below /assets/.
+// Handler serves the console: "/" is the console, "/docs" the API's reference,
+// every other page has its file's name (/test-rbac-role.html) and what the pages
+// load is below /assets/ and /docs/.
 // Anything else is a plain 404, and methods other than GET and HEAD are 405.
 //
 // Answers need no token. They may be kept by caches but are asked for again
@@ -94,8 +97,8 @@ func load() map[string]page {
 		}
 		sum := sha256.Sum256(body)
 		url := strings.TrimPrefix(name, "static")
-		if url == "/index.html" {
-			url = "/"
+		if folder, ok := strings.CutSuffix(url, "/index.html"); ok {
+			url = cmp.Or(folder, "/")
 		}
 		pages[url] = page{
 			body:        body,

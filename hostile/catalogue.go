@@ -39,6 +39,7 @@ const (
 	driverRubyPg     = "ruby-pg"
 	driverPDO        = "pdo"
 	driverDBD        = "DBD::Pg"
+	driverDjango     = "django"
 )
 
 var catalogue = map[Code]kind{
@@ -47,10 +48,11 @@ var catalogue = map[Code]kind{
 		"send Parse, Bind and Execute under one Sync, or inside a transaction", map[string]string{
 			driverLibPQ: "add binary_parameters=yes to the connection string, or use pgx",
 			driverPgx:   "use default_query_exec_mode=exec or cache_describe, never describe_exec",
+			driverSqlx:  "sqlx asks in two trips: a transaction around each query (pool.begin()), or its named statements with a pooler that tracks them",
 		}},
 	MissingNamed: {Error, "named statement that this server connection does not have",
 		"prepared statement does not exist (26000), or the statement of another client that has the same name",
-		"turn the driver's statement cache off, or use a pooler that tracks statements (PgBouncer 1.21 and later with max_prepared_statements)", map[string]string{
+		"give statements no names (node-postgres: leave name: out), turn the driver's statement cache off, or use a pooler that tracks statements (PgBouncer 1.21 and later with max_prepared_statements)", map[string]string{
 			driverAsyncpg:    "statement_cache_size=0; with SQLAlchemy also prepared_statement_cache_size=0, NullPool and a prepared_statement_name_func that gives unique names",
 			driverPsycopg:    "prepare_threshold=None",
 			driverPgx:        "default_query_exec_mode=exec or cache_describe",
@@ -59,7 +61,7 @@ var catalogue = map[Code]kind{
 			driverPostgresJS: "prepare: false",
 			driverPrisma:     "?pgbouncer=true on the pooled URL, and directUrl for migrations",
 			driverTokio:      "use query_typed, which prepares nothing, and wait for each query",
-			driverSqlx:       "statement_cache_capacity(0), and .persistent(false) on queries",
+			driverSqlx:       "a transaction around each query, with statement_cache_capacity(0) and .persistent(false); or a pooler that tracks statements",
 			driverRubyPg:     "prepared_statements: false in database.yml",
 			driverPDO:        "PDO::ATTR_EMULATE_PREPARES => true",
 			driverDBD:        "pg_server_prepare => 0",
@@ -67,11 +69,15 @@ var catalogue = map[Code]kind{
 		}},
 	NameCollision: {Error, "statement name that another client uses as well",
 		"prepared statement already exists (42P05), or one client executes the other's statement",
-		"turn the driver's statement cache off, or let it make unique names", map[string]string{
+		"give statements no names (node-postgres: leave name: out), turn the driver's statement cache off, or let it make unique names", map[string]string{
 			driverAsyncpg: "statement_cache_size=0 and unique names: prepared_statement_name_func=lambda: f\"__asyncpg_{uuid4()}__\" with SQLAlchemy",
 			driverPgjdbc:  "prepareThreshold=0",
 			driverRubyPg:  "prepared_statements: false in database.yml",
 			driverPsycopg: "prepare_threshold=None",
+			driverNodePg:  "leave name: out of the query",
+			driverPDO:     "PDO::ATTR_EMULATE_PREPARES => true",
+			driverTokio:   "use query_typed, which prepares nothing, and wait for each query",
+			driverSqlx:    "a transaction around each query, with statement_cache_capacity(0) and .persistent(false); or a pooler that tracks statements",
 		}},
 	SessionSetting: {Error, "setting left on the server connection",
 		"the next client inherits it, and this one loses it: a tenant id reaches another tenant's requests",
@@ -84,22 +90,32 @@ var catalogue = map[Code]kind{
 		"ON COMMIT DROP, a common table expression, or an ordinary table with a key for the session", nil},
 	HoldCursor: {Error, "cursor WITH HOLD left behind",
 		"cursor does not exist for this client, and a name that is taken for another",
-		"fetch inside the transaction, or page by key", nil},
+		"fetch inside the transaction, or page by key", map[string]string{
+			driverDjango: "DISABLE_SERVER_SIDE_CURSORS: True in DATABASES, or iterator() inside transaction.atomic()",
+		}},
 	Listening: {Error, "LISTEN on a shared server connection",
 		"notifications are lost, or reach a client that never asked for them, payload included",
 		"listen over a direct connection (DIRECT_URL)", nil},
 	SessionLock: {Error, "advisory lock of the session",
 		"another client on the same server connection gets the lock too; it stays held after this one left",
-		"pg_advisory_xact_lock inside the transaction, or migrate over a direct connection", nil},
+		"pg_advisory_xact_lock inside the transaction, or migrate over a direct connection", map[string]string{
+			driverRubyPg: "migrate over a direct connection, or advisory_locks: false in database.yml",
+		}},
 	SQLPrepared: {Error, "PREPARE, EXECUTE or DEALLOCATE in SQL",
 		"prepared statement does not exist on the next server connection, or is another client's; no pooler tracks these",
-		"prepare through the protocol with a pooler that tracks it, or do not prepare", nil},
+		"prepare through the protocol with a pooler that tracks it, or do not prepare", map[string]string{
+			driverPDO: "PDO::ATTR_EMULATE_PREPARES => true",
+		}},
 	SequenceState: {Error, "currval or lastval of another transaction",
 		"is not yet defined in this session, or the value of another client's insert",
-		"INSERT … RETURNING", nil},
+		"INSERT … RETURNING", map[string]string{
+			driverPDO: "INSERT … RETURNING and fetchColumn() instead of lastInsertId()",
+		}},
 	StartupParameter: {Error, "startup parameter that poolers refuse or drop",
 		"unsupported startup parameter, or a setting that silently is not there",
-		"ALTER ROLE … SET, or set_config(name, $1, true) in the transaction", nil},
+		"ALTER ROLE … SET, or set_config(name, $1, true) in the transaction", map[string]string{
+			driverPgjdbc: "leave currentSchema and options out of the URL: ALTER ROLE … SET, or SET LOCAL in the transaction",
+		}},
 	SettingNotSet: {Error, "setting read that this transaction did not set",
 		"it reads what another client left, or nothing: foreign rows or none",
 		"set it in the same transaction: SELECT set_config(name, $1, true)", nil},
@@ -127,7 +143,7 @@ var catalogue = map[Code]kind{
 			driverPostgresJS: "prepare: false with parameters in every query, or await each query instead of Promise.all",
 			driverPgx:        "SendBatch (one Sync) instead of Pipeline with several",
 			driverLibpq:      "one PQpipelineSync at a time",
-			driverPsycopg:    "do not use pipeline mode through the pooler",
+			driverSqlx:       "a transaction around each query: a pool's connection is tried with a Sync of its own before the last answer was read to its end",
 		}},
 }
 

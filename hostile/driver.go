@@ -9,6 +9,8 @@ import (
 // send at the start, and by application_name. It is a guess, for the words of a
 // fix; nothing else depends on it.
 
+var postgresJSName = regexp.MustCompile(`^[a-z0-9]{8,14}[0-9]+$`)
+
 var statementNames = []struct {
 	pattern *regexp.Regexp
 	driver  string
@@ -22,7 +24,7 @@ var statementNames = []struct {
 	{regexp.MustCompile(`^s[0-9]+$`), driverTokio},
 	{regexp.MustCompile(`^pdo_stmt_[0-9a-f]+$`), driverPDO},
 	{regexp.MustCompile(`^dbdpg_p?[0-9]+_[0-9]+$`), driverDBD},
-	{regexp.MustCompile(`^[a-z0-9]{8,14}[0-9]+$`), driverPostgresJS},
+	{postgresJSName, driverPostgresJS},
 	{regexp.MustCompile(`^[0-9]+$`), driverLibPQ},
 }
 
@@ -35,18 +37,25 @@ func driverByStatement(name string) string {
 	return ""
 }
 
-// driverByStartup guesses from the startup parameters.
-func driverByStartup(params map[string]string) string {
+// driverByStartup guesses from the startup parameters, and from whether
+// client_encoding is the first of them.
+func driverByStartup(params map[string]string, encodingFirst bool) string {
 	app := strings.ToLower(params["application_name"])
 	switch {
+	case params["client_encoding"] == "'utf-8'":
+		return driverAsyncpg
 	case strings.Contains(app, "jdbc"):
 		return driverPgjdbc
 	case app == "postgres.js":
 		return driverPostgresJS
 	case params["DateStyle"] == "ISO" && params["extra_float_digits"] != "" && params["TimeZone"] != "":
 		return driverPgjdbc
-	case params["datestyle"] == "ISO, MDY" && params["extra_float_digits"] == "2":
+	case params["DateStyle"] == "ISO, MDY" && params["extra_float_digits"] != "" && params["TimeZone"] == "UTC":
+		return driverSqlx
+	case params["datestyle"] == "ISO, MDY" && params["client_encoding"] == "UTF8":
 		return driverLibPQ
+	case encodingFirst && params["client_encoding"] == "UTF8":
+		return driverTokio
 	}
 	return ""
 }
@@ -54,9 +63,26 @@ func driverByStartup(params map[string]string) string {
 // asyncpgReset is what asyncpg sends when a connection goes back to its pool.
 var asyncpgReset = regexp.MustCompile(`(?is)^\s*SELECT pg_advisory_unlock_all\(\);\s*CLOSE ALL;\s*UNLISTEN \*;\s*RESET ALL;\s*$`)
 
+// telltale are texts that only one driver sends.
+var telltale = []struct {
+	pattern *regexp.Regexp
+	driver  string
+}{
+	{asyncpgReset, driverAsyncpg},
+	{regexp.MustCompile(`^DECLARE "_django_curs_`), driverDjango},
+	{regexp.MustCompile(`^SET intervalstyle = iso_8601$`), driverRubyPg}, // ActiveRecord, when it connects
+	{regexp.MustCompile(`^(SELECT LASTVAL\(\)|DEALLOCATE pdo_stmt_[0-9a-f]+)$`), driverPDO},
+}
+
 func driverBySQL(sql string) string {
-	if asyncpgReset.MatchString(sql) {
-		return driverAsyncpg
+	const longest = 200
+	if len(sql) > longest {
+		sql = sql[:longest]
+	}
+	for _, t := range telltale {
+		if t.pattern.MatchString(sql) {
+			return t.driver
+		}
 	}
 	return ""
 }
@@ -80,8 +106,18 @@ func namePattern(name string) string {
 // pattern is namePattern for this client's driver: postgres.js begins its names
 // with random letters, which differ from run to run.
 func (s *session) pattern(name string) string {
-	if s.client.Driver == driverPostgresJS {
+	if s.client.Driver == driverPostgresJS && postgresJSName.MatchString(name) {
 		return "…#"
 	}
 	return namePattern(name)
+}
+
+// longDigits are what differs between names of objects: a number of a thread, a
+// time.
+var longDigits = regexp.MustCompile(`[0-9]{4,}`)
+
+// objectPattern is namePattern for cursors and the like, whose names are mostly
+// chosen by people: "week_42" stays.
+func objectPattern(name string) string {
+	return longDigits.ReplaceAllString(hexPart.ReplaceAllString(name, "…"), "#")
 }

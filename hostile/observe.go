@@ -1,6 +1,7 @@
 package hostile
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/binary"
@@ -30,7 +31,7 @@ func (s *session) observe(ctx context.Context, packet []byte) error {
 		tunnel(ctx, s.stream, conn, packet)
 		return errRefused
 	}
-	user, database, runtime := s.introduce(params)
+	user, database, runtime := s.introduce(params, packet)
 	s.pool = s.p.poolFor(user, database, "", runtime)
 	b := s.pool.adopt(s, conn)
 	s.mu.Lock()
@@ -59,9 +60,9 @@ func replicates(params map[string]string) bool {
 }
 
 // introduce notes who a client is.
-func (s *session) introduce(params map[string]string) (user, database string, runtime map[string]string) {
+func (s *session) introduce(params map[string]string, packet []byte) (user, database string, runtime map[string]string) {
 	s.startup = params
-	s.client = Client{ApplicationName: params["application_name"], Driver: driverByStartup(params)}
+	s.client = Client{ApplicationName: params["application_name"], Driver: driverByStartup(params, bytes.HasPrefix(packet[4:], []byte("client_encoding\x00")))}
 	user, database = params["user"], params["database"]
 	if database == "" {
 		database = user

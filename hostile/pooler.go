@@ -324,6 +324,10 @@ func (p *Pooler) judge(l left, t *transaction) {
 	if l.code == TempTable && len(p.temps) < 20 {
 		p.temps = appendNew(p.temps, l.subject)
 	}
+	switch l.code {
+	case HoldCursor, TempTable, SQLPrepared:
+		l.subject = objectPattern(l.subject)
+	}
 	if l.code != SessionSetting {
 		p.found(fault{l.code, l.subject, o})
 		return

@@ -68,7 +68,7 @@ func (s *session) run(ctx context.Context) {
 			s.refuse("53300", "poolproof: "+err.Error())
 			return
 		}
-		if b == nil { // rows for a COPY that has failed meanwhile
+		if b == nil { // it says nothing: rows for a COPY that has failed meanwhile, a Flush of nothing
 			if s.drop(f) != nil {
 				return
 			}
@@ -114,6 +114,8 @@ func (s *session) place(ctx context.Context, f frame) (*backend, error) {
 		switch {
 		case s.gone:
 			return nil, io.EOF
+		case f.typ == 'H' && !s.open:
+			return nil, nil //nolint:nilnil // psycopg sends one after its last Sync: no unit, and no answer to wait for
 		case s.backend == nil && copyData:
 			return nil, nil //nolint:nilnil // there is nowhere to send it, as PostgreSQL would ignore it
 		case s.backend == nil:
@@ -184,9 +186,12 @@ func (s *session) said(b *backend, f frame) bool {
 	case 'Q':
 		s.query(b, f)
 		s.outstanding++
+		s.open = false
 	case 'F':
 		s.called(b)
 		s.outstanding++
+		s.open = false
+	case 'H':
 	case 'S':
 		s.synced()
 		if !s.copying {
@@ -302,7 +307,9 @@ func (s *session) dropped(b *backend, f frame) bool {
 func (s *session) answered(b *backend, f frame) error {
 	status := f.body()[0]
 	if status == 'I' {
-		s.grace(b)
+		if err := s.grace(); err != nil {
+			return err
+		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -38,10 +38,11 @@ type parsing struct {
 
 // made is a statement that a client has parsed.
 type made struct {
-	text  *text
-	types []uint32
-	turn  int64
-	raw   []byte // the Parse message, where the profile tracks statements
+	text      *text
+	types     []uint32
+	turn      int64
+	described bool   // on the server connection that parsed it
+	raw       []byte // the Parse message, where the profile tracks statements
 }
 
 // transaction is what was seen of one: from the moment that a client got a
@@ -121,13 +122,13 @@ func (s *session) ran(b *backend, t *text) {
 		s.fault(SequenceState, "", t, nil)
 	}
 	x.sequence = x.sequence || t.sequence
+	if s.client.Driver == "" {
+		s.client.Driver = driverBySQL(t.sql)
+	}
 	for _, st := range t.statements {
 		s.judge(st, t, x)
 	}
 	s.unit = append(s.unit, t)
-	if s.client.Driver == "" {
-		s.client.Driver = driverBySQL(t.sql)
-	}
 }
 
 // judge looks at statements that are faults by what they are.
@@ -251,7 +252,9 @@ func (s *session) describe(b *backend, f frame) {
 		return
 	}
 	if name, _, ok := cutBytes(body[1:]); ok {
-		s.use(b, string(name))
+		if m := s.use(b, string(name)); m != nil {
+			m.described = m.turn == s.turn
+		}
 	}
 }
 
@@ -280,6 +283,9 @@ func (s *session) use(b *backend, name string) *made {
 		var types []uint32
 		if m != nil {
 			t, types = m.text, m.types
+			if s.client.Driver == "" && m.described {
+				s.client.Driver = driverPgx // its mode describe_exec; libpq's PQprepare asks for no description
+			}
 		}
 		s.fault(ForeignUnnamed, "", t, types)
 		if !s.p.cfg.Observe && !s.p.profile.Plain && (b.unnamed == s || b.unnamed == nil) {
@@ -385,23 +391,37 @@ func (s *session) tooEarly(f frame) {
 	}
 }
 
-// graceTime is how long an answer is held back to see whether the client says
-// more before it has it; only the first answers of a client are.
+// A ReadyForQuery is held back for graceTime, after what came before it was
+// sent, to see whether the client says more before it has it. Only the first
+// graceTimes of a client are; the first longGraces of them for longer, because
+// a busy machine may be slow to run the client.
 const (
 	graceTime  = time.Millisecond
 	graceTimes = 30
+	longGrace  = 4 * time.Millisecond
+	longGraces = 4
 )
 
-func (s *session) grace(b *backend) {
+func (s *session) grace() error {
 	s.mu.Lock()
 	wait := !s.early && s.graces < graceTimes && !s.open
+	long := s.graces < longGraces
 	if wait {
 		s.graces++
 	}
 	s.mu.Unlock()
-	if wait {
+	if !wait {
+		return nil
+	}
+	if err := s.flush(); err != nil {
+		return err
+	}
+	if long {
+		time.Sleep(longGrace)
+	} else {
 		time.Sleep(graceTime)
 	}
+	return nil
 }
 
 // readied judges a unit that was answered.

@@ -119,7 +119,7 @@ func (s *session) begin(ctx context.Context, packet []byte) error {
 		s.refuse("0A000", "poolproof: replication needs a direct connection")
 		return errRefused
 	}
-	user, database, runtime := s.introduce(params)
+	user, database, runtime := s.introduce(params, packet)
 	password, err := s.authenticate(user)
 	if err != nil {
 		s.p.left(s)

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/poolproof/poolproof/audit"
 	"github.com/poolproof/poolproof/tenancy"
@@ -48,17 +49,25 @@ func auditLog(c *call) error {
 	return c.sendTaggedBytes(c.caller, "text/csv; charset=utf-8; header=present", body, 0)
 }
 
-// maxObject bounds the filter's object, in bytes.
+// maxObject bounds the filter's object, in characters.
 const maxObject = 500
 
 func auditFilter(c *call) (audit.Filter, error) {
 	q := c.r.URL.Query()
-	f := audit.Filter{Object: q.Get("object")}
-	if len(f.Object) > maxObject || !tenancy.IsLine(f.Object) {
+	object, err := once(q, "object")
+	if err != nil {
+		return audit.Filter{}, err
+	}
+	f := audit.Filter{Object: object}
+	if utf8.RuneCountInString(f.Object) > maxObject || !tenancy.IsLine(f.Object) {
 		return f, tenancy.Refuse(tenancy.Invalid, "The query's object is none, such as role/7 or user/.")
 	}
-	if text := q.Get("actor"); text != "" {
-		id, err := parseUUID(text)
+	actor, err := once(q, "actor")
+	if err != nil {
+		return f, err
+	}
+	if actor != "" {
+		id, err := parseUUID(actor)
 		if err != nil {
 			return f, tenancy.Refuse(tenancy.Invalid, "The query's actor is not a UUID.")
 		}
@@ -68,7 +77,10 @@ func auditFilter(c *call) (audit.Filter, error) {
 		name string
 		at   *time.Time
 	}{{"from", &f.From}, {"to", &f.To}} {
-		text := q.Get(bound.name)
+		text, err := once(q, bound.name)
+		if err != nil {
+			return f, err
+		}
 		if text == "" {
 			continue
 		}

@@ -101,9 +101,22 @@ func askOnce(t *testing.T, s http.Handler, method, path string, body io.Reader, 
 	return send(t, srv.URL, method, path, body, headers...)
 }
 
-// send makes one request; headers alternate between name and value.
+// send makes one request, and holds what is answered against the API's
+// document; headers alternate between name and value.
 func send(t testing.TB, base, method, path string, body io.Reader, headers ...string) answer {
 	t.Helper()
+	sent := []byte{}
+	switch text := body.(type) {
+	case nil:
+	case *strings.Reader:
+		var err error
+		if sent, err = io.ReadAll(text); err != nil {
+			t.Fatal(err)
+		}
+		body = strings.NewReader(string(sent))
+	default:
+		sent = nil // it can be read once only
+	}
 	req, err := http.NewRequestWithContext(t.Context(), method, base+path, body)
 	if err != nil {
 		t.Fatal(err)
@@ -121,7 +134,9 @@ func send(t testing.TB, base, method, path string, body io.Reader, headers ...st
 	if err != nil {
 		t.Fatalf("%s %s: reading: %v", method, path, err)
 	}
-	return answer{res, string(raw)}
+	a := answer{res, string(raw)}
+	theContract().check(t, req, sent, a)
+	return a
 }
 
 // wantProblem checks everything that each refusal has in common.

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"crypto/sha256"
 	"encoding/base64"
+	"errors"
 	"net/url"
 	"strconv"
 	"strings"
@@ -16,6 +17,15 @@ type list[T any] struct {
 	NextPageToken string `json:"next_page_token"`
 }
 
+// once gives the value of a query's parameter, "" where it is not there. One
+// that is there twice is refused: nobody knows which of them is meant.
+func once(q url.Values, name string) (string, error) {
+	if len(q[name]) > 1 {
+		return "", tenancy.Refuse(tenancy.Invalid, "The query has more than one %s.", name)
+	}
+	return q.Get(name), nil
+}
+
 // page reads ?page_size= and ?page_token=. A token that another list, another
 // tenant or another filter gave is refused.
 func (c *call) page() (tenancy.Page, error) {
@@ -24,15 +34,23 @@ func (c *call) page() (tenancy.Page, error) {
 		return p, nil
 	}
 	q := c.r.URL.Query()
-	if text := q.Get("page_size"); text != "" {
-		n, err := strconv.Atoi(text)
-		if err != nil || n < 1 {
+	size, err := once(q, "page_size")
+	if err != nil {
+		return p, err
+	}
+	after, err := once(q, "page_token")
+	if err != nil {
+		return p, err
+	}
+	if size != "" {
+		n, err := strconv.Atoi(size) // a number too large for an int is the largest int
+		if err != nil && !errors.Is(err, strconv.ErrRange) || n < 1 {
 			return p, tenancy.Refuse(tenancy.Invalid, "The query's page_size is not a positive number.")
 		}
 		p.Size = n
 	}
-	if text := q.Get("page_token"); text != "" {
-		raw, err := base64.RawURLEncoding.DecodeString(text)
+	if after != "" {
+		raw, err := base64.RawURLEncoding.DecodeString(after)
 		mark := c.listMark(q)
 		if err != nil || len(raw) <= len(mark) || string(raw[:len(mark)]) != mark || !tenancy.IsText(string(raw[len(mark):])) {
 			return p, tenancy.Refuse(tenancy.Invalid, "The query's page_token is none that this list gave.")

@@ -89,7 +89,11 @@ func deleteRole(c *call) error {
 
 // force reads ?force=, which a delete with consequences wants.
 func (c *call) force() (bool, error) {
-	switch c.r.URL.Query().Get("force") {
+	text, err := once(c.r.URL.Query(), "force")
+	if err != nil {
+		return false, err
+	}
+	switch text {
 	case "", "false", "0":
 		return false, nil
 	case "true", "1":

@@ -68,6 +68,7 @@ func (s *Server) routes() {
 		figures.ServeHTTP(x, x.r)
 		return nil
 	}})
+	s.route("/openapi.json", methods{get: document})
 
 	s.mux.HandleFunc("/", func(_ http.ResponseWriter, r *http.Request) {
 		x := exchangeOf(r)

@@ -19,7 +19,7 @@ import (
 	"github.com/poolproof/poolproof/tenancy"
 )
 
-func TestMain(m *testing.M) { pgtest.Main(m) }
+func TestMain(m *testing.M) { pgtest.Main(m, everyAnswerWasGiven) }
 
 // The people of the demo data.
 var (

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -96,7 +97,7 @@ func (s *Server) createProfile(c *call) error {
 		return err
 	}
 	n := rbac.NewProfile{
-		ExternalID: or(body.ExternalID, ""), Email: or(body.Email, ""), Name: or(body.Name, ""), Active: or(body.Active, true),
+		ExternalID: strings.TrimSpace(or(body.ExternalID, "")), Email: or(body.Email, ""), Name: or(body.Name, ""), Active: or(body.Active, true),
 	}
 	switch {
 	case body.UserID != nil:

@@ -3,6 +3,7 @@ package pgtest
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -32,16 +33,36 @@ type fixtures struct {
 
 var shared fixtures
 
-// Main runs a package's tests and then stops every server they used. It is the
-// whole body of TestMain; it ends the process, with status 1 if a server could
-// not be stopped.
-func Main(m *testing.M) {
+// Main runs a package's tests, then each of the checks that look at what all of
+// them did together, and stops every server they used. It is the whole body of
+// TestMain; it ends the process, with status 1 if a check fails or a server
+// could not be stopped. Where only some of the tests were asked for, or one
+// failed, there are no checks.
+func Main(m *testing.M, checks ...func() error) {
 	status := m.Run()
+	if status == 0 && allTests() {
+		for _, check := range checks {
+			if err := check(); err != nil {
+				fmt.Fprintln(os.Stderr, "FAIL:", err)
+				status = 1
+			}
+		}
+	}
 	if err := shared.stop(); err != nil {
 		fmt.Fprintln(os.Stderr, "pgtest: stop the servers:", err)
 		status = max(status, 1)
 	}
 	os.Exit(status)
+}
+
+// allTests tells whether every test of the package has run.
+func allTests() bool {
+	for _, narrowing := range []string{"test.run", "test.skip", "test.list"} {
+		if f := flag.Lookup(narrowing); f != nil && f.Value.String() != "" {
+			return false
+		}
+	}
+	return true
 }
 
 // Server returns this test process's PostgreSQL, which it starts the first time,

@@ -1,0 +1,319 @@
+package corpus
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/poolproof/poolproof/hostile"
+	"github.com/poolproof/poolproof/internal/pgtest"
+)
+
+// bouncer is a real PgBouncer 1.18 in transaction mode before a database of the
+// row's own, with two server connections that take turns (server_round_robin):
+// what a busy pool does by chance happens to a lone client too.
+type bouncer struct {
+	*testing.T
+	row            row
+	pooled, direct string
+}
+
+// newBouncer starts one for a test; at gives it a row's database.
+func newBouncer(t *testing.T) (at func(*testing.T, row) *bouncer) {
+	t.Helper()
+	pooled, _ := pgtest.PrivatePooler(t, pgtest.Server(t).AdminURL(), pgtest.PgBouncer118Transaction, map[string]string{
+		"server_round_robin": "1", "query_wait_timeout": "2",
+	})
+	u, err := url.Parse(pooled)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func(t *testing.T, r row) *bouncer {
+		t.Helper()
+		direct := database(t)
+		pooled, err := hostile.URLAt(direct, u.Host)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := &bouncer{t, r, pooled, direct}
+		b.strangers(func(*pgx.Conn) {}) // both server connections are there
+		return b
+	}
+}
+
+// run runs the row's program through PgBouncer.
+func (b *bouncer) run(env ...string) run {
+	b.Helper()
+	return execute(b, b.row.program, b.row.form, b.pooled, b.direct, env...)
+}
+
+// strangers calls f with two clients of PgBouncer, who have one of the two
+// server connections each.
+func (b *bouncer) strangers(f func(c *pgx.Conn)) {
+	b.Helper()
+	ctx := context.WithoutCancel(b.Context())
+	var both []*pgx.Conn
+	for range 2 {
+		c, err := pgx.Connect(ctx, b.pooled+"&default_query_exec_mode=exec")
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer func() { _ = c.Close(ctx) }()
+		if _, err := c.Exec(ctx, "begin"); err != nil {
+			b.Fatal(err)
+		}
+		both = append(both, c)
+	}
+	for _, c := range both {
+		f(c)
+		if _, err := c.Exec(ctx, "rollback"); err != nil {
+			b.Error(err)
+		}
+	}
+}
+
+// consequence shows what a fault does behind a real PgBouncer.
+type consequence func(b *bouncer)
+
+// says wants the program's own words for it.
+func says(pattern string) consequence {
+	re := regexp.MustCompile(pattern)
+	return func(b *bouncer) {
+		if r := b.run(); !re.MatchString(r.output) || r.exit == 0 {
+			b.Errorf("want output like %q; exit %d\n%s", pattern, r.exit, r.output)
+		}
+	}
+}
+
+// The bound on tries of what happens by chance.
+const tries = 20
+
+// crowd runs several copies of the program at once, again and again until one
+// says it.
+func crowd(copies int, pattern string, env ...string) consequence {
+	re := regexp.MustCompile(pattern)
+	return func(b *bouncer) {
+		last := ""
+		for try := range tries {
+			last = together(copies, func(int) run { return b.run(env...) })
+			if found := re.FindString(last); found != "" {
+				b.Logf("at try %d: %s", try+1, found)
+				return
+			}
+		}
+		b.Errorf("want output like %q in %d tries; the last was\n%s", pattern, tries, last)
+	}
+}
+
+// together runs copies of the program at once and gives what all of them said.
+func together(copies int, f func(copy int) run) string {
+	outputs := make([]string, copies)
+	var all sync.WaitGroup
+	for i := range copies {
+		all.Go(func() { outputs[i] = f(i).output })
+	}
+	all.Wait()
+	return strings.Join(outputs, "")
+}
+
+// wrongItem is a program's word that it got another item than it asked for.
+var wrongItem = regexp.MustCompile(`wrong: item (\d+)\d is item (\d+)\d\n`)
+
+// foreignItem finds in what copies said, of which each asks for items of a ten of
+// its own, that one was given another's.
+func foreignItem(output string) string {
+	for _, m := range wrongItem.FindAllStringSubmatch(output, -1) {
+		if m[1] != m[2] {
+			return m[0]
+		}
+	}
+	return ""
+}
+
+// ownTen is the environment of a copy that asks for items 10 to 17, 20 to 27 …
+func ownTen(env []string, copy int) []string {
+	return append(slices.Clone(env), fmt.Sprint("CORPUS_FIRST=", 10*copy+10))
+}
+
+// foreignItems runs copies at once until one is given an item that another asked
+// for. PgBouncer 1.18 loses step with several Syncs in flight whose messages fill
+// its buffer of 4 kB: more often than that, it breaks connections off.
+func foreignItems(copies int, env ...string) consequence {
+	return func(b *bouncer) {
+		last := ""
+		for try := range 10 * tries {
+			last = together(copies, func(i int) run { return b.run(ownTen(env, i)...) })
+			if found := foreignItem(last); found != "" {
+				b.Logf("at try %d: %s", try+1, found)
+				return
+			}
+		}
+		b.Errorf("nobody was given another client's item in %d tries; the last said\n%s", 10*tries, last)
+	}
+}
+
+// leaves wants that a client who never asked for it finds, by a query, what the
+// program left.
+func leaves(sql, want string) consequence {
+	return func(b *bouncer) {
+		r := b.run()
+		seen := []string{}
+		b.strangers(func(c *pgx.Conn) {
+			var got *string
+			if err := c.QueryRow(b.Context(), sql).Scan(&got); err != nil {
+				b.Errorf("%s: %v", sql, err)
+			} else if got != nil {
+				seen = append(seen, *got)
+			}
+		})
+		for _, got := range seen {
+			if got == want {
+				return
+			}
+		}
+		b.Errorf("strangers read %q by %s, want %q\n%s", seen, sql, want, r.output)
+	}
+}
+
+// all wants each of several consequences, in this order.
+func all(these ...consequence) consequence {
+	return func(b *bouncer) {
+		for _, c := range these {
+			c(b)
+		}
+	}
+}
+
+// listens wants that a stranger is told what only the program asked to hear.
+func listens(channel string) consequence {
+	return func(b *bouncer) {
+		b.run()
+		heard := make(chan string, 10)
+		cfg, err := pgx.ParseConfig(b.pooled + "&default_query_exec_mode=exec")
+		if err != nil {
+			b.Fatal(err)
+		}
+		cfg.OnNotification = func(_ *pgconn.PgConn, n *pgconn.Notification) { heard <- n.Payload }
+		var both []*pgx.Conn
+		for range 2 {
+			c, err := pgx.ConnectConfig(b.Context(), cfg)
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer func() { _ = c.Close(context.WithoutCancel(b.Context())) }()
+			if _, err := c.Exec(b.Context(), "begin"); err != nil {
+				b.Fatal(err)
+			}
+			both = append(both, c)
+		}
+		execAt(b.T, b.direct, "select pg_notify('"+channel+"', 'not for strangers')")
+		for _, c := range both {
+			if _, err := c.Exec(b.Context(), "commit"); err != nil {
+				b.Error(err)
+			}
+		}
+		select {
+		case payload := <-heard:
+			if payload != "not for strangers" {
+				b.Errorf("a stranger heard %q", payload)
+			}
+		default:
+			b.Error("no stranger heard anything")
+		}
+	}
+}
+
+// starves wants that others wait in vain while two copies of the program do
+// nothing.
+func starves() consequence {
+	return func(b *bouncer) {
+		var copies sync.WaitGroup
+		for range 2 {
+			copies.Go(func() { b.run("CORPUS_SLOW=6") })
+		}
+		defer copies.Wait()
+		b.until("both server connections are held", func() bool {
+			var n int
+			return b.directly("select count(*) from pg_stat_activity where datname = current_database() and state = 'idle in transaction'", &n) && n == 2
+		})
+		c, err := pgx.Connect(b.Context(), b.pooled+"&default_query_exec_mode=exec")
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer func() { _ = c.Close(context.WithoutCancel(b.Context())) }()
+		if _, err := c.Exec(b.Context(), "select 1"); err == nil || !strings.Contains(err.Error(), "query_wait_timeout") {
+			b.Errorf("a client beside them got %v", err)
+		}
+	}
+}
+
+// holds wants that a server connection is still in the program's failed
+// transaction when the program goes on, so that its next statement fails.
+func holds() consequence { return says(`current transaction is aborted`) }
+
+// resets wants that what others rely on is gone after the program ran: here
+// their advisory lock of the session.
+func resets() consequence {
+	return func(b *bouncer) {
+		b.strangers(func(c *pgx.Conn) {
+			if _, err := c.Exec(b.Context(), "select pg_advisory_lock_shared(77)"); err != nil {
+				b.Error(err)
+			}
+		})
+		b.run()
+		lost := 0
+		b.strangers(func(c *pgx.Conn) {
+			var held bool
+			if err := c.QueryRow(b.Context(), "select pg_advisory_unlock_shared(77)").Scan(&held); err != nil {
+				b.Error(err)
+			} else if !held {
+				lost++
+			}
+		})
+		if lost == 0 {
+			b.Error("both locks are still held")
+		}
+	}
+}
+
+// locked wants that an advisory lock is held although the program has left.
+func locked(key int64) consequence {
+	return func(b *bouncer) {
+		var got bool
+		if !b.directly(fmt.Sprintf("select pg_try_advisory_lock(%d)", key), &got) || got {
+			b.Errorf("nobody holds lock %d any more", key)
+		}
+	}
+}
+
+// until waits for something to become true.
+func (b *bouncer) until(what string, is func() bool) {
+	b.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(30 * time.Second); !is(); <-tick.C {
+		if time.Now().After(deadline) {
+			b.Fatalf("not so after 30 s: %s", what)
+		}
+	}
+}
+
+// directly asks the server itself.
+func (b *bouncer) directly(sql string, dest any) bool {
+	b.Helper()
+	c, err := pgx.Connect(b.Context(), b.direct)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() { _ = c.Close(context.WithoutCancel(b.Context())) }()
+	return c.QueryRow(b.Context(), sql).Scan(dest) == nil
+}

@@ -1,0 +1,274 @@
+package corpus
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/poolproof/poolproof/hostile"
+	"github.com/poolproof/poolproof/internal/pgtest"
+)
+
+func TestMain(m *testing.M) {
+	defer removeBuilds()
+	pgtest.Main(m)
+}
+
+// row is a program in one of its forms.
+type row struct {
+	program, form string
+	copies        int         // that run at once before the hostile pooler
+	want          []string    // codes and subjects of what is found; none: the form is correct
+	fix           string      // words that the first finding's fix must have
+	shows         consequence // of a faulty form, behind a real PgBouncer
+}
+
+// table is the whole corpus.
+var table = []row{
+	{"python/asyncpg_cache.py", "default", 2, []string{"PP002 __asyncpg_stmt_#__", "PP003 __asyncpg_stmt_#__"}, "statement_cache_size=0", crowd(3, `prepared statement "__asyncpg_stmt_\w+" (does not exist|already exists)`)},
+	{"python/asyncpg_cache.py", "correct", 2, nil, "", nil},
+	{"python/sqlalchemy_asyncpg.py", "default", 2, []string{"PP002 __asyncpg_stmt_#__", "PP003 __asyncpg_stmt_#__"}, "prepared_statement_name_func", crowd(3, `prepared statement "__asyncpg_stmt_\w+" (does not exist|already exists)`)},
+	{"python/sqlalchemy_asyncpg.py", "cache-0", 2, []string{"PP002 __asyncpg_stmt_#__", "PP003 __asyncpg_stmt_#__"}, "prepared_statement_name_func", crowd(3, `prepared statement "__asyncpg_stmt_\w+" (does not exist|already exists)`)},
+	{"python/sqlalchemy_asyncpg.py", "set", 1, []string{"PP004 app.current_tenant_id", "PP013 app.current_tenant_id"}, "set_config(name, $1, true)", leaves("select current_setting('app.current_tenant_id', true)", "tenant 1")},
+	{"python/sqlalchemy_asyncpg.py", "correct", 2, nil, "", nil},
+	{"python/psycopg_prepare.py", "default", 1, []string{"PP002 _pg#_#", "PP003 _pg#_#"}, "prepare_threshold=None", says(`is ('tenant \d'|'item \d+'|'prepared statement "_pg3_0" does not exist')`)},
+	{"python/psycopg_prepare.py", "correct", 1, nil, "", nil},
+	{"python/psycopg_temp.py", "faulty", 1, []string{"PP006 wanted"}, "ON COMMIT DROP", all(says(`relation "wanted" does not exist`), says(`relation "wanted" already exists`))},
+	{"python/psycopg_temp.py", "correct", 1, nil, "", nil},
+	{"python/psycopg_role.py", "faulty", 1, []string{"PP005 corpus_reader"}, "SET LOCAL ROLE", leaves("select current_user::text", "corpus_reader")},
+	{"python/psycopg_role.py", "correct", 1, nil, "", nil},
+	{"python/psycopg_idle.py", "faulty", 1, []string{"PP014"}, "BEGIN and COMMIT", starves()},
+	{"python/psycopg_idle.py", "correct", 1, nil, "", nil},
+	{"python/psycopg_pipeline.py", "correct", 1, nil, "", nil},
+	{"python/psycopg_load.py", "faulty", 1, []string{"PP017"}, "session_preload_libraries", says(`unrecognized configuration parameter "auto_explain.log_analyze"`)},
+	{"python/psycopg_load.py", "correct", 1, nil, "", nil},
+	{"python/psycopg_discard.py", "faulty", 1, []string{"PP018 DISCARD ALL"}, "server_reset_query", resets()},
+	{"python/psycopg_discard.py", "correct", 1, nil, "", nil},
+	{"python/django_program.py", "cursor", 1, []string{"PP007 _django_curs_…_sync_1"}, "DISABLE_SERVER_SIDE_CURSORS", says(`(cursor|portal) "_django_curs_\w+" does not exist`)},
+	{"python/django_program.py", "schema", 1, []string{"PP004 search_path"}, "SET LOCAL", leaves("show search_path", "tenant_b")},
+	{"python/django_program.py", "correct", 1, nil, "", nil},
+
+	{"node/pg_named.cjs", "faulty", 1, []string{"PP002 fetch-item", "PP003 fetch-item"}, "leave name: out", crowd(3, `prepared statement "fetch-item" (does not exist|already exists)`)},
+	{"node/pg_named.cjs", "correct", 1, nil, "", nil},
+	{"node/pg_listen.cjs", "faulty", 1, []string{"PP008 news"}, "DIRECT_URL", listens("news")},
+	{"node/pg_listen.cjs", "correct", 1, nil, "", nil},
+	{"node/pg_tenant.cjs", "faulty", 1, []string{"PP004 app.tenant", "PP013 app.tenant"}, "set_config(name, $1, true)", all(crowd(1, `wrong: tenant \d sees "tenant \d"`), leaves("select left(current_setting('app.tenant', true), 6)", "tenant"))},
+	{"node/pg_tenant.cjs", "correct", 1, nil, "", nil},
+	{"node/postgresjs_all.cjs", "default", 1, []string{"PP002 …#", "PP019"}, "prepare: false", says(`wrong: (hangs|item \d+ is)`)},
+	{"node/postgresjs_all.cjs", "correct", 1, nil, "", nil},
+	{"node/prisma_tenant.cjs", "faulty", 1, []string{"PP004 app.tenant", "PP013 app.tenant"}, "set_config(name, $1, true)", leaves("select left(current_setting('app.tenant', true), 6)", "tenant")},
+	{"node/prisma_tenant.cjs", "correct", 1, nil, "", nil},
+
+	{"java/Threshold", "default", 1, []string{"PP002 S_#", "PP003 S_#"}, "prepareThreshold=0", crowd(3, `wrong: (item \d+ is tenant|tenant \d is item|.* prepared statement "S_\d+")`)},
+	{"java/Threshold", "correct", 1, nil, "", nil},
+	{"java/Schema", "setSchema", 1, []string{"PP004 search_path"}, "SET LOCAL", leaves("show search_path", "tenant_b")},
+	{"java/Schema", "url", 1, []string{"PP012 search_path"}, "currentSchema", says(`unsupported startup parameter: search_path`)},
+	{"java/Schema", "correct", 1, nil, "", nil},
+
+	{"go/libpq", "default", 1, []string{"PP001"}, "binary_parameters=yes", says(`wrong: item \d+ is (item|pq: (unnamed prepared statement|bind message))`)},
+	{"go/libpq", "correct", 1, nil, "", nil},
+	{"go/pgx", "cache_statement", 1, []string{"PP002 stmtcache_…"}, "default_query_exec_mode=exec", says(`prepared statement "stmtcache_\w+" does not exist`)},
+	{"go/pgx", "describe_exec", 1, []string{"PP001"}, "never describe_exec", says(`unnamed prepared statement does not exist|bind message`)},
+	{"go/pgx", "cache_describe", 1, nil, "", nil},
+	{"go/pgx", "exec", 1, nil, "", nil},
+	{"go/pgx", "simple_protocol", 1, nil, "", nil},
+	{"go/pgx", "acquire", 1, []string{"PP004 app.tenant", "PP013 app.tenant"}, "set_config(name, $1, true)", all(says(`wrong: tenant \d sees`), leaves("select left(current_setting('app.tenant', true), 6)", "tenant"))},
+	{"go/pgx", "acquire-correct", 1, nil, "", nil},
+	{"go/pgx", "batch", 1, []string{"PP015"}, "ROLLBACK", holds()},
+	{"go/pgx", "batch-correct", 1, nil, "", nil},
+	{"go/pgx", "pipeline", 1, []string{"PP019"}, "under one Sync", foreignItems(8, "CORPUS_BYTES=4040", "CORPUS_ROUNDS=40")},
+	{"go/pgx", "pipeline-correct", 1, nil, "", nil},
+	{"go/gorm", "default", 1, []string{"PP002 stmtcache_…"}, "default_query_exec_mode=exec", says(`prepared statement "stmtcache_\w+" does not exist`)},
+	{"go/gorm", "correct", 1, nil, "", nil},
+	{"go/gorm", "local", 1, []string{"PP013 app.tenant", "PP016"}, "set_config(name, $1, true)", says(`wrong: the tenant has 0 items`)},
+	{"go/gorm", "local-correct", 1, nil, "", nil},
+
+	{"rust/tokio", "join_all", 1, []string{"PP019"}, "await each query", foreignItems(8, "CORPUS_BYTES=4040", "CORPUS_ROUNDS=40")},
+	{"rust/tokio", "query", 1, []string{"PP002 s#", "PP019"}, "query_typed", says(`prepared statement "s\d+" does not exist`)},
+	{"rust/tokio", "query_typed", 1, nil, "", nil},
+	{"rust/sqlx", "default", 1, []string{"PP002 sqlx_s_#", "PP019"}, "a transaction around each query", says(`prepared statement "sqlx_s_1" does not exist`)},
+	{"rust/sqlx", "unnamed", 1, []string{"PP001", "PP019"}, "pool.begin()", says(`unnamed prepared statement does not exist|bind message`)},
+	{"rust/sqlx", "correct", 1, nil, "", nil},
+
+	{"ruby/pg_prepared.rb", "faulty", 1, []string{"PP002 a#", "PP003 a#"}, "prepared_statements: false", says(`is (tenant \d|item \d)|prepared statement "a1" (does not exist|already exists)`)},
+	{"ruby/pg_prepared.rb", "correct", 1, nil, "", nil},
+	{"ruby/activerecord.rb", "prepared", 1, []string{"PP002 a#"}, "prepared_statements: false", says(`prepared statement "a1" does not exist`)},
+	{"ruby/activerecord.rb", "lock", 1, []string{"PP009 0,4222222"}, "advisory_locks: false", all(says(`lock true, released false`), locked(4_222_222))},
+	{"ruby/activerecord.rb", "correct", 1, nil, "", nil},
+
+	{"php/pdo.php", "faulty", 1, []string{"PP002 pdo_stmt_#", "PP010"}, "ATTR_EMULATE_PREPARES", says(`prepared statement "pdo_stmt_00000001" does not exist`)},
+	{"php/pdo.php", "correct", 1, nil, "", nil},
+	{"php/pdo_id.php", "faulty", 1, []string{"PP011"}, "RETURNING", all(says(`lastval is not yet defined|is "note \d of`), crowd(2, `wrong: note \d of (\d+) is "note`))},
+	{"php/pdo_id.php", "correct", 1, nil, "", nil},
+
+	{"perl/dbd.pl", "faulty", 1, []string{"PP002 dbdpg_p#_#"}, "pg_server_prepare => 0", says(`prepared statement "dbdpg_p\w+" does not exist`)},
+	{"perl/dbd.pl", "correct", 1, nil, "", nil},
+	{"perl/sql_prepare.pl", "faulty", 1, []string{"PP010", "PP010 find"}, "do not prepare", says(`prepared statement "find" does not exist`)},
+	{"perl/sql_prepare.pl", "correct", 1, nil, "", nil},
+}
+
+// The table's programs, through the hostile pooler.
+func TestProve(t *testing.T) {
+	rounds := 1
+	if os.Getenv("POOLPROOF_SOAK") != "" {
+		rounds = 20
+	}
+	for _, r := range table {
+		t.Run(r.program+" "+r.form, func(t *testing.T) {
+			t.Parallel()
+			for range rounds {
+				r.prove(t)
+			}
+		})
+	}
+}
+
+func (r row) prove(t *testing.T) {
+	t.Helper()
+	direct := database(t)
+	p, pooled := pooler(t, hostile.Config{Upstream: direct, IdleBound: 400 * time.Millisecond})
+	runs := make([]run, r.copies)
+	var all sync.WaitGroup
+	for i := range runs {
+		all.Go(func() { runs[i] = execute(t, r.program, r.form, pooled, direct) })
+	}
+	all.Wait()
+	output := ""
+	for _, ran := range runs {
+		output += ran.output
+		if ran.hung {
+			t.Errorf("it hangs")
+		}
+		if len(r.want) == 0 && ran.exit != 0 {
+			t.Errorf("exited with %d", ran.exit)
+		}
+	}
+	report := p.Report()
+	var found []string
+	for _, f := range report.Findings {
+		found = append(found, strings.TrimSpace(string(f.Code)+" "+f.Subject))
+	}
+	if !slices.Equal(found, r.want) {
+		t.Errorf("found %q, want %q", found, r.want)
+	}
+	if len(report.Findings) > 0 && !strings.Contains(report.Findings[0].Fix, r.fix) {
+		t.Errorf("the fix is %q, want %q in it", report.Findings[0].Fix, r.fix)
+	}
+	if t.Failed() {
+		t.Logf("%d clients, %d transactions; it said\n%s", report.Clients, report.Transactions, output)
+		for _, f := range report.Findings {
+			t.Logf("%s %s, %d times, %+v: %q; fix: %s", f.Code, f.Subject, f.Count, f.First.Client, f.First.SQL, f.Fix)
+		}
+	}
+}
+
+// The same programs through a real PgBouncer 1.18: each fault has the
+// consequence that its code tells of, and a correct form works.
+func TestBehindPgBouncer(t *testing.T) {
+	at := newBouncer(t)
+	for _, r := range table {
+		t.Run(r.program+" "+r.form, func(t *testing.T) {
+			t.Parallel()
+			b := at(t, r)
+			switch {
+			case r.shows != nil:
+				r.shows(b)
+			default:
+				if ran := b.run(); ran.exit != 0 {
+					t.Errorf("exited with %d\n%s", ran.exit, ran.output)
+				}
+			}
+		})
+	}
+}
+
+// Queries that are sent before the last was answered, through a pooler that gives
+// the server connection back at the first ReadyForQuery: a stand-in for Supavisor.
+func TestSyncsInFlightAsSupavisor(t *testing.T) {
+	for _, program := range [][2]string{{"rust/tokio", "join_all"}, {"go/pgx", "pipeline"}} {
+		t.Run(program[0], func(t *testing.T) {
+			t.Parallel()
+			direct := database(t)
+			_, pooled := pooler(t, hostile.Config{Upstream: direct, Profile: "supavisor", MaxServerConns: 2})
+			last := ""
+			for range 10 * tries {
+				last = together(8, func(i int) run { return execute(t, program[0], program[1], pooled, direct, ownTen([]string{"CORPUS_MS=3", "CORPUS_PATIENCE=500"}, i)...) })
+				if found := foreignItem(last); found != "" {
+					t.Log(found)
+					return
+				}
+			}
+			t.Errorf("nobody was given another client's item in %d tries; the last said\n%s", 10*tries, last)
+		})
+	}
+}
+
+// pooler runs a hostile pooler until the test is over.
+func pooler(t *testing.T, cfg hostile.Config) (p *hostile.Pooler, pooled string) {
+	t.Helper()
+	cfg.Logger = slog.New(slog.NewTextHandler(t.Output(), nil))
+	p, err := hostile.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if pooled, err = hostile.URLAt(cfg.Upstream, l.Addr().String()); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	done := make(chan error, 1)
+	go func() { done <- p.Serve(ctx, l) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return p, pooled
+}
+
+// schema is what the programs work on: 500 items of two tenants, one more in a
+// tenant's own schema, and notes.
+const schema = `
+	create table item (id int primary key, tenant text not null, name text not null);
+	insert into item select n, 'tenant ' || n % 2, 'item ' || n from generate_series(1, 500) n;
+	create schema tenant_b;
+	create table tenant_b.item (like public.item including all);
+	insert into tenant_b.item values (1, 'tenant b', 'item 1 of tenant b');
+	create table note (id serial primary key, body text not null);
+	grant select on item to corpus_reader`
+
+var makeRole sync.Once
+
+// database makes a database with the programs' schema, and gives its direct URL.
+func database(t *testing.T) string {
+	t.Helper()
+	makeRole.Do(func() { execAt(t, pgtest.Server(t).AdminURL(), "create role corpus_reader") })
+	direct := pgtest.Database(t)
+	execAt(t, direct, schema)
+	return direct
+}
+
+func execAt(t *testing.T, url, sql string) {
+	t.Helper()
+	ctx := context.WithoutCancel(t.Context())
+	c, err := pgx.Connect(ctx, url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close(ctx) }()
+	if _, err := c.Exec(ctx, sql, pgx.QueryExecModeSimpleProtocol); err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+}

@@ -1,0 +1,36 @@
+// The program libpq asks for items by id, with lib/pq on one connection.
+package main
+
+import (
+	"database/sql"
+	"fmt"
+	"os"
+
+	_ "github.com/lib/pq"
+)
+
+func main() {
+	url := os.Getenv("DATABASE_URL")
+	if os.Args[1] == "correct" {
+		url += "&binary_parameters=yes"
+	}
+	db, err := sql.Open("postgres", url)
+	if err != nil {
+		panic(err)
+	}
+	db.SetMaxOpenConns(1)
+	faults := 0
+	for n := 1; n <= 6; n++ {
+		var name string
+		if err := db.QueryRow("SELECT name FROM item WHERE id = $1", n).Scan(&name); err != nil {
+			name = err.Error()
+		}
+		if name != fmt.Sprint("item ", n) {
+			fmt.Printf("wrong: item %d is %s\n", n, name)
+			faults++
+		}
+	}
+	if faults > 0 {
+		os.Exit(1)
+	}
+}

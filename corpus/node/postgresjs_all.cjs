@@ -1,0 +1,26 @@
+// postgres.js as its users write it: Promise.all over queries.
+const postgres = require('postgres')
+
+async function main (form) {
+  const sql = postgres(process.env.DATABASE_URL, { max: 1, connect_timeout: 5, ...(form === 'correct' ? { prepare: false } : {}) })
+  const size = Number(process.env.CORPUS_BYTES ?? 0)
+  const first = Number(process.env.CORPUS_FIRST ?? 1)
+  let faults = 0
+  const ask = async n => {
+    const padding = 'x'.repeat(size)
+    const answer = await sql`select name from item where id = ${n} and length(${padding}) = ${size}`.then(r => r[0]?.name, e => e.message)
+    if (answer !== `item ${n}`) {
+      console.log(`wrong: item ${n} is ${answer}`)
+      faults++
+    }
+  }
+  for (let round = 0; round < Number(process.env.CORPUS_ROUNDS ?? 4); round++) {
+    await Promise.all(Array.from({ length: 8 }, (_, n) => ask(first + n)))
+  }
+  await sql.end({ timeout: 1 })
+  return faults
+}
+
+// Behind a real pooler it hangs; a service would be restarted.
+const watchdog = setTimeout(() => { console.log('wrong: hangs'); process.exit(1) }, Number(process.env.CORPUS_PATIENCE ?? 5000))
+main(process.argv[2]).then(faults => { clearTimeout(watchdog); process.exitCode = faults ? 1 : 0 })

@@ -1,0 +1,174 @@
+package corpus
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/poolproof/poolproof/internal/devdb"
+)
+
+// setUp is what installs whatever a program misses.
+const setUp = "make setup"
+
+// debianJDBC is where Debian's libpostgresql-jdbc-java puts pgjdbc.
+const debianJDBC = "/usr/share/java/postgresql.jar"
+
+// patience bounds one program's run.
+const patience = 60 * time.Second
+
+// installed is the folder into which scripts/setup has put what a language's
+// programs need. Its name ends in the hash of the files that say what that is.
+func installed(t testing.TB, language string, manifests ...string) string {
+	t.Helper()
+	h := sha256.New()
+	for _, name := range manifests {
+		content, err := os.ReadFile(filepath.Join(language, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.Write(content)
+	}
+	cache, err := devdb.CacheDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(cache, "corpus-"+language+"-"+hex.EncodeToString(h.Sum(nil))[:12])
+	if _, err := os.Stat(dir); err != nil {
+		t.Fatalf("what the %s programs need is not there (%q installs it): %v", language, setUp, err)
+	}
+	return dir
+}
+
+// command is the command line of a program, "python/asyncpg_cache.py", in a form.
+func command(t testing.TB, program, form string) (argv, env []string) {
+	t.Helper()
+	language, name, _ := strings.Cut(program, "/")
+	switch language {
+	case "python":
+		return []string{filepath.Join(installed(t, language, "requirements.txt"), "bin", "python"), program, form}, nil
+	case "node":
+		modules := filepath.Join(installed(t, language, "package.json", "schema.prisma"), "node_modules")
+		return []string{"node", program, form}, []string{"NODE_PATH=" + modules}
+	case "rust":
+		dir := installed(t, language, "Cargo.toml", "src/main.rs", "src/sqlx_program.rs", "src/tokio_program.rs")
+		return []string{filepath.Join(dir, "corpus"), name, form}, nil
+	case "java":
+		return []string{"java", "-XX:TieredStopAtLevel=1", "-cp", built(t).java + ":" + debianJDBC, name, form}, nil
+	case "go":
+		return []string{filepath.Join(built(t).golang, name), form}, nil
+	case "ruby", "php", "perl":
+		return []string{language, program, form}, nil
+	}
+	t.Fatalf("%s: there is no such language", program)
+	return nil, nil
+}
+
+// builds are the programs that are compiled for a run of the tests.
+type builds struct{ java, golang, poolproof string }
+
+var (
+	buildOnce sync.Once
+	ready     builds
+	errBuild  error
+)
+
+// built compiles the Java and Go programs, and poolproof itself, once.
+func built(t testing.TB) builds {
+	t.Helper()
+	buildOnce.Do(func() {
+		dir, err := os.MkdirTemp("", "poolproof-corpus-") //nolint:usetesting // it lives as long as the process
+		if err != nil {
+			errBuild = err
+			return
+		}
+		ready = builds{filepath.Join(dir, "java"), filepath.Join(dir, "go"), filepath.Join(dir, "poolproof")}
+		sources, err := filepath.Glob("java/*.java")
+		if err != nil {
+			errBuild = err
+			return
+		}
+		for _, step := range []struct {
+			dir  string
+			argv []string
+		}{
+			{"", append([]string{"javac", "-cp", debianJDBC, "-d", ready.java}, sources...)},
+			{"go", []string{"go", "build", "-o", ready.golang + "/", "./..."}},
+			{"..", []string{"go", "build", "-o", ready.poolproof, "./cmd/poolproof"}},
+		} {
+			cmd := exec.Command(step.argv[0], step.argv[1:]...)
+			cmd.Dir = step.dir
+			if out, err := cmd.CombinedOutput(); err != nil {
+				errBuild = &buildError{strings.Join(step.argv, " "), string(out), err}
+				return
+			}
+		}
+	})
+	if errBuild != nil {
+		t.Fatalf("build the programs (%q installs what is missing): %v", setUp, errBuild)
+	}
+	return ready
+}
+
+type buildError struct {
+	command, output string
+	err             error
+}
+
+func (e *buildError) Error() string { return e.command + ": " + e.err.Error() + "\n" + e.output }
+
+func removeBuilds() {
+	if ready.java != "" {
+		_ = os.RemoveAll(filepath.Dir(ready.java))
+	}
+}
+
+// run is one run of a program.
+type run struct {
+	output string
+	exit   int
+	hung   bool // it was ended after its patience
+}
+
+// execute runs a program with the database at pooled, in its form.
+func execute(t testing.TB, program, form, pooled, direct string, more ...string) run {
+	t.Helper()
+	argv, env := command(t, program, form)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	u, err := url.Parse(pooled)
+	if err != nil {
+		t.Fatal(err)
+	}
+	database := strings.TrimPrefix(u.Path, "/")
+	env = append(env,
+		"PATH="+os.Getenv("PATH"), "HOME="+t.TempDir(), "LANG=C.UTF-8",
+		"DATABASE_URL="+pooled, "DIRECT_URL="+direct,
+		"PGHOST="+u.Hostname(), "PGPORT="+u.Port(), "PGUSER="+u.User.Username(), "PGDATABASE="+database, "PGSSLMODE=disable",
+		"JDBC_URL=jdbc:postgresql://"+u.Host+"/"+database+"?user="+u.User.Username()+"&sslmode=disable",
+	)
+	cmd.Env = append(env, more...)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = 5 * time.Second
+	err = cmd.Run()
+	r := run{output: out.String(), hung: ctx.Err() != nil}
+	if cmd.ProcessState == nil {
+		t.Fatalf("run %s (%q installs what is missing): %v", strings.Join(argv, " "), setUp, err)
+	}
+	r.exit = cmd.ProcessState.ExitCode()
+	return r
+}
