@@ -34,7 +34,7 @@ type backend struct {
 	paramsMu sync.Mutex
 	params   map[string]string // as the server reported them last
 	named    map[string]uint32 // named statements that are on it, and whose they are
-	taints   map[string]uint32 // custom settings that were left on it for others to find, and whose they were
+	taints   map[string]string // custom settings that are on it for clients to find who did not make them
 	before   residue           // what it held when it was last looked at
 	prepared bool              // our own statement is on it
 	unnamed  *session          // whose unnamed statement it has
@@ -53,7 +53,7 @@ const ioTimeout = 30 * time.Second
 
 // dial opens a server connection with a client's startup parameters.
 func (pl *pool) dial(ctx context.Context) (*backend, error) {
-	cfg := pl.upstream.Copy()
+	cfg, _ := pl.config()
 	pg, err := pgconn.ConnectConfig(ctx, cfg)
 	if err != nil {
 		return nil, err
@@ -67,13 +67,16 @@ func (pl *pool) dial(ctx context.Context) (*backend, error) {
 	if err := b.first(); err != nil {
 		return nil, errors.Join(err, h.Conn.Close())
 	}
+	if err := pl.pooler.taint(b); err != nil {
+		return nil, errors.Join(err, h.Conn.Close())
+	}
 	return b, nil
 }
 
 func (pl *pool) newBackend(conn net.Conn) *backend {
 	return &backend{
 		stream: newStream(conn), pool: pl, id: int(pl.pooler.backends.Add(1)),
-		params: map[string]string{}, named: map[string]uint32{}, taints: map[string]uint32{}, done: make(chan struct{}),
+		params: map[string]string{}, named: map[string]uint32{}, taints: map[string]string{}, done: make(chan struct{}),
 	}
 }
 
@@ -208,7 +211,7 @@ func (q question) send(b *backend, params ...[]byte) {
 		send(b.w, &pgproto3.Close{ObjectType: 'S', Name: q.name}) // what failed may have left it
 		send(b.w, &pgproto3.Parse{Name: q.name, Query: q.sql})
 	}
-	send(b.w, &pgproto3.Bind{PreparedStatement: q.name, Parameters: params})
+	send(b.w, &pgproto3.Bind{PreparedStatement: q.name, Parameters: params, ResultFormatCodes: []int16{1}}) // bytea as it is
 	send(b.w, &pgproto3.Execute{})
 	if !q.kept {
 		send(b.w, &pgproto3.Close{ObjectType: 'S', Name: q.name})
@@ -217,12 +220,17 @@ func (q question) send(b *backend, params ...[]byte) {
 }
 
 // residue asks what the connection holds. A cancel request that came late may
-// meet it, so it is asked again once.
+// meet it, so it is asked again; at last without the settings of clients' own,
+// of which one may be a secret.
 func (b *backend) residue() (residue, error) {
+	const tries = 3
 	for try := 1; ; try++ {
-		names := b.pool.names()
+		var names []string
+		if try < tries {
+			names = b.pool.names()
+		}
 		rows, err := b.exchange(func() { residueQuestion.send(b, textArray(names)) })
-		if pg, ok := errors.AsType[*pgconn.PgError](err); ok && try < 3 {
+		if pg, ok := errors.AsType[*pgconn.PgError](err); ok && try < tries {
 			b.prepared = b.prepared && pg.Code != "26000"
 			continue
 		}
@@ -230,7 +238,11 @@ func (b *backend) residue() (residue, error) {
 			return residue{}, fmt.Errorf("ask what a server connection holds: %d rows, %w", len(rows), err)
 		}
 		b.prepared = true
-		return parseResidue([]byte(rows[0][0]))
+		r, err := parseResidue([]byte(rows[0][0]))
+		if try == tries {
+			r.Custom = b.before.Custom
+		}
+		return r, err
 	}
 }
 
@@ -240,6 +252,7 @@ func (b *backend) clean() error {
 		return fmt.Errorf("clean a server connection: %w", err)
 	}
 	clear(b.named)
+	clear(b.taints)
 	b.prepared, b.unnamed = false, nil
 	now, err := b.residue()
 	b.before = now
@@ -269,8 +282,11 @@ func (b *backend) readSchema() error {
 
 // exchange writes something and reads its answer up to ReadyForQuery.
 func (b *backend) exchange(write func()) (rows [][]string, err error) {
-	_ = b.conn.SetDeadline(time.Now().Add(ioTimeout))
-	defer b.conn.SetDeadline(time.Time{}) //nolint:errcheck // a broken connection shows in reading
+	observed := b.pool.pooler.cfg.Observe // then the client waits as long as the server takes, as without us
+	if !observed {
+		_ = b.conn.SetDeadline(time.Now().Add(ioTimeout))
+		defer b.conn.SetDeadline(time.Time{}) //nolint:errcheck // a broken connection shows in reading
+	}
 	b.writing.Lock()
 	write()
 	err = b.flush()
@@ -284,18 +300,18 @@ func (b *backend) exchange(write func()) (rows [][]string, err error) {
 		if err != nil {
 			return nil, err
 		}
-		if !f.whole() {
-			return nil, errors.New("an answer to our own question is too large")
-		}
-		body := f.body()
-		if s := b.session.Load(); s != nil && b.pool.pooler.cfg.Observe && unprompted(f) {
+		if s := b.session.Load(); s != nil && observed && f.whole() && unprompted(f) {
 			if f.typ == 'S' {
-				b.parameter(body)
+				b.parameter(f.body())
 			}
 			if err := b.relay(f, s.stream); err != nil {
 				return nil, err
 			}
 			continue
+		}
+		body, err := b.take(f)
+		if err != nil {
+			return nil, err
 		}
 		switch f.typ {
 		case 'D':
@@ -319,10 +335,7 @@ func (b *backend) exchange(write func()) (rows [][]string, err error) {
 				failed = pgconn.ErrorResponseToPgError(&msg)
 			}
 		case 'Z':
-			return rows, errors.Join(failed, b.drop(f))
-		}
-		if err := b.drop(f); err != nil {
-			return nil, err
+			return rows, failed
 		}
 	}
 }

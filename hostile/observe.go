@@ -10,9 +10,12 @@ import (
 	"io"
 	"maps"
 	"net"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
 )
 
 // observe opens a server connection for the client alone and passes its startup
@@ -28,11 +31,11 @@ func (s *session) observe(ctx context.Context, packet []byte) error {
 	version := binary.BigEndian.Uint32(packet)
 	params, _, ok := startupParams(packet[4:])
 	if version>>16 != protocol3 || !ok || replicates(params) { // a conversation that cannot be judged
-		tunnel(ctx, s.stream, conn, packet)
+		s.tunnel(ctx, newStream(conn), packet)
 		return errRefused
 	}
-	user, database, runtime := s.introduce(params, packet)
-	s.pool = s.p.poolFor(user, database, "", runtime)
+	user, database, _ := s.introduce(params, packet)
+	s.pool = s.p.poolFor(user, database, nil) // it is dialled for nobody: what clients ask for at the start does not matter
 	b := s.pool.adopt(s, conn)
 	s.mu.Lock()
 	s.backend, s.outstanding = b, 1
@@ -76,19 +79,72 @@ func (s *session) introduce(params map[string]string, packet []byte) (user, data
 	return user, database, runtime
 }
 
+// Kinds of the server's messages about authentication.
+const (
+	authenticationOk   = 0
+	authenticationSASL = 10
+)
+
 // admits looks at the server's messages about authentication. One that lets a
 // client in without a question trusts this machine, not the client: where others
 // can reach the pooler, they are not let in.
 func (s *session) admits(f frame) bool {
-	const authenticationOk = 0
-	ok := len(f.body()) >= 4 && binary.BigEndian.Uint32(f.body()) == authenticationOk
+	ok := f.typ == 'R' && len(f.body()) >= 4 && binary.BigEndian.Uint32(f.body()) == authenticationOk
 	if ok && !s.asked && s.p.cfg.Passwords {
-		s.refuse("28000", "poolproof: the server lets this machine in without a password, and others can reach this pooler")
+		s.refuse("28000", "poolproof: "+errTrusted.Error())
 		return false
 	}
 	s.asked = s.asked || !ok
 	return true
 }
+
+// plus ends the names of SASL mechanisms that are bound to the TLS connection.
+const plus = "-PLUS"
+
+// offered gives a server's message about authentication for the client. SCRAM
+// that is bound to the server's TLS connection cannot be done over another: it
+// is left out of an offer, unless client and server see the same certificate.
+func (s *session) offered(b *backend, f frame) []byte {
+	body := f.body()
+	if len(body) < 4 || binary.BigEndian.Uint32(body) != authenticationSASL || s.sameCertificate(b) {
+		return f.raw
+	}
+	var msg pgproto3.AuthenticationSASL
+	if msg.Decode(body) != nil {
+		return f.raw
+	}
+	n := len(msg.AuthMechanisms)
+	msg.AuthMechanisms = slices.DeleteFunc(msg.AuthMechanisms, func(m string) bool { return strings.HasSuffix(m, plus) })
+	s.unbound.Store(len(msg.AuthMechanisms) < n)
+	raw, err := msg.Encode(nil)
+	if err != nil {
+		return f.raw
+	}
+	return raw
+}
+
+// sameCertificate tells whether the client was shown the certificate that the server showed us.
+func (s *session) sameCertificate(b *backend) bool {
+	server, ok := b.conn.(*tls.Conn)
+	if _, encrypted := s.conn.(*tls.Conn); !ok || !encrypted {
+		return false
+	}
+	theirs := server.ConnectionState().PeerCertificates
+	return len(theirs) > 0 && slices.ContainsFunc(s.p.cfg.TLS.Certificates, func(ours tls.Certificate) bool {
+		return len(ours.Certificate) > 0 && bytes.Equal(ours.Certificate[0], theirs[0].Raw)
+	})
+}
+
+// suspects tells whether a client's answer says that it knows channel binding
+// and believes that the server does not (RFC 5802, section 6): to the server
+// that would be an attack.
+func (s *session) suspects(f frame) bool {
+	var msg pgproto3.SASLInitialResponse
+	return s.unbound.Swap(false) && f.whole() && msg.Decode(f.body()) == nil && bytes.HasPrefix(msg.Data, []byte("y"))
+}
+
+const unboundMessage = "poolproof: the server binds SCRAM to its own TLS certificate, and this is another: " +
+	"give the proxy the server's (--tls-cert), or the client channel_binding=disable"
 
 // letIn ends a startup: the server connection is looked at before its client
 // knows that it may go on.
@@ -124,23 +180,27 @@ func (p *Pooler) unseen(b *backend, err error) error {
 	return err
 }
 
-// tunnel passes a conversation through, byte by byte, to its end.
-func tunnel(ctx context.Context, client *stream, server net.Conn, packet []byte) {
+// tunnel passes a conversation through, byte by byte, to its end, if the server
+// begins it with a question where admits wants one.
+func (s *session) tunnel(ctx context.Context, server *stream, packet []byte) {
 	end := func() {
-		_ = client.conn.Close() // both: whichever side has ended
-		_ = server.Close()
+		_ = s.conn.Close() // both: whichever side has ended
+		_ = server.conn.Close()
 	}
 	defer context.AfterFunc(ctx, end)()
 	defer end()
-	_ = client.conn.SetDeadline(time.Time{})
-	if _, err := server.Write(startupMessage(packet)); err != nil {
+	_ = s.conn.SetDeadline(time.Time{})
+	if _, err := server.conn.Write(startupMessage(packet)); err != nil {
+		return
+	}
+	if first, _ := server.r.Peek(headerSize + 4); len(first) > headerSize && !s.admits(frame{typ: first[0], raw: first}) {
 		return
 	}
 	go func() {
 		defer end()
-		_, _ = io.Copy(server, client.r) // an error is an end, too
+		_, _ = io.Copy(server.conn, s.r) // an error is an end, too
 	}()
-	_, _ = io.Copy(client.conn, server)
+	_, _ = io.Copy(s.conn, server.r)
 }
 
 // cancelRequest passes a cancel request on as it came.

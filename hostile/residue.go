@@ -20,7 +20,7 @@ var residueQuestion = question{name: residueName, sql: residueSQL, kept: true}
 // would leave behind. Settings: those whose source is the session, and custom
 // ones by the names in $1, because PostgreSQL does not list them (measured). It
 // answers one row of one JSON value.
-const residueSQL = `select pg_catalog.jsonb_build_object(
+var residueSQL = `select ` + inUTF8(`pg_catalog.jsonb_build_object(
 	'settings', (select coalesce(pg_catalog.jsonb_object_agg(s.name, s.setting), '{}') from pg_catalog.pg_settings s where s.source = 'session'),
 	'custom', (select coalesce(pg_catalog.jsonb_object_agg(n, v), '{}') from (
 		select n, pg_catalog.current_setting(n, true) as v from pg_catalog.unnest($1::pg_catalog.text[]) n) c where v <> ''),
@@ -31,7 +31,14 @@ const residueSQL = `select pg_catalog.jsonb_build_object(
 		where l.locktype = 'advisory' and l.pid = pg_catalog.pg_backend_pid()),
 	'temp', (select coalesce(pg_catalog.jsonb_agg(r.relname order by r.relname), '[]') from pg_catalog.pg_class r
 		where r.relnamespace = nullif(pg_catalog.pg_my_temp_schema(), 0) and r.relkind in ('r', 'v', 'p', 'S', 'm', 'f')),
-	'role', current_user, 'session', session_user)::pg_catalog.text`
+	'role', current_user, 'session', session_user)::pg_catalog.text`)
+
+// inUTF8 is an expression for a text that the client's encoding does not touch:
+// another may lack its characters, which is an error. A database that has no
+// encoding gives its bytes.
+func inUTF8(sql string) string {
+	return `pg_catalog.convert_to(` + sql + `, case pg_catalog.getdatabaseencoding() when 'SQL_ASCII' then 'SQL_ASCII' else 'UTF8' end)`
+}
 
 // residue is what a server connection holds beyond a new one.
 type residue struct {
@@ -112,16 +119,18 @@ const schemaVersionSQL = `select (select count(*) || '.' || coalesce(max(p.oid),
 // schemaSQL lists functions of the database's own with their sources, and
 // policies with the tables they are on. Function bodies of the system and C
 // functions are left out.
-const schemaSQL = `select 'function', p.proname, p.prosrc || ' ' || coalesce(pg_catalog.pg_get_function_sqlbody(p.oid), '')
+var schemaSQL = `select ` + inUTF8("kind") + `, ` + inUTF8("name") + `, ` + inUTF8("body") + ` from (
+select 'function', p.proname::text, p.prosrc || ' ' || coalesce(pg_catalog.pg_get_function_sqlbody(p.oid), '')
 	from pg_catalog.pg_proc p join pg_catalog.pg_language l on l.oid = p.prolang
 	where p.oid >= 16384 and l.lanname not in ('c', 'internal')
 union all
-select 'policy', c.relname, coalesce(pg_catalog.pg_get_expr(p.polqual, p.polrelid), '') || ' ' || coalesce(pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid), '')
+select 'policy', c.relname::text, coalesce(pg_catalog.pg_get_expr(p.polqual, p.polrelid), '') || ' ' || coalesce(pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid), '')
 	from pg_catalog.pg_policy p join pg_catalog.pg_class c on c.oid = p.polrelid
 	where pg_catalog.row_security_active(c.oid)
 union all
 select 'domain', c.contypid::text, pg_catalog.pg_get_constraintdef(c.oid)
-	from pg_catalog.pg_constraint c where c.contypid <> 0 and pg_catalog.pg_get_constraintdef(c.oid) like '%set_config%'`
+	from pg_catalog.pg_constraint c where c.contypid <> 0 and pg_catalog.pg_get_constraintdef(c.oid) like '%set_config%'
+) s(kind, name, body)`
 
 // newSchema reads the rows of schemaSQL.
 func newSchema(rows [][]string) *schema {

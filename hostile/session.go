@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgproto3"
@@ -26,17 +27,18 @@ type session struct {
 	lastBackend *backend // the pool's
 
 	mu          sync.Mutex
-	changed     *sync.Cond // backend, outstanding or held have
-	backend     *backend   // nil: none is attached
-	outstanding int        // units sent and not answered
-	open        bool       // a unit was begun and not ended
-	copying     bool       // the server wants rows: it ignores Sync
-	held        bool       // the server connection is being looked at: send nothing
-	status      byte       // of the last ReadyForQuery
-	idleSince   time.Time  // since when a transaction waits for the client; zero: it does not
-	asked       bool       // the server asked the client who it is
-	restoring   bool       // the answer of restore's query is still to come
-	gone        bool       // the client is
+	changed     *sync.Cond  // backend, outstanding or held have
+	backend     *backend    // nil: none is attached
+	outstanding int         // units sent and not answered
+	open        bool        // a unit was begun and not ended
+	copying     bool        // the server wants rows: it ignores Sync
+	held        bool        // the server connection is being looked at: send nothing
+	status      byte        // of the last ReadyForQuery
+	idleSince   time.Time   // since when a transaction waits for the client; zero: it does not
+	asked       bool        // the server asked the client who it is
+	unbound     atomic.Bool // the server's offer of channel binding was kept from it
+	restoring   bool        // the answer of restore's query is still to come
+	gone        bool        // the client is
 	params      map[string]string
 	watch
 }
@@ -58,6 +60,10 @@ func (s *session) run(ctx context.Context) {
 		}
 		if f.typ == 'X' {
 			s.farewell()
+			return
+		}
+		if f.typ == 'p' && s.suspects(f) {
+			s.refuse("28000", unboundMessage)
 			return
 		}
 		b, err := s.place(ctx, f)
@@ -143,8 +149,8 @@ func (s *session) place(ctx context.Context, f frame) (*backend, error) {
 }
 
 // restore puts the settings in place that this pooler tracks for its clients,
-// and takes away what the client left itself, by a query that goes ahead of
-// what the client says: it does not find its own again. The answer is dropped.
+// and the custom ones that another client left last, by a query that goes ahead
+// of what the client says: it never finds its own again. The answer is dropped.
 func (s *session) restore(b *backend) {
 	var sql strings.Builder
 	for reported, want := range s.params {
@@ -152,16 +158,16 @@ func (s *session) restore(b *backend) {
 			sql.WriteString("select pg_catalog.set_config('" + quote(reported) + "', '" + quote(want) + "', false);")
 		}
 	}
-	for name, owner := range b.taints {
-		if owner == s.id {
-			value := s.p.foreign(name, s.id)
-			sql.WriteString("select pg_catalog.set_config('" + quote(name) + "', '" + quote(value) + "', false);")
-			b.taints[name] = 0
-			if b.before.Custom != nil {
-				delete(b.before.Custom, name)
-				if value != "" {
-					b.before.Custom[name] = value
-				}
+	for name, want := range s.p.foreign(s.id) {
+		if b.taints[name] == want {
+			continue
+		}
+		sql.WriteString("select pg_catalog.set_config('" + quote(name) + "', '" + quote(want) + "', false);")
+		b.taints[name] = want
+		if b.before.Custom != nil {
+			delete(b.before.Custom, name)
+			if want != "" {
+				b.before.Custom[name] = want
 			}
 		}
 	}
@@ -233,6 +239,12 @@ func (s *session) answer(b *backend, f frame) error {
 		if !s.admits(f) {
 			return errRefused
 		}
+		if f.whole() {
+			if _, err := s.w.Write(s.offered(b, f)); err != nil {
+				return &writeError{err}
+			}
+			return errors.Join(b.drop(f), s.flush())
+		}
 	case 'K':
 		b.key(f.body())
 	case '1':
@@ -266,6 +278,7 @@ func (s *session) answer(b *backend, f frame) error {
 	case 'E':
 		s.mu.Lock()
 		s.failed(b)
+		s.copying = false // what still comes of it is ignored, but a Sync is not
 		s.mu.Unlock()
 	case 'G', 'W':
 		s.mu.Lock()
@@ -366,9 +379,16 @@ func (s *session) judged(b *backend) error {
 // the server finishes what was sent before it. Nobody else gets the connection.
 func (s *session) farewell() {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	b := s.backend
+	s.mu.Unlock()
 	if b == nil {
+		return
+	}
+	b.writing.Lock() // a question of ours may be on its way
+	defer b.writing.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.backend != b {
 		return
 	}
 	s.backend = nil

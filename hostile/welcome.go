@@ -125,12 +125,11 @@ func (s *session) begin(ctx context.Context, packet []byte) error {
 		s.p.left(s)
 		return err
 	}
-	s.pool = s.p.poolFor(user, database, password, runtime)
-	b, err := s.pool.acquire(ctx, s)
+	s.pool = s.p.poolFor(user, database, runtime)
+	b, err := s.pool.enter(ctx, s, password)
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && passwordWanted(pg) && password == "" {
 		if password, err = s.askPassword(); err == nil {
-			s.pool = s.p.poolFor(user, database, password, runtime)
-			b, err = s.pool.acquire(ctx, s)
+			b, err = s.pool.enter(ctx, s, password)
 		}
 	}
 	if err != nil {
@@ -226,6 +225,10 @@ func (s *session) refuseAs(err error) {
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
 		send(s.w, &pgproto3.ErrorResponse{Severity: "FATAL", SeverityUnlocalized: "FATAL", Code: pg.Code, Message: pg.Message, Detail: pg.Detail, Hint: pg.Hint})
 		_ = s.flush()
+		return
+	}
+	if errors.Is(err, errTrusted) {
+		s.refuse("28000", "poolproof: "+err.Error())
 		return
 	}
 	s.p.cfg.Logger.Warn("a server connection could not be opened", "cause", err)
