@@ -24,7 +24,7 @@ test: ## Vet and test everything, with the race detector
 	@scripts/setup test
 	@go vet ./...
 	@go build -o $(PROGRESS) ./scripts/testprogress
-	@go test -race -json ./... | $(PROGRESS)
+	@go test -race -p 4 -json ./... | $(PROGRESS)
 
 soak: ## The tests with many more rounds (up to an hour), then fuzzing (FUZZTIME=10m each)
 	@scripts/setup test

@@ -2,6 +2,7 @@ package hostile
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -66,6 +67,15 @@ func (s *stream) next() (frame, error) {
 func (s *stream) drop(f frame) error {
 	_, err := s.r.Discard(f.size)
 	return err
+}
+
+// take consumes a message and gives its body, however large.
+func (s *stream) take(f frame) ([]byte, error) {
+	var raw bytes.Buffer // grows with what comes, not with what the header says
+	if _, err := io.CopyN(&raw, s.r, int64(f.size)); err != nil {
+		return nil, err
+	}
+	return raw.Bytes()[headerSize:], nil
 }
 
 // relay consumes a message and writes it to another stream, unchanged and

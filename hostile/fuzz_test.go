@@ -115,7 +115,7 @@ func FuzzSession(f *testing.F) {
 		serverConn, serverEnd := net.Pipe()
 		pl := newPool(p, &pgconn.Config{})
 		pl.schema.Store(newSchema(nil))
-		b := &backend{stream: newStream(serverConn), pool: pl, params: map[string]string{}, named: map[string]uint32{}, taints: map[string]uint32{}, done: make(chan struct{}), id: 1}
+		b := &backend{stream: newStream(serverConn), pool: pl, params: map[string]string{}, named: map[string]uint32{}, taints: map[string]string{}, done: make(chan struct{}), id: 1}
 		pl.all[b], pl.idle, pl.opened = true, []*backend{b}, 1<<21
 		s := p.newSession(clientConn)
 		p.register(s)

@@ -51,14 +51,15 @@ func (c *proxyCommand) Run(ctx context.Context, p *program) (err error) {
 		if err != nil {
 			return usage("give a certificate and its key, each as PEM", "reading the certificate: %w", err)
 		}
-		cfg.TLS = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
+		cfg.TLS = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, ClientAuth: tls.RequestClientCert} // asked for as by a server, for nothing
 	}
 	up, err := c.findUpstream(ctx, p)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, up.stop()) }()
-	if cfg.Passwords = up.password; !up.password && (host == "" || !onThisMachine(host)) {
+	cfg.Passwords = up.password && (!c.Observe || !onThisMachine(host))
+	if !up.password && (host == "" || !onThisMachine(host)) {
 		return usage("listen on 127.0.0.1, or use a login with a password", "the upstream wants no password, and others could reach %s", c.Listen)
 	}
 	h, err := c.listen(ctx, p, up, cfg, c.Listen)
