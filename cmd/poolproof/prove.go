@@ -34,7 +34,8 @@ type proveCommand struct {
 // Help is the long help.
 func (proveCommand) Help() string {
 	return `Runs a program against a pooler that is as hostile as the protocol allows, and says what it does that only works by luck.
-The program gets DATABASE_URL and PG* of the pooler, and DIRECT_URL of the server itself, for its migrations.
+The program gets DATABASE_URL and PG* of the pooler, and DIRECT_URL of the server itself, for its migrations. Flags come before
+the program: what follows it is its own.
 
 The server is --upstream; else DATABASE_URL if it is on this machine; else a private PostgreSQL that is gone afterwards.
 Exits as the program did if nothing is found, with 66 if something is, with 2 if it could not be run.
