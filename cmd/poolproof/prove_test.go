@@ -560,6 +560,10 @@ func TestProveInterrupted(t *testing.T) {
 			if err := cmd.Process.Signal(sig); err != nil {
 				t.Fatal(err)
 			}
+			eventually(t, time.Minute, "the signal", func() bool { return strings.Contains(out.String(), "got") })
+			if err := cmd.Process.Signal(sig); err != nil { // as timeout(1) does
+				t.Fatal(err)
+			}
 			err := cmd.Wait()
 			said := out.String()
 			if cmd.ProcessState.ExitCode() != 66 || !strings.Contains(said, "got "+sig.String()) || strings.Contains(said, "\nand ") || !strings.Contains(said, "PP004") {
@@ -569,6 +573,20 @@ func TestProveInterrupted(t *testing.T) {
 				t.Errorf("left behind: %v %v", left, err)
 			}
 		})
+	}
+}
+
+// Stopped before there was a server: it says so, and not that PostgreSQL is
+// missing.
+func TestProveStoppedEarly(t *testing.T) {
+	for _, args := range [][]string{{}, {"--upstream", pgtest.Database(t)}} {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		cancel(stoppedBy{os.Interrupt})
+		var out bytes.Buffer
+		code := run(ctx, append(append([]string{"prove"}, args...), "--", "true"), strings.NewReader(""), &out, &out)
+		if code != exitUsage || !strings.Contains(out.String(), "poolproof: stopped by signal: interrupt, before there was a server\nhint: run it again\n") {
+			t.Errorf("%v: exit status %d: %s", args, code, &out)
+		}
 	}
 }
 

@@ -35,7 +35,12 @@ type upstream struct {
 // findUpstream chooses the server and refuses one that is a pooler itself, or
 // that only a variable names on another machine, before anything but the probe
 // was sent to it.
-func (c *hostileFlags) findUpstream(ctx context.Context, p *program) (*upstream, error) {
+func (c *hostileFlags) findUpstream(ctx context.Context, p *program) (_ *upstream, err error) {
+	defer func() {
+		if err != nil && ctx.Err() != nil { // the error is only that this ended
+			err = usage("run it again", "%w, before there was a server", context.Cause(ctx))
+		}
+	}()
 	raw, by, or := c.Upstream, "--upstream", ""
 	if raw == "" {
 		raw, by, or = os.Getenv("DATABASE_URL"), "DATABASE_URL", "; or unset DATABASE_URL for a private PostgreSQL"
