@@ -47,7 +47,7 @@ func (c *hostileFlags) findUpstream(ctx context.Context, p *program) (_ *upstrea
 	}
 	if raw == "" {
 		p.log.Info("starting a private PostgreSQL: neither --upstream nor DATABASE_URL names one")
-		return privatePostgres(ctx)
+		return privatePostgres(ctx, p)
 	}
 	unreadable := usage("write it as postgres://user:password@host:port/database"+or, "%s cannot be read", by) // what the parser says may hold the password
 	if !isPostgres(raw) {
@@ -209,7 +209,10 @@ func onThisMachine(host string) bool {
 }
 
 // privatePostgres starts a server in a temporary folder.
-func privatePostgres(ctx context.Context) (*upstream, error) {
+func privatePostgres(ctx context.Context, p *program) (*upstream, error) {
+	if devdb.FindPostgres(ctx) == "" {
+		p.log.Info("no PostgreSQL is installed: one is downloaded, some 20 MB, if it was not before")
+	}
 	dir, err := os.MkdirTemp("", "poolproof-prove-")
 	if err != nil {
 		return nil, fmt.Errorf("making a temporary folder: %w", err)

@@ -63,3 +63,15 @@ func TestRowsVanish(t *testing.T) {
 		}
 	}
 }
+
+// However short the time, each connection asks once.
+func TestRunAsks(t *testing.T) {
+	direct := pgtest.Database(t)
+	if err := Fill(t.Context(), direct); err != nil {
+		t.Fatal(err)
+	}
+	r, err := Reader.Run(t.Context(), direct, 3, 0, true)
+	if err != nil || r != (Result{Queries: 3}) {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
