@@ -40,7 +40,7 @@ the program: what follows it is its own.
 The server is --upstream; else DATABASE_URL if it is on this machine; else a private PostgreSQL that is gone afterwards.
 Exits as the program did if nothing is found, with 66 if something is, with 2 if it could not be run.
 
-DATABASE_URL begins with the same scheme as the one that is set, such as postgresql+asyncpg://; with postgresql:// if none is.
+DATABASE_URL has the form of the one that is set: its scheme, such as postgresql+asyncpg://, and its parameters.
 In a --env template that is a URL (with "://"), user, password and database are percent-encoded.
 
 Example:
@@ -167,8 +167,8 @@ func (c *proveCommand) environment(ours []string, direct, pooled string) ([]stri
 	}
 	password, _ := u.User.Password()
 	database := strings.TrimPrefix(u.Path, "/")
-	scheme := schemeFor(ours)
-	pooled, direct = withScheme(pooled, scheme), withScheme(direct, scheme)
+	theirs := form(ours, c.Upstream)
+	pooled, direct = inForm(pooled, theirs), inForm(direct, theirs)
 	set := [][2]string{
 		{"DATABASE_URL", pooled}, {"DIRECT_URL", direct},
 		{"PGHOST", u.Hostname()}, {"PGPORT", u.Port()}, {"PGUSER", u.User.Username()}, {"PGPASSWORD", password}, {"PGDATABASE", database}, {"PGSSLMODE", "disable"},

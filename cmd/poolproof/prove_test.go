@@ -648,12 +648,42 @@ func TestProveScheme(t *testing.T) {
 			t.Errorf("%q: the program is given %q", ours, lines)
 		}
 	}
-	if got := withScheme("postgres://u@h/d?a=b&sslmode=require&sslmode=disable", "postgresql+psycopg"); got != "postgresql+psycopg://u@h/d?a=b&sslmode=require" {
-		t.Error(got)
+	for _, tc := range []struct{ raw, form, want string }{
+		{"postgres://u@h/d?a=b&sslmode=require&sslmode=disable", "postgresql+psycopg://", "postgresql+psycopg://u@h/d?a=b&sslmode=require"},
+		{"postgres://u@h/d", "postgresql://x:y@z/w?schema=public&connection_limit=1&sslmode=require&password=p&host=z", "postgresql://u@h/d?schema=public&connection_limit=1"},
+		{"postgres://u@h/d?application_name=a&sslmode=disable", "postgres://z?application_name=b&x=1+2%20", "postgres://u@h/d?application_name=a&sslmode=disable&x=1+2%20"},
+		{"postgres://u@h/d", "postgres://z", "postgres://u@h/d"},
+	} {
+		if got := inForm(tc.raw, tc.form); got != tc.want {
+			t.Errorf("%s in the form of %s: %s, want %s", tc.raw, tc.form, got, tc.want)
+		}
 	}
 	command(t, "prove", "--upstream", "mysql://127.0.0.1/app", "--", "true").wantError(t, exitUsage, "--upstream cannot be read", "postgres://")
 	t.Setenv("DATABASE_URL", "app")
 	command(t, "prove", "--", "true").wantError(t, exitUsage, "DATABASE_URL cannot be read", "unset DATABASE_URL")
+}
+
+// A URL with parameters that only a driver understands is the program's as it
+// is, and no hindrance.
+func TestProveDriversParameters(t *testing.T) {
+	up := strings.Replace(pgtest.Database(t), "sslmode=disable", "sslmode=prefer", 1)
+	const own = "schema=public&connection_limit=1&pgbouncer=true&ssl=false&pool_max_conns=3&search_path=a%2Cb"
+	t.Setenv("DATABASE_URL", up+"&"+own)
+	r := command(t, "prove", "--", "sh", "-c", `psql -Atc "show search_path"; echo $DATABASE_URL; echo $DIRECT_URL`)
+	lines := strings.Split(r.stdout, "\n")
+	if r.code != 0 || len(lines) != 4 {
+		t.Fatalf("exit status %d: %s%s", r.code, r.stdout, r.stderr)
+	}
+	for _, line := range lines[1:3] {
+		for p := range strings.SplitSeq(own, "&") {
+			if strings.Contains(line, p) == (p == "ssl=false") {
+				t.Errorf("%s: the program is given %s", p, line)
+			}
+		}
+	}
+	command(t, "proxy", "--listen", "127.0.0.1", "--upstream", up+"&nonsense=1").wantError(t, exitUsage, "--listen")
+	t.Setenv("DATABASE_URL", up+"&work_mem=nonsense")
+	command(t, "prove", "--", "true").wantError(t, exitUsage, "work_mem", "unset DATABASE_URL")
 }
 
 // At a terminal Ctrl-C reaches the program by itself, and once; progress is in

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -53,7 +54,8 @@ func (c *hostileFlags) findUpstream(ctx context.Context, p *program) (_ *upstrea
 	if !isPostgres(raw) {
 		return nil, unreadable
 	}
-	raw = withScheme(raw, urlScheme)
+	_, raw, _ = strings.Cut(raw, "://")
+	raw = urlScheme + "://" + strings.Replace(raw, "sslmode=no-verify", "sslmode=require", 1) // node-postgres' word for it
 	cfg, err := pgx.ParseConfig(raw)
 	if err != nil {
 		return nil, unreadable
@@ -66,10 +68,12 @@ func (c *hostileFlags) findUpstream(ctx context.Context, p *program) (_ *upstrea
 			"DATABASE_URL names a server on another machine (%s), which nobody should make hostile because a variable was set", cfg.Host)
 	}
 	up := &upstream{server: repro.Server{Host: cfg.Host, Port: cfg.Port, User: cfg.User, Database: cfg.Database}, password: cfg.Password != "", stop: func() error { return nil }}
-	if up.url, err = completeURL(raw, cfg); err != nil {
-		return nil, unreadable
-	}
 	found, err := pooler.Probe(ctx, cfg)
+	for name := refused(err, cfg); name != ""; name = refused(err, cfg) { // a driver's own parameter: it is the program's alone
+		delete(cfg.RuntimeParams, name)
+		raw = without(raw, name)
+		found, err = pooler.Probe(ctx, cfg)
+	}
 	if err != nil {
 		cause, hint := unreachable(err)
 		return nil, usage(hint+or, "reaching the server of %s (%s): %w", by, net.JoinHostPort(cfg.Host, strconv.Itoa(int(cfg.Port))), cause)
@@ -79,24 +83,15 @@ func (c *hostileFlags) findUpstream(ctx context.Context, p *program) (_ *upstrea
 			"the server of %s is itself a pooler (%s mode, before PostgreSQL %s): what it breaks could not be told from what is broken here",
 			by, found.Mode, found.ServerVersion)
 	}
+	if up.url, err = completeURL(raw, cfg); err != nil {
+		return nil, unreadable
+	}
 	return up, nil
 }
 
 // urlScheme is that of the URLs which programs are given: SQLAlchemy refuses
 // postgres://, and nobody refuses this one.
 const urlScheme = "postgresql"
-
-// schemeFor is the scheme that a program expects, from what is set for it:
-// SQLAlchemy's names a driver, as postgresql+asyncpg.
-func schemeFor(env []string) string {
-	scheme := urlScheme
-	for _, e := range env {
-		if raw, ok := strings.CutPrefix(e, "DATABASE_URL="); ok && isPostgres(raw) {
-			scheme, _, _ = strings.Cut(raw, "://")
-		}
-	}
-	return scheme
-}
 
 // isPostgres tells whether a URL is one of PostgreSQL's, with or without a
 // driver's name.
@@ -106,20 +101,76 @@ func isPostgres(raw string) bool {
 	return ok && (scheme == "postgresql" || scheme == "postgres")
 }
 
-// withScheme is a URL with another scheme. What would only say again that there
-// is no TLS is left out of one that names a driver: asyncpg and pg8000 get every
-// parameter as an argument of their own, and know none of that name.
-func withScheme(raw, scheme string) string {
-	_, rest, _ := strings.Cut(raw, "://")
-	if strings.Contains(scheme, "+") {
-		address, query, _ := strings.Cut(rest, "?")
-		params := slices.DeleteFunc(strings.Split(query, "&"), func(p string) bool { return p == "" || p == "sslmode=disable" })
-		rest = address
-		if len(params) > 0 {
-			rest += "?" + strings.Join(params, "&")
+// form is the URL after whose form a program's are made: the one that is set
+// for it, or else the one that was given to us, which need not be what it takes.
+func form(env []string, given string) string {
+	for _, e := range slices.Backward(env) { // the last one counts
+		if raw, ok := strings.CutPrefix(e, "DATABASE_URL="); ok && isPostgres(raw) {
+			return raw
 		}
 	}
-	return scheme + "://" + rest
+	if rest, ok := strings.CutPrefix(given, "postgres://"); ok {
+		return urlScheme + "://" + rest
+	}
+	if isPostgres(given) {
+		return given
+	}
+	return urlScheme + "://"
+}
+
+// inForm is a URL in another one's form: with its scheme, as SQLAlchemy's
+// postgresql+asyncpg, and with those of its parameters that do not say how the
+// server is reached, as Prisma's schema=public. Where the scheme names a driver,
+// what would only say again that there is no TLS is left out: asyncpg and pg8000
+// get every parameter as an argument of their own, and know none of that name.
+func inForm(raw, form string) string {
+	scheme, theirs, _ := strings.Cut(form, "://")
+	_, ours, _ := strings.Cut(raw, "://")
+	address, query, _ := strings.Cut(ours, "?")
+	_, theirs, _ = strings.Cut(theirs, "?")
+	var params, names []string
+	for i, p := range append(strings.Split(query, "&"), strings.Split(theirs, "&")...) {
+		name, _, _ := strings.Cut(p, "=")
+		added := i > strings.Count(query, "&")
+		if p == "" || added && (reaches(name) || slices.Contains(names, name)) || p == "sslmode=disable" && strings.Contains(scheme, "+") {
+			continue
+		}
+		params, names = append(params, p), append(names, name)
+	}
+	if len(params) > 0 {
+		address += "?" + strings.Join(params, "&")
+	}
+	return scheme + "://" + address
+}
+
+// reaches tells whether a URL's parameter says how the server is reached.
+func reaches(name string) bool {
+	return strings.HasPrefix(name, "ssl") || slices.Contains([]string{
+		"host", "hostaddr", "port", "user", "password", "passfile", "dbname", "database", "service", "servicefile", "uselibpqcompat",
+		"channel_binding", "require_auth", "gssencmode", "krbsrvname", "target_session_attrs", "load_balance_hosts",
+	}, name)
+}
+
+// refused is the parameter of a URL that the server refuses to know, or "". Its
+// message may be in any language; the name in it is as it was sent.
+func refused(err error, cfg *pgx.ConnConfig) string {
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	if !ok || pg.Code != "42704" && pg.Code != "55P02" { // undefined_object, cant_change_runtime_param
+		return ""
+	}
+	for name := range cfg.RuntimeParams {
+		if regexp.MustCompile(`(^|[^\w.])` + regexp.QuoteMeta(name) + `([^\w.]|$)`).MatchString(pg.Message) {
+			return name
+		}
+	}
+	return ""
+}
+
+// without is a URL without one of its parameters.
+func without(raw, name string) string {
+	address, query, _ := strings.Cut(raw, "?")
+	params := slices.DeleteFunc(strings.Split(query, "&"), func(p string) bool { return p == name || strings.HasPrefix(p, name+"=") })
+	return address + "?" + strings.Join(params, "&")
 }
 
 // unreachable is why a server cannot be reached, without what pgconn says of the
