@@ -36,7 +36,8 @@ type backend struct {
 	named    map[string]uint32 // named statements that are on it, and whose they are
 	taints   map[string]string // custom settings that are on it for clients to find who did not make them
 	before   residue           // what it held when it was last looked at
-	prepared bool              // our own statement is on it
+	glanced  string            // the glance at that; "": none was taken
+	kept     map[string]bool   // our own statements that are on it
 	unnamed  *session          // whose unnamed statement it has
 
 	starting bool // its client is not let in yet
@@ -76,7 +77,7 @@ func (pl *pool) dial(ctx context.Context) (*backend, error) {
 func (pl *pool) newBackend(conn net.Conn) *backend {
 	return &backend{
 		stream: newStream(conn), pool: pl, id: int(pl.pooler.backends.Add(1)),
-		params: map[string]string{}, named: map[string]uint32{}, taints: map[string]string{}, done: make(chan struct{}),
+		params: map[string]string{}, named: map[string]uint32{}, taints: map[string]string{}, kept: map[string]bool{}, done: make(chan struct{}),
 	}
 }
 
@@ -87,9 +88,7 @@ func (b *backend) first() error {
 			return err
 		}
 	}
-	now, err := b.residue()
-	b.before = now
-	return err
+	return b.look()
 }
 
 // serve reads from the server until the connection ends. It is the backend's
@@ -207,7 +206,7 @@ type question struct {
 }
 
 func (q question) send(b *backend, params ...[]byte) {
-	if !q.kept || !b.prepared {
+	if !b.kept[q.name] {
 		send(b.w, &pgproto3.Close{ObjectType: 'S', Name: q.name}) // what failed may have left it
 		send(b.w, &pgproto3.Parse{Name: q.name, Query: q.sql})
 	}
@@ -233,19 +232,50 @@ func (b *backend) residue() (residue, error) {
 		}
 		rows, err := b.exchange(func() { residueQuestion.send(b, textArray(names)) })
 		if pg, ok := errors.AsType[*pgconn.PgError](err); ok && try < tries && (pg.Code != queryCanceled || !b.pool.pooler.cfg.Observe) {
-			b.prepared = b.prepared && pg.Code != "26000"
+			b.kept[residueName] = false // it may be gone
 			continue
 		}
 		if err != nil || len(rows) != 1 || len(rows[0]) != 1 {
 			return residue{}, fmt.Errorf("ask what a server connection holds: %d rows, %w", len(rows), err)
 		}
-		b.prepared = true
+		b.kept[residueName] = true
 		r, err := parseResidue([]byte(rows[0][0]))
 		if try == tries {
 			r.Custom = b.before.Custom
 		}
 		return r, err
 	}
+}
+
+// settable are the names of the settings that the glance looks at.
+func (b *backend) settable() []string {
+	if sc := b.pool.schema.Load(); sc != nil {
+		return sc.settable
+	}
+	return nil
+}
+
+// glance asks for what is another number when the connection holds something
+// else; "" where the server does not tell: to a role that may not read a setting,
+// or because a request to cancel came late.
+func (b *backend) glance() (string, error) {
+	rows, err := b.exchange(func() { glanceQuestion.send(b, textArray(b.pool.names()), textArray(b.settable())) })
+	if _, ok := errors.AsType[*pgconn.PgError](err); ok {
+		b.kept[glanceName] = false // it may be gone
+		return "", nil
+	}
+	if err != nil || len(rows) != 1 || len(rows[0]) != 1 {
+		return "", fmt.Errorf("glance at what a server connection holds: %d rows, %w", len(rows), err)
+	}
+	b.kept[glanceName] = true
+	return rows[0][0], nil
+}
+
+// look asks what the connection holds, from now on.
+func (b *backend) look() error {
+	now, err := b.residue()
+	b.before, b.glanced = now, ""
+	return err
 }
 
 // clean makes the connection as good as new.
@@ -255,10 +285,9 @@ func (b *backend) clean() error {
 	}
 	clear(b.named)
 	clear(b.taints)
-	b.prepared, b.unnamed = false, nil
-	now, err := b.residue()
-	b.before = now
-	return err
+	clear(b.kept)
+	b.unnamed = nil
+	return b.look()
 }
 
 // readSchema reads what functions and policies do, unless that is known.
@@ -278,6 +307,12 @@ func (b *backend) readSchema() error {
 	}
 	s := newSchema(rows)
 	s.version = version
+	if rows, err = b.exchange(func() { question{name: schemaName, sql: settableSQL}.send(b) }); err != nil {
+		return fmt.Errorf("list the settings: %w", err)
+	}
+	for _, row := range rows {
+		s.settable = append(s.settable, row...)
+	}
 	b.pool.schema.Store(s)
 	return nil
 }

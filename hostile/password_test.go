@@ -140,7 +140,7 @@ func (s *secured) guarded(t *testing.T, cfg Config) (p *Pooler, addr string) {
 		defer mu.Unlock()
 		return log.Write(b)
 	}), &slog.HandlerOptions{Level: slog.LevelDebug}))
-	p, pooled := start(t, cfg)
+	p, pooled := StartWith(t, cfg)
 	t.Cleanup(func() {
 		eventually(t, "no session is left, and every server connection is idle", func() bool { sessions, backends, idle := p.counts(); return sessions == 0 && backends == idle })
 		if _, backends, _ := p.counts(); cfg.Observe && backends != 0 {

@@ -298,20 +298,32 @@ func (p *Pooler) inspect(b *backend, t *transaction) error {
 			return err
 		}
 	}
-	if sc := b.pool.schema.Load(); !t.suspect && sc != nil && !sc.sly {
-		return nil
+	sc := b.pool.schema.Load()
+	if !t.suspect && sc != nil {
+		if !sc.sly {
+			return nil
+		}
+		if b.glanced != "" && t.clean(sc) {
+			if glance, err := b.glance(); err != nil || glance == b.glanced {
+				return err
+			}
+		}
 	}
 	now, err := b.residue()
 	if err != nil {
 		return err
 	}
 	remains := now.since(b.before)
-	b.before = now
+	b.before, b.glanced = now, ""
 	for _, l := range remains {
 		p.judge(l, t)
 	}
+	if len(remains) == 0 && sc != nil && sc.sly {
+		t.leftNothing(sc)
+		b.glanced, err = b.glance()
+	}
 	if len(remains) == 0 || p.cfg.Observe {
-		return nil
+		return err
 	}
 	if err := b.clean(); err != nil {
 		return err
@@ -402,9 +414,7 @@ func (p *Pooler) taint(b *backend) error {
 	if _, err := b.ask(sql.String()); err != nil {
 		return fmt.Errorf("taint a server connection: %w", err)
 	}
-	now, err := b.residue()
-	b.before = now
-	return err
+	return b.look()
 }
 
 // blame finds the statement that most likely did it.

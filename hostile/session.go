@@ -164,6 +164,7 @@ func (s *session) restore(b *backend) {
 		}
 		sql.WriteString("select pg_catalog.set_config('" + quote(name) + "', '" + quote(want) + "', false);")
 		b.taints[name] = want
+		b.glanced = ""
 		if b.before.Custom != nil {
 			delete(b.before.Custom, name)
 			if want != "" {

@@ -24,6 +24,10 @@ type text struct {
 	sequence   bool              // uses up a sequence: nextval, setval, INSERT
 	current    bool              // asks for currval or lastval
 	tags       map[string]string // of a trailing sqlcommenter comment
+
+	// clean is the schema under which a transaction with it was looked at in full,
+	// and had left nothing; then a glance is enough.
+	clean atomic.Pointer[schema]
 }
 
 // statement is one statement of a text.

@@ -64,6 +64,18 @@ type transaction struct {
 
 const maxTextsOfOne = 40 // statements of one transaction that are kept
 
+// clean tells whether each statement was in a transaction that left nothing.
+func (t *transaction) clean(sc *schema) bool {
+	return !t.more && !slices.ContainsFunc(t.texts, func(x *text) bool { return x.clean.Load() != sc })
+}
+
+// leftNothing notes that it did.
+func (t *transaction) leftNothing(sc *schema) {
+	for _, x := range t.texts {
+		x.clean.Store(sc)
+	}
+}
+
 func (w *watch) init() {
 	w.named = map[string]*made{}
 }
@@ -465,7 +477,7 @@ func (s *session) completed(b *backend, f frame) {
 	switch tag {
 	case "DEALLOCATE ALL", "DISCARD ALL":
 		clear(b.named)
-		b.prepared = false
+		clear(b.kept)
 	case "LISTEN", "PREPARE", "LOAD", "DO", "CALL", "CREATE FUNCTION", "CREATE TRIGGER", "CREATE POLICY":
 		s.tx.suspect = true
 	}
