@@ -52,6 +52,8 @@ var table = []row{
 	{"python/psycopg_load.py", "correct", 1, nil, "", nil},
 	{"python/psycopg_discard.py", "faulty", 1, []string{"PP018 DISCARD ALL"}, "server_reset_query", resets()},
 	{"python/psycopg_discard.py", "correct", 1, nil, "", nil},
+	{"python/psycopg2_session.py", "faulty", 1, []string{"PP004 default_transaction_read_only"}, "ALTER ROLE", leaves("show transaction_read_only", "on")},
+	{"python/psycopg2_session.py", "correct", 1, nil, "", nil},
 	{"python/django_program.py", "cursor", 1, []string{"PP007 _django_curs_…_sync_1"}, "DISABLE_SERVER_SIDE_CURSORS", says(`(cursor|portal) "_django_curs_\w+" does not exist`)},
 	{"python/django_program.py", "schema", 1, []string{"PP004 search_path"}, "SET LOCAL", leaves("show search_path", "tenant_b")},
 	{"python/django_program.py", "correct", 1, nil, "", nil},
@@ -200,7 +202,9 @@ func TestSyncsInFlightAsSupavisor(t *testing.T) {
 			_, pooled := pooler(t, hostile.Config{Upstream: direct, Profile: "supavisor", MaxServerConns: 2})
 			last := ""
 			for range 10 * tries {
-				last = together(8, func(i int) run { return execute(t, program[0], program[1], pooled, direct, ownTen([]string{"CORPUS_MS=3", "CORPUS_PATIENCE=500"}, i)...) })
+				last = together(8, func(i int) run {
+					return execute(t, program[0], program[1], pooled, direct, ownTen([]string{"CORPUS_MS=3", "CORPUS_PATIENCE=500"}, i)...)
+				})
 				if found := foreignItem(last); found != "" {
 					t.Log(found)
 					return
