@@ -68,6 +68,12 @@ var table = []row{
 	{"node/postgresjs_all.cjs", "correct", 1, nil, "", nil},
 	{"node/prisma_tenant.cjs", "faulty", 1, []string{"PP004 app.tenant", "PP013 app.tenant"}, "set_config(name, $1, true)", leaves("select left(current_setting('app.tenant', true), 6)", "tenant")},
 	{"node/prisma_tenant.cjs", "correct", 1, nil, "", nil},
+	{"node/drizzle_prepared.cjs", "prepare", 1, []string{"PP002 item_by_id", "PP003 item_by_id"}, "leave name: out", crowd(3, `prepared statement "item_by_id" (does not exist|already exists)`)},
+	{"node/drizzle_prepared.cjs", "correct", 1, nil, "", nil},
+	{"node/knex_schema.cjs", "searchPath", 1, []string{"PP004 search_path"}, "SET LOCAL", leaves("show search_path", "tenant_b")},
+	{"node/knex_schema.cjs", "correct", 1, nil, "", nil},
+	{"node/sequelize_tenant.cjs", "faulty", 1, []string{"PP004 app.tenant", "PP013 app.tenant"}, "set_config(name, $1, true)", leaves("select left(current_setting('app.tenant', true), 6)", "tenant")},
+	{"node/sequelize_tenant.cjs", "correct", 1, nil, "", nil},
 
 	{"java/Threshold", "default", 1, []string{"PP002 S_#", "PP003 S_#"}, "prepareThreshold=0", crowd(3, `wrong: (item \d+ is tenant|tenant \d is item|.* prepared statement "S_\d+")`)},
 	{"java/Threshold", "correct", 1, nil, "", nil},
@@ -168,6 +174,22 @@ func (r row) prove(t *testing.T) {
 		t.Logf("%d clients, %d transactions; it said\n%s", report.Clients, report.Transactions, output)
 		for _, f := range report.Findings {
 			t.Logf("%s %s, %d times, %+v: %q; fix: %s", f.Code, f.Subject, f.Count, f.First.Client, f.First.SQL, f.Fix)
+		}
+	}
+}
+
+// Every code has a program that commits the fault.
+func TestEveryCode(t *testing.T) {
+	faulty := map[hostile.Code]bool{}
+	for _, r := range table {
+		for _, want := range r.want {
+			code, _, _ := strings.Cut(want, " ")
+			faulty[hostile.Code(code)] = true
+		}
+	}
+	for _, code := range hostile.Codes() {
+		if !faulty[code] {
+			t.Errorf("no program shows %s", code)
 		}
 	}
 }
