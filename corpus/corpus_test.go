@@ -214,6 +214,31 @@ func TestBehindPgBouncer(t *testing.T) {
 	}
 }
 
+// What is wrong with nothing but names of statements is right behind a pooler that
+// tracks them: a real PgBouncer 1.24, and the hostile one as such.
+func TestTrackedStatements(t *testing.T) {
+	for _, r := range table {
+		if len(r.want) == 0 || slices.ContainsFunc(r.want, func(want string) bool {
+			return want[:5] != string(hostile.MissingNamed) && want[:5] != string(hostile.NameCollision)
+		}) {
+			continue
+		}
+		t.Run(r.program+" "+r.form, func(t *testing.T) {
+			t.Parallel()
+			direct := database(t)
+			p, hostilePooled := pooler(t, hostile.Config{Upstream: direct, Profile: "pgbouncer-1.24"})
+			for _, pooled := range []string{hostilePooled, pgtest.Pooled(t, direct, pgtest.PgBouncer124Transaction)} {
+				if ran := execute(t, r.program, r.form, pooled, direct); ran.exit != 0 {
+					t.Errorf("exited with %d\n%s", ran.exit, ran.output)
+				}
+			}
+			if found := p.Report().Findings; len(found) > 0 {
+				t.Errorf("found %+v", found)
+			}
+		})
+	}
+}
+
 // Queries that are sent before the last was answered, through a pooler that gives
 // the server connection back at the first ReadyForQuery: a stand-in for Supavisor.
 func TestSyncsInFlightAsSupavisor(t *testing.T) {
