@@ -161,7 +161,7 @@ func (d *demo) prove(ctx context.Context, program exhibit.Program, oneSync bool)
 		return fmt.Errorf("the %s%s: %d findings", program.Name, with, len(r.Findings))
 	}
 	var text strings.Builder
-	if err := report.Text(&text, r, coloured(d.stdout)); err != nil {
+	if err := report.Text(&text, r, nil, coloured(d.stdout)); err != nil {
 		return err
 	}
 	d.sayf("%s", strings.Trim(text.String(), "\n"))

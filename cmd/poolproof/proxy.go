@@ -37,9 +37,9 @@ Example:
 
 // Run serves until ctx ends.
 func (c *proxyCommand) Run(ctx context.Context, p *program) (err error) {
-	baseline, err := report.ReadBaseline(c.Baseline)
+	baseline, err := c.check(p, "")
 	if err != nil {
-		return usage("give a file that prove --write-baseline wrote", "%w", err)
+		return err
 	}
 	host, _, err := net.SplitHostPort(c.Listen)
 	if err != nil {
@@ -76,7 +76,7 @@ func (c *proxyCommand) Run(ctx context.Context, p *program) (err error) {
 	write := func() error {
 		r := h.pooler.Report()
 		baseline.Mark(&r)
-		return errors.Join(report.Text(p.stderr, r, coloured(p.stderr)), c.writeReports(r, up, nil))
+		return errors.Join(report.Text(p.stderr, r, nil, coloured(p.stderr)), c.writeReports(r, up, nil))
 	}
 	for {
 		select {

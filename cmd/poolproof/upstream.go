@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,8 +11,10 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -32,38 +35,124 @@ type upstream struct {
 // findUpstream chooses the server and refuses one that is a pooler itself, or
 // that only a variable names on another machine, before anything but the probe
 // was sent to it.
-func (c *hostileFlags) findUpstream(ctx context.Context, p *program) (*upstream, error) {
-	raw, named := c.Upstream, true
+func (c *hostileFlags) findUpstream(ctx context.Context, p *program) (_ *upstream, err error) {
+	defer func() {
+		if err != nil && ctx.Err() != nil { // the error is only that this ended
+			err = usage("run it again", "%w, before there was a server", context.Cause(ctx))
+		}
+	}()
+	raw, by, or := c.Upstream, "--upstream", ""
 	if raw == "" {
-		raw, named = os.Getenv("DATABASE_URL"), false
+		raw, by, or = os.Getenv("DATABASE_URL"), "DATABASE_URL", "; or unset DATABASE_URL for a private PostgreSQL"
 	}
 	if raw == "" {
 		p.log.Info("starting a private PostgreSQL: neither --upstream nor DATABASE_URL names one")
 		return privatePostgres(ctx)
 	}
+	unreadable := usage("write it as postgres://user:password@host:port/database"+or, "%s cannot be read", by) // what the parser says may hold the password
+	if !isPostgres(raw) {
+		return nil, unreadable
+	}
+	raw = withScheme(raw, urlScheme)
 	cfg, err := pgx.ParseConfig(raw)
-	if err != nil { // its text may hold the password
-		return nil, usage("write it as postgres://user:password@host:port/database", "the upstream's URL cannot be read")
+	if err != nil {
+		return nil, unreadable
 	}
 	if len(hostsOf(cfg)) > 1 {
-		return nil, usage("name one server", "the upstream's URL names several servers (%s)", strings.Join(hostsOf(cfg), ", "))
+		return nil, usage("name one server", "%s names several servers (%s)", by, strings.Join(hostsOf(cfg), ", "))
 	}
-	if !named && !onThisMachine(cfg.Host) {
-		return nil, usage("name it if you mean it: --upstream URL; or unset DATABASE_URL for a private PostgreSQL",
+	if c.Upstream == "" && !onThisMachine(cfg.Host) {
+		return nil, usage("name it if you mean it: --upstream URL"+or,
 			"DATABASE_URL names a server on another machine (%s), which nobody should make hostile because a variable was set", cfg.Host)
 	}
 	up := &upstream{server: repro.Server{Host: cfg.Host, Port: cfg.Port, User: cfg.User, Database: cfg.Database}, password: cfg.Password != "", stop: func() error { return nil }}
 	if up.url, err = completeURL(raw, cfg); err != nil {
-		return nil, usage("write it as postgres://user:password@host:port/database", "the upstream's URL cannot be read")
+		return nil, unreadable
 	}
 	found, err := pooler.Probe(ctx, cfg)
 	if err != nil {
-		return nil, usage("see whether it answers at all: psql URL -c 'select 1'", "reaching the upstream: %w", redacted(err))
+		cause, hint := unreachable(err)
+		return nil, usage(hint+or, "reaching the server of %s (%s): %w", by, net.JoinHostPort(cfg.Host, strconv.Itoa(int(cfg.Port))), cause)
 	}
 	if found.Present {
-		return nil, usage("give the server's own address, behind the pooler", "the upstream is itself a pooler (%s): what it breaks could not be told from what is broken here", found)
+		return nil, usage("give the server's own address, behind the pooler: --upstream URL"+or,
+			"the server of %s is itself a pooler (%s mode, before PostgreSQL %s): what it breaks could not be told from what is broken here",
+			by, found.Mode, found.ServerVersion)
 	}
 	return up, nil
+}
+
+// urlScheme is that of the URLs which programs are given: SQLAlchemy refuses
+// postgres://, and nobody refuses this one.
+const urlScheme = "postgresql"
+
+// schemeFor is the scheme that a program expects, from what is set for it:
+// SQLAlchemy's names a driver, as postgresql+asyncpg.
+func schemeFor(env []string) string {
+	scheme := urlScheme
+	for _, e := range env {
+		if raw, ok := strings.CutPrefix(e, "DATABASE_URL="); ok && isPostgres(raw) {
+			scheme, _, _ = strings.Cut(raw, "://")
+		}
+	}
+	return scheme
+}
+
+// isPostgres tells whether a URL is one of PostgreSQL's, with or without a
+// driver's name.
+func isPostgres(raw string) bool {
+	scheme, _, ok := strings.Cut(raw, "://")
+	scheme, _, _ = strings.Cut(scheme, "+")
+	return ok && (scheme == "postgresql" || scheme == "postgres")
+}
+
+// withScheme is a URL with another scheme. What would only say again that there
+// is no TLS is left out of one that names a driver: asyncpg and pg8000 get every
+// parameter as an argument of their own, and know none of that name.
+func withScheme(raw, scheme string) string {
+	_, rest, _ := strings.Cut(raw, "://")
+	if strings.Contains(scheme, "+") {
+		address, query, _ := strings.Cut(rest, "?")
+		params := slices.DeleteFunc(strings.Split(query, "&"), func(p string) bool { return p == "" || p == "sslmode=disable" })
+		rest = address
+		if len(params) > 0 {
+			rest += "?" + strings.Join(params, "&")
+		}
+	}
+	return scheme + "://" + rest
+}
+
+// unreachable is why a server cannot be reached, without what pgconn says of the
+// URL and of each of its attempts, and what to do about it.
+func unreachable(err error) (cause error, hint string) {
+	const ask = "see whether it answers at all: psql URL -c 'select 1'"
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
+		hints := map[string]string{
+			"28P01": "see that user and password are right",
+			"28000": "see that this user may log in from here (pg_hba.conf)",
+			"3D000": "make the database (createdb), or name another one",
+			"53300": "close other clients, or raise max_connections",
+			"57P03": "wait until the server has started",
+		}
+		return pg, cmp.Or(hints[pg.Code], ask)
+	}
+	if c, ok := errors.AsType[*pgconn.ConnectError](err); ok {
+		err = errors.Unwrap(c)
+	}
+	for { // of several attempts, the last
+		all, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // this one, not what it wraps
+		if !ok || len(all.Unwrap()) == 0 {
+			break
+		}
+		err = all.Unwrap()[len(all.Unwrap())-1]
+	}
+	if name, ok := errors.AsType[*net.DNSError](err); ok {
+		return name, "see that the host's name is right"
+	}
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		return syscall.ECONNREFUSED, "start the server, or see that address and port are right"
+	}
+	return err, ask
 }
 
 // hostsOf lists the servers that a connection may go to.
@@ -109,14 +198,6 @@ func completeURL(raw string, cfg *pgx.ConnConfig) (string, error) {
 	}
 	u.RawQuery = strings.ReplaceAll(q.Encode(), "+", "%20")
 	return u.String(), nil
-}
-
-// redacted leaves out what pgconn says of the URL.
-func redacted(err error) error {
-	if c, ok := errors.AsType[*pgconn.ConnectError](err); ok {
-		return errors.Unwrap(c)
-	}
-	return err
 }
 
 func onThisMachine(host string) bool {

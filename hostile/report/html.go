@@ -27,18 +27,19 @@ var page = template.Must(template.New("page").Funcs(template.FuncMap{
 }).Parse(pageHTML))
 
 // HTML writes a report as one page that needs nothing else: no script, and a
-// Content-Security-Policy that allows its own style only.
-func HTML(w io.Writer, r hostile.Report) error {
+// Content-Security-Policy that allows its own style only. command is nil where
+// none was run.
+func HTML(w io.Writer, r hostile.Report, command *Command) error {
 	sum := sha256.Sum256([]byte(pageCSS))
 	errors, warnings, known := tally(r)
 	err := page.Execute(w, struct {
 		hostile.Report
-		Errors, Warnings, Known int
-		Verdict, Seen           string
-		Policy                  string
-		Style                   template.CSS
+		Errors, Warnings, Known      int
+		Verdict, Seen, Ended, Advice string
+		Policy                       string
+		Style                        template.CSS
 	}{
-		r, errors, warnings, known, verdict(r), seen(r),
+		r, errors, warnings, known, verdict(r), seen(r), ended(r, command), advice(r, command),
 		"default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'; base-uri 'none'; form-action 'none'",
 		template.CSS(pageCSS), //nolint:gosec // our own file
 	})

@@ -22,7 +22,7 @@ import (
 // style is allowed by its policy, and it is readable in light and in dark.
 func TestHTML(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "report.html")
-	text := written(t, func(w io.Writer) error { return HTML(w, marked(t)) })
+	text := written(t, func(w io.Writer) error { return HTML(w, marked(t), &Command{Exit: 3}) })
 	for _, bad := range []string{"<script", "http-equiv=\"refresh\"", "javascript:", "src=", "@import", "url("} {
 		if strings.Contains(text, bad) {
 			t.Errorf("there is %q in the page", bad)
@@ -62,6 +62,15 @@ func TestHTML(t *testing.T) {
 	}
 	contains(t, look(`document.body.innerText`), "<script>alert(1)</script>", "server connection 7", "Bind unnamed", "app/my db.py:12", "2 errors, 1 warning, 1 known",
 		"known from the baseline", "startup parameter extra_float_digits")
+	if got := look(`[...document.querySelectorAll('nav a')].map(a => document.querySelector(a.hash).querySelector('h2').innerText == a.innerText).join()`); got != "true,true,true,true" {
+		t.Errorf("the list does not lead to the findings: %s", got)
+	}
+	if _, err := chromedp.Run(bounded, chromedp.EmulateViewport(360, 800)); err != nil {
+		t.Fatal(err)
+	}
+	if got := look(`String(document.documentElement.scrollWidth)`); got != "360" {
+		t.Errorf("at 360 pixels it is %s wide", got)
+	}
 	for scheme, want := range map[string]string{"light": "rgb(255, 255, 255)", "dark": "rgb(13, 17, 23)"} {
 		params := emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}}
 		if _, err := chromedp.Call(bounded, emulation.SetEmulatedMedia, params); err != nil {
