@@ -3,8 +3,6 @@ package corpus
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"net/url"
 	"os"
 	"os/exec"
@@ -14,8 +12,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/poolproof/poolproof/internal/devdb"
 )
 
 // setUp is what installs whatever a program misses.
@@ -27,25 +23,12 @@ const debianJDBC = "/usr/share/java/postgresql.jar"
 // patience bounds one program's run.
 const patience = 60 * time.Second
 
-// installed is the folder into which scripts/setup has put what a language's
-// programs need. Its name ends in the hash of the files that say what that is.
-func installed(t testing.TB, language string, manifests ...string) string {
+// installed is what scripts/setup has put there for a language.
+func installed(t testing.TB, language string) string {
 	t.Helper()
-	h := sha256.New()
-	for _, name := range manifests {
-		content, err := os.ReadFile(filepath.Join(language, name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		h.Write(content)
-	}
-	cache, err := devdb.CacheDir()
+	dir, err := Installed(language)
 	if err != nil {
 		t.Fatal(err)
-	}
-	dir := filepath.Join(cache, "corpus-"+language+"-"+hex.EncodeToString(h.Sum(nil))[:12])
-	if _, err := os.Stat(dir); err != nil {
-		t.Fatalf("what the %s programs need is not there (%q installs it): %v", language, setUp, err)
 	}
 	return dir
 }
@@ -56,13 +39,12 @@ func command(t testing.TB, program, form string) (argv, env []string) {
 	language, name, _ := strings.Cut(program, "/")
 	switch language {
 	case "python":
-		return []string{filepath.Join(installed(t, language, "requirements.txt"), "bin", "python"), program, form}, nil
+		return []string{filepath.Join(installed(t, language), "bin", "python"), program, form}, nil
 	case "node":
-		modules := filepath.Join(installed(t, language, "package.json", "schema.prisma"), "node_modules")
+		modules := filepath.Join(installed(t, language), "node_modules")
 		return []string{"node", program, form}, []string{"NODE_PATH=" + modules}
 	case "rust":
-		dir := installed(t, language, "Cargo.toml", "src/main.rs", "src/sqlx_program.rs", "src/tokio_program.rs")
-		return []string{filepath.Join(dir, "corpus"), name, form}, nil
+		return []string{filepath.Join(installed(t, language), "corpus"), name, form}, nil
 	case "java":
 		return []string{"java", "-XX:TieredStopAtLevel=1", "-cp", built(t).java + ":" + debianJDBC, name, form}, nil
 	case "go":

@@ -218,9 +218,11 @@ func (q question) send(b *backend, params ...[]byte) {
 	send(b.w, &pgproto3.Sync{})
 }
 
+const queryCanceled = "57014"
+
 // residue asks what the connection holds. A cancel request that came late may
-// meet it, so it is asked again; at last without the settings of clients' own,
-// of which one may be a secret.
+// meet it, so it is asked again, unless the client waits for it; at last without
+// the settings of clients' own, of which one may be a secret.
 func (b *backend) residue() (residue, error) {
 	const tries = 3
 	for try := 1; ; try++ {
@@ -229,7 +231,7 @@ func (b *backend) residue() (residue, error) {
 			names = b.pool.names()
 		}
 		rows, err := b.exchange(func() { residueQuestion.send(b, textArray(names)) })
-		if _, ok := errors.AsType[*pgconn.PgError](err); ok && try < tries {
+		if pg, ok := errors.AsType[*pgconn.PgError](err); ok && try < tries && (pg.Code != queryCanceled || !b.pool.pooler.cfg.Observe) {
 			b.kept[residueName] = false // it may be gone
 			continue
 		}

@@ -92,14 +92,16 @@ func driverBySQL(sql string) string {
 func chatter(sql string) bool { return len(sql) < 200 && asyncpgReset.MatchString(sql) }
 
 // digits and long hexadecimal parts of statement names are what differs
-// between names of one kind.
+// between names of one kind. asyncpg and PDO count in hexadecimal digits.
 var (
-	hexPart   = regexp.MustCompile(`[0-9a-f]{12,}(-[0-9a-f]+)*`)
-	digitPart = regexp.MustCompile(`[0-9]+`)
+	hexCounter = regexp.MustCompile(`^(__asyncpg_stmt_|pdo_stmt_)[0-9a-f]+`)
+	hexPart    = regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{12,}`) // UUIDs, hashes
+	digitPart  = regexp.MustCompile(`[0-9]+`)
 )
 
 // namePattern makes one subject of the names of one kind.
 func namePattern(name string) string {
+	name = hexCounter.ReplaceAllString(name, "${1}#")
 	return digitPart.ReplaceAllString(hexPart.ReplaceAllString(name, "…"), "#")
 }
 

@@ -102,6 +102,8 @@ func FuzzSession(f *testing.F) {
 	f.Add(wire(&pgproto3.Query{String: "set app.x = 1"}, &pgproto3.Query{String: "begin"}, &pgproto3.Query{String: "x"}),
 		wire(ready, &pgproto3.ReadyForQuery{TxStatus: 'T'}, &pgproto3.NoticeResponse{Code: "25P01"}, &pgproto3.ReadyForQuery{TxStatus: 'E'}), uint8(2))
 	f.Add(wire(&pgproto3.Close{ObjectType: 'S', Name: "a"}, &pgproto3.Describe{ObjectType: 'S', Name: "a"}, &pgproto3.Flush{}, &pgproto3.FunctionCall{}), wire(ready, ready, ready), uint8(3))
+	f.Add(wire(&pgproto3.SASLInitialResponse{AuthMechanism: "SCRAM-SHA-256", Data: []byte("y,,n=,r=x")}, &pgproto3.Query{String: "select 1"}),
+		wire(&pgproto3.AuthenticationSASL{AuthMechanisms: []string{"SCRAM-SHA-256-PLUS", "SCRAM-SHA-256"}}, &pgproto3.AuthenticationOk{}, &pgproto3.BackendKeyData{ProcessID: 1, SecretKey: []byte("1234")}, ready, ready), uint8(0x41))
 	f.Fuzz(func(t *testing.T, client, server []byte, flavour uint8) {
 		cfg := Config{
 			Upstream: "postgres://u@127.0.0.1/d", WaitTimeout: 20 * time.Millisecond, MaxServerConns: 1,
@@ -115,11 +117,16 @@ func FuzzSession(f *testing.F) {
 		serverConn, serverEnd := net.Pipe()
 		pl := newPool(p, &pgconn.Config{})
 		pl.schema.Store(newSchema(nil))
-		b := &backend{stream: newStream(serverConn), pool: pl, params: map[string]string{}, named: map[string]uint32{}, taints: map[string]string{}, done: make(chan struct{}), id: 1}
+		b := pl.newBackend(serverConn)
 		pl.all[b], pl.idle, pl.opened = true, []*backend{b}, 1<<21
 		s := p.newSession(clientConn)
 		p.register(s)
 		s.pool = pl
+		if starting := flavour&0x41 == 0x41; starting {
+			b.starting, pl.idle = true, nil
+			s.backend, s.outstanding = b, 1
+			b.session.Store(s)
+		}
 		go b.serve()
 		over := make(chan struct{})
 		go func() {

@@ -113,7 +113,8 @@ func (s *session) begin(ctx context.Context, packet []byte) error {
 		return errRefused
 	}
 	if version&0xffff != 0 || len(options) > 0 {
-		send(s.w, &pgproto3.NegotiateProtocolVersion{NewestMinorProtocol: 0, UnrecognizedOptions: options})
+		const newest = protocol3 << 16 // whole, as PostgreSQL sends it and libpq 18 wants it, whatever the field is called
+		send(s.w, &pgproto3.NegotiateProtocolVersion{NewestMinorProtocol: newest, UnrecognizedOptions: options})
 	}
 	if replicates(params) {
 		s.refuse("0A000", "poolproof: replication needs a direct connection")

@@ -8,7 +8,7 @@ async function main (form) {
   await teller.connect()
   const news = new Promise(resolve => {
     listener.on('notification', m => resolve(m.payload))
-    setTimeout(resolve, 700, 'nothing')
+    setTimeout(resolve, form === 'faulty' ? 700 : 20_000, 'nothing').unref()
   })
   await listener.query('listen news')
   await teller.query("select pg_notify('news', $1)", ['for the listener'])

@@ -3,8 +3,6 @@ package source
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -17,42 +15,18 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/poolproof/poolproof/corpus"
 	"github.com/poolproof/poolproof/hostile"
 	"github.com/poolproof/poolproof/internal/pgtest"
 )
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
 
-// The packages that the programs in testdata use, at the versions that the
-// scripts were written for.
-var (
-	pythonPackages = []string{"psycopg[binary]==3.3.9", "psycopg2-binary==2.9.13", "asyncpg==0.32.0", "sqlalchemy[asyncio]==2.1.9", "django==5.2.8"}
-	nodePackages   = []string{"pg@8.23.1", "postgres@3.4.9"}
-)
-
-// installed gives a folder with packages in it, which is kept for later runs.
-func installed(t *testing.T, kind string, packages []string, install func(dir string) [][]string) string {
+// installed is where the drivers of a language are.
+func installed(t *testing.T, language string) string {
 	t.Helper()
-	cache, err := os.UserCacheDir()
+	dir, err := corpus.Installed(language)
 	if err != nil {
-		t.Fatal(err)
-	}
-	sum := sha256.Sum256([]byte(strings.Join(packages, " ")))
-	dir := filepath.Join(cache, "poolproof", "source-"+kind+"-"+hex.EncodeToString(sum[:6]))
-	if _, err := os.Stat(filepath.Join(dir, "complete")); err == nil {
-		return dir
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	for _, args := range install(dir) {
-		cmd := exec.CommandContext(t.Context(), args[0], args[1:]...)
-		cmd.Dir = dir
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("%q (needed: python3 with venv, node with npm): %v\n%s", args, err, out)
-		}
-	}
-	if err := os.WriteFile(filepath.Join(dir, "complete"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return dir
@@ -60,19 +34,14 @@ func installed(t *testing.T, kind string, packages []string, install func(dir st
 
 func python(t *testing.T) string {
 	t.Helper()
-	return filepath.Join(installed(t, "python", pythonPackages, func(string) [][]string {
-		return [][]string{{"python3", "-m", "venv", "."}, append([]string{"bin/pip", "install", "-q", "--disable-pip-version-check"}, pythonPackages...)}
-	}), "bin", "python")
+	return filepath.Join(installed(t, "python"), "bin", "python")
 }
 
 // nodeProgram copies a program to where it finds its packages.
 func nodeProgram(t *testing.T, name string) string {
 	t.Helper()
-	packages := installed(t, "node", nodePackages, func(string) [][]string {
-		return [][]string{append([]string{"npm", "install", "--silent", "--no-save", "--no-audit", "--no-fund"}, nodePackages...)}
-	})
 	dir := t.TempDir()
-	if err := os.Symlink(filepath.Join(packages, "node_modules"), filepath.Join(dir, "node_modules")); err != nil {
+	if err := os.Symlink(filepath.Join(installed(t, "node"), "node_modules"), filepath.Join(dir, "node_modules")); err != nil {
 		t.Fatal(err)
 	}
 	raw, err := os.ReadFile(filepath.Join("testdata", name))

@@ -124,7 +124,7 @@ func batch(ctx context.Context, url string, correct bool) {
 
 // pipeline sends several queries, each with a Sync of its own, or one for all.
 func pipeline(ctx context.Context, url string, correct bool) {
-	ctx, cancel := context.WithTimeout(ctx, time.Duration(setting("CORPUS_PATIENCE", 5000))*time.Millisecond)
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(setting("CORPUS_PATIENCE", 20_000))*time.Millisecond)
 	defer cancel()
 	c, err := pgx.Connect(ctx, url)
 	if err != nil {

@@ -1,5 +1,6 @@
 import asyncio
 import os
+from uuid import uuid4
 
 import sqlalchemy
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
@@ -16,7 +17,7 @@ async def main():
     engine = create_async_engine(
         url.set(drivername="postgresql+asyncpg").difference_update_query(["sslmode"]),
         isolation_level="AUTOCOMMIT",
-        connect_args={"statement_cache_size": 0},
+        connect_args={"statement_cache_size": 0, "prepared_statement_name_func": lambda: f"__asyncpg_{uuid4()}__"},
     )
     async with AsyncSession(engine) as session:
         result = await session.execute(sqlalchemy.text("select set_config('app.later', :value, false)"), {"value": "a"})  # there

@@ -1,0 +1,28 @@
+// Drizzle on node-postgres: a query that is prepared under a name, as its guide to performance says.
+const { Pool } = require('pg')
+const { drizzle } = require('drizzle-orm/node-postgres')
+const { integer, pgTable, text } = require('drizzle-orm/pg-core')
+const { eq, sql } = require('drizzle-orm')
+
+const item = pgTable('item', { id: integer().primaryKey(), name: text() })
+
+async function main (form) {
+  const pool = new Pool({ connectionString: process.env.DATABASE_URL, max: 2 })
+  const db = drizzle(pool)
+  const query = id => db.select({ name: item.name }).from(item).where(eq(item.id, id))
+  const prepared = query(sql.placeholder('n')).prepare('item_by_id')
+  let faults = 0
+  const ask = async n => {
+    const rows = form === 'prepare' ? prepared.execute({ n }) : query(n)
+    const answer = await rows.then(r => r[0].name, e => (e.cause ?? e).message)
+    if (answer !== `item ${n}`) {
+      console.log(`wrong: item ${n} is ${answer}`)
+      faults++
+    }
+  }
+  for (let n = 1; n <= 6; n++) await Promise.all([ask(n), ask(n + 100)])
+  await pool.end()
+  return faults
+}
+
+main(process.argv[2]).then(faults => { process.exitCode = faults ? 1 : 0 })
