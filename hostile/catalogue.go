@@ -155,7 +155,6 @@ var catalogue = map[Code]kind{
 			driverPostgresJS: "prepare: false with parameters in every query, or await each query instead of Promise.all",
 			driverPgx:        "SendBatch (one Sync) instead of Pipeline with several",
 			driverLibpq:      "one PQpipelineSync at a time",
-			driverPsycopg:    "do not use pipeline mode through the pooler",
 			driverSqlx:       "a transaction around each query: a pool's connection is tried with a Sync of its own before the last answer was read to its end",
 		}},
 }
