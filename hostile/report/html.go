@@ -22,7 +22,7 @@ var pageHTML string
 var pageCSS string
 
 var page = template.Must(template.New("page").Funcs(template.FuncMap{
-	"headline": headline, "place": place, "who": who, "tags": tags, "times": times, "page": Page, "timeline": timelineOf,
+	"headline": headline, "place": place, "who": who, "tags": tags, "times": times, "page": Page, "timeline": timelineOf, "flush": flushLeft,
 	"join": func(s []string) string { return strings.Join(s, ", ") },
 }).Parse(pageHTML))
 
@@ -47,6 +47,25 @@ func HTML(w io.Writer, r hostile.Report, command *Command) error {
 		return fmt.Errorf("write the report as HTML: %w", err)
 	}
 	return nil
+}
+
+// flushLeft is a text without the margin that it has in its program's source.
+func flushLeft(sql string) string {
+	lines := strings.Split(strings.TrimSpace(sql), "\n")
+	margin := -1
+	for _, l := range lines[1:] { // the first has none any more
+		if text := strings.TrimLeft(l, " \t"); text != "" && (margin < 0 || len(l)-len(text) < margin) {
+			margin = len(l) - len(text)
+		}
+	}
+	first, _, _ := strings.Cut(strings.TrimLeft(sql, "\r\n"), "\n")
+	if own := len(first) - len(strings.TrimLeft(first, " \t")); own > 0 {
+		margin = min(margin, own)
+	}
+	for i, l := range lines[1:] {
+		lines[i+1] = l[min(max(margin, 0), len(l)-len(strings.TrimLeft(l, " \t"))):]
+	}
+	return strings.Join(lines, "\n")
 }
 
 // timeline is what led to a finding: a column for each server connection, a row

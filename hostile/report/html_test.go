@@ -87,6 +87,20 @@ func TestHTML(t *testing.T) {
 	}
 }
 
+func TestFlushLeft(t *testing.T) {
+	for sql, want := range map[string]string{
+		"select 1": "select 1", "": "", " \n": "",
+		"\n            SET\n              app.x = 1\n            ": "SET\n  app.x = 1",
+		"select a\n\n       from t\n         where b":              "select a\n\nfrom t\n  where b",
+		"\n\t\tselect\n\tfrom t":                                   "select\nfrom t",
+		"    select a,\n  b":                                       "select a,\nb",
+	} {
+		if got := flushLeft(sql); got != want {
+			t.Errorf("%q: %q, want %q", sql, got, want)
+		}
+	}
+}
+
 func chromium(t *testing.T) string {
 	t.Helper()
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome", "chrome"} {
