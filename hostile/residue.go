@@ -286,12 +286,12 @@ func unqualified(name string) string {
 }
 
 // readBy lists the settings that policies and functions read for a statement
-// with these words, and those that its functions make; any says that they may
-// make whichever.
-func (s *schema) readBy(t *text) (reads, made []string, any bool) {
-	reads, made, any = t.reads, t.sets, t.anySetting
+// with these words, and those that its functions make; unknown says that they
+// may make any.
+func (s *schema) readBy(t *text) (reads, made []string, unknown bool) {
+	reads, made, unknown = t.reads, t.sets, t.anySetting
 	if len(s.reads) == 0 && len(s.sets) == 0 {
-		return reads, made, any
+		return reads, made, unknown
 	}
 	for _, w := range t.idents {
 		w = unqualified(w)
@@ -301,7 +301,7 @@ func (s *schema) readBy(t *text) (reads, made []string, any bool) {
 		for _, n := range s.sets[w] {
 			made = appendNew(slices.Clip(made), n)
 		}
-		any = any || s.setsAny[w]
+		unknown = unknown || s.setsAny[w]
 	}
-	return reads, made, any
+	return reads, made, unknown
 }

@@ -70,9 +70,8 @@ func look(sql string, truncated bool) *text {
 			return
 		}
 		st.kind = st.words[0]
-		if !harmless[st.kind] && !(st.local() || st.kind == "set" && (st.words[1] == "transaction" || st.words[1] == "constraints")) {
-			t.suspect = true
-		}
+		fine := harmless[st.kind] || st.local() || st.kind == "set" && (st.words[1] == "transaction" || st.words[1] == "constraints")
+		t.suspect = t.suspect || !fine
 		if st.kind == "insert" {
 			t.sequence = true
 		}

@@ -84,7 +84,7 @@ func (c *proxyCommand) Run(ctx context.Context, p *program) (err error) {
 			if err := write(); err != nil {
 				p.log.Warn("the report could not be written", "cause", err)
 			}
-		case <-h.failed: // stop says why
+		case <-h.failed: //nolint:errcheck // stop says why
 			return write()
 		case <-ctx.Done():
 			return write()

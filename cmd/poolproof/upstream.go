@@ -75,7 +75,7 @@ func (c *hostileFlags) findUpstream(ctx context.Context, p *program) (_ *upstrea
 		found, err = pooler.Probe(ctx, cfg)
 	}
 	if err != nil {
-		cause, hint := unreachable(err)
+		hint, cause := unreachable(err)
 		return nil, usage(hint+or, "reaching the server of %s (%s): %w", by, net.JoinHostPort(cfg.Host, strconv.Itoa(int(cfg.Port))), cause)
 	}
 	if found.Present {
@@ -173,9 +173,9 @@ func without(raw, name string) string {
 	return address + "?" + strings.Join(params, "&")
 }
 
-// unreachable is why a server cannot be reached, without what pgconn says of the
-// URL and of each of its attempts, and what to do about it.
-func unreachable(err error) (cause error, hint string) {
+// unreachable is what to do about a server that cannot be reached, and why it cannot,
+// without what pgconn says of the URL and of each of its attempts.
+func unreachable(err error) (hint string, cause error) {
 	const ask = "see whether it answers at all: psql URL -c 'select 1'"
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
 		hints := map[string]string{
@@ -185,25 +185,25 @@ func unreachable(err error) (cause error, hint string) {
 			"53300": "close other clients, or raise max_connections",
 			"57P03": "wait until the server has started",
 		}
-		return pg, cmp.Or(hints[pg.Code], ask)
+		return cmp.Or(hints[pg.Code], ask), pg
 	}
 	if c, ok := errors.AsType[*pgconn.ConnectError](err); ok {
 		err = errors.Unwrap(c)
 	}
 	for { // of several attempts, the last
-		all, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // this one, not what it wraps
+		all, ok := err.(interface{ Unwrap() []error }) // this one, not what it wraps
 		if !ok || len(all.Unwrap()) == 0 {
 			break
 		}
 		err = all.Unwrap()[len(all.Unwrap())-1]
 	}
 	if name, ok := errors.AsType[*net.DNSError](err); ok {
-		return name, "see that the host's name is right"
+		return "see that the host's name is right", name
 	}
 	if errors.Is(err, syscall.ECONNREFUSED) {
-		return syscall.ECONNREFUSED, "start the server, or see that address and port are right"
+		return "start the server, or see that address and port are right", syscall.ECONNREFUSED
 	}
-	return err, ask
+	return ask, err
 }
 
 // hostsOf lists the servers that a connection may go to.

@@ -73,7 +73,7 @@ func embedded(source string) ([]part, error) {
 	}
 	version := swaggerVersion.FindSubmatch(bundle)
 	if version == nil {
-		return nil, errors.New("Swagger UI does not tell its version")
+		return nil, errors.New("the version of Swagger UI is not in it")
 	}
 	p := part{name: "swagger-ui-dist", version: string(version[1]), npm: true}
 	if p.licences, err = readLicences(folder); err != nil {
