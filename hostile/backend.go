@@ -329,7 +329,7 @@ func (b *backend) exchange(write func()) (rows [][]string, err error) {
 	err = b.flush()
 	b.writing.Unlock()
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("ask the server: %v", err) //nolint:errorlint // a writeError would be a client's
 	}
 	var failed error
 	for {
@@ -342,7 +342,7 @@ func (b *backend) exchange(write func()) (rows [][]string, err error) {
 				b.parameter(f.body())
 			}
 			if err := b.relay(f, s.stream); err != nil {
-				return nil, err
+				return nil, fmt.Errorf("pass on what came meanwhile: %v", err) //nolint:errorlint // the answer is not read to its end
 			}
 			continue
 		}

@@ -79,16 +79,34 @@ func (s *stream) take(f frame) ([]byte, error) {
 }
 
 // relay consumes a message and writes it to another stream, unchanged and
-// without holding more of it than a buffer's worth.
+// without holding more of it than a buffer's worth. Of a message that could not
+// be written nothing is left to read.
 func (s *stream) relay(f frame, to *stream) error {
 	if f.whole() {
-		if _, err := to.w.Write(f.raw); err != nil {
-			return &writeError{err}
-		}
-		return s.drop(f)
+		return s.replace(f, f.raw, to)
 	}
-	_, err := io.CopyN(onlyWriter{to.w}, s.r, int64(f.size))
+	rest := &io.LimitedReader{R: s.r, N: int64(f.size)}
+	_, err := io.Copy(onlyWriter{to.w}, rest)
+	if err == nil && rest.N > 0 {
+		err = io.ErrUnexpectedEOF
+	}
+	if _, ok := errors.AsType[*writeError](err); ok {
+		_, dropped := io.Copy(io.Discard, rest)
+		err = errors.Join(err, dropped)
+	}
 	return err
+}
+
+// replace consumes a message and writes another in its place.
+func (s *stream) replace(f frame, by []byte, to *stream) error {
+	_, err := to.w.Write(by) // before the buffer that it may lie in is used again
+	if dropped := s.drop(f); dropped != nil {
+		return dropped
+	}
+	if err != nil {
+		return &writeError{err}
+	}
+	return nil
 }
 
 // onlyWriter hides bufio.Writer's ReadFrom, which would flush at once.

@@ -143,8 +143,20 @@ func (s *session) suspects(f frame) bool {
 	return s.unbound.Swap(false) && f.whole() && msg.Decode(f.body()) == nil && bytes.HasPrefix(msg.Data, []byte("y"))
 }
 
-const unboundMessage = "poolproof: the server binds SCRAM to its own TLS certificate, and this is another: " +
-	"give the proxy the server's (--tls-cert), or the client channel_binding=disable"
+// refuseUnbound says so, once the server connection's goroutine writes nothing more.
+func (s *session) refuseUnbound() {
+	s.mu.Lock()
+	b := s.backend
+	s.backend = nil
+	s.mu.Unlock()
+	if b != nil {
+		b.session.Store(nil)
+		b.kill()
+		<-b.done
+	}
+	s.refuse("28000", "poolproof: the server binds SCRAM to its own TLS certificate, and this is another: "+
+		"give the proxy the server's (--tls-cert), or the client channel_binding=disable")
+}
 
 // letIn ends a startup: the server connection is looked at before its client
 // knows that it may go on.

@@ -21,11 +21,13 @@ import (
 
 // Config is what a [Pooler] needs. Only Upstream is required.
 type Config struct {
-	// Upstream is the URL of the PostgreSQL server, not of a pooler. Clients that connect as its user need no password.
+	// Upstream is the URL of the PostgreSQL server, not of a pooler. Clients that connect as its user need no password,
+	// unless they are observed: then the server asks them itself, as it does everybody.
 	Upstream string
 	// Profile is the pooler that is played. Default: strict.
 	Profile string
-	// Observe keeps a server connection for each client, so that nothing breaks, and reports the same hazards.
+	// Observe keeps a server connection for each client, so that nothing breaks, and reports the same hazards. Startup and
+	// authentication are the server's own.
 	Observe bool
 	// MaxServerConns bounds the connections to PostgreSQL for one user, database and set of startup parameters. Default 24.
 	MaxServerConns int
@@ -33,7 +35,8 @@ type Config struct {
 	WaitTimeout time.Duration
 	// IdleBound is how long a transaction may wait for its client before it is reported. Default 5 s.
 	IdleBound time.Duration
-	// Passwords asks clients for the password even of the upstream URL's user. For a pooler that others can reach.
+	// Passwords asks clients for the password even of the upstream URL's user, and lets nobody in whom the server asks for
+	// none. For a pooler that others can reach.
 	Passwords bool
 	// TLS, if not nil, is offered to clients.
 	TLS *tls.Config

@@ -3,6 +3,7 @@ package hostile
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"slices"
@@ -63,7 +64,7 @@ func (s *session) run(ctx context.Context) {
 			return
 		}
 		if f.typ == 'p' && s.suspects(f) {
-			s.refuse("28000", unboundMessage)
+			s.refuseUnbound()
 			return
 		}
 		b, err := s.place(ctx, f)
@@ -232,6 +233,9 @@ func (s *session) answer(b *backend, f frame) error {
 	}
 	switch f.typ {
 	case 'Z':
+		if f.size != headerSize+1 {
+			return fmt.Errorf("%w: ReadyForQuery", errMessageLength)
+		}
 		if b.starting {
 			return s.letIn(b, f)
 		}
@@ -241,10 +245,10 @@ func (s *session) answer(b *backend, f frame) error {
 			return errRefused
 		}
 		if f.whole() {
-			if _, err := s.w.Write(s.offered(b, f)); err != nil {
-				return &writeError{err}
+			if err := b.replace(f, s.offered(b, f), s.stream); err != nil {
+				return err
 			}
-			return errors.Join(b.drop(f), s.flush())
+			return s.flush()
 		}
 	case 'K':
 		b.key(f.body())
