@@ -244,7 +244,7 @@ func (b *backend) exchange(write func()) (rows [][]string, err error) {
 	defer b.conn.SetDeadline(time.Time{}) //nolint:errcheck // a broken connection shows in reading
 	b.writing.Lock()
 	write()
-	err = b.flush()
+	err = b.w.Flush() // no writeError: those are the client's
 	b.writing.Unlock()
 	if err != nil {
 		return nil, err

@@ -69,16 +69,20 @@ func (s *stream) drop(f frame) error {
 }
 
 // relay consumes a message and writes it to another stream, unchanged and
-// without holding more of it than a buffer's worth.
+// without holding more of it than a buffer's worth. It is consumed where the
+// other cannot be written to, too: what comes after it can be read.
 func (s *stream) relay(f frame, to *stream) error {
 	if f.whole() {
-		if _, err := to.w.Write(f.raw); err != nil {
-			return &writeError{err}
+		_, err := to.w.Write(f.raw)
+		if err != nil {
+			err = &writeError{err}
 		}
-		return s.drop(f)
+		return errors.Join(err, s.drop(f))
 	}
-	_, err := io.CopyN(onlyWriter{to.w}, s.r, int64(f.size))
-	return err
+	message := &io.LimitedReader{R: s.r, N: int64(f.size)}
+	_, err := io.Copy(onlyWriter{to.w}, message)
+	_, rest := io.CopyN(io.Discard, s.r, message.N)
+	return errors.Join(err, rest)
 }
 
 // onlyWriter hides bufio.Writer's ReadFrom, which would flush at once.

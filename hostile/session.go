@@ -286,9 +286,7 @@ func (s *session) dropped(b *backend, f frame) bool {
 func (s *session) answered(b *backend, f frame) error {
 	status := f.body()[0]
 	if status == 'I' {
-		if err := s.grace(); err != nil {
-			return err
-		}
+		s.grace()
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -305,9 +303,6 @@ func (s *session) answered(b *backend, f frame) error {
 	if over {
 		if err := s.judged(b); err != nil {
 			return err
-		}
-		if s.backend != b {
-			return errAbandoned
 		}
 	}
 	send(s.w, &pgproto3.ReadyForQuery{TxStatus: status})
@@ -346,6 +341,7 @@ func (s *session) judged(b *backend) error {
 func (s *session) farewell() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.notHeld()
 	b := s.backend
 	if b == nil {
 		return
@@ -358,11 +354,19 @@ func (s *session) farewell() {
 	}
 }
 
+// notHeld waits until the server connection is not being looked at.
+func (s *session) notHeld() {
+	for s.held {
+		s.changed.Wait()
+	}
+}
+
 // leave ends what the client left: in the middle of a transaction the server
 // connection is of no use to anybody else.
 func (s *session) leave() {
 	s.mu.Lock()
 	s.gone = true
+	s.notHeld()
 	b := s.backend
 	s.backend = nil
 	atWork := s.outstanding > 0 && !s.copying
