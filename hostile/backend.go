@@ -326,10 +326,10 @@ func (b *backend) exchange(write func()) (rows [][]string, err error) {
 	}
 	b.writing.Lock()
 	write()
-	err = b.flush()
+	err = b.w.Flush() // no writeError: those are the client's
 	b.writing.Unlock()
 	if err != nil {
-		return nil, fmt.Errorf("ask the server: %v", err) //nolint:errorlint // a writeError would be a client's
+		return nil, fmt.Errorf("ask the server: %w", err)
 	}
 	var failed error
 	for {

@@ -2,14 +2,11 @@ package hostile
 
 import (
 	"bytes"
-	"context"
 	"io"
-	"log/slog"
 	"net"
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
 )
 
@@ -105,48 +102,14 @@ func FuzzSession(f *testing.F) {
 	f.Add(wire(&pgproto3.SASLInitialResponse{AuthMechanism: "SCRAM-SHA-256", Data: []byte("y,,n=,r=x")}, &pgproto3.Query{String: "select 1"}),
 		wire(&pgproto3.AuthenticationSASL{AuthMechanisms: []string{"SCRAM-SHA-256-PLUS", "SCRAM-SHA-256"}}, &pgproto3.AuthenticationOk{}, &pgproto3.BackendKeyData{ProcessID: 1, SecretKey: []byte("1234")}, ready, ready), uint8(0x41))
 	f.Fuzz(func(t *testing.T, client, server []byte, flavour uint8) {
-		cfg := Config{
-			Upstream: "postgres://u@127.0.0.1/d", WaitTimeout: 20 * time.Millisecond, MaxServerConns: 1,
-			Observe: flavour&1 != 0, Logger: slog.New(slog.DiscardHandler), Profile: profiles[int(flavour>>1)%len(profiles)].Name,
-		}
-		p, err := New(cfg)
-		if err != nil {
-			t.Fatal(err)
-		}
-		clientConn, clientEnd := net.Pipe()
-		serverConn, serverEnd := net.Pipe()
-		pl := newPool(p, &pgconn.Config{})
-		pl.schema.Store(newSchema(nil))
-		b := pl.newBackend(serverConn)
-		pl.all[b], pl.idle, pl.opened = true, []*backend{b}, 1<<21
-		s := p.newSession(clientConn)
-		p.register(s)
-		s.pool = pl
-		if starting := flavour&0x41 == 0x41; starting {
-			b.starting, pl.idle = true, nil
-			s.backend, s.outstanding = b, 1
-			b.session.Store(s)
-		}
-		go b.serve()
-		over := make(chan struct{})
-		go func() {
-			defer close(over)
-			s.run(context.Background())
-		}()
-		talk(clientEnd, client)
-		talk(serverEnd, server)
-		for what, ended := range map[string]chan struct{}{"session": over, "server connection": b.done} {
-			select {
-			case <-ended:
-			case <-time.After(20 * time.Second):
-				t.Fatalf("the %s does not end", what)
-			}
-		}
-		if s.outstanding < 0 {
-			t.Errorf("%d answers are wanted", s.outstanding)
-		}
-		if sessions, backends, _ := p.counts(); sessions != 0 || backends != 0 {
-			t.Errorf("%d sessions and %d server connections are left", sessions, backends)
+		x := newPair(t, Config{
+			WaitTimeout: 20 * time.Millisecond, Observe: flavour&1 != 0, Profile: profiles[int(flavour>>1)%len(profiles)].Name,
+		}, flavour&0x41 == 0x41)
+		talk(x.client, client)
+		talk(x.server, server)
+		x.ended(t)
+		if x.s.outstanding < 0 {
+			t.Errorf("%d answers are wanted", x.s.outstanding)
 		}
 	})
 }

@@ -325,9 +325,7 @@ func (s *session) dropped(b *backend, f frame) bool {
 func (s *session) answered(b *backend, f frame) error {
 	status := f.body()[0]
 	if status == 'I' {
-		if err := s.grace(); err != nil {
-			return err
-		}
+		s.grace()
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -344,9 +342,6 @@ func (s *session) answered(b *backend, f frame) error {
 	if over {
 		if err := s.judged(b); err != nil {
 			return err
-		}
-		if s.backend != b {
-			return errAbandoned
 		}
 	}
 	send(s.w, &pgproto3.ReadyForQuery{TxStatus: status})
@@ -384,6 +379,7 @@ func (s *session) judged(b *backend) error {
 // the server finishes what was sent before it. Nobody else gets the connection.
 func (s *session) farewell() {
 	s.mu.Lock()
+	s.notHeld()
 	b := s.backend
 	s.mu.Unlock()
 	if b == nil {
@@ -393,7 +389,7 @@ func (s *session) farewell() {
 	defer b.writing.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.backend != b {
+	if s.backend != b || s.held { // held: leave waits for that, and for what comes of it
 		return
 	}
 	s.backend = nil
@@ -404,11 +400,19 @@ func (s *session) farewell() {
 	}
 }
 
+// notHeld waits until the server connection is not being looked at.
+func (s *session) notHeld() {
+	for s.held {
+		s.changed.Wait()
+	}
+}
+
 // leave ends what the client left: in the middle of a transaction the server
 // connection is of no use to anybody else.
 func (s *session) leave() {
 	s.mu.Lock()
 	s.gone = true
+	s.notHeld()
 	b := s.backend
 	s.backend = nil
 	atWork := s.outstanding > 0 && !s.copying

@@ -414,7 +414,7 @@ const (
 	longGraces = 4
 )
 
-func (s *session) grace() error {
+func (s *session) grace() {
 	s.mu.Lock()
 	wait := !s.early && s.graces < graceTimes && !s.open
 	long := s.graces < longGraces
@@ -422,18 +422,14 @@ func (s *session) grace() error {
 		s.graces++
 	}
 	s.mu.Unlock()
-	if !wait {
-		return nil
-	}
-	if err := s.flush(); err != nil {
-		return err
+	if !wait || s.flush() != nil {
+		return
 	}
 	if long {
 		time.Sleep(longGrace)
 	} else {
 		time.Sleep(graceTime)
 	}
-	return nil
 }
 
 // readied judges a unit that was answered.

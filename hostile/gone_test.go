@@ -1,0 +1,173 @@
+package hostile
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
+)
+
+// pair is a session with a server connection that is free, and the other ends of
+// both: a test says what client and server say.
+type pair struct {
+	p              *Pooler
+	s              *session
+	client, server net.Conn
+	over, done     chan struct{} // the session has ended, the server connection has
+}
+
+// newPair makes one; one that is starting is observed from the moment on at which
+// the server is asked to let the client in.
+func newPair(t *testing.T, cfg Config, starting bool) pair {
+	t.Helper()
+	cfg.Upstream, cfg.MaxServerConns, cfg.Logger = "postgres://u@127.0.0.1/d", 1, slog.New(slog.DiscardHandler)
+	p, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	clientConn, client := net.Pipe()
+	serverConn, server := net.Pipe()
+	pl := newPool(p, &pgconn.Config{})
+	pl.schema.Store(newSchema(nil))
+	p.pools[""] = pl
+	b := pl.newBackend(serverConn)
+	pl.all[b], pl.idle, pl.opened = true, []*backend{b}, 1<<21
+	s := p.newSession(clientConn)
+	p.register(s)
+	s.pool = pl
+	if starting {
+		b.starting, pl.idle = true, nil
+		s.backend, s.outstanding = b, 1
+		b.session.Store(s)
+	}
+	go b.serve()
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		s.run(context.Background())
+	}()
+	return pair{p, s, client, server, over, b.done}
+}
+
+// ended wants both sides to end, and nothing to be left.
+func (x pair) ended(t *testing.T) {
+	t.Helper()
+	for what, ended := range map[string]chan struct{}{"session": x.over, "server connection": x.done} {
+		select {
+		case <-ended:
+		case <-time.After(20 * time.Second):
+			t.Fatalf("the %s does not end", what)
+		}
+	}
+	if sessions, backends, _ := x.p.counts(); sessions != 0 || backends != 0 {
+		t.Errorf("%d sessions and %d server connections are left", sessions, backends)
+	}
+}
+
+// say writes messages at once.
+func say(t *testing.T, conn net.Conn, msgs ...pgproto3.Message) {
+	t.Helper()
+	if _, err := conn.Write(wire(msgs...)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// hear reads one message.
+func hear(t *testing.T, conn net.Conn) {
+	t.Helper()
+	head := make([]byte, headerSize)
+	if _, err := io.ReadFull(conn, head); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.CopyN(io.Discard, conn, int64(head[3])<<8+int64(head[4])-4); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A client goes while more is on its way to it than it takes: the server
+// connection ends.
+func TestClientGoneWhileTold(t *testing.T) {
+	x := newPair(t, Config{}, false)
+	say(t, x.client, &pgproto3.Query{String: "begin"})
+	hear(t, x.server)
+	told := []pgproto3.Message{&pgproto3.ReadyForQuery{TxStatus: 'T'}}
+	for range 10 {
+		told = append(told, &pgproto3.NoticeResponse{Severity: "NOTICE", Code: "00000", Message: "still there"})
+	}
+	say(t, x.server, told...)
+	_ = x.client.Close() // it has read nothing of it
+	x.ended(t)
+}
+
+// The server goes when a transaction is over and about to be judged, and had more
+// to say. Who is first is chance, hence the rounds.
+func TestServerGoneWhileJudged(t *testing.T) {
+	for range 200 {
+		x := newPair(t, Config{}, false)
+		go func() { _, _ = io.Copy(io.Discard, x.client) }()
+		x.s.graces = graceTimes // no answer is held back
+		go func() {
+			_, _ = x.client.Write(wire(&pgproto3.Query{String: "select 1"}, &pgproto3.Query{String: "select 2"}))
+		}()
+		hear(t, x.server)
+		ready := &pgproto3.ReadyForQuery{TxStatus: 'I'}
+		say(t, x.server, &pgproto3.CommandComplete{CommandTag: []byte("SELECT 1")}, ready, ready)
+		_ = x.server.Close()
+		x.ended(t)
+	}
+}
+
+// A client says goodbye while its last transaction is judged: nothing comes
+// between our own question and its answer, and the server connection stays.
+func TestFarewellWhileJudged(t *testing.T) {
+	x := newPair(t, Config{}, false)
+	say(t, x.client, &pgproto3.Query{String: "select 1"})
+	hear(t, x.server)
+	ready := &pgproto3.ReadyForQuery{TxStatus: 'I'}
+	say(t, x.server, &pgproto3.CommandComplete{CommandTag: []byte("SELECT 1")}, ready)
+	hear(t, x.client) // CommandComplete; ReadyForQuery is held back
+	hear(t, x.server) // the beginning of the question whether functions have changed
+	go func() { _, _ = io.Copy(io.Discard, x.server) }()
+	say(t, x.client, &pgproto3.Terminate{})
+	go func() { _, _ = io.Copy(io.Discard, x.client) }()
+	version := &pgproto3.DataRow{Values: [][]byte{nil}}
+	say(t, x.server, version, &pgproto3.CommandComplete{CommandTag: []byte("SELECT 1")}, ready)
+	eventually(t, "the client has left, and the server connection is free", func() bool {
+		sessions, backends, idle := x.p.counts()
+		return sessions == 0 && backends == 1 && idle == 1
+	})
+	_ = x.server.Close()
+	x.ended(t)
+}
+
+// A message that the other side does not take is consumed, whole or larger than
+// the buffer: the next one is read right.
+func TestRelayConsumes(t *testing.T) {
+	for _, size := range []int{10, bufferSize + 10, 5 * bufferSize} {
+		in := append(wire(&pgproto3.CopyData{Data: make([]byte, size)}), wire(&pgproto3.ReadyForQuery{TxStatus: 'I'})...)
+		from := newStream(&readOnly{r: bytes.NewReader(in)})
+		conn, other := net.Pipe()
+		_ = other.Close()
+		to := newStream(conn)
+		_, _ = to.w.Write(make([]byte, bufferSize))
+		if to.flush() == nil {
+			t.Fatal("it was written to a closed connection")
+		}
+		f, err := from.next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := from.relay(f, to); err == nil {
+			t.Errorf("%d bytes: it was passed on to a closed connection", size)
+		}
+		if f, err = from.next(); err != nil || f.typ != 'Z' {
+			t.Errorf("after a message of %d bytes came %q, %v", size, f.typ, err)
+		}
+	}
+}
