@@ -3,7 +3,6 @@ package corpus
 import (
 	"context"
 	"log/slog"
-	"net"
 	"os"
 	"slices"
 	"strings"
@@ -270,27 +269,7 @@ func TestSyncsInFlightAsSupavisor(t *testing.T) {
 func pooler(t *testing.T, cfg hostile.Config) (p *hostile.Pooler, pooled string) {
 	t.Helper()
 	cfg.Logger = slog.New(slog.NewTextHandler(t.Output(), nil))
-	p, err := hostile.New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if pooled, err = hostile.URLAt(cfg.Upstream, l.Addr().String()); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	done := make(chan error, 1)
-	go func() { done <- p.Serve(ctx, l) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
-	return p, pooled
+	return hostile.StartWith(t, cfg)
 }
 
 // schema is what the programs work on: 500 items of two tenants, one more in a

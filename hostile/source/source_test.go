@@ -2,12 +2,9 @@ package source
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
-	"log/slog"
-	"net"
-	neturl "net/url"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -72,34 +69,6 @@ func lineOf(t *testing.T, file, mark string) int {
 	return 0
 }
 
-// pooler runs a hostile pooler on a database of the test's own.
-func pooler(t *testing.T) (*hostile.Pooler, string) {
-	t.Helper()
-	direct := pgtest.Database(t)
-	p, err := hostile.New(hostile.Config{Upstream: direct, Logger: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	url, err := hostile.URLAt(direct, l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- p.Serve(ctx, l) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
-	return p, url
-}
-
 // Programs as people write them, with each driver: the finding points at the
 // line, and the program does and says what it does without the scripts.
 func TestLocate(t *testing.T) {
@@ -125,7 +94,7 @@ func TestLocate(t *testing.T) {
 			} else {
 				dir = nodeProgram(t, tc.program)
 			}
-			p, url := pooler(t)
+			p, pooled := hostile.StartWith(t, hostile.Config{Upstream: pgtest.Database(t)})
 			rec, err := New()
 			if err != nil {
 				t.Fatal(err)
@@ -135,11 +104,11 @@ func TestLocate(t *testing.T) {
 					t.Error(err)
 				}
 			}()
-			u, err := neturl.Parse(url)
+			u, err := url.Parse(pooled)
 			if err != nil {
 				t.Fatal(err)
 			}
-			env := append(os.Environ(), "DATABASE_URL="+url, "PORT="+u.Port(), "DATABASE="+strings.TrimPrefix(u.Path, "/"), "PYTHONDONTWRITEBYTECODE=1")
+			env := append(os.Environ(), "DATABASE_URL="+pooled, "PORT="+u.Port(), "DATABASE="+strings.TrimPrefix(u.Path, "/"), "PYTHONDONTWRITEBYTECODE=1")
 			without := output(t, dir, env, command)
 			with := output(t, dir, rec.Environ(env), command)
 			if with != without || !strings.Contains(with, "a") {
