@@ -6,6 +6,8 @@ SHELL := bash
 
 GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@latest
 PROGRESS := bin/testprogress
+FUZZED := FuzzFrames FuzzLook FuzzSession
+FUZZTIME := 10m
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,12 +24,13 @@ test: ## Vet and test everything, with the race detector
 	@scripts/setup test
 	@go vet ./...
 	@go build -o $(PROGRESS) ./scripts/testprogress
-	@go test -race -json ./... | $(PROGRESS)
+	@go test -race -p 4 -json ./... | $(PROGRESS)
 
-soak: ## The tests with many more rounds (up to an hour)
+soak: ## The tests with many more rounds (up to an hour), then fuzzing (FUZZTIME=10m each)
 	@scripts/setup test
 	@go build -o $(PROGRESS) ./scripts/testprogress
 	@POOLPROOF_SOAK=1 go test -race -timeout 60m -count 1 -json ./... | $(PROGRESS)
+	@for target in $(FUZZED); do go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) ./hostile; done
 
 bench: ## Measure scopes against the alternatives, side by side
 	@scripts/setup test

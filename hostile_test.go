@@ -1,8 +1,6 @@
 package poolproof_test
 
 import (
-	"context"
-	"net"
 	"strings"
 	"sync"
 	"testing"
@@ -12,33 +10,6 @@ import (
 	"github.com/poolproof/poolproof/internal/pgtest"
 )
 
-// behindHostile runs our own hostile pooler before a database.
-func behindHostile(t *testing.T, url string) (*hostile.Pooler, string) {
-	t.Helper()
-	p, err := hostile.New(hostile.Config{Upstream: url})
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	pooled, err := hostile.URLAt(url, l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	done := make(chan error, 1)
-	go func() { done <- p.Serve(ctx, l) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
-	return p, pooled
-}
-
 // The library is what it preaches: on a pooler that breaks whatever the
 // protocol lets it break, 16 tenants' sessions work, and nothing is found.
 func TestConformanceOnTheHostilePooler(t *testing.T) {
@@ -46,7 +17,7 @@ func TestConformanceOnTheHostilePooler(t *testing.T) {
 	for _, m := range []poolproof.Mode{poolproof.ModeExec, poolproof.ModeCacheDescribe} {
 		for _, form := range forms {
 			t.Run(string(m)+"/"+string(form), func(t *testing.T) {
-				p, url := behindHostile(t, f.url)
+				p, url := hostile.StartWith(t, hostile.Config{Upstream: f.url})
 				db := open(t, url, mode(m), scoped(form))
 				if r := db.Report(); !r.Present || r.NamedStatements || !r.ImplicitScope {
 					t.Errorf("the probe: %s", r)
@@ -77,7 +48,7 @@ func TestConformanceOnTheHostilePooler(t *testing.T) {
 func TestHostilePoolerTellsWhoLeaks(t *testing.T) {
 	f := newFixture(t, 16)
 	f.exec(t, "insert into documents (tenant_id, body) select '"+victim+"', 'of tenant "+victim+"' from generate_series(1, 100)")
-	p, url := behindHostile(t, f.url)
+	p, url := hostile.StartWith(t, hostile.Config{Upstream: f.url})
 	conform(t, f, url, pgtest.PgBouncer118Transaction, 2, mode(poolproof.ModeExec))
 	leaks := 0
 	for _, found := range p.Report().Findings {

@@ -154,6 +154,10 @@ func (f *fixtures) fillSize(ctx context.Context, name string, s size) (string, e
 			select o.id, r.user_id, r.role_id from others o cross join poolproof.user_roles r`,
 		`insert into poolproof.roles (tenant_id, id, name, description)
 			select t.id, i, 'Role ' || i, 'Made to be listed' from poolproof.tenants t cross join generate_series(5, `+fmt.Sprint(s.roles)+`) i`,
+		// Else a plan that was made while the table was empty would meet the rows that the
+		// POSTs leave, and nothing analyses them here.
+		`insert into poolproof.tenant_features (tenant_id, feature_id, enabled)
+			select t.id, f.id, true from poolproof.tenants t join poolproof.features f on f.name = 'contentmap'`,
 		`update poolproof.tenants set next_role_id = `+fmt.Sprint(s.roles+1),
 		`create schema bench`,
 		`create table bench.roles (like poolproof.roles including all)`,

@@ -63,14 +63,24 @@ func (f *fixtures) hostileGroups(ctx context.Context) ([]*group, error) {
 		if err != nil {
 			return nil, err
 		}
-		var loads [2]tpcb
-		for i, u := range []string{bouncerURL, hostileURL} {
+		var loads [3]tpcb
+		for i, u := range []string{bouncerURL, hostileURL, direct.String()} {
 			pool, err := f.pool(ctx, u, w)
 			if err != nil {
 				return nil, err
 			}
 			loads[i] = tpcb{pool}
 		}
+		// What a pooler adds to a round trip is its p50 less the direct one's.
+		groups = append(groups, &group{
+			title: form.name + ", point SELECT", name: "hostile " + form.name + " round trip", clients: 1,
+			variants: []*variant{
+				{name: "direct", op: loads[2].point},
+				{name: "PgBouncer " + f.about.old, op: loads[0].point},
+				{name: "hostile", op: loads[1].point},
+			},
+			subject: "hostile", baseline: "PgBouncer " + f.about.old,
+		})
 		for _, load := range []struct {
 			name string
 			op   func(tpcb, *worker) error

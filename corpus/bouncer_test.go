@@ -115,7 +115,7 @@ func crowd(copies int, pattern string, env ...string) consequence {
 }
 
 // together runs copies of the program at once and gives what all of them said.
-func together(copies int, f func(copy int) run) string {
+func together(copies int, f func(i int) run) string {
 	outputs := make([]string, copies)
 	var all sync.WaitGroup
 	for i := range copies {
@@ -139,9 +139,10 @@ func foreignItem(output string) string {
 	return ""
 }
 
-// ownTen is the environment of a copy that asks for items 10 to 17, 20 to 27 …
-func ownTen(env []string, copy int) []string {
-	return append(slices.Clone(env), fmt.Sprint("CORPUS_FIRST=", 10*copy+10))
+// ownTen is the environment of a copy that asks for items 10 to 17, copy 1 for
+// 20 to 27, and so on.
+func ownTen(env []string, i int) []string {
+	return append(slices.Clone(env), fmt.Sprint("CORPUS_FIRST=", 10*i+10))
 }
 
 // foreignItems runs copies at once until one is given an item that another asked
@@ -175,10 +176,8 @@ func leaves(sql, want string) consequence {
 				seen = append(seen, *got)
 			}
 		})
-		for _, got := range seen {
-			if got == want {
-				return
-			}
+		if slices.Contains(seen, want) {
+			return
 		}
 		b.Errorf("strangers read %q by %s, want %q\n%s", seen, sql, want, r.output)
 	}

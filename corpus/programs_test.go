@@ -134,13 +134,13 @@ func execute(t testing.TB, program, form, pooled, direct string, more ...string)
 		t.Fatal(err)
 	}
 	database := strings.TrimPrefix(u.Path, "/")
-	env = append(env,
+	cmd.Env = append(env, //nolint:gocritic // nobody has env but this
 		"PATH="+os.Getenv("PATH"), "HOME="+t.TempDir(), "LANG=C.UTF-8",
 		"DATABASE_URL="+pooled, "DIRECT_URL="+direct,
 		"PGHOST="+u.Hostname(), "PGPORT="+u.Port(), "PGUSER="+u.User.Username(), "PGDATABASE="+database, "PGSSLMODE=disable",
 		"JDBC_URL=jdbc:postgresql://"+u.Host+"/"+database+"?user="+u.User.Username()+"&sslmode=disable",
 	)
-	cmd.Env = append(env, more...)
+	cmd.Env = append(cmd.Env, more...)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -33,10 +34,13 @@ type backend struct {
 	paramsMu sync.Mutex
 	params   map[string]string // as the server reported them last
 	named    map[string]uint32 // named statements that are on it, and whose they are
-	taints   map[string]uint32 // custom settings that were left on it for others to find, and whose they were
+	taints   map[string]string // custom settings that are on it for clients to find who did not make them
 	before   residue           // what it held when it was last looked at
-	prepared bool              // our own statement is on it
+	glanced  string            // the glance at that; "": none was taken
+	kept     map[string]bool   // our own statements that are on it
 	unnamed  *session          // whose unnamed statement it has
+
+	starting bool // its client is not let in yet
 
 	writing sync.Mutex   // held while something is written to it
 	cancels atomic.Int32 // cancel requests under way to it: nobody gets it meanwhile
@@ -50,7 +54,7 @@ const ioTimeout = 30 * time.Second
 
 // dial opens a server connection with a client's startup parameters.
 func (pl *pool) dial(ctx context.Context) (*backend, error) {
-	cfg := pl.upstream.Copy()
+	cfg, _ := pl.config()
 	pg, err := pgconn.ConnectConfig(ctx, cfg)
 	if err != nil {
 		return nil, err
@@ -59,26 +63,32 @@ func (pl *pool) dial(ctx context.Context) (*backend, error) {
 	if err != nil {
 		return nil, fmt.Errorf("take over the connection: %w", err)
 	}
-	b := &backend{
-		stream: newStream(h.Conn), pool: pl, pid: h.PID, secret: h.SecretKey,
-		params: h.ParameterStatuses, named: map[string]uint32{}, taints: map[string]uint32{}, done: make(chan struct{}), id: int(pl.pooler.backends.Add(1)),
-	}
+	b := pl.newBackend(h.Conn)
+	b.pid, b.secret, b.params = h.PID, h.SecretKey, h.ParameterStatuses
 	if err := b.first(); err != nil {
+		return nil, errors.Join(err, h.Conn.Close())
+	}
+	if err := pl.pooler.taint(b); err != nil {
 		return nil, errors.Join(err, h.Conn.Close())
 	}
 	return b, nil
 }
 
+func (pl *pool) newBackend(conn net.Conn) *backend {
+	return &backend{
+		stream: newStream(conn), pool: pl, id: int(pl.pooler.backends.Add(1)),
+		params: map[string]string{}, named: map[string]uint32{}, taints: map[string]string{}, kept: map[string]bool{}, done: make(chan struct{}),
+	}
+}
+
 // first looks at a new server connection, and at the database if nobody has.
 func (b *backend) first() error {
 	if b.pool.schema.Load() == nil {
-		if err := b.readSchema(""); err != nil {
+		if err := b.readSchema(); err != nil {
 			return err
 		}
 	}
-	now, err := b.residue()
-	b.before = now
-	return err
+	return b.look()
 }
 
 // serve reads from the server until the connection ends. It is the backend's
@@ -176,34 +186,96 @@ func (b *backend) param(name string) string {
 	return b.params[name]
 }
 
+// key takes BackendKeyData: what a request to cancel must name.
+func (b *backend) key(body []byte) {
+	if len(body) > 4 {
+		b.pid, b.secret = binary.BigEndian.Uint32(body), slices.Clone(body[4:])
+	}
+}
+
 // ask runs one simple query on a backend that nobody has, and gives its rows.
 func (b *backend) ask(sql string) ([][]string, error) {
 	return b.exchange(func() { send(b.w, &pgproto3.Query{String: sql}) })
 }
 
+// question is a query of our own, which leaves the client's statements alone, the unnamed one
+// too: it is parsed under a name, and kept by it if it is asked often.
+type question struct {
+	name, sql string
+	kept      bool
+}
+
+func (q question) send(b *backend, params ...[]byte) {
+	if !b.kept[q.name] {
+		send(b.w, &pgproto3.Close{ObjectType: 'S', Name: q.name}) // what failed may have left it
+		send(b.w, &pgproto3.Parse{Name: q.name, Query: q.sql})
+	}
+	send(b.w, &pgproto3.Bind{PreparedStatement: q.name, Parameters: params, ResultFormatCodes: []int16{1}}) // bytea as it is
+	send(b.w, &pgproto3.Execute{})
+	if !q.kept {
+		send(b.w, &pgproto3.Close{ObjectType: 'S', Name: q.name})
+	}
+	send(b.w, &pgproto3.Sync{})
+}
+
+const queryCanceled = "57014"
+
 // residue asks what the connection holds. A cancel request that came late may
-// meet it, so it is asked again once.
+// meet it, so it is asked again, unless the client waits for it; at last without
+// the settings of clients' own, of which one may be a secret.
 func (b *backend) residue() (residue, error) {
+	const tries = 3
 	for try := 1; ; try++ {
-		names := b.pool.names()
-		rows, err := b.exchange(func() {
-			if !b.prepared {
-				send(b.w, &pgproto3.Parse{Name: residueName, Query: residueSQL})
-			}
-			send(b.w, &pgproto3.Bind{PreparedStatement: residueName, Parameters: [][]byte{textArray(names)}})
-			send(b.w, &pgproto3.Execute{})
-			send(b.w, &pgproto3.Sync{})
-		})
-		if pg, ok := errors.AsType[*pgconn.PgError](err); ok && try < 3 {
-			b.prepared = b.prepared && pg.Code != "26000"
+		var names []string
+		if try < tries {
+			names = b.pool.names()
+		}
+		rows, err := b.exchange(func() { residueQuestion.send(b, textArray(names)) })
+		if pg, ok := errors.AsType[*pgconn.PgError](err); ok && try < tries && (pg.Code != queryCanceled || !b.pool.pooler.cfg.Observe) {
+			b.kept[residueName] = false // it may be gone
 			continue
 		}
 		if err != nil || len(rows) != 1 || len(rows[0]) != 1 {
 			return residue{}, fmt.Errorf("ask what a server connection holds: %d rows, %w", len(rows), err)
 		}
-		b.prepared = true
-		return parseResidue([]byte(rows[0][0]))
+		b.kept[residueName] = true
+		r, err := parseResidue([]byte(rows[0][0]))
+		if try == tries {
+			r.Custom = b.before.Custom
+		}
+		return r, err
 	}
+}
+
+// settable are the names of the settings that the glance looks at.
+func (b *backend) settable() []string {
+	if sc := b.pool.schema.Load(); sc != nil {
+		return sc.settable
+	}
+	return nil
+}
+
+// glance asks for what is another number when the connection holds something
+// else; "" where the server does not tell: to a role that may not read a setting,
+// or because a request to cancel came late.
+func (b *backend) glance() (string, error) {
+	rows, err := b.exchange(func() { glanceQuestion.send(b, textArray(b.pool.names()), textArray(b.settable())) })
+	if _, ok := errors.AsType[*pgconn.PgError](err); ok {
+		b.kept[glanceName] = false // it may be gone
+		return "", nil
+	}
+	if err != nil || len(rows) != 1 || len(rows[0]) != 1 {
+		return "", fmt.Errorf("glance at what a server connection holds: %d rows, %w", len(rows), err)
+	}
+	b.kept[glanceName] = true
+	return rows[0][0], nil
+}
+
+// look asks what the connection holds, from now on.
+func (b *backend) look() error {
+	now, err := b.residue()
+	b.before, b.glanced = now, ""
+	return err
 }
 
 // clean makes the connection as good as new.
@@ -212,42 +284,52 @@ func (b *backend) clean() error {
 		return fmt.Errorf("clean a server connection: %w", err)
 	}
 	clear(b.named)
-	b.prepared, b.unnamed = false, nil
-	now, err := b.residue()
-	b.before = now
-	return err
+	clear(b.taints)
+	clear(b.kept)
+	b.unnamed = nil
+	return b.look()
 }
 
-// readSchema reads what functions and policies do, unless the version is the
-// one that is known.
-func (b *backend) readSchema(known string) error {
-	rows, err := b.ask(schemaVersionSQL)
+// readSchema reads what functions and policies do, unless that is known.
+func (b *backend) readSchema() error {
+	known := b.pool.schema.Load()
+	rows, err := b.exchange(func() { question{name: schemaName, sql: schemaVersionSQL}.send(b) })
 	if err != nil || len(rows) != 1 {
 		return fmt.Errorf("look at the database's functions: %d rows, %w", len(rows), err)
 	}
 	version := rows[0][0]
-	if version == known {
+	if known != nil && version == known.version {
 		return nil
 	}
-	if rows, err = b.ask(b.pool.schemaSQL(b.param("server_version"))); err != nil {
+	sql := b.pool.schemaSQL(b.param("server_version"))
+	if rows, err = b.exchange(func() { question{name: schemaName, sql: sql}.send(b) }); err != nil {
 		return fmt.Errorf("read the database's functions: %w", err)
 	}
 	s := newSchema(rows)
 	s.version = version
+	if rows, err = b.exchange(func() { question{name: schemaName, sql: settableSQL}.send(b) }); err != nil {
+		return fmt.Errorf("list the settings: %w", err)
+	}
+	for _, row := range rows {
+		s.settable = append(s.settable, row...)
+	}
 	b.pool.schema.Store(s)
 	return nil
 }
 
 // exchange writes something and reads its answer up to ReadyForQuery.
 func (b *backend) exchange(write func()) (rows [][]string, err error) {
-	_ = b.conn.SetDeadline(time.Now().Add(ioTimeout))
-	defer b.conn.SetDeadline(time.Time{}) //nolint:errcheck // a broken connection shows in reading
+	observed := b.pool.pooler.cfg.Observe // then the client waits as long as the server takes, as without us
+	if !observed {
+		_ = b.conn.SetDeadline(time.Now().Add(ioTimeout))
+		defer b.conn.SetDeadline(time.Time{}) //nolint:errcheck // a broken connection shows in reading
+	}
 	b.writing.Lock()
 	write()
 	err = b.w.Flush() // no writeError: those are the client's
 	b.writing.Unlock()
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("ask the server: %v", err) //nolint:errorlint // a writeError would be a client's
 	}
 	var failed error
 	for {
@@ -255,10 +337,19 @@ func (b *backend) exchange(write func()) (rows [][]string, err error) {
 		if err != nil {
 			return nil, err
 		}
-		if !f.whole() {
-			return nil, errors.New("an answer to our own question is too large")
+		if s := b.session.Load(); s != nil && observed && f.whole() && unprompted(f) {
+			if f.typ == 'S' {
+				b.parameter(f.body())
+			}
+			if err := b.relay(f, s.stream); err != nil {
+				return nil, fmt.Errorf("pass on what came meanwhile: %v", err) //nolint:errorlint // the answer is not read to its end
+			}
+			continue
 		}
-		body := f.body()
+		body, err := b.take(f)
+		if err != nil {
+			return nil, err
+		}
 		switch f.typ {
 		case 'D':
 			var row pgproto3.DataRow
@@ -281,12 +372,15 @@ func (b *backend) exchange(write func()) (rows [][]string, err error) {
 				failed = pgconn.ErrorResponseToPgError(&msg)
 			}
 		case 'Z':
-			return rows, errors.Join(failed, b.drop(f))
-		}
-		if err := b.drop(f); err != nil {
-			return nil, err
+			return rows, failed
 		}
 	}
+}
+
+// unprompted tells whether a message is no answer to a question: a notification,
+// a setting that a reload changed, the server's farewell.
+func unprompted(f frame) bool {
+	return f.typ == 'A' || f.typ == 'S' || f.typ == 'E' && !strings.HasPrefix(errorText(f.body()), "ERROR")
 }
 
 // cancel asks the server to stop what the connection is doing. The connection

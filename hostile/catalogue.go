@@ -22,6 +22,16 @@ func (k kind) fixFor(driver string) string {
 	return k.fix
 }
 
+// SentBy says which driver it was, for whoever knows instead of guessing, and
+// gives that driver's fix. A framework that was recognized is not overruled: it
+// says more than the driver below it.
+func (f *Finding) SentBy(driver string) {
+	if driver == "" || f.First.Client.Driver == driverDjango || f.First.Client.Driver == driverPrisma {
+		return
+	}
+	f.First.Client.Driver, f.Fix = driver, catalogue[f.Code].fixFor(driver)
+}
+
 // Names that Client.Driver may have.
 const (
 	driverAsyncpg    = "asyncpg"
@@ -53,27 +63,29 @@ var catalogue = map[Code]kind{
 	MissingNamed: {Error, "named statement that this server connection does not have",
 		"prepared statement does not exist (26000), or the statement of another client that has the same name",
 		"give statements no names (node-postgres: leave name: out), turn the driver's statement cache off, or use a pooler that tracks statements (PgBouncer 1.21 and later with max_prepared_statements)", map[string]string{
-			driverAsyncpg:    "statement_cache_size=0; with SQLAlchemy also prepared_statement_cache_size=0, NullPool and a prepared_statement_name_func that gives unique names",
-			driverPsycopg:    "prepare_threshold=None",
-			driverPgx:        "default_query_exec_mode=exec or cache_describe",
-			driverPgjdbc:     "prepareThreshold=0",
+			driverAsyncpg:    "statement_cache_size=0 for connect() and create_pool(); with SQLAlchemy also prepared_statement_cache_size=0, NullPool and a prepared_statement_name_func that gives unique names",
+			driverPsycopg:    "psycopg.connect(…, prepare_threshold=None); with a pool or SQLAlchemy the same among its connection's arguments",
+			driverPgx:        "default_query_exec_mode=exec or cache_describe in the connection string",
+			driverLibPQ:      "no db.Prepare: db.Query and db.Exec, with binary_parameters=yes in the connection string; or use pgx",
+			driverPgjdbc:     "prepareThreshold=0 in the JDBC URL",
 			driverNodePg:     "leave name: out of the query",
-			driverPostgresJS: "prepare: false",
+			driverPostgresJS: "postgres(url, { prepare: false })",
 			driverPrisma:     "?pgbouncer=true on the pooled URL, and directUrl for migrations",
 			driverTokio:      "use query_typed, which prepares nothing, and wait for each query",
 			driverSqlx:       "a transaction around each query, with statement_cache_capacity(0) and .persistent(false); or a pooler that tracks statements",
 			driverRubyPg:     "prepared_statements: false in database.yml",
-			driverPDO:        "PDO::ATTR_EMULATE_PREPARES => true",
-			driverDBD:        "pg_server_prepare => 0",
-			driverNpgsql:     "Max Auto Prepare=0",
+			driverPDO:        "PDO::ATTR_EMULATE_PREPARES => true among the options of new PDO",
+			driverDBD:        "pg_server_prepare => 0 in DBI->connect",
+			driverNpgsql:     "Max Auto Prepare=0 in the connection string, and no Prepare()",
 		}},
 	NameCollision: {Error, "statement name that another client uses as well",
 		"prepared statement already exists (42P05), or one client executes the other's statement",
 		"give statements no names (node-postgres: leave name: out), turn the driver's statement cache off, or let it make unique names", map[string]string{
 			driverAsyncpg: "statement_cache_size=0 and unique names: prepared_statement_name_func=lambda: f\"__asyncpg_{uuid4()}__\" with SQLAlchemy",
-			driverPgjdbc:  "prepareThreshold=0",
+			driverPgjdbc:  "prepareThreshold=0 in the JDBC URL",
 			driverRubyPg:  "prepared_statements: false in database.yml",
-			driverPsycopg: "prepare_threshold=None",
+			driverPsycopg: "psycopg.connect(…, prepare_threshold=None)",
+			driverLibPQ:   "no db.Prepare: db.Query and db.Exec, with binary_parameters=yes in the connection string; or use pgx",
 			driverNodePg:  "leave name: out of the query",
 			driverPDO:     "PDO::ATTR_EMULATE_PREPARES => true",
 			driverTokio:   "use query_typed, which prepares nothing, and wait for each query",

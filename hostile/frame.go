@@ -2,6 +2,7 @@ package hostile
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -68,21 +69,44 @@ func (s *stream) drop(f frame) error {
 	return err
 }
 
+// take consumes a message and gives its body, however large.
+func (s *stream) take(f frame) ([]byte, error) {
+	var raw bytes.Buffer // grows with what comes, not with what the header says
+	if _, err := io.CopyN(&raw, s.r, int64(f.size)); err != nil {
+		return nil, err
+	}
+	return raw.Bytes()[headerSize:], nil
+}
+
 // relay consumes a message and writes it to another stream, unchanged and
-// without holding more of it than a buffer's worth. It is consumed where the
-// other cannot be written to, too: what comes after it can be read.
+// without holding more of it than a buffer's worth. Of a message that could not
+// be written nothing is left to read.
 func (s *stream) relay(f frame, to *stream) error {
 	if f.whole() {
-		_, err := to.w.Write(f.raw)
-		if err != nil {
-			err = &writeError{err}
-		}
-		return errors.Join(err, s.drop(f))
+		return s.replace(f, f.raw, to)
 	}
-	message := &io.LimitedReader{R: s.r, N: int64(f.size)}
-	_, err := io.Copy(onlyWriter{to.w}, message)
-	_, rest := io.CopyN(io.Discard, s.r, message.N)
-	return errors.Join(err, rest)
+	rest := &io.LimitedReader{R: s.r, N: int64(f.size)}
+	_, err := io.Copy(onlyWriter{to.w}, rest)
+	if err == nil && rest.N > 0 {
+		err = io.ErrUnexpectedEOF
+	}
+	if _, ok := errors.AsType[*writeError](err); ok {
+		_, dropped := io.Copy(io.Discard, rest)
+		err = errors.Join(err, dropped)
+	}
+	return err
+}
+
+// replace consumes a message and writes another in its place.
+func (s *stream) replace(f frame, by []byte, to *stream) error {
+	_, err := to.w.Write(by) // before the buffer that it may lie in is used again
+	if dropped := s.drop(f); dropped != nil {
+		return dropped
+	}
+	if err != nil {
+		return &writeError{err}
+	}
+	return nil
 }
 
 // onlyWriter hides bufio.Writer's ReadFrom, which would flush at once.

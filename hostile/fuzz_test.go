@@ -99,10 +99,12 @@ func FuzzSession(f *testing.F) {
 	f.Add(wire(&pgproto3.Query{String: "set app.x = 1"}, &pgproto3.Query{String: "begin"}, &pgproto3.Query{String: "x"}),
 		wire(ready, &pgproto3.ReadyForQuery{TxStatus: 'T'}, &pgproto3.NoticeResponse{Code: "25P01"}, &pgproto3.ReadyForQuery{TxStatus: 'E'}), uint8(2))
 	f.Add(wire(&pgproto3.Close{ObjectType: 'S', Name: "a"}, &pgproto3.Describe{ObjectType: 'S', Name: "a"}, &pgproto3.Flush{}, &pgproto3.FunctionCall{}), wire(ready, ready, ready), uint8(3))
+	f.Add(wire(&pgproto3.SASLInitialResponse{AuthMechanism: "SCRAM-SHA-256", Data: []byte("y,,n=,r=x")}, &pgproto3.Query{String: "select 1"}),
+		wire(&pgproto3.AuthenticationSASL{AuthMechanisms: []string{"SCRAM-SHA-256-PLUS", "SCRAM-SHA-256"}}, &pgproto3.AuthenticationOk{}, &pgproto3.BackendKeyData{ProcessID: 1, SecretKey: []byte("1234")}, ready, ready), uint8(0x41))
 	f.Fuzz(func(t *testing.T, client, server []byte, flavour uint8) {
 		x := newPair(t, Config{
 			WaitTimeout: 20 * time.Millisecond, Observe: flavour&1 != 0, Profile: profiles[int(flavour>>1)%len(profiles)].Name,
-		})
+		}, flavour&0x41 == 0x41)
 		talk(x.client, client)
 		talk(x.server, server)
 		x.ended(t)

@@ -13,8 +13,8 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 )
 
-// pair is a session with a server connection that is free, and the other ends of
-// both: a test says what client and server say.
+// pair is a session with a server connection that is free, or that it has and
+// starts, and the other ends of both: a test says what client and server say.
 type pair struct {
 	p              *Pooler
 	s              *session
@@ -22,7 +22,7 @@ type pair struct {
 	over, done     chan struct{} // the session has ended, the server connection has
 }
 
-func newPair(t *testing.T, cfg Config) pair {
+func newPair(t *testing.T, cfg Config, starting bool) pair {
 	t.Helper()
 	cfg.Upstream, cfg.MaxServerConns, cfg.Logger = "postgres://u@127.0.0.1/d", 1, slog.New(slog.DiscardHandler)
 	p, err := New(cfg)
@@ -34,11 +34,16 @@ func newPair(t *testing.T, cfg Config) pair {
 	pl := newPool(p, &pgconn.Config{})
 	pl.schema.Store(newSchema(nil))
 	p.pools[""] = pl
-	b := &backend{stream: newStream(serverConn), pool: pl, params: map[string]string{}, named: map[string]uint32{}, taints: map[string]uint32{}, done: make(chan struct{}), id: 1}
+	b := pl.newBackend(serverConn)
 	pl.all[b], pl.idle, pl.opened = true, []*backend{b}, 1<<21
 	s := p.newSession(clientConn)
 	p.register(s)
 	s.pool = pl
+	if starting {
+		b.starting, pl.idle = true, nil
+		s.backend, s.outstanding = b, 1
+		b.session.Store(s)
+	}
 	go b.serve()
 	over := make(chan struct{})
 	go func() {
@@ -86,7 +91,7 @@ func hear(t *testing.T, conn net.Conn) {
 // A client goes while more is on its way to it than it takes: the server
 // connection ends.
 func TestClientGoneWhileTold(t *testing.T) {
-	x := newPair(t, Config{})
+	x := newPair(t, Config{}, false)
 	say(t, x.client, &pgproto3.Query{String: "begin"})
 	hear(t, x.server)
 	told := []pgproto3.Message{&pgproto3.ReadyForQuery{TxStatus: 'T'}}
@@ -102,7 +107,7 @@ func TestClientGoneWhileTold(t *testing.T) {
 // to say. Who is first is chance, hence the rounds.
 func TestServerGoneWhileJudged(t *testing.T) {
 	for range 200 {
-		x := newPair(t, Config{})
+		x := newPair(t, Config{}, false)
 		go func() { _, _ = io.Copy(io.Discard, x.client) }()
 		x.s.graces = graceTimes // no answer is held back
 		go func() {
@@ -119,13 +124,14 @@ func TestServerGoneWhileJudged(t *testing.T) {
 // A client says goodbye while its last transaction is judged: nothing comes
 // between our own question and its answer, and the server connection stays.
 func TestFarewellWhileJudged(t *testing.T) {
-	x := newPair(t, Config{})
+	x := newPair(t, Config{}, false)
 	say(t, x.client, &pgproto3.Query{String: "select 1"})
 	hear(t, x.server)
 	ready := &pgproto3.ReadyForQuery{TxStatus: 'I'}
 	say(t, x.server, &pgproto3.CommandComplete{CommandTag: []byte("SELECT 1")}, ready)
 	hear(t, x.client) // CommandComplete; ReadyForQuery is held back
-	hear(t, x.server) // the question whether functions have changed
+	hear(t, x.server) // the beginning of the question whether functions have changed
+	go func() { _, _ = io.Copy(io.Discard, x.server) }()
 	say(t, x.client, &pgproto3.Terminate{})
 	go func() { _, _ = io.Copy(io.Discard, x.client) }()
 	version := &pgproto3.DataRow{Values: [][]byte{nil}}

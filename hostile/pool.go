@@ -2,15 +2,18 @@ package hostile
 
 import (
 	"context"
+	"crypto/subtle"
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5/pgconn"
 )
@@ -19,18 +22,19 @@ import (
 // parameters. It gives a client another connection than the one it had last,
 // and prefers one that somebody else has had since.
 type pool struct {
-	pooler   *Pooler
-	upstream *pgconn.Config
-	schema   atomic.Pointer[schema]
+	pooler *Pooler
+	schema atomic.Pointer[schema]
 
-	mu     sync.Mutex
-	idle   []*backend // the one that was given back longest ago first
-	all    map[*backend]bool
-	opened int // all, and those being opened
-	given  int64
-	free   chan struct{} // gets a token when a connection is given back or gone
-	extra  []string      // names of custom settings that clients use
-	looked time.Time     // when functions and policies were looked at last
+	mu       sync.Mutex
+	upstream *pgconn.Config // replaced, never changed
+	unproven bool           // the server was not asked yet whether its password is right
+	idle     []*backend     // the one that was given back longest ago first
+	all      map[*backend]bool
+	opened   int // all, and those being opened
+	given    int64
+	free     chan struct{} // gets a token when a connection is given back or gone
+	extra    []string      // names of custom settings that clients use
+	looked   time.Time     // when functions and policies were looked at last
 }
 
 func newPool(p *Pooler, cfg *pgconn.Config) *pool {
@@ -38,6 +42,49 @@ func newPool(p *Pooler, cfg *pgconn.Config) *pool {
 }
 
 var errNoServerConnection = errors.New("no server connection became free in time")
+
+// enter gives a client its first server connection. Whether its password is
+// right the server says, once: what it said yes to last needs no question.
+func (pl *pool) enter(ctx context.Context, s *session, password string) (*backend, error) {
+	cfg, unproven := pl.config()
+	if unproven || subtle.ConstantTimeCompare([]byte(cfg.Password), []byte(password)) != 1 {
+		if err := pl.prove(ctx, cfg.Copy(), password); err != nil {
+			return nil, err
+		}
+	}
+	return pl.acquire(ctx, s)
+}
+
+// errTrusted says that the server asks this machine for no password.
+var errTrusted = errors.New("the server lets this machine in without a password, and others can reach this pooler")
+
+// prove tries a password by a connection of its own.
+func (pl *pool) prove(ctx context.Context, cfg *pgconn.Config, password string) error {
+	cfg.Password = password
+	if pl.pooler.cfg.Passwords {
+		cfg.RequireAuth = "!none"
+	}
+	ctx, cancel := context.WithTimeout(ctx, pl.pooler.cfg.WaitTimeout)
+	defer cancel()
+	c, err := pgconn.ConnectConfig(ctx, cfg)
+	if err != nil {
+		if cfg.RequireAuth != "" && strings.Contains(err.Error(), "require_auth check failed") { // pgconn has no type for it
+			return errTrusted
+		}
+		return err
+	}
+	pl.mu.Lock()
+	pl.upstream, pl.unproven = cfg, false
+	pl.mu.Unlock()
+	return c.Close(ctx)
+}
+
+// config is how to connect to the server.
+func (pl *pool) config() (cfg *pgconn.Config, unproven bool) {
+	pl.mu.Lock()
+	defer pl.mu.Unlock()
+	return pl.upstream, pl.unproven
+}
 
 // acquire gives a session a server connection and attaches it.
 func (pl *pool) acquire(ctx context.Context, s *session) (*backend, error) {
@@ -121,6 +168,18 @@ func (pl *pool) open(ctx context.Context, s *session) (*backend, error) {
 	return b, nil
 }
 
+// adopt takes in a connection to the server that a client has for itself.
+func (pl *pool) adopt(s *session, conn net.Conn) *backend {
+	b := pl.newBackend(conn)
+	b.starting = true
+	pl.mu.Lock()
+	defer pl.mu.Unlock()
+	pl.opened++
+	pl.all[b] = true
+	pl.hand(b, s)
+	return b
+}
+
 // giveBack makes a connection free for others. It has no session any more.
 func (pl *pool) giveBack(b *backend) {
 	pl.mu.Lock()
@@ -169,7 +228,7 @@ func (pl *pool) learn(names []string) {
 	pl.mu.Lock()
 	defer pl.mu.Unlock()
 	for _, n := range names {
-		if len(pl.extra) < 200 {
+		if len(pl.extra) < 200 && isASCII(n) {
 			pl.extra = appendNew(pl.extra, n)
 		}
 	}
@@ -194,10 +253,17 @@ func (pl *pool) names() []string {
 	pl.mu.Unlock()
 	if s := pl.schema.Load(); s != nil {
 		for _, n := range s.names {
-			names = appendNew(names, n)
+			if isASCII(n) {
+				names = appendNew(names, n)
+			}
 		}
 	}
 	return names
+}
+
+// isASCII tells whether a name is the same in every encoding that a client may speak.
+func isASCII(name string) bool {
+	return strings.IndexFunc(name, func(r rune) bool { return r >= utf8.RuneSelf }) < 0
 }
 
 // schemaSQL is the query for this server's version: bodies of SQL functions

@@ -21,11 +21,13 @@ import (
 
 // Config is what a [Pooler] needs. Only Upstream is required.
 type Config struct {
-	// Upstream is the URL of the PostgreSQL server, not of a pooler. Clients that connect as its user need no password.
+	// Upstream is the URL of the PostgreSQL server, not of a pooler. Clients that connect as its user need no password,
+	// unless they are observed: then the server asks them itself, as it does everybody.
 	Upstream string
 	// Profile is the pooler that is played. Default: strict.
 	Profile string
-	// Observe keeps a server connection for each client, so that nothing breaks, and reports the same hazards.
+	// Observe keeps a server connection for each client, so that nothing breaks, and reports the same hazards. Startup and
+	// authentication are the server's own.
 	Observe bool
 	// MaxServerConns bounds the connections to PostgreSQL for one user, database and set of startup parameters. Default 24.
 	MaxServerConns int
@@ -33,7 +35,8 @@ type Config struct {
 	WaitTimeout time.Duration
 	// IdleBound is how long a transaction may wait for its client before it is reported. Default 5 s.
 	IdleBound time.Duration
-	// Passwords asks clients for the password even of the upstream URL's user. For a pooler that others can reach.
+	// Passwords asks clients for the password even of the upstream URL's user, and lets nobody in whom the server asks for
+	// none. For a pooler that others can reach.
 	Passwords bool
 	// TLS, if not nil, is offered to clients.
 	TLS *tls.Config
@@ -170,15 +173,18 @@ func (p *Pooler) found(f fault) {
 }
 
 // poolFor finds or makes the pool for a client.
-func (p *Pooler) poolFor(user, database, password string, params map[string]string) *pool {
+func (p *Pooler) poolFor(user, database string, params map[string]string) *pool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	key := poolKey(user, database, params)
 	pl := p.pools[key]
 	if pl == nil {
 		cfg := p.upstream.Copy()
-		cfg.User, cfg.Database, cfg.Password, cfg.RuntimeParams = user, database, password, params
+		cfg.User, cfg.Database, cfg.RuntimeParams = user, database, params
 		pl = newPool(p, cfg)
+		if own := user == p.upstream.User; !own {
+			cfg.Password, pl.unproven = "", true
+		}
 		p.pools[key] = pl
 	}
 	return pl
@@ -290,27 +296,37 @@ func (p *Pooler) inspect(b *backend, t *transaction) error {
 	}
 	b.pool.learn(t.sets)
 	b.pool.learn(t.reads)
-	sc := b.pool.schema.Load()
 	if t.ddl || b.pool.due() {
-		if err := b.readSchema(sc.version); err != nil {
+		if err := p.unseen(b, b.readSchema()); err != nil {
 			return err
 		}
-		sc = b.pool.schema.Load()
 	}
-	if !t.suspect && !sc.sly {
-		return nil
+	sc := b.pool.schema.Load()
+	if !t.suspect && sc != nil {
+		if !sc.sly {
+			return nil
+		}
+		if b.glanced != "" && t.clean(sc) {
+			if glance, err := b.glance(); err != nil || glance == b.glanced {
+				return err
+			}
+		}
 	}
 	now, err := b.residue()
 	if err != nil {
 		return err
 	}
 	remains := now.since(b.before)
-	b.before = now
+	b.before, b.glanced = now, ""
 	for _, l := range remains {
 		p.judge(l, t)
 	}
+	if len(remains) == 0 && sc != nil && sc.sly {
+		t.leftNothing(sc)
+		b.glanced, err = b.glance()
+	}
 	if len(remains) == 0 || p.cfg.Observe {
-		return nil
+		return err
 	}
 	if err := b.clean(); err != nil {
 		return err
@@ -365,30 +381,32 @@ func (p *Pooler) leaked(name string, l leak) {
 	p.leaks[name] = append(others, l)
 }
 
-// foreign gives the value of a custom setting that another client than this
-// left last; "" if nobody did, as on a server connection that nobody had.
-func (p *Pooler) foreign(name string, client uint32) string {
+// foreign gives the custom settings that clients left, each with the value that
+// another client than this left last; "" if nobody did, as on a server connection
+// that nobody had.
+func (p *Pooler) foreign(client uint32) map[string]string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, l := range slices.Backward(p.leaks[name]) {
-		if l.client != client {
-			return l.value
+	if len(p.leaks) == 0 {
+		return nil
+	}
+	all := map[string]string{}
+	for name, leaks := range p.leaks {
+		all[name] = ""
+		for _, l := range leaks {
+			if l.client != client {
+				all[name] = l.value
+			}
 		}
 	}
-	return ""
+	return all
 }
 
-// taint leaves on a clean server connection what clients left on others, for
-// the next to find: custom settings, and tables of the same names.
+// taint leaves tables on a clean server connection, of the names of those that
+// clients left on others.
 func (p *Pooler) taint(b *backend) error {
 	var sql strings.Builder
-	clear(b.taints)
 	p.mu.Lock()
-	for name, all := range p.leaks {
-		last := all[len(all)-1]
-		b.taints[name] = last.client
-		sql.WriteString("select pg_catalog.set_config('" + quote(name) + "', '" + quote(last.value) + "', false);")
-	}
 	for _, name := range p.temps {
 		sql.WriteString("create temporary table if not exists " + pgx.Identifier{name}.Sanitize() + " (of_another_client text);")
 	}
@@ -399,9 +417,7 @@ func (p *Pooler) taint(b *backend) error {
 	if _, err := b.ask(sql.String()); err != nil {
 		return fmt.Errorf("taint a server connection: %w", err)
 	}
-	now, err := b.residue()
-	b.before = now
-	return err
+	return b.look()
 }
 
 // blame finds the statement that most likely did it.

@@ -21,7 +21,7 @@ func testPooler(t *testing.T, cfg Config) (p *Pooler, pooled, direct string) {
 	direct = pgtest.Database(t)
 	cfg.Upstream = direct
 	cfg.Logger = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
-	p, pooled = start(t, cfg)
+	p, pooled = StartWith(t, cfg)
 	return p, pooled, direct
 }
 
@@ -190,6 +190,40 @@ func TestResidue(t *testing.T) {
 				}
 			}
 			wantFound(t, p, tc.want...)
+		})
+	}
+}
+
+// Where a function may run anything, a text that has left nothing so far gets a
+// glance only, and that sees what the same text leaves then.
+func TestResidueOfATextThatWasClean(t *testing.T) {
+	for leaves, want := range map[string]string{
+		"set work_mem = '9MB'":                        "PP004 work_mem",
+		"select set_config('app.tenant', 'a', false)": "PP004 app.tenant",
+		"set role pg_read_all_data":                   "PP005 pg_read_all_data",
+		"create temp table scratch (a int)":           "PP006 scratch",
+		"declare c cursor with hold for select 1":     "PP007 c",
+		"listen news":                 "PP008 news",
+		"select pg_advisory_lock(42)": "PP009 0,42",
+		"prepare p as select 1":       "PP010 p",
+	} {
+		t.Run(want, func(t *testing.T) {
+			p, url, direct := testPooler(t, Config{})
+			exec(t, connect(t, direct, ""), `create function deep(q text) returns text language plpgsql as $$begin
+				execute q; return current_setting('app.tenant', true); end$$`)
+			c := connect(t, url, "exec")
+			for range 20 {
+				exec(t, c, "select deep($1)", "select 1")
+			}
+			for _, f := range p.Report().Findings {
+				if f.Code != SettingNotSet { // deep reads app.tenant
+					t.Errorf("%s %s before anything was left", f.Code, f.Subject)
+				}
+			}
+			exec(t, c, "select deep($1)", leaves)
+			if all := found(p); !slices.Contains(all, want) {
+				t.Errorf("found %q, want %q", all, want)
+			}
 		})
 	}
 }

@@ -38,7 +38,7 @@ var profiles = []Profile{
 	{Name: "pgbouncer-1.24", TracksStatements: true, Startup: bouncerStartup, Tracked: bouncerTracked, About: "tracks named statements"},
 	{Name: "supavisor", FirstReady: true, About: "no named statements; gives back at the first ReadyForQuery"},
 	{Name: "odyssey", TracksStatements: true, About: "tracks named statements"},
-	{Name: "rds-proxy", TracksStatements: true, About: "pins a session that keeps state; what pins is reported"},
+	{Name: "rds-proxy", TracksStatements: true, About: "pins a session that keeps state: here nothing is pinned, and what would be is reported"},
 	{Name: "neon", TracksStatements: true, Startup: bouncerStartup, Tracked: bouncerTracked, About: "PgBouncer with named statements"},
 	{Name: "plain", Plain: true, Tracked: bouncerTracked, About: "an ordinary transaction pooler, to compare with: not hostile, reports nothing"},
 }

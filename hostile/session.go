@@ -3,11 +3,13 @@ package hostile
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgproto3"
@@ -26,16 +28,18 @@ type session struct {
 	lastBackend *backend // the pool's
 
 	mu          sync.Mutex
-	changed     *sync.Cond // backend, outstanding or held have
-	backend     *backend   // nil: none is attached
-	outstanding int        // units sent and not answered
-	open        bool       // a unit was begun and not ended
-	copying     bool       // the server wants rows: it ignores Sync
-	held        bool       // the server connection is being looked at: send nothing
-	status      byte       // of the last ReadyForQuery
-	idleSince   time.Time  // since when a transaction waits for the client; zero: it does not
-	restoring   bool       // the answer of restore's query is still to come
-	gone        bool       // the client is
+	changed     *sync.Cond  // backend, outstanding or held have
+	backend     *backend    // nil: none is attached
+	outstanding int         // units sent and not answered
+	open        bool        // a unit was begun and not ended
+	copying     bool        // the server wants rows: it ignores Sync
+	held        bool        // the server connection is being looked at: send nothing
+	status      byte        // of the last ReadyForQuery
+	idleSince   time.Time   // since when a transaction waits for the client; zero: it does not
+	asked       bool        // the server asked the client who it is
+	unbound     atomic.Bool // the server's offer of channel binding was kept from it
+	restoring   bool        // the answer of restore's query is still to come
+	gone        bool        // the client is
 	params      map[string]string
 	watch
 }
@@ -59,6 +63,10 @@ func (s *session) run(ctx context.Context) {
 			s.farewell()
 			return
 		}
+		if f.typ == 'p' && s.suspects(f) {
+			s.refuseUnbound()
+			return
+		}
 		b, err := s.place(ctx, f)
 		if errors.Is(err, io.EOF) {
 			return // the server connection is gone, and with it the client's
@@ -73,11 +81,15 @@ func (s *session) run(ctx context.Context) {
 			}
 			continue
 		}
-		if s.forward(b, f) != nil {
+		if err := s.forward(b, f); err != nil && !errors.Is(err, errTaken) {
 			return
 		}
 	}
 }
+
+// errTaken says that a message could not be sent: the server connection was
+// taken away, or is being looked at.
+var errTaken = errors.New("the server connection was taken away meanwhile")
 
 // forward sends a message on, and what was sent before it unless more is at
 // hand. The lock is for the moment after the last byte, when the answer may be
@@ -85,7 +97,9 @@ func (s *session) run(ctx context.Context) {
 func (s *session) forward(b *backend, f frame) error {
 	b.writing.Lock()
 	defer b.writing.Unlock()
-	s.said(b, f)
+	if !s.said(b, f) {
+		return errTaken
+	}
 	if err := s.relay(f, b.stream); err != nil {
 		return err
 	}
@@ -102,6 +116,7 @@ func (s *session) place(ctx context.Context, f frame) (*backend, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	copyData := f.typ == 'd' || f.typ == 'c' || f.typ == 'f'
+	part := copyData || f.typ == 'p' // of a unit that was begun
 	for {
 		switch {
 		case s.gone:
@@ -122,7 +137,7 @@ func (s *session) place(ctx context.Context, f frame) (*backend, error) {
 			s.restore(b)
 		case s.held:
 			s.changed.Wait()
-		case s.outstanding > 0 && !s.open && !copyData:
+		case s.outstanding > 0 && !s.open && !part:
 			s.tooEarly(f)
 			if s.p.profile.FirstReady || s.p.cfg.Observe {
 				return s.backend, nil
@@ -135,8 +150,8 @@ func (s *session) place(ctx context.Context, f frame) (*backend, error) {
 }
 
 // restore puts the settings in place that this pooler tracks for its clients,
-// and takes away what the client left itself, by a query that goes ahead of
-// what the client says: it does not find its own again. The answer is dropped.
+// and the custom ones that another client left last, by a query that goes ahead
+// of what the client says: it never finds its own again. The answer is dropped.
 func (s *session) restore(b *backend) {
 	var sql strings.Builder
 	for reported, want := range s.params {
@@ -144,16 +159,17 @@ func (s *session) restore(b *backend) {
 			sql.WriteString("select pg_catalog.set_config('" + quote(reported) + "', '" + quote(want) + "', false);")
 		}
 	}
-	for name, owner := range b.taints {
-		if owner == s.id {
-			value := s.p.foreign(name, s.id)
-			sql.WriteString("select pg_catalog.set_config('" + quote(name) + "', '" + quote(value) + "', false);")
-			b.taints[name] = 0
-			if b.before.Custom != nil {
-				delete(b.before.Custom, name)
-				if value != "" {
-					b.before.Custom[name] = value
-				}
+	for name, want := range s.p.foreign(s.id) {
+		if b.taints[name] == want {
+			continue
+		}
+		sql.WriteString("select pg_catalog.set_config('" + quote(name) + "', '" + quote(want) + "', false);")
+		b.taints[name] = want
+		b.glanced = ""
+		if b.before.Custom != nil {
+			delete(b.before.Custom, name)
+			if want != "" {
+				b.before.Custom[name] = want
 			}
 		}
 	}
@@ -166,10 +182,13 @@ func (s *session) restore(b *backend) {
 func quote(s string) string { return strings.ReplaceAll(s, "'", "''") }
 
 // said notes what a client's message means and counts units. The message is
-// about to be forwarded to b.
-func (s *session) said(b *backend, f frame) {
+// about to be forwarded to b, unless that was taken away by now: false.
+func (s *session) said(b *backend, f frame) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.held || s.backend != b {
+		return false
+	}
 	s.idleSince = time.Time{}
 	switch f.typ {
 	case 'Q':
@@ -189,7 +208,7 @@ func (s *session) said(b *backend, f frame) {
 		}
 	case 'c', 'f':
 		s.copying = false
-	case 'd':
+	case 'd', 'p':
 	default:
 		s.open = true
 		switch f.typ {
@@ -203,6 +222,7 @@ func (s *session) said(b *backend, f frame) {
 			s.closeNamed(b, f)
 		}
 	}
+	return true
 }
 
 // answer forwards one of the server's messages. It runs on the backend's
@@ -213,7 +233,25 @@ func (s *session) answer(b *backend, f frame) error {
 	}
 	switch f.typ {
 	case 'Z':
+		if f.size != headerSize+1 {
+			return fmt.Errorf("%w: ReadyForQuery", errMessageLength)
+		}
+		if b.starting {
+			return s.letIn(b, f)
+		}
 		return s.answered(b, f)
+	case 'R':
+		if !s.admits(f) {
+			return errRefused
+		}
+		if f.whole() {
+			if err := b.replace(f, s.offered(b, f), s.stream); err != nil {
+				return err
+			}
+			return s.flush()
+		}
+	case 'K':
+		b.key(f.body())
 	case '1':
 		s.mu.Lock()
 		ours := s.parsed()
@@ -245,6 +283,7 @@ func (s *session) answer(b *backend, f frame) error {
 	case 'E':
 		s.mu.Lock()
 		s.failed(b)
+		s.copying = false // what still comes of it is ignored, but a Sync is not
 		s.mu.Unlock()
 	case 'G', 'W':
 		s.mu.Lock()
@@ -327,9 +366,15 @@ func (s *session) answered(b *backend, f frame) error {
 // state every time.
 func (s *session) judged(b *backend) error {
 	t := s.detached()
+	return s.hold(func() error { return s.p.unseen(b, s.p.inspect(b, t)) })
+}
+
+// hold has the server connection looked at, without the lock; nothing else is
+// sent to it meanwhile.
+func (s *session) hold(look func() error) error {
 	s.held = true
 	s.mu.Unlock()
-	err := s.p.inspect(b, t)
+	err := look()
 	s.mu.Lock()
 	s.held = false
 	s.changed.Broadcast()
@@ -375,7 +420,7 @@ func (s *session) leave() {
 	_ = s.conn.Close()
 	switch {
 	case b == nil:
-	case atWork:
+	case atWork && !s.p.cfg.Observe: // which leaves it to the server, as without a pooler
 		b.session.Store(nil)
 		b.abandon()
 	default:

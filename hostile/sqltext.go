@@ -24,6 +24,10 @@ type text struct {
 	sequence   bool              // uses up a sequence: nextval, setval, INSERT
 	current    bool              // asks for currval or lastval
 	tags       map[string]string // of a trailing sqlcommenter comment
+
+	// clean is the schema under which a transaction with it was looked at in full,
+	// and had left nothing; then a glance is enough.
+	clean atomic.Pointer[schema]
 }
 
 // statement is one statement of a text.
@@ -66,9 +70,8 @@ func look(sql string, truncated bool) *text {
 			return
 		}
 		st.kind = st.words[0]
-		if !harmless[st.kind] && !(st.local() || st.kind == "set" && (st.words[1] == "transaction" || st.words[1] == "constraints")) {
-			t.suspect = true
-		}
+		fine := harmless[st.kind] || st.local() || st.kind == "set" && (st.words[1] == "transaction" || st.words[1] == "constraints")
+		t.suspect = t.suspect || !fine
 		if st.kind == "insert" {
 			t.sequence = true
 		}

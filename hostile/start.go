@@ -23,7 +23,7 @@ type TB interface {
 // the test, each with its fix.
 func Start(t TB, url string) string {
 	t.Helper()
-	p, pooled := start(t, Config{Upstream: url})
+	p, pooled := StartWith(t, Config{Upstream: url})
 	t.Cleanup(func() {
 		for _, f := range p.Report().Findings {
 			t.Errorf("%s %s\n\t%s\n\tfix: %s", f.Code, strings.TrimSpace(f.Title+" "+f.Subject), f.First.SQL, f.Fix)
@@ -32,8 +32,10 @@ func Start(t TB, url string) string {
 	return pooled
 }
 
-// start runs a pooler for a test, and gives it and its URL.
-func start(t TB, cfg Config) (*Pooler, string) {
+// StartWith runs a pooler as cfg says until the test is over, and gives it and
+// the URL that the program under test should use. What its Report says is for
+// the test to judge.
+func StartWith(t TB, cfg Config) (*Pooler, string) {
 	t.Helper()
 	p, err := New(cfg)
 	if err != nil {

@@ -64,6 +64,18 @@ type transaction struct {
 
 const maxTextsOfOne = 40 // statements of one transaction that are kept
 
+// clean tells whether each statement was in a transaction that left nothing.
+func (t *transaction) clean(sc *schema) bool {
+	return !t.more && !slices.ContainsFunc(t.texts, func(x *text) bool { return x.clean.Load() != sc })
+}
+
+// leftNothing notes that it did.
+func (t *transaction) leftNothing(sc *schema) {
+	for _, x := range t.texts {
+		x.clean.Store(sc)
+	}
+}
+
 func (w *watch) init() {
 	w.named = map[string]*made{}
 }
@@ -209,7 +221,7 @@ func (s *session) parse(b *backend, f frame) {
 		if f.whole() {
 			m.raw = slices.Clone(f.raw)
 		}
-		if _, mine := s.named[key]; !mine {
+		if _, mine := s.named[key]; !mine && !s.p.cfg.Observe {
 			s.makeRoom(b, key)
 		}
 	} else if other := s.p.claim(key, s); other {
@@ -301,7 +313,7 @@ func (s *session) use(b *backend, name string) *made {
 	case m.turn == s.turn:
 		return m
 	case s.p.profile.TracksStatements:
-		if b.named[name] != s.id && m.raw != nil {
+		if b.named[name] != s.id && m.raw != nil && !s.p.cfg.Observe {
 			s.makeRoom(b, name)
 			s.injectRaw(b, m.raw)
 			b.named[name] = s.id
@@ -461,7 +473,7 @@ func (s *session) completed(b *backend, f frame) {
 	switch tag {
 	case "DEALLOCATE ALL", "DISCARD ALL":
 		clear(b.named)
-		b.prepared = false
+		clear(b.kept)
 	case "LISTEN", "PREPARE", "LOAD", "DO", "CALL", "CREATE FUNCTION", "CREATE TRIGGER", "CREATE POLICY":
 		s.tx.suspect = true
 	}

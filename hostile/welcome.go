@@ -1,7 +1,6 @@
 package hostile
 
 import (
-	"bytes"
 	"context"
 	"crypto/subtle"
 	"crypto/tls"
@@ -44,7 +43,11 @@ func (p *Pooler) welcome(ctx context.Context, conn net.Conn) {
 	}
 	defer conn.Close() //nolint:errcheck // the one within may be TLS
 	s := p.newSession(conn)
-	if err := s.begin(ctx, packet); err != nil {
+	begin := s.begin
+	if p.cfg.Observe {
+		begin = s.observe
+	}
+	if err := begin(ctx, packet); err != nil {
 		return // the client was told
 	}
 	_ = conn.SetDeadline(time.Time{})
@@ -85,7 +88,9 @@ func (p *Pooler) introduction(ctx context.Context, conn net.Conn) (net.Conn, []b
 				return conn, nil, err
 			}
 		case cancelCode:
-			if len(packet) >= 12 {
+			if p.cfg.Observe {
+				p.cancelRequest(ctx, packet)
+			} else if len(packet) >= 12 {
 				p.cancel(ctx, binary.BigEndian.Uint32(packet[4:]), binary.BigEndian.Uint32(packet[8:]))
 			}
 			return conn, nil, nil
@@ -108,36 +113,24 @@ func (s *session) begin(ctx context.Context, packet []byte) error {
 		return errRefused
 	}
 	if version&0xffff != 0 || len(options) > 0 {
-		send(s.w, &pgproto3.NegotiateProtocolVersion{NewestMinorProtocol: 0, UnrecognizedOptions: options})
+		const newest = protocol3 << 16 // whole, as PostgreSQL sends it and libpq 18 wants it, whatever the field is called
+		send(s.w, &pgproto3.NegotiateProtocolVersion{NewestMinorProtocol: newest, UnrecognizedOptions: options})
 	}
-	s.startup = params
-	s.client = Client{ApplicationName: params["application_name"], Driver: driverByStartup(params, bytes.HasPrefix(packet[4:], []byte("client_encoding\x00")))}
-	user := params["user"]
-	database := params["database"]
-	if database == "" {
-		database = user
-	}
-	if params["replication"] != "" && params["replication"] != "false" {
+	if replicates(params) {
 		s.refuse("0A000", "poolproof: replication needs a direct connection")
 		return errRefused
 	}
-	s.p.register(s)
-	s.judgeStartup()
+	user, database, runtime := s.introduce(params, packet)
 	password, err := s.authenticate(user)
 	if err != nil {
 		s.p.left(s)
 		return err
 	}
-	runtime := maps.Clone(params)
-	delete(runtime, "user")
-	delete(runtime, "database")
-	delete(runtime, "replication")
-	s.pool = s.p.poolFor(user, database, password, runtime)
-	b, err := s.pool.acquire(ctx, s)
+	s.pool = s.p.poolFor(user, database, runtime)
+	b, err := s.pool.enter(ctx, s, password)
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && passwordWanted(pg) && password == "" {
 		if password, err = s.askPassword(); err == nil {
-			s.pool = s.p.poolFor(user, database, password, runtime)
-			b, err = s.pool.acquire(ctx, s)
+			b, err = s.pool.enter(ctx, s, password)
 		}
 	}
 	if err != nil {
@@ -146,13 +139,6 @@ func (s *session) begin(ctx context.Context, packet []byte) error {
 		return err
 	}
 	s.hello(b)
-	if s.p.cfg.Observe { // it keeps this one
-		s.mu.Lock()
-		s.backend = b
-		s.attached(b)
-		s.mu.Unlock()
-		return s.flush()
-	}
 	b.session.Store(nil)
 	s.pool.giveBack(b)
 	return s.flush()
@@ -240,6 +226,10 @@ func (s *session) refuseAs(err error) {
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
 		send(s.w, &pgproto3.ErrorResponse{Severity: "FATAL", SeverityUnlocalized: "FATAL", Code: pg.Code, Message: pg.Message, Detail: pg.Detail, Hint: pg.Hint})
 		_ = s.flush()
+		return
+	}
+	if errors.Is(err, errTrusted) {
+		s.refuse("28000", "poolproof: "+err.Error())
 		return
 	}
 	s.p.cfg.Logger.Warn("a server connection could not be opened", "cause", err)

@@ -157,7 +157,7 @@ func TestEveryOperationRefuses(t *testing.T) {
 				return send(t, s.url, op.method, path, strings.NewReader(body), headers...)
 			}
 			body := string(c.requestExample(op))
-			ours := append(auth, "X-Tenant-ID", tenant)
+			ours := append(slices.Clone(auth), "X-Tenant-ID", tenant)
 
 			ask(path, body).wantProblem(t, 401, tenancy.Unauthenticated)
 			ask(path, body, append(auth, "X-Tenant-ID", "1")...).wantProblem(t, 400, tenancy.Invalid)

@@ -542,7 +542,7 @@ func (p *planner) finish() {
 	}
 }
 
-// fill makes lists that are empty empty lists, for JSON.
+// fill makes a list that is nil an empty one, for JSON.
 func (p *Plan) fill() {
 	p.Absent, p.Tenants = orEmpty(p.Absent), orEmpty(p.Tenants)
 	p.Decided, p.Unmapped = orEmpty(p.Decided), orEmpty(p.Unmapped)

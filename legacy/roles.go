@@ -61,7 +61,7 @@ func (p *planner) readRoles() {
 		row := "role " + x.id + " " + r["name"]
 		switch id, ok := parseID(r["tenant_id"]); {
 		case r["tenant_id"] == "":
-		case !ok || p.tenants[id] == nil && !p.isSkipped(id) && !(id == DefaultTenant && isSystem(x.name)):
+		case !ok || p.tenants[id] == nil && !p.isSkipped(id) && (id != DefaultTenant || !isSystem(x.name)):
 			p.unmapped("roles", row, noTenantReason)
 			continue
 		default:
@@ -262,7 +262,7 @@ func (p *planner) planGrants() {
 					plan.Create, plan.Description = false, ""
 				}
 				// A role that poolproof had before is its own.
-				if there && !e.Imported[key("role", name)] && !(isSystem(name) && e.Imported[key("created")]) {
+				if there && !e.Imported[key("role", name)] && (!isSystem(name) || !e.Imported[key("created")]) {
 					continue
 				}
 				plan.Grants = slices.DeleteFunc(plan.Grants, func(permission string) bool {

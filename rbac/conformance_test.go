@@ -13,6 +13,7 @@ import (
 
 	"github.com/poolproof/poolproof"
 	"github.com/poolproof/poolproof/feature"
+	"github.com/poolproof/poolproof/hostile"
 	"github.com/poolproof/poolproof/internal/pgtest"
 	"github.com/poolproof/poolproof/rbac"
 	"github.com/poolproof/poolproof/tenancy"
@@ -36,38 +37,13 @@ func TestStoresConform(t *testing.T) {
 		b := setup(t, kind)
 		victim := b.otherBoss.Tenant
 		b.exec(`insert into poolproof.roles (tenant_id, id, name) values ($1, 5, $2)`, victim, "of "+victim.String())
-		callers := []tenancy.Caller{b.boss}
-		for i := range 15 {
-			c := tenancy.Caller{Tenant: uuid.New(), User: uuid.New()}
-			b.exec(`select poolproof.create_tenant($1, $2, $3, $4, '', 'Boss')`, c.Tenant, "Conforming", fmt.Sprintf("conforming-%d", i), c.User)
-			callers = append(callers, c)
-		}
+		callers := b.sixteen()
 		before := ask[string](b, `select jsonb_agg(to_jsonb(r))::text from poolproof.roles r where tenant_id = $1`, victim)
 		for _, mode := range modes {
 			t.Run(kind.String()+"/"+string(mode), func(t *testing.T) {
-				db, err := poolproof.Open(t.Context(), poolproof.Config{URL: b.url, Mode: mode, MaxConns: 16, Logger: slog.New(slog.DiscardHandler)})
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer db.Close()
 				stop := pgtest.Hostile(t, b.url, victim.String())
 				defer stop()
-				var wg sync.WaitGroup
-				for _, c := range callers {
-					wg.Go(func() {
-						tenant := conforming{rbac.NewStore(db), feature.NewStore(db), c, callers}
-						for round := range rounds {
-							if err := tenant.round(t.Context(), fmt.Sprintf("%s %d", mode, round)); err != nil {
-								t.Errorf("tenant %s: %v", c.Tenant, err)
-								return
-							}
-						}
-					})
-				}
-				wg.Wait()
-				if db.Mode() != mode {
-					t.Errorf("a prepared statement was lost: mode %s", db.Mode())
-				}
+				conform(t, b.url, mode, callers, rounds)
 			})
 		}
 		if after := ask[string](b, `select jsonb_agg(to_jsonb(r))::text from poolproof.roles r where tenant_id = $1`, victim); after != before {
@@ -76,6 +52,54 @@ func TestStoresConform(t *testing.T) {
 		if n := ask[int](b, `select count(*)::int from poolproof.audit_log a join poolproof.profiles p on p.user_id = a.actor where p.tenant_id <> a.tenant_id`); n != 0 {
 			t.Errorf("%v: %d audit rows stand in another tenant than their actor's", kind, n)
 		}
+	}
+}
+
+// The same on our own hostile pooler, which must find nothing.
+func TestStoresConformOnTheHostilePooler(t *testing.T) {
+	b := setup(t, pgtest.Direct)
+	callers := b.sixteen()
+	for _, mode := range []poolproof.Mode{poolproof.ModeExec, poolproof.ModeCacheDescribe} {
+		t.Run(string(mode), func(t *testing.T) {
+			conform(t, hostile.Start(t, b.url), mode, callers, 2)
+		})
+	}
+}
+
+// sixteen gives the bundle's first administrator and those of 15 tenants more.
+func (b *testBundle) sixteen() []tenancy.Caller {
+	callers := []tenancy.Caller{b.boss}
+	for i := range 15 {
+		c := tenancy.Caller{Tenant: uuid.New(), User: uuid.New()}
+		b.exec(`select poolproof.create_tenant($1, $2, $3, $4, '', 'Boss')`, c.Tenant, "Conforming", fmt.Sprintf("conforming-%d", i), c.User)
+		callers = append(callers, c)
+	}
+	return callers
+}
+
+// conform lets all callers make their rounds at once.
+func conform(t *testing.T, url string, mode poolproof.Mode, callers []tenancy.Caller, rounds int) {
+	t.Helper()
+	db, err := poolproof.Open(t.Context(), poolproof.Config{URL: url, Mode: mode, MaxConns: 16, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	var wg sync.WaitGroup
+	for _, c := range callers {
+		wg.Go(func() {
+			tenant := conforming{rbac.NewStore(db), feature.NewStore(db), c, callers}
+			for round := range rounds {
+				if err := tenant.round(t.Context(), fmt.Sprintf("%s %d", mode, round)); err != nil {
+					t.Errorf("tenant %s: %v", c.Tenant, err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if db.Mode() != mode {
+		t.Errorf("a prepared statement was lost: mode %s", db.Mode())
 	}
 }
 

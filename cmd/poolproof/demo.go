@@ -38,12 +38,17 @@ const (
 
 // Run plays the exhibit.
 func (demoCommand) Run(ctx context.Context, p *program) (err error) {
-	up, err := privatePostgres(ctx)
-	if err != nil {
+	defer func() {
+		if err != nil && ctx.Err() != nil { // the error is only that this ended
+			err = failure("run it again", "%w", context.Cause(ctx))
+		}
+	}()
+	d := &demo{program: p}
+	d.introduce() // while the server starts
+	if d.up, err = privatePostgres(ctx, p); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, up.stop()) }()
-	d := &demo{program: p, up: up}
+	defer func() { err = errors.Join(err, d.up.stop()) }()
 	if err := d.play(ctx); err != nil {
 		return failure("try again; if it persists, it is a fault of poolproof's", "%w", err)
 	}
@@ -62,12 +67,15 @@ func (d *demo) sayf(format string, args ...any) {
 	}
 }
 
-func (d *demo) play(ctx context.Context) error {
+func (d *demo) introduce() {
 	d.sayf("Two programs and a table of %d rows:", exhibit.Rows)
 	d.sayf("  the %-8s %-45s ids 1 to %d, which are there", exhibit.Reader.Name, exhibit.Reader.SQL, exhibit.Rows)
 	d.sayf("  the %-8s %-45s ids that no row has", exhibit.Deleter.Name, exhibit.Deleter.SQL)
 	d.sayf("Both talk as Go's lib/pq does by default: Parse, Describe, Sync; then Bind, Execute, Sync.")
 	d.sayf("")
+}
+
+func (d *demo) play(ctx context.Context) error {
 	for _, act := range []struct {
 		through string
 		pooled  bool
@@ -161,7 +169,7 @@ func (d *demo) prove(ctx context.Context, program exhibit.Program, oneSync bool)
 		return fmt.Errorf("the %s%s: %d findings", program.Name, with, len(r.Findings))
 	}
 	var text strings.Builder
-	if err := report.Text(&text, r, coloured(d.stdout)); err != nil {
+	if err := report.Text(&text, r, nil, coloured(d.stdout)); err != nil {
 		return err
 	}
 	d.sayf("%s", strings.Trim(text.String(), "\n"))

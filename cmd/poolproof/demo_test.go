@@ -3,6 +3,9 @@
 package main
 
 import (
+	"bytes"
+	"context"
+	"os"
 	"regexp"
 	"strconv"
 	"strings"
@@ -41,5 +44,16 @@ func TestDemo(t *testing.T) {
 	}
 	if r.stderr != "" {
 		t.Errorf("standard error: %s", r.stderr)
+	}
+}
+
+// Stopped before it has begun, it has said what it is about, and blames nobody.
+func TestDemoStopped(t *testing.T) {
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(stoppedBy{os.Interrupt})
+	var stdout, stderr bytes.Buffer
+	code := run(ctx, []string{"demo"}, strings.NewReader(""), &stdout, &stderr)
+	if want := "poolproof: stopped by signal: interrupt\nhint: run it again\n"; code != exitFailure || stderr.String() != want || !strings.HasPrefix(stdout.String(), "Two programs") {
+		t.Errorf("exit status %d: %s%s", code, &stdout, &stderr)
 	}
 }

@@ -38,11 +38,53 @@ type standing struct {
 	stop   func() error
 }
 
+// check looks at what can be wrong with the flags, before anything is started,
+// and gives the baseline; writeBaseline is a file that will be written too.
+func (c *hostileFlags) check(p *program, writeBaseline string) (report.Baseline, error) {
+	var none report.Baseline
+	if _, err := hostile.ProfileNamed(c.As); err != nil {
+		return none, usage("choose one of them: --as PROFILE", "%w", err)
+	}
+	baseline, err := report.ReadBaseline(c.Baseline)
+	if err != nil {
+		return none, usage("give a file that prove --write-baseline wrote", "%w", err)
+	}
+	if _, err := os.Stat(c.Baseline); c.Baseline != "" && err != nil {
+		p.log.Info("the baseline is not there yet, so every finding counts; prove --write-baseline makes one", "file", c.Baseline)
+	}
+	for _, f := range [][2]string{{"--json", c.JSON}, {"--sarif", c.SARIF}, {"--junit", c.JUnit}, {"--html", c.HTML}, {"--write-baseline", writeBaseline}} {
+		if err := canWrite(f[1]); err != nil {
+			return none, usage("see that the folder is there and may be written to", "%s: %w", f[0], err)
+		}
+	}
+	if c.Repro != "" {
+		if err := os.MkdirAll(c.Repro, 0o755); err != nil { //nolint:gosec // as the reports
+			return none, usage("name a folder, which may be a new one", "--repro: %w", err)
+		}
+	}
+	return baseline, nil
+}
+
+// canWrite tells whether a report can be written, and leaves the file as it is.
+func canWrite(name string) error {
+	if name == "" {
+		return nil
+	}
+	_, before := os.Stat(name)
+	if err := writeFile(name, 0, func(io.Writer) error { return nil }); err != nil {
+		return err
+	}
+	if errors.Is(before, os.ErrNotExist) {
+		return os.Remove(name)
+	}
+	return nil
+}
+
 // startHostile starts a pooler at an address.
 func startHostile(ctx context.Context, addr string, cfg hostile.Config) (*standing, error) {
 	pl, err := hostile.New(cfg)
 	if err != nil {
-		return nil, usage("see --help for the profiles", "%w", err)
+		return nil, err
 	}
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
 	if err != nil {
@@ -87,21 +129,30 @@ func (c *hostileFlags) writeReports(r hostile.Report, up *upstream, command *rep
 		write func(io.Writer) error
 	}{
 		{c.JSON, func(w io.Writer) error { return report.JSON(w, r, command) }},
-		{c.SARIF, func(w io.Writer) error { return report.SARIF(w, r, programVersion()) }},
-		{c.JUnit, func(w io.Writer) error { return report.JUnit(w, r) }},
-		{c.HTML, func(w io.Writer) error { return report.HTML(w, r) }},
+		{c.SARIF, func(w io.Writer) error { return report.SARIF(w, r, programVersion(), sourceTree()) }},
+		{c.JUnit, func(w io.Writer) error { return report.JUnit(w, r, command) }},
+		{c.HTML, func(w io.Writer) error { return report.HTML(w, r, command) }},
 	} {
 		if f.name != "" {
 			errs = append(errs, writeFile(f.name, os.O_TRUNC, f.write))
 		}
 	}
 	if summary := os.Getenv("GITHUB_STEP_SUMMARY"); summary != "" && command != nil {
-		errs = append(errs, writeFile(summary, os.O_APPEND, func(w io.Writer) error { return report.Markdown(w, r) }))
+		errs = append(errs, writeFile(summary, os.O_APPEND, func(w io.Writer) error { return report.Markdown(w, r, command) }))
 	}
 	if c.Repro != "" {
 		errs = append(errs, repro.Write(c.Repro, r, up.server))
 	}
 	return errors.Join(errs...)
+}
+
+// sourceTree is the repository that the program is run in.
+func sourceTree() report.Tree {
+	dir, err := os.Getwd()
+	if err != nil {
+		return report.Tree{}
+	}
+	return report.FindTree(dir, os.Getenv("GITHUB_WORKFLOW_REF"))
 }
 
 func writeFile(name string, how int, write func(io.Writer) error) error {

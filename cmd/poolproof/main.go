@@ -16,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/alecthomas/kong"
 
@@ -64,12 +65,16 @@ func main() {
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	go func() {
-		s := <-signals
+		cancel(stoppedBy{<-signals})
+		time.Sleep(sameSignal)
 		signal.Stop(signals) // a second one ends the process at once
-		cancel(stoppedBy{s})
 	}()
 	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
+
+// sameSignal is how long another signal is the first one once more: timeout(1)
+// sends it to the process and to its group, a terminal and a shell may, too.
+const sameSignal = time.Second
 
 // stoppedBy is the cause of a context that a signal ended.
 type stoppedBy struct{ os.Signal }

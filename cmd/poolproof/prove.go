@@ -9,6 +9,8 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -21,7 +23,7 @@ import (
 
 // proveCommand is poolproof prove.
 type proveCommand struct {
-	Command       []string `arg:"" passthrough:"" placeholder:"-- CMD" help:"The program to run, and its arguments."`
+	Command       []string `arg:"" optional:"" passthrough:"" help:"The program to run, and its arguments."`
 	Env           []string `placeholder:"NAME=TEMPLATE" sep:"none" help:"A further variable for it, with {url} {host} {port} {user} {password} {database} (repeatable)."`
 	ExitCode      int      `default:"66" placeholder:"N" help:"What to exit with if there are findings (default ${default})."`
 	WriteBaseline string   `placeholder:"FILE" help:"Write all findings of this run as the new baseline."`
@@ -32,37 +34,28 @@ type proveCommand struct {
 // Help is the long help.
 func (proveCommand) Help() string {
 	return `Runs a program against a pooler that is as hostile as the protocol allows, and says what it does that only works by luck.
-The program gets DATABASE_URL and PG* of the pooler, and DIRECT_URL of the server itself, for its migrations.
+The program gets DATABASE_URL and PG* of the pooler, and DIRECT_URL of the server itself, for its migrations. Flags come before
+the program: what follows it is its own.
 
 The server is --upstream; else DATABASE_URL if it is on this machine; else a private PostgreSQL that is gone afterwards.
 Exits as the program did if nothing is found, with 66 if something is, with 2 if it could not be run.
 
+DATABASE_URL has the form of the one that is set: its scheme, such as postgresql+asyncpg://, and its parameters.
 In a --env template that is a URL (with "://"), user, password and database are percent-encoded.
 
 Example:
   poolproof prove -- go test ./...
   poolproof prove --upstream postgres://app@127.0.0.1:5432/app_test -- npm test
   poolproof prove --env 'SPRING_DATASOURCE_URL=jdbc:postgresql://{host}:{port}/{database}?user={user}&password={password}' -- mvn test
+  poolproof prove --env 'DATABASE_URL=postgresql+asyncpg://{user}:{password}@{host}:{port}/{database}' -- pytest
   poolproof prove --sarif prove.sarif --baseline prove-baseline.json -- pytest`
 }
 
 // Run runs the program and judges what it did.
 func (c *proveCommand) Run(ctx context.Context, p *program) (err error) {
-	if len(c.Command) > 0 && c.Command[0] == "--" {
-		c.Command = c.Command[1:]
-	}
-	if len(c.Command) == 0 {
-		return usage("say which program to run: poolproof prove -- go test ./...", "there is nothing to run")
-	}
-	if _, err := exec.LookPath(c.Command[0]); err != nil {
-		return usage("see that the program is there and may be run", "running %s: %w", c.Command[0], err)
-	}
-	if c.ExitCode < 0 || c.ExitCode > 255 {
-		return usage("choose one from 0 to 255", "--exit-code %d is no exit status", c.ExitCode)
-	}
-	baseline, err := report.ReadBaseline(c.Baseline)
+	baseline, err := c.check(p)
 	if err != nil {
-		return usage("give a file that --write-baseline wrote", "%w", err)
+		return err
 	}
 	up, err := c.findUpstream(ctx, p)
 	if err != nil {
@@ -78,10 +71,11 @@ func (c *proveCommand) Run(ctx context.Context, p *program) (err error) {
 		return err
 	}
 	unknown := baseline.Mark(&r)
-	if err := report.Text(p.stderr, r, coloured(p.stderr)); err != nil {
+	ran := &report.Command{Exit: exit}
+	if err := report.Text(p.stderr, r, ran, coloured(p.stderr)); err != nil {
 		return err
 	}
-	if err := c.writeReports(r, up, &report.Command{Exit: exit}); err != nil {
+	if err := c.writeReports(r, up, ran); err != nil {
 		return failure("see that the folder is there and may be written to", "%w", err)
 	}
 	if c.WriteBaseline != "" {
@@ -96,6 +90,32 @@ func (c *proveCommand) Run(ctx context.Context, p *program) (err error) {
 		return exitStatus(exit)
 	}
 	return nil
+}
+
+// check looks at all that can be wrong with the command line before anything is
+// started: a long run must not end with a report that cannot be written.
+func (c *proveCommand) check(p *program) (report.Baseline, error) {
+	var none report.Baseline
+	switch {
+	case len(c.Command) > 0 && c.Command[0] == "--":
+		c.Command = c.Command[1:]
+	case len(c.Command) > 0 && strings.HasPrefix(c.Command[0], "-"): // what is no flag begins the program's command line
+		flag, _, _ := strings.Cut(c.Command[0], "=")
+		return none, usage("see poolproof prove --help; the program comes after --: poolproof prove --json FILE -- go test ./...", "unknown flag %s", flag)
+	}
+	if len(c.Command) == 0 {
+		return none, usage("say which program to run: poolproof prove -- go test ./...", "there is nothing to run")
+	}
+	if _, err := exec.LookPath(c.Command[0]); err != nil {
+		return none, usage("see that the program is there and may be run", "running %s: %w", c.Command[0], err)
+	}
+	if c.ExitCode < 0 || c.ExitCode > 255 {
+		return none, usage("choose one from 0 to 255", "--exit-code %d is no exit status", c.ExitCode)
+	}
+	if _, err := c.environment(nil, "postgres://", "postgres://"); err != nil {
+		return none, err
+	}
+	return c.hostileFlags.check(p, c.WriteBaseline)
 }
 
 // run runs the program to its end and gives what was found.
@@ -131,6 +151,13 @@ func (c *proveCommand) run(ctx context.Context, p *program, up *upstream, h *sta
 	return r, exit, nil
 }
 
+// What stands for a part of the pooler's address in a --env template, and what
+// looks like it.
+var (
+	placeholders = []string{"{url}", "{host}", "{port}", "{user}", "{password}", "{database}"}
+	placeholder  = regexp.MustCompile(`\{[a-z_]+\}`)
+)
+
 // environment is the program's: ours, with the pooler's address in every
 // variable by which programs find PostgreSQL.
 func (c *proveCommand) environment(ours []string, direct, pooled string) ([]string, error) {
@@ -140,6 +167,8 @@ func (c *proveCommand) environment(ours []string, direct, pooled string) ([]stri
 	}
 	password, _ := u.User.Password()
 	database := strings.TrimPrefix(u.Path, "/")
+	theirs := form(ours, c.Upstream)
+	pooled, direct = inForm(pooled, theirs), inForm(direct, theirs)
 	set := [][2]string{
 		{"DATABASE_URL", pooled}, {"DIRECT_URL", direct},
 		{"PGHOST", u.Hostname()}, {"PGPORT", u.Port()}, {"PGUSER", u.User.Username()}, {"PGPASSWORD", password}, {"PGDATABASE", database}, {"PGSSLMODE", "disable"},
@@ -148,6 +177,11 @@ func (c *proveCommand) environment(ours []string, direct, pooled string) ([]stri
 		name, template, ok := strings.Cut(e, "=")
 		if !ok || name == "" {
 			return nil, usage("write it as --env NAME=TEMPLATE", "--env %q has no name", e)
+		}
+		for _, written := range placeholder.FindAllString(template, -1) {
+			if !slices.Contains(placeholders, written) {
+				return nil, usage("there are "+strings.Join(placeholders, " "), "--env %s: there is no %s", name, written)
+			}
 		}
 		inURL := func(s string) string { return s }
 		if strings.Contains(template, "://") {
@@ -188,8 +222,12 @@ func overridden(name string, set [][2]string) bool {
 	return false
 }
 
-// programStopTime is how long a program may take to end after it was asked to.
-const programStopTime = 10 * time.Second
+// How long a program may take to end after it was asked to, and when a person
+// is told what is waited for.
+const (
+	programStopTime = 10 * time.Second
+	programWaitTime = 2 * time.Second
+)
 
 // runProgram runs a program to its end and gives its exit status, 128 and the
 // signal's number if one ended it. When ctx ends, the program is told by the
@@ -208,6 +246,10 @@ func runProgram(ctx context.Context, p *program, command, env []string) (int, er
 	case err = <-ended:
 	case <-ctx.Done():
 		tell(cmd.Process, context.Cause(ctx))
+		waiting := time.AfterFunc(programWaitTime, func() {
+			p.log.Info("waiting for the program to end; it will be killed if it does not", "program", command[0], "in", programStopTime-programWaitTime)
+		})
+		defer waiting.Stop()
 		select {
 		case err = <-ended:
 		case <-time.After(programStopTime):

@@ -80,6 +80,15 @@ func testProgram(what string) int {
 		case <-time.After(300 * time.Millisecond):
 		}
 		return 4
+	case "deaf": // to signals, until a file is there
+		signal.Ignore(os.Interrupt, syscall.SIGTERM)
+		sayf("waiting")
+		for ctx.Err() == nil {
+			if _, err := os.Stat(os.Getenv("TEST_OUT")); err == nil {
+				return 5
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
 	case "die":
 		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 		select {}
@@ -109,10 +118,10 @@ func TestProveExitStatus(t *testing.T) {
 	}{
 		{"nothing found", "fine", nil, 0, "nothing found"},
 		{"something found", "leak", nil, 66, "PP004"},
-		{"found and failed", "leak and fail", nil, 66, "1 error"},
+		{"found and failed", "leak and fail", nil, 66, "The program ended with exit status 3. What a failure kept it from"},
 		{"another status", "leak", []string{"--exit-code", "1"}, 1, "PP004"},
-		{"killed", "die", nil, 128 + 9, "Nobody connected"},
-		{"a baseline that is not there", "leak", []string{"--baseline", baseline}, 66, "PP004"},
+		{"killed", "die", nil, 128 + 9, "nobody connected, so nothing was judged"},
+		{"a baseline that is not there", "leak", []string{"--baseline", baseline}, 66, "the baseline is not there yet"},
 		{"write it", "leak", []string{"--write-baseline", baseline}, 66, "PP004"},
 		{"a baseline", "leak", []string{"--baseline", baseline}, 0, "nothing found, 1 known"},
 		{"a baseline, and the program fails", "leak and fail", []string{"--baseline", baseline}, 3, "Known from the baseline"},
@@ -145,13 +154,19 @@ func TestProveUsage(t *testing.T) {
 		args []string
 		want string
 	}{
-		"no program":        {[]string{"--upstream", up}, "expected"},
+		"no program":        {[]string{"--upstream", up}, "nothing to run"},
+		"unknown flag":      {[]string{"--jsno=r.json", "--", "true"}, "unknown flag --jsno\n"},
+		"unknown {part}":    {[]string{"--upstream", up, "--env", "DSN={username}", "--", "true"}, "there is no {username}"},
+		"no folder":         {[]string{"--sarif", filepath.Join(broken, "r.sarif"), "--", "true"}, "--sarif"},
+		"a folder":          {[]string{"--write-baseline", filepath.Dir(broken), "--", "true"}, "is a directory"},
+		"scripts in a file": {[]string{"--repro", broken, "--", "true"}, "--repro"},
+		"no such database":  {[]string{"--upstream", strings.Replace(up, "?", "_none?", 1), "--", "true"}, "createdb"},
 		"no such program":   {[]string{"--upstream", up, "--", "no-such-program"}, "no-such-program"},
 		"not executable":    {[]string{"--upstream", up, "--", notExecutable}, "permission"},
 		"no such profile":   {[]string{"--upstream", up, "--as", "nonsense", "--", "true"}, "pgbouncer-1.18"},
 		"no URL":            {[]string{"--upstream", "host=/tmp dbname=x", "--", "true"}, "cannot be read"},
 		"several servers":   {[]string{"--upstream", "postgres://app:pa55word@127.0.0.1:1,127.0.0.2:2/app", "--", "true"}, "127.0.0.1, 127.0.0.2"},
-		"nobody there":      {[]string{"--upstream", "postgres://app:pa55word@127.0.0.1:1/app", "--", "true"}, "reaching the upstream"},
+		"nobody there":      {[]string{"--upstream", "postgres://app:pa55word@127.0.0.1:1/app", "--", "true"}, "reaching the server of --upstream (127.0.0.1:1): connection refused\nhint: start"},
 		"malformed":         {[]string{"--upstream", "postgres://app:pa55word@host:port/app", "--", "true"}, "postgres://user"},
 		"nameless --env":    {[]string{"--upstream", up, "--env", "{url}", "--", "true"}, "--env"},
 		"broken baseline":   {[]string{"--upstream", up, "--baseline", broken, "--", "true"}, "--write-baseline"},
@@ -168,6 +183,9 @@ func TestProveUsage(t *testing.T) {
 			default:
 				r := command(t, append([]string{"prove"}, tc.args...)...)
 				r.wantError(t, exitUsage, tc.want)
+				if strings.Contains(r.stderr, "time=") {
+					t.Errorf("something was started before it was refused: %s", r.stderr)
+				}
 				if strings.Contains(r.stderr, "pa55word") {
 					t.Errorf("the password is shown: %s", r.stderr)
 				}
@@ -265,7 +283,7 @@ func TestProveWithPassword(t *testing.T) {
 	wrong := *u
 	wrong.User = url.UserPassword(devdb.Superuser, password+"!")
 	refused := command(t, "prove", "--upstream", wrong.String(), "--", "true")
-	refused.wantError(t, exitUsage, "reaching the upstream", "password authentication failed")
+	refused.wantError(t, exitUsage, "reaching the server of --upstream", "password authentication failed", "user and password")
 	said += refused.stderr
 	for _, secret := range []string{password, url.QueryEscape(password), u.User.String(), "p@ss", "p%40ss"} {
 		if strings.Contains(said, secret) {
@@ -505,7 +523,7 @@ func TestProveRefusesARemoteServerOfAVariable(t *testing.T) {
 	default:
 	}
 	// Named, it is.
-	command(t, "prove", "--upstream", os.Getenv("DATABASE_URL"), "--", "true").wantError(t, exitUsage, "reaching the upstream")
+	command(t, "prove", "--upstream", os.Getenv("DATABASE_URL"), "--", "true").wantError(t, exitUsage, "reaching the server of --upstream")
 	select {
 	case <-called:
 	default:
@@ -542,6 +560,10 @@ func TestProveInterrupted(t *testing.T) {
 			if err := cmd.Process.Signal(sig); err != nil {
 				t.Fatal(err)
 			}
+			eventually(t, time.Minute, "the signal", func() bool { return strings.Contains(out.String(), "got") })
+			if err := cmd.Process.Signal(sig); err != nil { // as timeout(1) does
+				t.Fatal(err)
+			}
 			err := cmd.Wait()
 			said := out.String()
 			if cmd.ProcessState.ExitCode() != 66 || !strings.Contains(said, "got "+sig.String()) || strings.Contains(said, "\nand ") || !strings.Contains(said, "PP004") {
@@ -552,6 +574,116 @@ func TestProveInterrupted(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Stopped before there was a server: it says so, and not that PostgreSQL is
+// missing.
+func TestProveStoppedEarly(t *testing.T) {
+	for _, args := range [][]string{{}, {"--upstream", pgtest.Database(t)}} {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		cancel(stoppedBy{os.Interrupt})
+		var out bytes.Buffer
+		code := run(ctx, append(append([]string{"prove"}, args...), "--", "true"), strings.NewReader(""), &out, &out)
+		if code != exitUsage || !strings.Contains(out.String(), "poolproof: stopped by signal: interrupt, before there was a server\nhint: run it again\n") {
+			t.Errorf("%v: exit status %d: %s", args, code, &out)
+		}
+	}
+}
+
+// A program that does not end when it is asked to: a person is told what is
+// waited for.
+func TestProveWaits(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "end")
+	t.Setenv("TEST_OUT", file)
+	t.Setenv("POOLPROOF_TEST_PROGRAM", "deaf")
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	up := pgtest.Database(t)
+	out := &logBuffer{}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	defer cancel(nil)
+	ended := make(chan int, 1)
+	go func() {
+		ended <- run(ctx, []string{"prove", "--upstream", up, "--", self}, strings.NewReader(""), out, out)
+	}()
+	eventually(t, time.Minute, "waiting", func() bool { return strings.Contains(out.String(), "waiting\n") })
+	if strings.Contains(out.String(), "waiting for the program") {
+		t.Errorf("it was not asked to end yet: %s", out)
+	}
+	cancel(stoppedBy{syscall.SIGTERM})
+	eventually(t, time.Minute, "a word", func() bool {
+		return strings.Contains(out.String(), "waiting for the program to end; it will be killed")
+	})
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code := <-ended; code != 5 {
+		t.Errorf("exit status %d: %s", code, out)
+	}
+}
+
+// The URLs that programs are given are of the form that they expect.
+func TestProveScheme(t *testing.T) {
+	up := pgtest.Database(t)
+	_, address, _ := strings.Cut(up, "://")
+	for ours, want := range map[string]string{
+		"":                                "postgresql://",
+		"postgres://" + address:           "postgres://",
+		"postgresql+asyncpg://" + address: "postgresql+asyncpg://",
+		"mysql+pymysql://127.0.0.1/app":   "postgresql://",
+	} {
+		args := []string{"prove", "--", "sh", "-c", "echo $DATABASE_URL; echo $DIRECT_URL; echo $PGSSLMODE"}
+		if ours == "" || strings.HasPrefix(ours, "mysql") {
+			args = slices.Insert(args, 1, "--upstream", up)
+		}
+		t.Setenv("DATABASE_URL", ours)
+		r := command(t, args...)
+		lines := strings.Split(r.stdout, "\n")
+		if r.code != 0 || len(lines) != 4 || !strings.HasPrefix(lines[0], want) || !strings.HasPrefix(lines[1], want) || lines[2] != "disable" {
+			t.Errorf("%q: exit status %d, the program is given %q; %s", ours, r.code, lines, r.stderr)
+		}
+		if strings.Contains(want, "+") == strings.Contains(lines[0], "sslmode") {
+			t.Errorf("%q: the program is given %q", ours, lines)
+		}
+	}
+	for _, tc := range []struct{ raw, form, want string }{
+		{"postgres://u@h/d?a=b&sslmode=require&sslmode=disable", "postgresql+psycopg://", "postgresql+psycopg://u@h/d?a=b&sslmode=require"},
+		{"postgres://u@h/d", "postgresql://x:y@z/w?schema=public&connection_limit=1&sslmode=require&password=p&host=z", "postgresql://u@h/d?schema=public&connection_limit=1"},
+		{"postgres://u@h/d?application_name=a&sslmode=disable", "postgres://z?application_name=b&x=1+2%20", "postgres://u@h/d?application_name=a&sslmode=disable&x=1+2%20"},
+		{"postgres://u@h/d", "postgres://z", "postgres://u@h/d"},
+	} {
+		if got := inForm(tc.raw, tc.form); got != tc.want {
+			t.Errorf("%s in the form of %s: %s, want %s", tc.raw, tc.form, got, tc.want)
+		}
+	}
+	command(t, "prove", "--upstream", "mysql://127.0.0.1/app", "--", "true").wantError(t, exitUsage, "--upstream cannot be read", "postgres://")
+	t.Setenv("DATABASE_URL", "app")
+	command(t, "prove", "--", "true").wantError(t, exitUsage, "DATABASE_URL cannot be read", "unset DATABASE_URL")
+}
+
+// A URL with parameters that only a driver understands is the program's as it
+// is, and no hindrance.
+func TestProveDriversParameters(t *testing.T) {
+	up := strings.Replace(pgtest.Database(t), "sslmode=disable", "sslmode=prefer", 1)
+	const own = "schema=public&connection_limit=1&pgbouncer=true&ssl=false&pool_max_conns=3&search_path=a%2Cb"
+	t.Setenv("DATABASE_URL", up+"&"+own)
+	r := command(t, "prove", "--", "sh", "-c", `psql -Atc "show search_path"; echo $DATABASE_URL; echo $DIRECT_URL`)
+	lines := strings.Split(r.stdout, "\n")
+	if r.code != 0 || len(lines) != 4 {
+		t.Fatalf("exit status %d: %s%s", r.code, r.stdout, r.stderr)
+	}
+	for _, line := range lines[1:3] {
+		for p := range strings.SplitSeq(own, "&") {
+			if strings.Contains(line, p) == (p == "ssl=false") {
+				t.Errorf("%s: the program is given %s", p, line)
+			}
+		}
+	}
+	command(t, "proxy", "--listen", "127.0.0.1", "--upstream", up+"&nonsense=1").wantError(t, exitUsage, "--listen")
+	t.Setenv("DATABASE_URL", up+"&work_mem=nonsense")
+	command(t, "prove", "--", "true").wantError(t, exitUsage, "work_mem", "unset DATABASE_URL")
 }
 
 // At a terminal Ctrl-C reaches the program by itself, and once; progress is in
@@ -599,10 +731,6 @@ func TestProveReports(t *testing.T) {
 		if text, err := os.ReadFile(path(name)); err != nil || !strings.Contains(string(text), want) {
 			t.Errorf("%s lacks %q: %v\n%s", name, want, err, text)
 		}
-	}
-	broken := prove(t, "fine", "--upstream", pgtest.Database(t), "--json", filepath.Join(dir, "no", "such", "folder.json"))
-	if broken.code != exitFailure || !strings.Contains(broken.stderr, "hint: ") {
-		t.Errorf("exit status %d: %s", broken.code, broken.stderr)
 	}
 }
 

@@ -37,9 +37,9 @@ Example:
 
 // Run serves until ctx ends.
 func (c *proxyCommand) Run(ctx context.Context, p *program) (err error) {
-	baseline, err := report.ReadBaseline(c.Baseline)
+	baseline, err := c.check(p, "")
 	if err != nil {
-		return usage("give a file that prove --write-baseline wrote", "%w", err)
+		return err
 	}
 	host, _, err := net.SplitHostPort(c.Listen)
 	if err != nil {
@@ -51,14 +51,15 @@ func (c *proxyCommand) Run(ctx context.Context, p *program) (err error) {
 		if err != nil {
 			return usage("give a certificate and its key, each as PEM", "reading the certificate: %w", err)
 		}
-		cfg.TLS = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
+		cfg.TLS = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, ClientAuth: tls.RequestClientCert} // asked for as by a server, for nothing
 	}
 	up, err := c.findUpstream(ctx, p)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, up.stop()) }()
-	if cfg.Passwords = up.password; !up.password && (host == "" || !onThisMachine(host)) {
+	cfg.Passwords = up.password && (!c.Observe || !onThisMachine(host))
+	if !up.password && (host == "" || !onThisMachine(host)) {
 		return usage("listen on 127.0.0.1, or use a login with a password", "the upstream wants no password, and others could reach %s", c.Listen)
 	}
 	h, err := c.listen(ctx, p, up, cfg, c.Listen)
@@ -75,7 +76,7 @@ func (c *proxyCommand) Run(ctx context.Context, p *program) (err error) {
 	write := func() error {
 		r := h.pooler.Report()
 		baseline.Mark(&r)
-		return errors.Join(report.Text(p.stderr, r, coloured(p.stderr)), c.writeReports(r, up, nil))
+		return errors.Join(report.Text(p.stderr, r, nil, coloured(p.stderr)), c.writeReports(r, up, nil))
 	}
 	for {
 		select {
@@ -83,7 +84,7 @@ func (c *proxyCommand) Run(ctx context.Context, p *program) (err error) {
 			if err := write(); err != nil {
 				p.log.Warn("the report could not be written", "cause", err)
 			}
-		case <-h.failed: // stop says why
+		case <-h.failed: //nolint:errcheck // stop says why
 			return write()
 		case <-ctx.Done():
 			return write()

@@ -17,7 +17,9 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -56,28 +58,57 @@ func certificate(t *testing.T) (cert, key string) {
 	return cert, key
 }
 
+// proxyRun is a poolproof proxy under way.
+type proxyRun struct {
+	addr   string
+	port   int
+	stderr *logBuffer
+	stop   func() // ends it, and fails the test if that did not go well
+}
+
+// startProxy runs poolproof proxy until it is stopped or the test is over.
+func startProxy(t *testing.T, args ...string) *proxyRun {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	out, stdout := io.Pipe()
+	p := &proxyRun{stderr: &logBuffer{}}
+	exit := make(chan int, 1)
+	go func() {
+		code := run(ctx, append([]string{"proxy", "--listen", "127.0.0.1:0"}, args...), strings.NewReader(""), stdout, p.stderr)
+		_ = stdout.Close() // a pipe's Close does not fail
+		exit <- code
+	}()
+	p.stop = sync.OnceFunc(func() {
+		cancel()
+		if code := <-exit; code != 0 {
+			t.Errorf("exit status %d: %s", code, p.stderr)
+		}
+	})
+	t.Cleanup(p.stop)
+	line, err := bufio.NewReader(out).ReadString('\n')
+	addr, ready := strings.CutPrefix(strings.TrimSpace(line), "ready ")
+	if err != nil || !ready {
+		t.Fatalf("%q, %v: %s", line, err, p.stderr)
+	}
+	_, port, err := net.SplitHostPort(addr)
+	if err == nil {
+		p.port, err = strconv.Atoi(port)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.addr = addr
+	return p
+}
+
 // The standing pooler: it says when it is ready, serves TLS, reports on SIGUSR1
 // and at the end.
 func TestProxy(t *testing.T) {
 	up := pgtest.Database(t)
 	cert, key := certificate(t)
 	file := filepath.Join(t.TempDir(), "report.json")
-	ctx, stop := context.WithCancel(context.Background())
-	defer stop()
-	out, stdout := io.Pipe()
-	stderr := &logBuffer{}
-	exit := make(chan int, 1)
-	go func() {
-		code := run(ctx, []string{"proxy", "--listen", "127.0.0.1:0", "--upstream", up, "--json", file, "--tls-cert", cert, "--tls-key", key}, strings.NewReader(""), stdout, stderr)
-		_ = stdout.Close() // a pipe's Close does not fail
-		exit <- code
-	}()
-	line, err := bufio.NewReader(out).ReadString('\n')
-	addr, ready := strings.CutPrefix(strings.TrimSpace(line), "ready ")
-	if err != nil || !ready {
-		t.Fatalf("%q, %v: %s", line, err, stderr)
-	}
-	pooled, err := hostile.URLAt(up, addr)
+	proxy := startProxy(t, "--upstream", up, "--json", file, "--tls-cert", cert, "--tls-key", key)
+	pooled, err := hostile.URLAt(up, proxy.addr)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,15 +138,12 @@ func TestProxy(t *testing.T) {
 	}
 	eventually(t, 10*time.Second, "the report of SIGUSR1", func() bool { return strings.Contains(found(), "app.first") })
 	leave(strings.Replace(pooled, "sslmode=disable", "sslmode=verify-full&sslrootcert="+cert, 1), "app.second")
-	stop()
-	if code := <-exit; code != 0 {
-		t.Errorf("exit status %d: %s", code, stderr)
-	}
+	proxy.stop()
 	if text := found(); !strings.Contains(text, "app.second") || strings.Contains(text, `"command"`) {
 		t.Errorf("the last report: %s", text)
 	}
-	if strings.Count(stderr.String(), "app.first, once") != 2 || strings.Count(stderr.String(), "app.second, once") != 1 {
-		t.Errorf("the reports: %s", stderr)
+	if strings.Count(proxy.stderr.String(), "app.first, once") != 2 || strings.Count(proxy.stderr.String(), "app.second, once") != 1 {
+		t.Errorf("the reports: %s", proxy.stderr)
 	}
 }
 

@@ -22,23 +22,24 @@ var pageHTML string
 var pageCSS string
 
 var page = template.Must(template.New("page").Funcs(template.FuncMap{
-	"headline": headline, "place": place, "who": who, "tags": tags, "times": times, "page": Page, "timeline": timelineOf,
+	"headline": headline, "place": place, "who": who, "tags": tags, "times": times, "page": Page, "timeline": timelineOf, "flush": flushLeft,
 	"join": func(s []string) string { return strings.Join(s, ", ") },
 }).Parse(pageHTML))
 
 // HTML writes a report as one page that needs nothing else: no script, and a
-// Content-Security-Policy that allows its own style only.
-func HTML(w io.Writer, r hostile.Report) error {
+// Content-Security-Policy that allows its own style only. command is nil where
+// none was run.
+func HTML(w io.Writer, r hostile.Report, command *Command) error {
 	sum := sha256.Sum256([]byte(pageCSS))
 	errors, warnings, known := tally(r)
 	err := page.Execute(w, struct {
 		hostile.Report
-		Errors, Warnings, Known int
-		Verdict, Seen           string
-		Policy                  string
-		Style                   template.CSS
+		Errors, Warnings, Known      int
+		Verdict, Seen, Ended, Advice string
+		Policy                       string
+		Style                        template.CSS
 	}{
-		r, errors, warnings, known, verdict(r), seen(r),
+		r, errors, warnings, known, verdict(r), seen(r), ended(r, command), advice(r, command),
 		"default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'; base-uri 'none'; form-action 'none'",
 		template.CSS(pageCSS), //nolint:gosec // our own file
 	})
@@ -46,6 +47,25 @@ func HTML(w io.Writer, r hostile.Report) error {
 		return fmt.Errorf("write the report as HTML: %w", err)
 	}
 	return nil
+}
+
+// flushLeft is a text without the margin that it has in its program's source.
+func flushLeft(sql string) string {
+	lines := strings.Split(strings.TrimSpace(sql), "\n")
+	margin := -1
+	for _, l := range lines[1:] { // the first has none any more
+		if text := strings.TrimLeft(l, " \t"); text != "" && (margin < 0 || len(l)-len(text) < margin) {
+			margin = len(l) - len(text)
+		}
+	}
+	first, _, _ := strings.Cut(strings.TrimLeft(sql, "\r\n"), "\n")
+	if own := len(first) - len(strings.TrimLeft(first, " \t")); own > 0 {
+		margin = min(margin, own)
+	}
+	for i, l := range lines[1:] {
+		lines[i+1] = l[min(max(margin, 0), len(l)-len(strings.TrimLeft(l, " \t"))):]
+	}
+	return strings.Join(lines, "\n")
 }
 
 // timeline is what led to a finding: a column for each server connection, a row

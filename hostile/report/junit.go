@@ -11,8 +11,9 @@ import (
 
 // JUnit writes a report as the XML that CI services read as a list of tests:
 // each finding is one that failed, a known one is skipped, and each code that was
-// not found passed.
-func JUnit(w io.Writer, r hostile.Report) error {
+// not found passed, unless nobody connected: then it was not tried. command is
+// nil where none was run.
+func JUnit(w io.Writer, r hostile.Report, command *Command) error {
 	suite := junitSuite{Name: "poolproof " + r.Profile}
 	byCode := map[hostile.Code]bool{}
 	for _, f := range r.Findings {
@@ -30,11 +31,16 @@ func JUnit(w io.Writer, r hostile.Report) error {
 	for _, code := range hostile.Codes() {
 		if !byCode[code] {
 			_, title, _, _ := hostile.Describe(code)
-			suite.Cases = append(suite.Cases, junitCase{Class: "poolproof." + string(code), Name: string(code) + " no " + title})
+			c := junitCase{Class: "poolproof." + string(code), Name: string(code) + " no " + title}
+			if r.Clients == 0 {
+				c.Skipped = &junitMessage{Message: "nobody connected"}
+				suite.Skipped++
+			}
+			suite.Cases = append(suite.Cases, c)
 		}
 	}
 	suite.Tests = len(suite.Cases)
-	suite.Out = "Seen: " + seen(r) + "."
+	suite.Out = strings.TrimSpace("Seen: " + seen(r) + ". " + advice(r, command) + " " + ended(r, command))
 	all := junitSuites{Name: "poolproof", Tests: suite.Tests, Failures: suite.Failures, Suites: []junitSuite{suite}}
 	if _, err := io.WriteString(w, xml.Header); err != nil {
 		return fmt.Errorf("write the report as JUnit XML: %w", err)

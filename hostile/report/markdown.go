@@ -8,8 +8,9 @@ import (
 	"github.com/poolproof/poolproof/hostile"
 )
 
-// Markdown writes a report for a CI's summary page.
-func Markdown(w io.Writer, r hostile.Report) error {
+// Markdown writes a report for a CI's summary page. command is nil where none
+// was run.
+func Markdown(w io.Writer, r hostile.Report, command *Command) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "### poolproof (%s): %s\n\n", r.Profile, verdict(r))
 	if len(r.Findings) > 0 {
@@ -29,7 +30,10 @@ func Markdown(w io.Writer, r hostile.Report) error {
 		}
 		fmt.Fprintf(&b, "| %s | %s, %s | %s | %s |\n", code, cell(headline(f)), times(f.Count), cell(where), cell(f.Fix))
 	}
-	fmt.Fprintf(&b, "\nSeen: %s.\n", seen(r))
+	fmt.Fprintf(&b, "\nSeen: %s. %s\n", seen(r), advice(r, command))
+	if s := ended(r, command); s != "" {
+		fmt.Fprintf(&b, "\n%s\n", s)
+	}
 	if _, err := io.WriteString(w, b.String()); err != nil {
 		return fmt.Errorf("write the report as Markdown: %w", err)
 	}

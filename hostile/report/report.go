@@ -21,6 +21,31 @@ type Command struct {
 	Exit int `json:"exit"`
 }
 
+// ended says of a program that failed how much of it was judged; "" of one that
+// did not, or where none was run.
+func ended(r hostile.Report, c *Command) string {
+	if c == nil || c.Exit == 0 {
+		return ""
+	}
+	s := fmt.Sprintf("The program ended with exit status %d.", c.Exit)
+	if r.Clients > 0 && len(r.Findings) > 0 && !strings.HasSuffix(r.Profile, "observing") {
+		s += " What a failure kept it from doing was not judged: with --observe nothing is broken, and the whole run is."
+	}
+	return s
+}
+
+// advice says what to think of what was exercised.
+func advice(r hostile.Report, c *Command) string {
+	switch {
+	case r.Clients > 0:
+		return "Like a race detector, it judges only what ran."
+	case c == nil:
+		return "Do the clients use this pooler's address?"
+	default:
+		return "Does the program read DATABASE_URL or PG*? If it reads something else: --env NAME=TEMPLATE."
+	}
+}
+
 // tally counts findings by what they mean for the run.
 func tally(r hostile.Report) (errors, warnings, known int) {
 	for _, f := range r.Findings {
@@ -48,7 +73,9 @@ func verdict(r hostile.Report) string {
 			parts = append(parts, count(p.n, p.what))
 		}
 	}
-	if len(parts) == 0 {
+	if len(parts) == 0 && r.Clients == 0 {
+		parts = []string{"nobody connected, so nothing was judged"}
+	} else if len(parts) == 0 {
 		parts = []string{"nothing found"}
 	}
 	if known > 0 {
@@ -59,7 +86,7 @@ func verdict(r hostile.Report) string {
 
 // seen says what was exercised.
 func seen(r hostile.Report) string {
-	return count(r.Clients, "connection") + ", " + count(r.Transactions, "transaction") + ", " + count(r.Statements, "different text")
+	return count(r.Clients, "connection") + ", " + count(r.Transactions, "transaction") + ", " + count(r.Statements, "different statement")
 }
 
 // headline is a finding in one line: "setting left on the server connection: app.tenant".

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"encoding/xml"
 	"io"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -71,10 +72,10 @@ func contains(t *testing.T, text string, want ...string) {
 
 func TestText(t *testing.T) {
 	r := marked(t)
-	plain := written(t, func(w io.Writer) error { return Text(w, r, false) })
+	plain := written(t, func(w io.Writer) error { return Text(w, r, nil, false) })
 	contains(t, plain, "✗ PP001 unnamed statement", "app/my db.py:12", "(shop & co, lib/pq)", "action=index route=/orders",
 		"app.tenant, once", "! PP014", "Known from the baseline", "PP004 setting left on the server connection: search_path",
-		"2 errors, 1 warning, 1 known", "3 connections, 12 transactions, 4 different texts", "docs/prove/PP001.md")
+		"2 errors, 1 warning, 1 known", "3 connections, 12 transactions, 4 different statements", "docs/prove/PP001.md")
 	if strings.Count(plain, "inherits it") != 1 {
 		t.Errorf("a code is explained more than once:\n%s", plain)
 	}
@@ -86,10 +87,47 @@ func TestText(t *testing.T) {
 	if strings.Contains(plain, "\x1b") {
 		t.Error("there are colours")
 	}
-	coloured := written(t, func(w io.Writer) error { return Text(w, r, true) })
+	coloured := written(t, func(w io.Writer) error { return Text(w, r, nil, true) })
 	contains(t, coloured, "\x1b[31;1m✗ PP001\x1b[0m", "\x1b[33;1m! PP014\x1b[0m")
-	empty := written(t, func(w io.Writer) error { return Text(w, hostile.Report{Profile: "strict"}, false) })
-	contains(t, empty, "nothing found", "Nobody connected")
+}
+
+// Every form says it when a run proves nothing, or less than it could.
+func TestJudgedLess(t *testing.T) {
+	nobody, observed := hostile.Report{Profile: "strict"}, sample()
+	observed.Profile = "strict, observing"
+	fine := hostile.Report{Profile: "strict", Clients: 1}
+	for name, form := range map[string]func(io.Writer, hostile.Report, *Command) error{
+		"text": func(w io.Writer, r hostile.Report, c *Command) error { return Text(w, r, c, false) }, "HTML": HTML, "Markdown": Markdown, "JUnit": JUnit,
+	} {
+		say := func(r hostile.Report, c *Command) string {
+			return strings.Join(strings.Fields(written(t, func(w io.Writer) error { return form(w, r, c) })), " ")
+		}
+		for what, tc := range map[string]struct {
+			says       string
+			want, less []string
+		}{
+			"nobody":           {say(nobody, &Command{}), []string{"obody connected", "DATABASE_URL"}, []string{"othing found", "othing was found", "race detector", "ended with"}},
+			"nobody, standing": {say(nobody, nil), []string{"obody connected", "this pooler"}, []string{"DATABASE_URL", "race detector"}},
+			"failed":           {say(sample(), &Command{Exit: 3}), []string{"The program ended with exit status 3.", "with --observe"}, nil},
+			"failed, observed": {say(observed, &Command{Exit: 3}), []string{"The program ended with exit status 3."}, []string{"--observe"}},
+			"failed, fine":     {say(fine, &Command{Exit: 3}), []string{"The program ended with exit status 3."}, []string{"--observe"}},
+			"fine":             {say(fine, &Command{}), []string{"race detector"}, []string{"ended with", "obody connected"}},
+		} {
+			contains(t, tc.says, tc.want...)
+			for _, bad := range tc.less {
+				if strings.Contains(tc.says, bad) {
+					t.Errorf("%s, %s: it says %q:\n%s", name, what, bad, tc.says)
+				}
+			}
+		}
+	}
+	var all junitSuites
+	if err := xml.Unmarshal([]byte(written(t, func(w io.Writer) error { return JUnit(w, nobody, nil) })), &all); err != nil {
+		t.Fatal(err)
+	}
+	if s := all.Suites[0]; s.Skipped != len(hostile.Codes()) || s.Tests != s.Skipped {
+		t.Errorf("tests that were not run passed: %+v", s)
+	}
 }
 
 // The contract that scripts rely on (DESIGN).
@@ -132,7 +170,7 @@ func TestJSON(t *testing.T) {
 
 // What the format's specification asks of the parts that are used.
 func TestSARIF(t *testing.T) {
-	text := written(t, func(w io.Writer) error { return SARIF(w, marked(t), "1.2.3") })
+	text := written(t, func(w io.Writer) error { return SARIF(w, marked(t), "1.2.3", Tree{}) })
 	var log sarifLog
 	if err := json.Unmarshal([]byte(text), &log); err != nil {
 		t.Fatal(err)
@@ -167,8 +205,57 @@ func TestSARIF(t *testing.T) {
 	}
 }
 
+// A service that wants a place in the repository for each result gets one.
+func TestSARIFInATree(t *testing.T) {
+	root := t.TempDir()
+	web := filepath.Join(root, "services", "web")
+	for _, dir := range []string{filepath.Join(root, ".git"), web, filepath.Join(web, "tests"), filepath.Join(root, "go.mod") /* no file */} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const workflow = "owner/name/.github/workflows/ci.yml@refs/heads/main"
+	if got := FindTree(web, workflow); got.Manifest != filepath.Join(root, ".github", "workflows", "ci.yml") || got.Root != root {
+		t.Errorf("%+v", got)
+	}
+	if got := FindTree(web, ""); got.Manifest != "" {
+		t.Errorf("%+v", got)
+	}
+	outside := t.TempDir()
+	for _, file := range []string{filepath.Join(root, "Gemfile"), filepath.Join(web, "package.json"), filepath.Join(outside, "pom.xml")} {
+		if err := os.WriteFile(file, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := FindTree(filepath.Join(root, "services"), workflow); got.Manifest != filepath.Join(root, "Gemfile") {
+		t.Errorf("%+v", got)
+	}
+	if got := FindTree(outside, ""); got.Manifest != filepath.Join(outside, "pom.xml") || got.Root != outside {
+		t.Errorf("%+v", got)
+	}
+	r := sample()
+	r.Findings[1].First.File = filepath.Join(root, "lib", "db.py")
+	text := written(t, func(w io.Writer) error { return SARIF(w, r, "", FindTree(filepath.Join(web, "tests"), workflow)) })
+	var log sarifLog
+	if err := json.Unmarshal([]byte(text), &log); err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []struct {
+		uri  string
+		line int
+	}{{"services/web/tests/app/my%20db.py", 12}, {"lib/db.py", 3}, {"services/web/package.json", 1}, {"services/web/package.json", 1}} {
+		res := log.Runs[0].Results[i]
+		if len(res.Locations) != 1 || res.Locations[0].Physical.Artifact != (sarifArtifact{want.uri, "%SRCROOT%"}) || res.Locations[0].Physical.Region.StartLine != want.line {
+			t.Errorf("result %d is at %+v, want %+v", i, res.Locations, want)
+		}
+		if named := strings.Contains(res.Message.Text, "package.json stands for the program"); named != (i > 1) {
+			t.Errorf("result %d: %s", i, res.Message.Text)
+		}
+	}
+}
+
 func TestJUnit(t *testing.T) {
-	text := written(t, func(w io.Writer) error { return JUnit(w, marked(t)) })
+	text := written(t, func(w io.Writer) error { return JUnit(w, marked(t), nil) })
 	var all junitSuites
 	if err := xml.Unmarshal([]byte(text), &all); err != nil {
 		t.Fatal(err)
@@ -195,7 +282,7 @@ func TestJUnit(t *testing.T) {
 }
 
 func TestMarkdown(t *testing.T) {
-	text := written(t, func(w io.Writer) error { return Markdown(w, marked(t)) })
+	text := written(t, func(w io.Writer) error { return Markdown(w, marked(t), nil) })
 	contains(t, text, "### poolproof (strict): 2 errors, 1 warning, 1 known", "| [PP001](https://", "`app/my db.py:12`", "(known)")
 	for line := range strings.Lines(text) {
 		if strings.HasPrefix(line, "| [") && strings.Count(strings.ReplaceAll(line, `\|`, ""), "|") != 5 {

@@ -11,9 +11,9 @@ import (
 
 // SARIF writes a report for code scanning, in the form of OASIS's "Static
 // Analysis Results Interchange Format" 2.1.0. A finding whose file is known
-// points at it, relative to the folder that the program ran in; the others have
-// no location, which services may refuse to show.
-func SARIF(w io.Writer, r hostile.Report, version string) error {
+// points at it, the others at the tree's manifest: GitHub refuses a whole file
+// for one result without a place in the repository.
+func SARIF(w io.Writer, r hostile.Report, version string, tree Tree) error {
 	run := sarifRun{ColumnKind: "unicodeCodePoints", Results: []sarifResult{}}
 	run.Tool.Driver = sarifDriver{
 		Name: "poolproof", Version: version, InformationURI: strings.TrimSuffix(pages, "prove/") + "prove.md",
@@ -29,7 +29,7 @@ func SARIF(w io.Writer, r hostile.Report, version string) error {
 		})
 	}
 	for _, f := range r.Findings {
-		run.Results = append(run.Results, sarifResultOf(f, index[f.Code]))
+		run.Results = append(run.Results, sarifResultOf(f, index[f.Code], tree))
 	}
 	return encode(w, "the report as SARIF", sarifLog{
 		Schema:  "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json",
@@ -37,8 +37,13 @@ func SARIF(w io.Writer, r hostile.Report, version string) error {
 	})
 }
 
-func sarifResultOf(f hostile.Finding, rule int) sarifResult {
+func sarifResultOf(f hostile.Finding, rule int, tree Tree) sarifResult {
 	text := sentence(headline(f)) + " " + sentence("In production: "+f.Consequence) + " " + sentence("Fix: "+f.Fix)
+	file, line := f.First.File, max(f.First.Line, 1)
+	if file == "" && tree.Manifest != "" {
+		file, line = tree.Manifest, 1
+		text += " Where in the source is not known; " + filepath.Base(file) + " stands for the program."
+	}
 	if f.First.SQL != "" {
 		text += " SQL: " + short(f.First.SQL, 300)
 	}
@@ -49,10 +54,10 @@ func sarifResultOf(f hostile.Finding, rule int) sarifResult {
 	if f.Known {
 		res.Suppressions = []sarifSuppression{{Kind: "external", Justification: "in the baseline"}}
 	}
-	if f.First.File != "" {
+	if file != "" {
 		l := sarifLocation{}
-		l.Physical.Artifact = artifact(f.First.File)
-		l.Physical.Region = sarifRegion{max(f.First.Line, 1)}
+		l.Physical.Artifact = artifact(tree.inRepository(file))
+		l.Physical.Region = sarifRegion{line}
 		res.Locations = []sarifLocation{l}
 	}
 	return res

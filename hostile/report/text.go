@@ -10,8 +10,9 @@ import (
 )
 
 // Text writes a report for a person at a terminal, in colour if that is wanted:
-// findings grouped by code, each code explained once.
-func Text(w io.Writer, r hostile.Report, colour bool) error {
+// findings grouped by code, each code explained once. command is nil where none
+// was run.
+func Text(w io.Writer, r hostile.Report, command *Command, colour bool) error {
 	t := &textWriter{colour: colour}
 	var last hostile.Finding
 	for _, f := range r.Findings {
@@ -42,15 +43,14 @@ func Text(w io.Writer, r hostile.Report, colour bool) error {
 	sgr := green
 	if errors > 0 {
 		sgr = red
-	} else if warnings > 0 {
+	} else if warnings > 0 || r.Clients == 0 {
 		sgr = yellow
 	}
-	t.linef("poolproof (%s): %s. Seen: %s.", r.Profile, t.paint(sgr, verdict(r)), seen(r))
-	if r.Clients == 0 {
-		t.linef("Nobody connected: does the program read DATABASE_URL or PG*? See --env.")
-	} else {
-		t.linef("%s", t.paint(faint, "Like a race detector, it judges only what ran."))
+	t.linef("poolproof (%s): %s.", r.Profile, t.paint(sgr, verdict(r)))
+	if s := ended(r, command); s != "" {
+		t.wrapped("", s)
 	}
+	t.wrapped("", "Seen: "+seen(r)+". "+advice(r, command))
 	if _, err := io.WriteString(w, t.String()); err != nil {
 		return fmt.Errorf("write the report: %w", err)
 	}

@@ -3,6 +3,7 @@ package repro
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/url"
@@ -107,6 +108,42 @@ func TestEveryKindAgainstPgBouncer(t *testing.T) {
 	for _, c := range hostile.Codes() {
 		if !covered[c] {
 			t.Errorf("no script of %s was run", c)
+		}
+	}
+}
+
+// A script that cannot be played says what to do about it.
+func TestScriptsThatCannotBePlayed(t *testing.T) {
+	dir := t.TempDir()
+	pg, err := devdb.StartPostgres(t.Context(), devdb.PostgresConfig{Dir: filepath.Join(dir, "pg"), Password: "pa55word"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := errors.Join(pg.Stop(context.Background()), os.RemoveAll(pg.Dir())); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := Write(dir, hostile.Report{Findings: every[3:4]}, Server{"127.0.0.1", uint16(pg.Port()), "postgres", "postgres"}); err != nil { //nolint:gosec // a port
+		t.Fatal(err)
+	}
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	deserted := l.Addr().String()
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("DATABASE_URL", "")
+	name := fileName(every[3], map[string]bool{})
+	for url, want := range map[string]string{
+		"":                             "say where PgBouncer listens: python3 " + name,
+		"postgres://repro@" + deserted: "start PgBouncer as README.md says",
+		fmt.Sprintf("postgres://postgres@127.0.0.1:%d/postgres", pg.Port()): "the server wants a password",
+	} {
+		if said, status := runScript(t, dir, name, url); status != 2 || !strings.Contains(said, want) || strings.Contains(said, "Traceback") {
+			t.Errorf("%q: it exits with %d, and does not say %q: %s", url, status, want, said)
 		}
 	}
 }

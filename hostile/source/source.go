@@ -78,9 +78,10 @@ func (r *Recorder) Environ(env []string) []string {
 
 // call is one line of the file.
 type call struct {
-	SQL  string `json:"sql"`
-	File string `json:"file"`
-	Line int    `json:"line"`
+	SQL    string `json:"sql"`
+	File   string `json:"file"`
+	Line   int    `json:"line"`
+	Driver string `json:"driver"`
 }
 
 // What is read of the file: so many bytes, no line longer.
@@ -89,8 +90,9 @@ const (
 	maxLine = 1 << 20
 )
 
-// Locate gives findings the files and lines that the program reported, relative
-// to dir where they are in it; else those of sqlcommenter's tags, if any.
+// Locate gives findings the files, lines and drivers that the program reported,
+// files relative to dir where they are in it; else what sqlcommenter's tags say,
+// if there are any.
 func (r *Recorder) Locate(report *hostile.Report, dir string) error {
 	f, err := os.Open(r.calls())
 	if err != nil {
@@ -119,6 +121,7 @@ func (r *Recorder) Locate(report *hostile.Report, dir string) error {
 		}
 		if c, ok := sites[key(o.SQL)]; ok {
 			o.File, o.Line = c.File, c.Line
+			report.Findings[i].SentBy(c.Driver)
 		} else {
 			o.File, o.Line = tagged(o.Tags)
 		}

@@ -105,17 +105,18 @@ func pooler(t *testing.T) (*hostile.Pooler, string) {
 func TestLocate(t *testing.T) {
 	for _, tc := range []struct {
 		program string
+		driver  string
 		want    map[string]string // setting that is left: the mark of the line that did it
 	}{
-		{"psycopg3.py", map[string]string{"app.where": "# here"}},
-		{"psycopg2_.py", map[string]string{"app.where": "# here", "app.dict": "# there"}},
-		{"asyncpg_.py", map[string]string{"app.where": "# here"}},
-		{"sqlalchemy_.py", map[string]string{"app.where": "# here", "app.later": "# there"}},
-		{"django_.py", map[string]string{"app.where": "# here", "app.orm": "# there"}},
-		{"pg.cjs", map[string]string{"app.where": "// here", "app.pool": "// there"}},
-		{"pg.mjs", map[string]string{"app.where": "// here", "app.pool": "// there"}},
-		{"postgres.cjs", map[string]string{"app.where": "// here", "app.nested": "// there"}},
-		{"postgres.mjs", map[string]string{"app.where": "// here", "app.nested": "// there"}},
+		{"psycopg3.py", "psycopg", map[string]string{"app.where": "# here"}},
+		{"psycopg2_.py", "psycopg2", map[string]string{"app.where": "# here", "app.dict": "# there"}},
+		{"asyncpg_.py", "asyncpg", map[string]string{"app.where": "# here"}},
+		{"sqlalchemy_.py", "", map[string]string{"app.where": "# here", "app.later": "# there"}},
+		{"django_.py", "psycopg", map[string]string{"app.where": "# here", "app.orm": "# there"}},
+		{"pg.cjs", "node-postgres", map[string]string{"app.where": "// here", "app.pool": "// there"}},
+		{"pg.mjs", "node-postgres", map[string]string{"app.where": "// here", "app.pool": "// there"}},
+		{"postgres.cjs", "postgres.js", map[string]string{"app.where": "// here", "app.nested": "// there"}},
+		{"postgres.mjs", "postgres.js", map[string]string{"app.where": "// here", "app.nested": "// there"}},
 	} {
 		t.Run(tc.program, func(t *testing.T) {
 			dir, command := "testdata", []string{"node", tc.program}
@@ -158,6 +159,9 @@ func TestLocate(t *testing.T) {
 					t.Fatalf("%s was not found: %+v", setting, r.Findings)
 				}
 				got, want := r.Findings[i].First, lineOf(t, filepath.Join(dir, tc.program), mark)
+				if tc.driver != "" && got.Client.Driver != tc.driver { // SQLAlchemy's program uses two
+					t.Errorf("%s is said to be %q's", setting, got.Client.Driver)
+				}
 				if got.File != tc.program || got.Line != want {
 					t.Errorf("%s is said to come from %q, line %d, want line %d; calls: %s", setting, got.File, got.Line, want, calls(t, rec))
 				}

@@ -69,10 +69,10 @@ func on(ctx context.Context, url string, do func(*pgx.Conn) error) (err error) {
 	return nil
 }
 
-// Run runs the program with so many connections for a while. oneSync sends each
-// query under one Sync, as lib/pq does with binary_parameters=yes.
+// Run runs the program with so many connections for a while, each of which asks
+// at least once. oneSync sends each query under one Sync, as lib/pq does with
+// binary_parameters=yes.
 func (p Program) Run(ctx context.Context, url string, connections int, d time.Duration, oneSync bool) (Result, error) {
-	until := time.Now().Add(d)
 	var queries, wrong, failed atomic.Int64
 	errs := make([]error, connections)
 	var all sync.WaitGroup
@@ -84,7 +84,8 @@ func (p Program) Run(ctx context.Context, url string, connections int, d time.Du
 				return
 			}
 			defer c.close()
-			for time.Now().Before(until) && ctx.Err() == nil {
+			until := time.Now().Add(d) // connecting may take longer than that on a busy machine
+			for asked := false; (!asked || time.Now().Before(until)) && ctx.Err() == nil; asked = true {
 				id := p.id()
 				rows, err := c.query(p.SQL, id, oneSync)
 				queries.Add(1)

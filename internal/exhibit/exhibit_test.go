@@ -1,9 +1,6 @@
 package exhibit
 
 import (
-	"context"
-	"log/slog"
-	"net"
 	"testing"
 	"time"
 
@@ -12,33 +9,6 @@ import (
 )
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
-
-// standIn is the demo's pooler: ours, playing an ordinary one.
-func standIn(t *testing.T, direct string) (*hostile.Pooler, string) {
-	t.Helper()
-	p, err := hostile.New(hostile.Config{Upstream: direct, Profile: "plain", MaxServerConns: 2, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	url, err := hostile.URLAt(direct, l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- p.Serve(ctx, l) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
-	return p, url
-}
 
 // Rows vanish through real PgBouncers and through the demo's stand-in alike,
 // not without a pooler, and not with one Sync for each query.
@@ -62,7 +32,7 @@ func TestRowsVanish(t *testing.T) {
 				case "pgbouncer-1.24-transaction":
 					url = pgtest.Pooled(t, direct, pgtest.PgBouncer124Transaction)
 				case "stand-in":
-					p, url = standIn(t, direct)
+					p, url = hostile.StartWith(t, hostile.Config{Upstream: direct, Profile: "plain", MaxServerConns: 2}) // the demo's
 				}
 				deleted := make(chan error, 1)
 				go func() {
@@ -91,5 +61,17 @@ func TestRowsVanish(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// However short the time, each connection asks once.
+func TestRunAsks(t *testing.T) {
+	direct := pgtest.Database(t)
+	if err := Fill(t.Context(), direct); err != nil {
+		t.Fatal(err)
+	}
+	r, err := Reader.Run(t.Context(), direct, 3, 0, true)
+	if err != nil || r != (Result{Queries: 3}) {
+		t.Errorf("%+v, %v", r, err)
 	}
 }

@@ -39,6 +39,10 @@ func build(ctx context.Context, source, out, version string, targets []target) (
 	if err != nil {
 		return nil, err
 	}
+	files, err := embedded(source)
+	if err != nil {
+		return nil, err
+	}
 	var names []string
 	var sums strings.Builder
 	write := func(name string, content []byte) error {
@@ -63,6 +67,7 @@ func build(ctx context.Context, source, out, version string, targets []target) (
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
+		parts = append(parts, files...)
 		archive, err := pack([]entry{
 			{name + "/poolproof", 0o755, program},
 			{name + "/LICENSE", 0o644, own},

@@ -15,7 +15,7 @@ type licence struct {
 }
 
 var (
-	licenceFile = regexp.MustCompile(`(?i)^(licen[cs]e|copying|notice|patents)(\.(txt|md))?$`)
+	licenceFile = regexp.MustCompile(`(?i)^((.+\.)?licen[cs]e|copying|notice|patents)(\.(txt|md))?$`)
 	grantFile   = regexp.MustCompile(`(?i)^(licen[cs]e|copying)`)
 )
 

@@ -8,20 +8,27 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
+	"path/filepath"
+	"regexp"
 	"strings"
 )
 
 const modulePath = "github.com/poolproof/poolproof"
 
-// part is something that was linked into the program.
+// part is something that was linked into the program, or embedded.
 type part struct {
-	name, version string // a module's path and version, or stdlib and Go's version
+	name, version string // a module's path and version, or stdlib and Go's version; of an npm package, the package's
 	licences      []licence
+	npm           bool
 }
 
 // purl is the part's package URL.
 func (p part) purl() string {
+	if p.npm {
+		return "pkg:npm/" + p.name + "@" + p.version
+	}
 	return "pkg:golang/" + p.name + "@" + strings.ReplaceAll(strings.TrimPrefix(p.version, "go"), "+", "%2B")
 }
 
@@ -49,6 +56,30 @@ func contents(program []byte, folders map[string]string) ([]part, error) {
 		}
 	}
 	return parts, nil
+}
+
+// swaggerFolder holds the files of Swagger UI that the program embeds.
+const swaggerFolder = "console/static/docs/swagger-ui"
+
+// swaggerVersion is how they name their version.
+var swaggerVersion = regexp.MustCompile(`PACKAGE_VERSION:"([0-9.]+)"`)
+
+// embedded gives the parts that are files, not modules.
+func embedded(source string) ([]part, error) {
+	folder := filepath.Join(source, swaggerFolder)
+	bundle, err := os.ReadFile(filepath.Join(folder, "swagger-ui-bundle.js"))
+	if err != nil {
+		return nil, err
+	}
+	version := swaggerVersion.FindSubmatch(bundle)
+	if version == nil {
+		return nil, errors.New("the version of Swagger UI is not in it")
+	}
+	p := part{name: "swagger-ui-dist", version: string(version[1]), npm: true}
+	if p.licences, err = readLicences(folder); err != nil {
+		return nil, fmt.Errorf("the licence of %s: %w", p.name, err)
+	}
+	return []part{p}, nil
 }
 
 // moduleFolders says where the source of each module is, by "path version",
@@ -124,7 +155,7 @@ type (
 
 // billOfMaterials is the program's, as CycloneDX JSON.
 func billOfMaterials(version string, t target, program, own []byte, parts []part) ([]byte, error) {
-	this := part{modulePath, version, []licence{{"LICENSE", own}}}
+	this := part{name: modulePath, version: version, licences: []licence{{"LICENSE", own}}}
 	described := this.component("application")
 	described.PURL += "?goos=" + t.os + "&goarch=" + t.arch
 	described.Ref = described.PURL

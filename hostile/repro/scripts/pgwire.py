@@ -26,6 +26,12 @@ class Unanswered(Exception):
     """No answer came in time."""
 
 
+def give_up(why):
+    """Ends a script that could not be played: it was neither seen nor not seen."""
+    print(why, file=sys.stderr)
+    sys.exit(2)
+
+
 def text(s):
     return s.encode() + b"\0"
 
@@ -36,16 +42,27 @@ class Client:
     def __init__(self, name, timeout=10.0, quiet=False, **parameters):
         self.name, self.quiet, self.status = name, quiet, ""
         self.out, self.notifications = b"", []
-        url = urllib.parse.urlsplit(sys.argv[1] if len(sys.argv) > 1 else os.environ["DATABASE_URL"])
+        address = sys.argv[1] if len(sys.argv) > 1 else os.environ.get("DATABASE_URL")
+        if not address:
+            give_up(f"say where PgBouncer listens: python3 {sys.argv[0]} postgres://repro@127.0.0.1:6433/repro")
+        url = urllib.parse.urlsplit(address)
         self.user = urllib.parse.unquote(url.username or "postgres")
         self.password = urllib.parse.unquote(url.password or "")
         database = urllib.parse.unquote(url.path.lstrip("/")) or self.user
-        self.socket = socket.create_connection((url.hostname, url.port or 5432), timeout)
+        try:
+            self.socket = socket.create_connection((url.hostname, url.port or 5432), timeout)
+        except OSError as e:
+            give_up(f"{url.hostname}:{url.port or 5432} does not answer ({e}): start PgBouncer as README.md says")
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         startup = {"user": self.user, "database": database, **parameters}
         body = struct.pack("!i", 196608) + b"".join(text(k) + text(v) for k, v in startup.items()) + b"\0"
         self.socket.sendall(struct.pack("!i", len(body) + 4) + body)
-        self.answers()
+        try:
+            self.answers()
+        except ServerError as e:
+            if e.code.startswith("28") or "password" in e.message:
+                give_up("the server wants a password: add password=… to the database's line in pgbouncer.ini")
+            raise
 
     # Messages: each is only put by, until sync, query or flush sends them all.
 

@@ -35,11 +35,11 @@ function install() {
     return null
   }
 
-  function note(sql, where) {
+  function note(driver, sql, where) {
     try {
       if (typeof sql !== 'string' || !where) return
       sql = sql.slice(0, 4000)
-      const line = JSON.stringify({ sql, file: where.file, line: where.line }) + '\n'
+      const line = JSON.stringify({ sql, file: where.file, line: where.line, driver }) + '\n'
       if (seen.has(line) || seen.size > 20000) return
       seen.add(line)
       if (out === undefined) out = fs.openSync(calls, fs.constants.O_WRONLY | fs.constants.O_APPEND)
@@ -57,7 +57,7 @@ function install() {
     const real = proto.query
     if (typeof real !== 'function' || real.poolproof) return
     const query = function query(...args) {
-      note(textOf(args[0]), caller())
+      note('node-postgres', textOf(args[0]), caller())
       return real.apply(this, args)
     }
     Object.defineProperty(query, 'length', { value: real.length, configurable: true })
@@ -77,7 +77,7 @@ function install() {
       get: () => value,
       set: (v) => {
         value = v
-        if (v) note(v.string, where)
+        if (v) note('postgres.js', v.string, where)
       },
     })
   }

@@ -63,7 +63,7 @@ def _install():
             frame = frame.f_back
         return None
 
-    def note(sql, where):
+    def note(driver, sql, where):
         try:
             if where is None or sql is None:
                 return
@@ -78,7 +78,7 @@ def _install():
             seen.add(key)
             if not out:
                 out.append(os.open(calls, os.O_WRONLY | os.O_APPEND))
-            line = json.dumps({"sql": sql, "file": where[0], "line": where[1]})
+            line = json.dumps({"sql": sql, "file": where[0], "line": where[1], "driver": driver})
             os.write(out[0], line.encode() + b"\n")
         except Exception:
             pass  # the program must not notice
@@ -92,7 +92,7 @@ def _install():
             @functools.wraps(real)
             def convert(self, query, vars):
                 real(self, query, vars)
-                note(self.query, caller())
+                note("psycopg", self.query, caller())
 
             cls.convert = convert
 
@@ -109,7 +109,7 @@ def _install():
                 try:
                     return super().execute(*args, **kwargs)
                 finally:
-                    note(self.query, where)
+                    note("psycopg2", self.query, where)
 
         Cursor.__name__, Cursor.__qualname__, Cursor.__module__ = base.__name__, base.__qualname__, base.__module__
         return Cursor
@@ -146,7 +146,7 @@ def _install():
                     try:
                         return real(self, *args, **kwargs)
                     finally:
-                        note(self.query, where)
+                        note("psycopg2", self.query, where)
 
                 cls.execute = execute
 
@@ -161,7 +161,7 @@ def _install():
             def patch(name=name, real=real):
                 @functools.wraps(real)
                 async def wrapper(self, query, *args, **kwargs):
-                    note(query, caller())
+                    note("asyncpg", query, caller())
                     return await real(self, query, *args, **kwargs)
 
                 setattr(module.Connection, name, wrapper)
