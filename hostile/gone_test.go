@@ -13,8 +13,8 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 )
 
-// pair is a session with a server connection that is free, and the other ends of
-// both: a test says what client and server say.
+// pair is a session with a server connection that is free, or that it has and
+// starts, and the other ends of both: a test says what client and server say.
 type pair struct {
 	p              *Pooler
 	s              *session
@@ -22,8 +22,6 @@ type pair struct {
 	over, done     chan struct{} // the session has ended, the server connection has
 }
 
-// newPair makes one; one that is starting is observed from the moment on at which
-// the server is asked to let the client in.
 func newPair(t *testing.T, cfg Config, starting bool) pair {
 	t.Helper()
 	cfg.Upstream, cfg.MaxServerConns, cfg.Logger = "postgres://u@127.0.0.1/d", 1, slog.New(slog.DiscardHandler)

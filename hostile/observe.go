@@ -166,13 +166,13 @@ func (s *session) letIn(b *backend, f frame) error {
 	if err := b.drop(f); err != nil {
 		return err
 	}
-	if err := s.p.unseen(b, b.first()); err != nil {
-		return err
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.backend != b {
 		return errAbandoned
+	}
+	if err := s.hold(func() error { return s.p.unseen(b, b.first()) }); err != nil {
+		return err
 	}
 	s.outstanding, s.open = 0, false
 	s.attached(b)

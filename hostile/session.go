@@ -366,9 +366,15 @@ func (s *session) answered(b *backend, f frame) error {
 // state every time.
 func (s *session) judged(b *backend) error {
 	t := s.detached()
+	return s.hold(func() error { return s.p.unseen(b, s.p.inspect(b, t)) })
+}
+
+// hold has the server connection looked at, without the lock; nothing else is
+// sent to it meanwhile.
+func (s *session) hold(look func() error) error {
 	s.held = true
 	s.mu.Unlock()
-	err := s.p.unseen(b, s.p.inspect(b, t))
+	err := look()
 	s.mu.Lock()
 	s.held = false
 	s.changed.Broadcast()
@@ -379,17 +385,10 @@ func (s *session) judged(b *backend) error {
 // the server finishes what was sent before it. Nobody else gets the connection.
 func (s *session) farewell() {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.notHeld()
 	b := s.backend
-	s.mu.Unlock()
 	if b == nil {
-		return
-	}
-	b.writing.Lock() // a question of ours may be on its way
-	defer b.writing.Unlock()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.backend != b || s.held { // held: leave waits for that, and for what comes of it
 		return
 	}
 	s.backend = nil
