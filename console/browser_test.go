@@ -161,15 +161,24 @@ func (p *page) requestIDOf(status int64) string {
 	return ""
 }
 
-// run performs steps, within patience.
+// run performs steps, within patience, again if the page drew their element anew
+// meanwhile.
 func (p *page) run(steps ...chromedp.Action[chromedp.Void]) {
 	p.t.Helper()
 	ctx, cancel := context.WithTimeout(p.ctx, patience)
 	defer cancel()
-	if err := chromedp.Do(ctx, steps...); err != nil {
+	err := chromedp.Do(ctx, steps...)
+	for err != nil && ctx.Err() == nil && strings.Contains(err.Error(), drawnAnew) {
+		err = chromedp.Do(ctx, steps...)
+	}
+	if err != nil {
 		p.t.Fatalf("in the browser: %v", err)
 	}
 }
+
+// drawnAnew is what the browser says of an element that was found, and replaced
+// before anything was done with it.
+const drawnAnew = "Could not find node with given id"
 
 // eval gives the value of a JavaScript expression, or of the promise that it is.
 func eval[T any](p *page, expression string) T {
