@@ -59,9 +59,9 @@ func (pl *pool) dial(ctx context.Context) (*backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	h, err := pg.Hijack()
+	h, err := takeOver(ctx, pg)
 	if err != nil {
-		return nil, fmt.Errorf("take over the connection: %w", err)
+		return nil, err
 	}
 	b := pl.newBackend(h.Conn)
 	b.pid, b.secret, b.params = h.PID, h.SecretKey, h.ParameterStatuses
@@ -72,6 +72,19 @@ func (pl *pool) dial(ctx context.Context) (*backend, error) {
 		return nil, errors.Join(err, h.Conn.Close())
 	}
 	return b, nil
+}
+
+// takeOver gives a connection without pgconn. That may still be reading: it does
+// where a write took longer than 15 ms (pgx 5.12), and what it read would be lost.
+func takeOver(ctx context.Context, pg *pgconn.PgConn) (*pgconn.HijackedConn, error) {
+	if err := pg.SyncConn(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("take over the connection: %w", err), pg.Close(ctx))
+	}
+	h, err := pg.Hijack()
+	if err != nil {
+		return nil, fmt.Errorf("take over the connection: %w", err)
+	}
+	return h, nil
 }
 
 func (pl *pool) newBackend(conn net.Conn) *backend {

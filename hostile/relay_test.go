@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"runtime"
 	"strings"
 	"sync"
@@ -404,4 +405,33 @@ func TestManyClients(t *testing.T) {
 	}
 	wg.Wait()
 	wantFound(t, p)
+}
+
+// slow is a connection on which the first write returns late, when the answer is
+// there.
+type slow struct {
+	net.Conn
+	once sync.Once
+}
+
+func (c *slow) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	c.once.Do(func() { time.Sleep(100 * time.Millisecond) })
+	return n, err
+}
+
+// Nothing of what a server answers is lost on a busy machine: pgconn reads ahead
+// when a write takes more than 15 ms.
+func TestSlowWriting(t *testing.T) {
+	p, url, _ := testPooler(t, Config{MaxServerConns: 1})
+	p.upstream.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := (&net.Dialer{}).DialContext(ctx, network, addr)
+		return &slow{Conn: conn}, err
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), ioTimeout/2)
+	defer cancel()
+	c := connect(t, url, "exec")
+	if err := c.Ping(ctx); err != nil {
+		t.Error(err)
+	}
 }

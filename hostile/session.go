@@ -174,6 +174,8 @@ func (s *session) restore(b *backend) {
 		}
 	}
 	if sql.Len() > 0 {
+		b.writing.Lock() // who had it before may not have returned from writing
+		defer b.writing.Unlock()
 		send(b.w, &pgproto3.Query{String: sql.String()})
 		s.restoring = true
 	}
@@ -393,6 +395,8 @@ func (s *session) farewell() {
 	}
 	s.backend = nil
 	b.session.Store(nil)
+	b.writing.Lock()
+	defer b.writing.Unlock()
 	send(b.w, &pgproto3.Terminate{})
 	if b.flush() != nil {
 		b.kill()
