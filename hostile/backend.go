@@ -65,6 +65,7 @@ func (pl *pool) dial(ctx context.Context) (*backend, error) {
 	}
 	b := pl.newBackend(h.Conn)
 	b.pid, b.secret, b.params = h.PID, h.SecretKey, h.ParameterStatuses
+	defer context.AfterFunc(ctx, b.kill)() // an end does not wait for our own questions
 	if err := b.first(); err != nil {
 		return nil, errors.Join(err, h.Conn.Close())
 	}
