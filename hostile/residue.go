@@ -32,7 +32,7 @@ const (
 
 // glanceSQL gives a number that is another one when something of residueSQL's
 // is: other values of the settings that are named in $1, custom ones, and $2,
-// those of the server's that a session may make; it costs a fifth, because
+// those of the server's that a session may make; it costs less, because
 // pg_settings alone takes 0.44 ms. What it cannot see: a setting that a session
 // makes to what it was already, and one of a library that was loaded later than
 // $2 was read (see text.clean). An error where the current role may not read one.
