@@ -20,7 +20,7 @@ func (s Session) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
 		return &batchResults{err: s.err, closed: true}
 	case b.Len() == 0:
 		return &batchResults{closed: true}
-	case !s.db.report.ImplicitScope:
+	case !s.db.oneSync.Load():
 		tx := &transaction{session: s}
 		return tx.sendBatch(ctx, b, func(err error) error { return tx.end(ctx, err) })
 	}

@@ -20,7 +20,7 @@ func (s Session) CopyFrom(ctx context.Context, table pgx.Identifier, columns []s
 	if s.err != nil {
 		return 0, s.err
 	}
-	if !s.db.report.ImplicitScope {
+	if !s.db.oneSync.Load() {
 		var n int64
 		err := s.InTx(ctx, func(tx pgx.Tx) (err error) {
 			n, err = tx.CopyFrom(ctx, table, columns, rows)

@@ -29,13 +29,14 @@ type DB struct {
 	tracer  *otelpgx.Tracer // nil: no spans
 	descs   *wire.Descriptions
 	mode    atomic.Int32  // a wire.Mode; only ever falls back to wire.Exec
+	oneSync atomic.Bool   // the scope rides in the statement's own pipeline; else in an explicit transaction
 	domain  atomic.Uint32 // the type that carries scopes, 0: a statement does; only ever falls back to 0
 
 	discards sync.WaitGroup // connections being given up
 }
 
 // Open connects, probes what stands before PostgreSQL (at most three
-// connections and one second), chooses the mode and how the scope travels, and
+// connections and one second; once more if that was too short), chooses the mode and how the scope travels, and
 // says why in one log line.
 //
 // Errors: of kind ErrConfig if the configuration cannot work, or asks for what
@@ -51,6 +52,9 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 		return nil, err
 	}
 	report, err := pooler.Probe(ctx, poolConfig.ConnConfig)
+	if err == nil && report.Undecided { // a busy pooler
+		report, err = pooler.Probe(ctx, poolConfig.ConnConfig)
+	}
 	if err != nil {
 		return nil, unavailableOr(ctx, "open", err)
 	}
@@ -71,6 +75,7 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 		poolConfig.ConnConfig.Tracer = db.tracer
 	}
 	db.mode.Store(int32(mode))
+	db.oneSync.Store(report.ImplicitScope)
 	db.pool, err = pgxpool.NewWithConfig(ctx, poolConfig)
 	if err != nil {
 		return nil, unavailableOr(ctx, "open", err)

@@ -92,7 +92,7 @@ func (s Session) query(ctx context.Context, sql string, args []any, kind wire.St
 	if s.err != nil {
 		return wire.FailedRows(s.err)
 	}
-	if !s.db.report.ImplicitScope {
+	if !s.db.oneSync.Load() {
 		return s.queryInTx(ctx, sql, args, kind)
 	}
 	r, err := s.start(ctx, kind, query{sql, args})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strconv"
 	"time"
 
@@ -57,6 +58,16 @@ func (db *DB) refuseTx() error {
 		return statementModeError(nil)
 	}
 	return nil
+}
+
+// noteStatementMode is told that the pooler refuses BEGIN. If the probe could not
+// tell whether the one-Sync scope holds, it is the one that is left: poolers in
+// statement mode keep a pipeline together (PgBouncer 1.18: measured), and where
+// one did not, policies would find no tenant.
+func (db *DB) noteStatementMode(ctx context.Context) {
+	if db.report.Undecided && db.oneSync.CompareAndSwap(false, true) {
+		db.log.LogAttrs(ctx, slog.LevelWarn, "poolproof: the pooler is in statement mode; from now on the scope goes with the statement")
+	}
 }
 
 func statementModeError(cause error) error {
@@ -129,6 +140,7 @@ func (tx *transaction) run(ctx context.Context, kind wire.Statement, queries []q
 	if first {
 		if _, _, err = x.Skip(); err != nil && statementPooling(err) {
 			err = statementModeError(err)
+			db.noteStatementMode(ctx)
 		} else if err == nil {
 			err = tx.session.readScope(ctx, x)
 		}

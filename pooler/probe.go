@@ -69,11 +69,12 @@ func (p *probe) run(ctx context.Context) {
 	p.report.Mode = Unknown
 	pid, err := p.a.backendPID(ctx)
 	if err != nil {
-		p.report.Present = true
+		p.report.Present, p.report.Undecided = true, ctx.Err() != nil
 		p.notef("the first query failed: %v", err)
 		return
 	}
 	if p.report.ImplicitScope, err = p.a.implicitScope(ctx); err != nil {
+		p.report.Undecided = ctx.Err() != nil
 		p.notef("the one-Sync scope could not be tried: %v", err)
 	}
 	// pgpool-II passes the pid on, but not the pipeline (4.3: measured).

@@ -29,6 +29,8 @@ type Report struct {
 	NamedStatements bool
 	// ImplicitScope: a transaction-local setting holds for the rest of its pipeline and is gone after the Sync.
 	ImplicitScope bool
+	// Undecided: the time was over before ImplicitScope could be tried; asking again may tell.
+	Undecided bool
 	// ServerVersion is PostgreSQL's server_version as reported through the pooler.
 	ServerVersion string
 	// Elapsed is how long the probe took.
