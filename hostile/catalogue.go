@@ -93,7 +93,7 @@ var catalogue = map[Code]kind{
 		}},
 	SessionSetting: {Error, "setting left on the server connection",
 		"the next client inherits it, and this one loses it: a tenant id reaches another tenant's requests",
-		"set it for the transaction: SELECT set_config(name, $1, true) with the statements that need it, or SET LOCAL; constants belong into ALTER ROLE … SET", nil},
+		"set it for the transaction: SELECT set_config(name, $1, true) with the statements that need it, or SET LOCAL; constants belong in ALTER ROLE … SET", nil},
 	SessionRole: {Error, "role left on the server connection",
 		"the next client works with the rights of this role",
 		"SET LOCAL ROLE inside the transaction that needs it", nil},

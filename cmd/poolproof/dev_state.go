@@ -46,7 +46,7 @@ func loadDevState(dir string) (devState, error) {
 	case !errors.Is(err, os.ErrNotExist):
 		return s, fmt.Errorf("reading dev.json: %w", err)
 	}
-	// Nothing in here belongs into a repository.
+	// Nothing in here belongs in a repository.
 	ignore := filepath.Join(dir, ".gitignore")
 	if _, err := os.Lstat(ignore); errors.Is(err, os.ErrNotExist) {
 		if err := writePrivate(ignore, []byte("*\n")); err != nil {
