@@ -47,7 +47,7 @@ type session struct {
 func (p *Pooler) newSession(conn net.Conn) *session {
 	s := &session{stream: newStream(conn), p: p, status: 'I', params: map[string]string{}}
 	s.changed = sync.NewCond(&s.mu)
-	s.watch.init()
+	s.init()
 	return s
 }
 
@@ -280,7 +280,7 @@ func (s *session) answer(b *backend, f frame) error {
 		s.mu.Unlock()
 	case 'N':
 		s.mu.Lock()
-		s.noticed(b, f)
+		s.noticed(f)
 		s.mu.Unlock()
 	case 'E':
 		s.mu.Lock()

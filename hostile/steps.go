@@ -32,7 +32,7 @@ const (
 	stepReady
 )
 
-func (st *steps) add(p *Pooler, s *session, b *backend, kind stepKind, t *text, name string) {
+func (st *steps) add(s *session, b *backend, kind stepKind, t *text, name string) {
 	st.ring[st.n%len(st.ring)] = step{time.Now(), s.id, b.id, kind, t, name}
 	st.n++
 }

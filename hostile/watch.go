@@ -52,7 +52,6 @@ type transaction struct {
 	texts    []*text
 	more     bool // there were more texts than are kept
 	suspect  bool
-	called   bool // a function call message: nothing is known of what it does
 	ddl      bool
 	sequence bool
 	reads    []string
@@ -84,7 +83,7 @@ func (w *watch) init() {
 func (s *session) attached(b *backend) {
 	s.turn++
 	s.tx = &transaction{client: s.client}
-	s.history.add(s.p, s, b, stepAttached, nil, "")
+	s.history.add(s, b, stepAttached, nil, "")
 }
 
 // detached ends it.
@@ -105,7 +104,7 @@ func (s *session) fault(code Code, subject string, t *text, types []uint32) {
 }
 
 // ran notes a statement of the transaction under way.
-func (s *session) ran(b *backend, t *text) {
+func (s *session) ran(t *text) {
 	x := s.tx
 	if x == nil {
 		return
@@ -120,9 +119,9 @@ func (s *session) ran(b *backend, t *text) {
 	x.suspect = x.suspect || t.suspect
 	reads, sets := t.reads, t.sets
 	if sc := s.pool.schema.Load(); sc != nil {
-		var any bool
-		reads, sets, any = sc.readBy(t)
-		x.setsAny = x.setsAny || any
+		var unknown bool
+		reads, sets, unknown = sc.readBy(t)
+		x.setsAny = x.setsAny || unknown
 	}
 	for _, n := range sets {
 		x.sets = appendNew(x.sets, n)
@@ -181,14 +180,14 @@ func (s *session) query(b *backend, f frame) {
 	sql, _, whole := cut(f)
 	t := s.p.texts.of(sql, !whole)
 	s.extended = false
-	s.history.add(s.p, s, b, stepQuery, t, "")
+	s.history.add(s, b, stepQuery, t, "")
 	s.unnamed = nil // a simple query destroys the unnamed statement
 	b.unnamed = nil
-	s.ran(b, t)
+	s.ran(t)
 }
 
 func (s *session) called(b *backend) {
-	s.history.add(s.p, s, b, stepCall, nil, "")
+	s.history.add(s, b, stepCall, nil, "")
 	if s.tx != nil {
 		s.tx.suspect = true
 	}
@@ -208,7 +207,7 @@ func (s *session) parse(b *backend, f frame) {
 	}
 	m := &made{text: t, types: types, turn: s.turn}
 	s.parsing = append(s.parsing, parsing{string(name), m})
-	s.history.add(s.p, s, b, stepParse, t, string(name))
+	s.history.add(s, b, stepParse, t, string(name))
 	if len(name) == 0 {
 		s.unnamed, b.unnamed = m, s
 		return
@@ -245,9 +244,9 @@ func (s *session) bind(b *backend, f frame) {
 	if own != nil {
 		t = own.text
 	}
-	s.history.add(s.p, s, b, stepBind, t, string(name)) // before it is judged: it is the fault's last step
+	s.history.add(s, b, stepBind, t, string(name)) // before it is judged: it is the fault's last step
 	if m := s.use(b, string(name)); m != nil {
-		s.ran(b, m.text)
+		s.ran(m.text)
 		if sc := s.pool.schema.Load(); s.tx != nil && sc != nil {
 			s.tx.setsAny = s.tx.setsAny || slices.ContainsFunc(m.types, func(oid uint32) bool { return sc.setters[oid] })
 		}
@@ -443,7 +442,7 @@ func (s *session) readied(b *backend, status byte) {
 	if status == 'E' && s.has("begin", "start") && s.has("commit", "end") {
 		s.fault(FailedPipeline, "", s.lastText(), nil)
 	}
-	s.history.add(s.p, s, b, stepReady, nil, string(status))
+	s.history.add(s, b, stepReady, nil, string(status))
 	s.unit, s.parsing, s.closes = s.unit[:0], nil, nil
 }
 
@@ -482,7 +481,7 @@ func (s *session) completed(b *backend, f frame) {
 // outsideTransaction is the code of PostgreSQL's warning about SET LOCAL.
 const outsideTransaction = "25P01"
 
-func (s *session) noticed(b *backend, f frame) {
+func (s *session) noticed(f frame) {
 	if !f.whole() {
 		return
 	}
