@@ -35,6 +35,9 @@ func TestSchemathesis(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// One worker: Hypothesis parses its own source, which CPython 3.11 sometimes
+	// cannot in several threads ("AST constructor recursion depth mismatch").
+	//
 	// The same requests each time, but for the soak: few examples of random data
 	// beside the document's own and those at the edges of its schemas.
 	more := []string{"--max-examples", "3", "--seed", "1"}
@@ -48,7 +51,7 @@ func TestSchemathesis(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := newService(t, through(t, pgtest.PgBouncer118Transaction))
 			cmd := exec.CommandContext(t.Context(), program, append([]string{"--no-color", "--config-file", config,
-				"run", s.url + "/openapi.json", "--workers", "2", "--continue-on-failure"}, more...)...)
+				"run", s.url + "/openapi.json", "--workers", "1", "--continue-on-failure"}, more...)...)
 			cmd.Dir = t.TempDir() // it leaves a cache behind
 			cmd.Env = append(os.Environ(), "POOLPROOF_TOKEN="+signed(t, as.user, ""), "POOLPROOF_TENANT="+as.tenant.String(), "COLUMNS=160")
 			out, err := cmd.CombinedOutput()
