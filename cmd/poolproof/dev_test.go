@@ -31,7 +31,7 @@ type runningDev struct {
 // startDev runs poolproof dev and returns when it says that it is ready.
 func startDev(t *testing.T, dir string) *runningDev {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := interruptible(context.Background())
 	out, stdout := io.Pipe()
 	d := &runningDev{cancel: cancel, exit: make(chan int, 1), stderr: &bytes.Buffer{}}
 	begin := time.Now()

@@ -79,6 +79,9 @@ const sameSignal = time.Second
 // stoppedBy is the cause of a context that a signal ended.
 type stoppedBy struct{ os.Signal }
 
+// Is: whoever asks for a context that was cancelled means this one, too.
+func (stoppedBy) Is(target error) bool { return target == context.Canceled }
+
 func (s stoppedBy) Error() string { return "stopped by signal: " + s.String() }
 
 // run executes one command line and returns its exit code. It ends soon after

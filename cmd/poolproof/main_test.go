@@ -260,6 +260,12 @@ func TestVersion(t *testing.T) {
 	}
 }
 
+// interruptible is a context and what Ctrl-C makes of main's.
+func interruptible(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	return ctx, func() { cancel(stoppedBy{os.Interrupt}) }
+}
+
 // The program itself: log lines as JSON, and a SIGTERM that ends it well.
 func TestProcess(t *testing.T) {
 	binary := filepath.Join(t.TempDir(), "poolproof")

@@ -69,7 +69,7 @@ type proxyRun struct {
 // startProxy runs poolproof proxy until it is stopped or the test is over.
 func startProxy(t *testing.T, args ...string) *proxyRun {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	ctx, cancel := interruptible(context.WithoutCancel(t.Context()))
 	out, stdout := io.Pipe()
 	p := &proxyRun{stderr: &logBuffer{}}
 	exit := make(chan int, 1)

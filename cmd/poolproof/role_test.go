@@ -73,7 +73,7 @@ func TestServeWithASingleLogin(t *testing.T) {
 
 	sql(t, owner, "grant "+migrations.RuntimeRole+" to "+pgx.Identifier{login}.Sanitize())
 	t.Setenv("POOLPROOF_ROLE", migrations.RuntimeRole)
-	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
+	ctx, stop := interruptible(context.WithoutCancel(t.Context()))
 	log, ended := &logBuffer{}, make(chan int, 1)
 	go func() { ended <- run(ctx, []string{"serve"}, strings.NewReader(""), log, log) }()
 	t.Cleanup(func() {

@@ -133,7 +133,7 @@ func serve(t *testing.T, databaseURL string) *served {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
+	ctx, stop := interruptible(context.WithoutCancel(t.Context()))
 	s := &served{
 		base: "http://" + listener.Addr().String(), log: &logBuffer{}, token: signed,
 		ready: make(chan struct{}), stop: stop, ended: make(chan error, 1),
