@@ -232,6 +232,14 @@ func (q question) send(b *backend, params ...[]byte) {
 	send(b.w, &pgproto3.Sync{})
 }
 
+// put asks a question. Whether its statement is there afterwards is certain only
+// if it was answered.
+func (b *backend) put(q question, params ...[]byte) ([][]string, error) {
+	rows, err := b.exchange(func() { q.send(b, params...) })
+	b.kept[q.name] = q.kept && err == nil
+	return rows, err
+}
+
 const queryCanceled = "57014"
 
 // residue asks what the connection holds. A cancel request that came late may
@@ -244,15 +252,13 @@ func (b *backend) residue() (residue, error) {
 		if try < tries {
 			names = b.pool.names()
 		}
-		rows, err := b.exchange(func() { residueQuestion.send(b, textArray(names)) })
+		rows, err := b.put(residueQuestion, textArray(names))
 		if pg, ok := errors.AsType[*pgconn.PgError](err); ok && try < tries && (pg.Code != queryCanceled || !b.pool.pooler.cfg.Observe) {
-			b.kept[residueName] = false // it may be gone
 			continue
 		}
 		if err != nil || len(rows) != 1 || len(rows[0]) != 1 {
 			return residue{}, fmt.Errorf("ask what a server connection holds: %d rows, %w", len(rows), err)
 		}
-		b.kept[residueName] = true
 		r, err := parseResidue([]byte(rows[0][0]))
 		if try == tries {
 			r.Custom = b.before.Custom
@@ -273,15 +279,13 @@ func (b *backend) settable() []string {
 // else; "" where the server does not tell: to a role that may not read a setting,
 // or because a request to cancel came late.
 func (b *backend) glance() (string, error) {
-	rows, err := b.exchange(func() { glanceQuestion.send(b, textArray(b.pool.names()), textArray(b.settable())) })
+	rows, err := b.put(glanceQuestion, textArray(b.pool.names()), textArray(b.settable()))
 	if _, ok := errors.AsType[*pgconn.PgError](err); ok {
-		b.kept[glanceName] = false // it may be gone
 		return "", nil
 	}
 	if err != nil || len(rows) != 1 || len(rows[0]) != 1 {
 		return "", fmt.Errorf("glance at what a server connection holds: %d rows, %w", len(rows), err)
 	}
-	b.kept[glanceName] = true
 	return rows[0][0], nil
 }
 
@@ -307,7 +311,7 @@ func (b *backend) clean() error {
 // readSchema reads what functions and policies do, unless that is known.
 func (b *backend) readSchema() error {
 	known := b.pool.schema.Load()
-	rows, err := b.exchange(func() { question{name: schemaName, sql: schemaVersionSQL}.send(b) })
+	rows, err := b.put(question{name: schemaName, sql: schemaVersionSQL})
 	if err != nil || len(rows) != 1 {
 		return fmt.Errorf("look at the database's functions: %d rows, %w", len(rows), err)
 	}
@@ -316,12 +320,12 @@ func (b *backend) readSchema() error {
 		return nil
 	}
 	sql := b.pool.schemaSQL(b.param("server_version"))
-	if rows, err = b.exchange(func() { question{name: schemaName, sql: sql}.send(b) }); err != nil {
+	if rows, err = b.put(question{name: schemaName, sql: sql}); err != nil {
 		return fmt.Errorf("read the database's functions: %w", err)
 	}
 	s := newSchema(rows)
 	s.version = version
-	if rows, err = b.exchange(func() { question{name: schemaName, sql: settableSQL}.send(b) }); err != nil {
+	if rows, err = b.put(question{name: schemaName, sql: settableSQL}); err != nil {
 		return fmt.Errorf("list the settings: %w", err)
 	}
 	for _, row := range rows {
@@ -404,17 +408,20 @@ func (b *backend) cancel(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("connect to cancel: %w", err)
 	}
+	packet := binary.BigEndian.AppendUint32(nil, cancelCode)
+	packet = binary.BigEndian.AppendUint32(packet, b.pid)
+	return sendCancel(conn, append(packet, b.secret...))
+}
+
+// sendCancel sends a cancel request by a connection of its own, and waits until
+// the server has taken it: it hangs up once it has signalled.
+func sendCancel(conn net.Conn, packet []byte) error {
 	defer conn.Close() //nolint:errcheck // it is only waited for
 	_ = conn.SetDeadline(time.Now().Add(ioTimeout))
-	msg := make([]byte, 0, 16+len(b.secret))
-	msg = binary.BigEndian.AppendUint32(msg, uint32(12+len(b.secret)))
-	msg = binary.BigEndian.AppendUint32(msg, cancelCode)
-	msg = binary.BigEndian.AppendUint32(msg, b.pid)
-	msg = append(msg, b.secret...)
-	if _, err := conn.Write(msg); err != nil {
+	if _, err := conn.Write(startupMessage(packet)); err != nil {
 		return fmt.Errorf("ask to cancel: %w", err)
 	}
-	_, _ = conn.Read(make([]byte, 1)) // the server hangs up once it has signalled
+	_, _ = conn.Read(make([]byte, 1))
 	return nil
 }
 
@@ -432,7 +439,7 @@ func send(w interface{ Write(b []byte) (int, error) }, msg pgproto3.Message) {
 	}
 }
 
-// textArray is a text[] in text form; names of settings hold nothing to escape.
+// textArray is a text[] in text form.
 func textArray(names []string) []byte {
 	b := []byte{'{'}
 	for i, n := range names {

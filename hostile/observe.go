@@ -219,15 +219,11 @@ func (s *session) tunnel(ctx context.Context, server *stream, packet []byte) {
 func (p *Pooler) cancelRequest(ctx context.Context, packet []byte) {
 	conn, err := p.reach(ctx)
 	if err == nil {
-		defer conn.Close() //nolint:errcheck // it is only waited for
-		_ = conn.SetDeadline(time.Now().Add(ioTimeout))
-		_, err = conn.Write(startupMessage(packet))
+		err = sendCancel(conn, packet)
 	}
 	if err != nil {
 		p.cfg.Logger.Warn("a cancel request could not be passed on", "cause", err)
-		return
 	}
-	_, _ = conn.Read(make([]byte, 1)) // the server hangs up once it has signalled
 }
 
 // reach connects to the server, encrypted as the upstream's URL says.

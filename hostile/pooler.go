@@ -3,6 +3,7 @@ package hostile
 import (
 	"context"
 	"crypto/rand"
+	"crypto/subtle"
 	"crypto/tls"
 	"encoding/binary"
 	"errors"
@@ -217,7 +218,7 @@ func (p *Pooler) cancel(ctx context.Context, id, secret uint32) {
 	p.mu.Lock()
 	s := p.sessions[id]
 	p.mu.Unlock()
-	if s == nil || s.secret != secret {
+	if s == nil || subtle.ConstantTimeEq(int32(s.secret), int32(secret)) != 1 {
 		return
 	}
 	s.mu.Lock()
