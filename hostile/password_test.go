@@ -3,20 +3,12 @@ package hostile
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"math/big"
-	"net"
 	"net/url"
 	"os"
 	osexec "os/exec"
@@ -31,6 +23,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/poolproof/poolproof/internal/devdb"
+	"github.com/poolproof/poolproof/internal/pgtest"
 )
 
 // secured is a server that asks for passwords, each user in another way, and
@@ -63,7 +56,7 @@ func newSecured(t *testing.T) *secured {
 		}
 	})
 	s := &secured{port: pg.Port()}
-	cert, key := certificate(t)
+	cert, key := pgtest.Certificate(t)
 	if s.certificate, err = tls.X509KeyPair(cert, key); err != nil {
 		t.Fatal(err)
 	}
@@ -107,25 +100,6 @@ func (s *secured) url(user, password, sslmode string) string {
 func urlFor(addr, user, password, sslmode string) string {
 	u := url.URL{Scheme: "postgres", Host: addr, User: url.UserPassword(user, password), Path: "/postgres", RawQuery: "sslmode=" + sslmode}
 	return u.String()
-}
-
-// certificate makes one for 127.0.0.1, and its key.
-func certificate(t *testing.T) (cert, key []byte) {
-	t.Helper()
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "server"}, NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	keyDER, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})
 }
 
 // guarded runs a pooler before it whose log and report, at the test's end, hold
@@ -225,7 +199,7 @@ func TestPasswords(t *testing.T) {
 // and libpq, which then suspects an attack, is told what to do.
 func TestChannelBinding(t *testing.T) {
 	s := newSecured(t)
-	cert, key := certificate(t)
+	cert, key := pgtest.Certificate(t)
 	another, err := tls.X509KeyPair(cert, key)
 	if err != nil {
 		t.Fatal(err)

@@ -5,7 +5,6 @@ import (
 	"io"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -16,6 +15,8 @@ import (
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/chromedp"
+
+	"github.com/poolproof/poolproof/internal/chromium"
 )
 
 // The page in a browser: nothing that it shows is taken for markup, its own
@@ -31,7 +32,7 @@ func TestHTML(t *testing.T) {
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	allocator, stop := chromedp.NewExecAllocator(context.Background(), chromedp.ExecPath(chromium(t)), chromedp.Headless, chromedp.NoSandbox,
+	allocator, stop := chromedp.NewExecAllocator(context.Background(), chromedp.ExecPath(chromium.Path(t)), chromedp.Headless, chromedp.NoSandbox,
 		chromedp.DisableGPU, chromedp.NoFirstRun, chromedp.Flag("disable-dev-shm-usage", true), chromedp.Flag("disable-background-networking", true))
 	defer stop()
 	var mu sync.Mutex
@@ -99,15 +100,4 @@ func TestFlushLeft(t *testing.T) {
 			t.Errorf("%q: %q, want %q", sql, got, want)
 		}
 	}
-}
-
-func chromium(t *testing.T) string {
-	t.Helper()
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome", "chrome"} {
-		if path, err := exec.LookPath(name); err == nil {
-			return path
-		}
-	}
-	t.Fatal("no Chromium is installed; install what the tests need: make setup")
-	return ""
 }

@@ -1,0 +1,2 @@
+// Package chromium finds the browser that tests of pages run in.
+package chromium
