@@ -3,7 +3,9 @@ package wire
 import (
 	"container/list"
 	"context"
+	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"time"
@@ -221,13 +223,34 @@ func fetches(sql string) bool {
 }
 
 // Discard ends a connection that must not be used again: it asks the server to
-// stop what it is doing for it, and closes the socket. It is meant to run in a
-// goroutine of its own and takes at most two seconds.
+// stop what it is doing for it, again if the first request came before there was
+// anything to stop, and closes the socket. It is meant to run in a goroutine of
+// its own and takes at most two seconds.
 func (c *Conn) Discard() {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
-	if !c.pg.IsClosed() {
-		_ = c.pg.CancelRequest(ctx) // best effort: the connection is given up either way
+	for wait := 100 * time.Millisecond; !c.pg.IsClosed() && ctx.Err() == nil; wait *= 2 {
+		if c.pg.CancelRequest(ctx) != nil || c.ended(wait) { // best effort: the connection is given up either way
+			break
+		}
 	}
 	_ = c.pgx.Close(ctx)
+}
+
+// ended reads on for a while and tells whether there is nothing left to stop: the
+// server has come to its ReadyForQuery, or the connection cannot be read.
+func (c *Conn) ended(wait time.Duration) bool {
+	if c.pg.Conn().SetReadDeadline(time.Now().Add(wait)) != nil {
+		return true
+	}
+	for {
+		msg, err := c.pg.Frontend().Receive()
+		if err != nil {
+			timeout, ok := errors.AsType[net.Error](err)
+			return !ok || !timeout.Timeout()
+		}
+		if _, ready := msg.(*pgproto3.ReadyForQuery); ready {
+			return true
+		}
+	}
 }
