@@ -125,43 +125,6 @@ func together(copies int, f func(i int) run) string {
 	return strings.Join(outputs, "")
 }
 
-// wrongItem is a program's word that it got another item than it asked for.
-var wrongItem = regexp.MustCompile(`wrong: item (\d+)\d is item (\d+)\d\n`)
-
-// foreignItem finds in what copies said, of which each asks for items of a ten of
-// its own, that one was given another's.
-func foreignItem(output string) string {
-	for _, m := range wrongItem.FindAllStringSubmatch(output, -1) {
-		if m[1] != m[2] {
-			return m[0]
-		}
-	}
-	return ""
-}
-
-// ownTen is the environment of a copy that asks for items 10 to 17, copy 1 for
-// 20 to 27, and so on.
-func ownTen(env []string, i int) []string {
-	return append(slices.Clone(env), fmt.Sprint("CORPUS_FIRST=", 10*i+10))
-}
-
-// foreignItems runs copies at once until one is given an item that another asked
-// for. PgBouncer 1.18 loses step with several Syncs in flight whose messages fill
-// its buffer of 4 kB: more often than that, it breaks connections off.
-func foreignItems(copies int, env ...string) consequence {
-	return func(b *bouncer) {
-		last := ""
-		for try := range 10 * tries {
-			last = together(copies, func(i int) run { return b.run(ownTen(env, i)...) })
-			if found := foreignItem(last); found != "" {
-				b.Logf("at try %d: %s", try+1, found)
-				return
-			}
-		}
-		b.Errorf("nobody was given another client's item in %d tries; the last said\n%s", 10*tries, last)
-	}
-}
-
 // leaves wants that a client who never asked for it finds, by a query, what the
 // program left.
 func leaves(sql, want string) consequence {

@@ -91,16 +91,16 @@ var table = []row{
 	{"go/pgx", "acquire-correct", 1, nil, "", nil},
 	{"go/pgx", "batch", 1, []string{"PP015"}, "ROLLBACK", holds()},
 	{"go/pgx", "batch-correct", 1, nil, "", nil},
-	{"go/pgx", "pipeline", 1, []string{"PP019"}, "under one Sync", foreignItems(8, "CORPUS_BYTES=4040", "CORPUS_ROUNDS=40", "CORPUS_PATIENCE=5000")},
-	{"go/pgx", "pipeline-correct", 1, nil, "", nil},
+	{"go/pgx", "pipeline", 1, []string{"PP019"}, "under one Sync", foreignItems()},
+	{"go/pgx", "pipeline-correct", 1, nil, "", ownItems()},
 	{"go/gorm", "default", 1, []string{"PP002 stmtcache_…"}, "default_query_exec_mode=exec", says(`prepared statement "stmtcache_\w+" does not exist`)},
 	{"go/gorm", "correct", 1, nil, "", nil},
 	{"go/gorm", "local", 1, []string{"PP013 app.tenant", "PP016"}, "set_config(name, $1, true)", says(`wrong: the tenant has 0 items`)},
 	{"go/gorm", "local-correct", 1, nil, "", nil},
 
-	{"rust/tokio", "join_all", 1, []string{"PP019"}, "await each query", foreignItems(8, "CORPUS_BYTES=4040", "CORPUS_ROUNDS=40", "CORPUS_PATIENCE=5000")},
+	{"rust/tokio", "join_all", 1, []string{"PP019"}, "await each query", foreignItems()},
 	{"rust/tokio", "query", 1, []string{"PP002 s#", "PP019"}, "query_typed", says(`prepared statement "s\d+" does not exist`)},
-	{"rust/tokio", "query_typed", 1, nil, "", nil},
+	{"rust/tokio", "query_typed", 1, nil, "", ownItems()},
 	{"rust/sqlx", "default", 1, []string{"PP002 sqlx_s_#", "PP019"}, "a transaction around each query", says(`prepared statement "sqlx_s_1" does not exist`)},
 	{"rust/sqlx", "unnamed", 1, []string{"PP001", "PP019"}, "pool.begin()", says(`unnamed prepared statement does not exist|bind message`)},
 	{"rust/sqlx", "correct", 1, nil, "", nil},
@@ -253,7 +253,7 @@ func TestSyncsInFlightAsSupavisor(t *testing.T) {
 			last := ""
 			for range 10 * tries {
 				last = together(8, func(i int) run {
-					return execute(t, program[0], program[1], pooled, direct, ownTen([]string{"CORPUS_MS=3", "CORPUS_PATIENCE=500"}, i)...)
+					return execute(t, program[0], program[1], pooled, direct, ownTen(i), "CORPUS_MS=3", "CORPUS_PATIENCE=500")
 				})
 				if found := foreignItem(last); found != "" {
 					t.Log(found)

@@ -62,7 +62,8 @@ var (
 	notTheTenants = []string{"/api/v3/rbac/permissions", "/api/v3/rbac/features", "/api/v3/rbac/sidebar-items", "/api/v3/rbac-admin/tenants"}
 )
 
-const foreignRole, missingRole, missingID = "4242", "4243", "5c0ffee5-0000-4000-8000-000000000000"
+// The ids of roles are long, so that no number of /metrics has one in it by chance.
+const foreignRole, missingRole, missingID = "1964242531", "1964242532", "5c0ffee5-0000-4000-8000-000000000000"
 
 // foreignIDs are the other tenant's ids, each with one that nobody has.
 func foreignIDs() map[string]string {
@@ -189,7 +190,7 @@ func TestForeignIsMissing(t *testing.T) {
 				defer s.exec(t, `alter role `+demoLogin.User.Username()+` nobypassrls`)
 			}
 			s.exec(t, `with r as (
-					insert into poolproof.roles (tenant_id, id, name, description) values ($1, 4242, 'Secret role', 'secret') returning id
+					insert into poolproof.roles (tenant_id, id, name, description) values ($1, `+foreignRole+`, 'Secret role', 'secret') returning id
 				), g as (
 					insert into poolproof.role_permissions (tenant_id, role_id, permission_id) select $1, r.id, p.id from r, poolproof.permissions p where p.name = 'view_dashboard'
 				), h as (

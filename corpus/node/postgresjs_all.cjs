@@ -3,19 +3,16 @@ const postgres = require('postgres')
 
 async function main (form) {
   const sql = postgres(process.env.DATABASE_URL, { max: 1, connect_timeout: 5, ...(form === 'correct' ? { prepare: false } : {}) })
-  const size = Number(process.env.CORPUS_BYTES ?? 0)
-  const first = Number(process.env.CORPUS_FIRST ?? 1)
   let faults = 0
   const ask = async n => {
-    const padding = 'x'.repeat(size)
-    const answer = await sql`select name from item where id = ${n} and length(${padding}) = ${size}`.then(r => r[0]?.name, e => e.message)
+    const answer = await sql`select name from item where id = ${n}`.then(r => r[0]?.name, e => e.message)
     if (answer !== `item ${n}`) {
       console.log(`wrong: item ${n} is ${answer}`)
       faults++
     }
   }
-  for (let round = 0; round < Number(process.env.CORPUS_ROUNDS ?? 4); round++) {
-    await Promise.all(Array.from({ length: 8 }, (_, n) => ask(first + n)))
+  for (let round = 0; round < 4; round++) {
+    await Promise.all(Array.from({ length: 8 }, (_, n) => ask(n + 1)))
   }
   await sql.end({ timeout: 1 })
   return faults

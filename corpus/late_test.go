@@ -1,0 +1,208 @@
+package corpus
+
+import (
+	"bufio"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"regexp"
+	"sync"
+	"testing"
+)
+
+// late is a connection to the pooler on which a TCP segment ends before the last
+// byte of the client's second Bind, and the next one is late: it comes when the test says.
+// Any network does that to any message now and then.
+type late struct {
+	pooled   string
+	inFlight bool             // the segment begins with the first Bind
+	held     chan struct{}    // closed when it has passed up to there
+	rest     chan struct{}    // the rest passes when it is closed
+	answered [2]chan struct{} // closed when the first query was answered, and the second
+	ended    chan struct{}    // closed when the client has ended
+}
+
+// newLate listens for one client of the pooler at pooled.
+func newLate(t *testing.T, pooled string, inFlight bool) *late {
+	t.Helper()
+	u, err := url.Parse(pooled)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", u.Host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.Host = l.Addr().String()
+	made := func() chan struct{} { return make(chan struct{}) }
+	k := &late{u.String(), inFlight, made(), made(), [2]chan struct{}{made(), made()}, made()}
+	var both sync.WaitGroup
+	both.Go(func() {
+		client, err := l.Accept()
+		if err != nil {
+			return // the test is over
+		}
+		// Each side sees for itself that the other has ended.
+		both.Go(func() { _ = k.ask(server, client); _ = server.Close() })
+		both.Go(func() { _ = k.answer(client, server); _ = client.Close() })
+	})
+	t.Cleanup(func() {
+		_, _ = l.Close(), server.Close()
+		both.Wait()
+	})
+	return k
+}
+
+// ask passes on what the client sends.
+func (k *late) ask(server io.Writer, client io.Reader) error {
+	startup := make([]byte, 4)
+	if _, err := io.ReadFull(client, startup); err != nil {
+		return err
+	}
+	segment := bufio.NewWriterSize(server, 64<<10)
+	if err := pass(segment, startup, client, binary.BigEndian.Uint32(startup)-4); err != nil {
+		return err
+	}
+	for binds := 0; binds < 2; {
+		if binds == 0 || !k.inFlight {
+			if err := segment.Flush(); err != nil {
+				return err
+			}
+		}
+		kind, head, size, err := header(client)
+		if err != nil {
+			return err
+		}
+		if kind == 'B' {
+			binds++
+		}
+		if binds == 2 {
+			size-- // with the parameters
+		}
+		if err := pass(segment, head, client, size); err != nil {
+			return err
+		}
+	}
+	if err := segment.Flush(); err != nil {
+		return err
+	}
+	close(k.held)
+	<-k.rest
+	_, err := io.Copy(server, client)
+	return err
+}
+
+// answer passes on what the pooler sends. Its first ReadyForQuery ends the login.
+func (k *late) answer(client io.Writer, server io.Reader) error {
+	for ready := 0; ready <= len(k.answered); {
+		kind, head, size, err := header(server)
+		if err != nil {
+			return err
+		}
+		if err := pass(client, head, server, size); err != nil {
+			return err
+		}
+		if kind == 'Z' {
+			if ready++; ready > 1 {
+				close(k.answered[ready-2])
+			}
+		}
+	}
+	_, err := io.Copy(client, server)
+	return err
+}
+
+func header(src io.Reader) (kind byte, head []byte, size uint32, err error) {
+	head = make([]byte, 5)
+	_, err = io.ReadFull(src, head)
+	return head[0], head, binary.BigEndian.Uint32(head[1:]) - 4, err
+}
+
+func pass(dst io.Writer, head []byte, src io.Reader, size uint32) error {
+	body := make([]byte, size)
+	if _, err := io.ReadFull(src, body); err != nil {
+		return err
+	}
+	_, err := dst.Write(append(head, body...))
+	return err
+}
+
+// foreign is a program's word that it got an item of another ten than it asked for.
+var foreign = regexp.MustCompile(`wrong: item (\d+)\d is item (\d+)\d\n`)
+
+// foreignItem finds in what copies said, of which each asks for items of a ten of
+// its own, that one was given another's.
+func foreignItem(output string) string {
+	for _, m := range foreign.FindAllStringSubmatch(output, -1) {
+		if m[1] != m[2] {
+			return m[0]
+		}
+	}
+	return ""
+}
+
+// ownTen is the environment of a copy that asks for items 10 to 17, copy 1 for
+// 20 to 27, and so on.
+func ownTen(i int) string { return fmt.Sprint("CORPUS_FIRST=", 10*i+10) }
+
+// crossed runs two copies, each with a late connection, and gives what they said.
+// PgBouncer 1.18 gives a server connection back when it has answered the Syncs
+// that it has read, even if a part of the next message is under way. Then both
+// server connections lack the rest of a Bind; and as they take turns, the second
+// copy's goes to the one that has the first copy's.
+func (b *bouncer) crossed() (said string) {
+	b.Helper()
+	var links [2]*late
+	var outputs [2]string
+	var both sync.WaitGroup
+	wait := func(k *late, until chan struct{}) {
+		select {
+		case <-until:
+		case <-k.ended: // the copy says why
+		}
+	}
+	faulty := len(b.row.want) > 0
+	for i := range links {
+		k := newLate(b.T, b.pooled, faulty)
+		links[i] = k
+		both.Go(func() {
+			defer close(k.ended)
+			outputs[i] = execute(b.T, b.row.program, b.row.form, k.pooled, b.direct, ownTen(i), "CORPUS_PATIENCE=1000").output
+		})
+		wait(k, k.held)
+		if faulty {
+			wait(k, k.answered[0])
+		}
+	}
+	close(links[1].rest)
+	if faulty {
+		wait(links[1], links[1].answered[1])
+	}
+	close(links[0].rest)
+	both.Wait()
+	return outputs[0] + outputs[1]
+}
+
+// foreignItems wants that a copy is given an item that the other asked for.
+func foreignItems() consequence {
+	return func(b *bouncer) {
+		if said := b.crossed(); foreignItem(said) == "" {
+			b.Errorf("nobody was given the other's item; they said\n%s", said)
+		}
+	}
+}
+
+// ownItems wants that nothing is wrong where foreignItems finds that it is.
+func ownItems() consequence {
+	return func(b *bouncer) {
+		if said := b.crossed(); said != "" {
+			b.Errorf("they said\n%s", said)
+		}
+	}
+}
