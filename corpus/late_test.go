@@ -173,7 +173,7 @@ func (b *bouncer) crossed() (said string) {
 		links[i] = k
 		both.Go(func() {
 			defer close(k.ended)
-			outputs[i] = execute(b.T, b.row.program, b.row.form, k.pooled, b.direct, ownTen(i), "CORPUS_PATIENCE=1000").output
+			outputs[i] = execute(b.T, b.row.program, b.row.form, k.pooled, b.direct, ownTen(i), "CORPUS_BYTES=4040", "CORPUS_PATIENCE=1000").output
 		})
 		wait(k, k.held)
 		if faulty {

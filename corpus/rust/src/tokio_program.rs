@@ -6,7 +6,7 @@ use futures::future::join_all;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, NoTls};
 
-const SQL: &str = "select name from item where id = $1 and pg_sleep($2) is not null";
+const SQL: &str = "select name from item where id = $1 and length($2) >= 0 and pg_sleep($3) is not null";
 
 pub async fn run(url: &str, form: &str) -> usize {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await.expect("connect");
@@ -15,10 +15,11 @@ pub async fn run(url: &str, form: &str) -> usize {
             println!("wrong: the connection ended: {e}");
         }
     });
+    let padding = "x".repeat(setting("CORPUS_BYTES", 0));
     let first = setting("CORPUS_FIRST", 1) as i32;
     let mut faults = 0;
-    for _ in 0..3 {
-        let queries = (first..first + 8).map(|n| ask(&client, form, n));
+    for _ in 0..setting("CORPUS_ROUNDS", 3) {
+        let queries = (first..first + 8).map(|n| ask(&client, form, n, &padding));
         let answers = if form == "join_all" {
             join_all(queries).await
         } else {
@@ -40,13 +41,13 @@ pub async fn run(url: &str, form: &str) -> usize {
 
 /// Asks for an item's name. `query` prepares the statement first; `query_typed`
 /// prepares nothing: it sends all at once and waits once.
-async fn ask(client: &Client, form: &str, n: i32) -> Result<String, String> {
+async fn ask(client: &Client, form: &str, n: i32, padding: &str) -> Result<String, String> {
     let work = setting("CORPUS_MS", 0) as f64 / 1000.0; // how long the server is to work on it
     let patience = Duration::from_millis(setting("CORPUS_PATIENCE", 5000) as u64);
     let answer = tokio::time::timeout(patience, async {
         match form {
-            "query" => client.query(SQL, &[&n, &work]).await,
-            _ => client.query_typed(SQL, &[(&n, Type::INT4), (&work, Type::FLOAT8)]).await,
+            "query" => client.query(SQL, &[&n, &padding, &work]).await,
+            _ => client.query_typed(SQL, &[(&n, Type::INT4), (&padding, Type::TEXT), (&work, Type::FLOAT8)]).await,
         }
     });
     match answer.await {
