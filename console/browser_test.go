@@ -194,6 +194,12 @@ func (p *page) until(condition string) {
 	}
 }
 
+// answered waits until a request whose URL ends so was answered.
+func (p *page) answered(path string) {
+	p.t.Helper()
+	p.until(fmt.Sprintf(`performance.getEntriesByType('resource').some((asked) => asked.name.endsWith(%s) && asked.responseEnd > 0)`, quote(path)))
+}
+
 // shows waits until an element's text holds want.
 func (p *page) shows(selector, want string) {
 	p.t.Helper()

@@ -101,6 +101,7 @@ func TestARoleIsMadeAndGivenPermissionsInTheMatrix(t *testing.T) {
 	p.until(`document.querySelector('#role-dialog').open`)
 	p.fill("#role-name", "Senior reviewer")
 	p.until(fmt.Sprintf(`document.querySelector('#role-parent-ids input[value="%d"]').checked`, editor))
+	p.answered(fmt.Sprintf("/api/v3/rbac/roles/%d", reviewer))
 	s.ask(t, "PUT", fmt.Sprintf("/api/v3/rbac/roles/%d", reviewer), `{"description":"Somebody else’s words"}`)
 	p.expect(412)
 	p.click("#role-submit")
