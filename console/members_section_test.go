@@ -125,7 +125,8 @@ func TestMembersAreFoundEditedAndLockedOut(t *testing.T) {
 
 	// Two people edit one member: the second sees that, and what is there now.
 	p.click(member(ben, `[data-action="edit"]`))
-	// The dialog shows what the list knows, and asks for the member as it is now.
+	p.until(`document.querySelector('#profile-name').value === 'Ben Okafor'`)
+	// That the list knew already; the dialog asks for the member as it is now.
 	p.answered("/api/v3/profiles/" + ben)
 	p.fill("#profile-email", "ben@new.example")
 	s.ask(t, "PUT", "/api/v3/profiles/"+ben, `{"name":"Benjamin Okafor"}`)

@@ -13,8 +13,8 @@ import (
 )
 
 // late is a connection to the pooler on which a TCP segment ends before the last
-// byte of the client's second Bind, and the next one is late: it comes when the test says.
-// Any network does that to any message now and then.
+// byte of the client's second Bind, and the next one is late: it comes when the
+// test says. Any network does that to any message now and then.
 type late struct {
 	pooled   string
 	inFlight bool             // the segment begins with the first Bind

@@ -135,39 +135,37 @@ func pipeline(ctx context.Context, url string, correct bool) {
 	padding := bytes.Repeat([]byte("x"), setting("CORPUS_BYTES", 0))
 	first, work := setting("CORPUS_FIRST", 1), fmt.Append(nil, float64(setting("CORPUS_MS", 0))/1000)
 	const sql = "select name from item where id = $1::int and length($2) >= 0 and pg_sleep($3) is not null"
-	for range setting("CORPUS_ROUNDS", 1) {
-		p := c.PgConn().StartPipeline(ctx)
-		for n := range 8 {
-			p.SendQueryParams(sql, [][]byte{fmt.Append(nil, first+n), padding, work}, nil, nil, nil)
-			if correct && n < 7 {
-				continue
-			}
-			if err := p.Sync(); err != nil {
-				wrong("%v", err)
-				return
-			}
+	p := c.PgConn().StartPipeline(ctx)
+	for n := range 8 {
+		p.SendQueryParams(sql, [][]byte{fmt.Append(nil, first+n), padding, work}, nil, nil, nil)
+		if correct && n < 7 {
+			continue
 		}
-		for n := 0; n < 8; {
-			results, err := p.GetResults()
-			if err != nil {
-				wrong("%v", err)
-				return
-			}
-			if reader, ok := results.(*pgconn.ResultReader); ok {
-				name := "nothing"
-				for reader.NextRow() {
-					name = string(reader.Values()[0])
-				}
-				if want := fmt.Sprint("item ", first+n); name != want {
-					wrong("%s is %s", want, name)
-				}
-				n++
-			}
-		}
-		if err := p.Close(); err != nil {
+		if err := p.Sync(); err != nil {
 			wrong("%v", err)
 			return
 		}
+	}
+	for n := 0; n < 8; {
+		results, err := p.GetResults()
+		if err != nil {
+			wrong("%v", err)
+			return
+		}
+		if reader, ok := results.(*pgconn.ResultReader); ok {
+			name := "nothing"
+			for reader.NextRow() {
+				name = string(reader.Values()[0])
+			}
+			if want := fmt.Sprint("item ", first+n); name != want {
+				wrong("%s is %s", want, name)
+			}
+			n++
+		}
+	}
+	if err := p.Close(); err != nil {
+		wrong("%v", err)
+		return
 	}
 }
 
