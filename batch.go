@@ -20,11 +20,13 @@ func (s Session) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
 		return &batchResults{err: s.err, closed: true}
 	case b.Len() == 0:
 		return &batchResults{closed: true}
-	case !s.db.oneSync.Load():
-		tx := &transaction{session: s}
-		return tx.sendBatch(ctx, b, func(err error) error { return tx.end(ctx, err) })
 	}
-	r, err := s.start(ctx, wire.Statement{}, queued(b)...)
+	w := work{check: refuseInScope, queries: queued(b)}
+	if !s.db.oneSync.Load() {
+		tx := &transaction{session: s}
+		return tx.sendBatch(ctx, w, b, func(err error) error { return tx.end(ctx, err) })
+	}
+	r, err := s.start(ctx, w)
 	if err != nil {
 		return &batchResults{err: err, closed: true}
 	}

@@ -6,8 +6,6 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
-
-	"github.com/poolproof/poolproof/internal/wire"
 )
 
 // CopyFrom inserts rows, all or nothing, in one round trip and constant
@@ -28,37 +26,20 @@ func (s Session) CopyFrom(ctx context.Context, table pgx.Identifier, columns []s
 		})
 		return n, err
 	}
-	pc, conn, err := s.db.acquire(ctx)
+	r, err := s.start(ctx, insertion(table, columns, rows, refuseInScope))
 	if err != nil {
 		return 0, err
 	}
-	s.db.metrics.scopes.Inc()
-	mode := wire.Mode(s.db.mode.Load())
-	x, err := conn.Insert(ctx, mode, []wire.Call{s.db.scope.call(s)}, insertSQL(table, columns), source(rows))
-	if err != nil {
-		s.db.release(pc, conn)
-		err = s.describeError(ctx, err)
-		return 0, classify("insert", err)
+	n, err := r.x.Count()
+	if err = r.finish(err); err != nil {
+		return 0, err
 	}
-	r := &run{session: s, pool: pc, conn: conn, mode: mode, x: x}
-	if err := s.readScope(ctx, x); err != nil {
-		return 0, r.finish(err)
-	}
-	n, err := x.Count()
-	return n, r.finish(err)
+	return n, nil
 }
 
-// CopyFrom is Session.CopyFrom inside the transaction.
-func (tx *transaction) CopyFrom(ctx context.Context, table pgx.Identifier, columns []string, rows pgx.CopyFromSource) (int64, error) {
-	if _, err := tx.Exec(ctx, "select"); err != nil { // begins the transaction, if nothing has yet
-		return 0, err
-	}
-	x, err := tx.conn.Insert(ctx, wire.Mode(tx.session.db.mode.Load()), nil, insertSQL(table, columns), source(rows))
-	if err != nil {
-		return 0, classify("insert", err)
-	}
-	n, err := x.Count()
-	return n, tx.finish(x, &span{}, err)
+// insertion is the work of CopyFrom.
+func insertion(table pgx.Identifier, columns []string, rows pgx.CopyFromSource, check func(string) error) work {
+	return work{check: check, queries: []query{{sql: insertSQL(table, columns)}}, rows: rows}
 }
 
 func insertSQL(table pgx.Identifier, columns []string) string {

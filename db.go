@@ -220,7 +220,7 @@ func (db *DB) acquire(ctx context.Context) (*pgxpool.Conn, *wire.Conn, error) {
 // release gives a connection back, or up: one that is broken, or that is not
 // idle after its Sync, must not serve anybody again.
 func (db *DB) release(pc *pgxpool.Conn, c *wire.Conn) {
-	if !c.Broken() && c.TxStatus() == 'I' {
+	if c.Idle() {
 		pc.Release()
 		return
 	}

@@ -97,12 +97,16 @@ func (db *DB) tryDomain(ctx context.Context) error {
 	}
 	var got string
 	if err = x.NextResult(); err == nil {
-		if row := x.NextRow(); len(row) == 1 {
-			got = string(row[0])
+		rows := x.Rows(nil)
+		if rows.Next() && len(rows.RawValues()) == 1 {
+			got = string(rows.RawValues()[0])
 		}
 	}
 	if closeErr := x.Close(); closeErr != nil {
-		return fmt.Errorf("try poolproof.scope: %w", closeErr)
+		err = closeErr
+	}
+	if err != nil {
+		return fmt.Errorf("try poolproof.scope: %w", err)
 	}
 	db.noteLeaks(ctx, x)
 	if got != marker {

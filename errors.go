@@ -30,6 +30,15 @@ const (
 	ErrStatementRefused Kind = "statement refused"
 	// ErrStatementMode: the pooler is in statement mode, where no transaction can be begun.
 	ErrStatementMode Kind = "statement pooling"
+	// ErrTxEnded: the transaction is over, so the statement was not sent, or its result cannot be read any more. The
+	// cause says why; pgx.ErrTxClosed is part of it where a statement came too late.
+	ErrTxEnded Kind = "transaction ended"
+	// ErrTxInUse: the transaction is in the middle of another statement: rows are open, or another goroutine or an argument's own
+	// code uses it. The statement was not sent; the transaction goes on.
+	ErrTxInUse Kind = "transaction in use"
+	// ErrTxLeftOpen: the server connection was in a transaction that somebody else had begun, so that what ran is not
+	// stored. The connection is given up.
+	ErrTxLeftOpen Kind = "transaction left open"
 	// ErrOtherTenant: a database/sql transaction was used with the context of another tenant.
 	ErrOtherTenant Kind = "another tenant"
 )

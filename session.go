@@ -92,10 +92,11 @@ func (s Session) query(ctx context.Context, sql string, args []any, kind wire.St
 	if s.err != nil {
 		return wire.FailedRows(s.err)
 	}
+	w := work{check: refuseInScope, kind: kind, queries: []query{{sql, args}}}
 	if !s.db.oneSync.Load() {
-		return s.queryInTx(ctx, sql, args, kind)
+		return s.queryInTx(ctx, w)
 	}
-	r, err := s.start(ctx, kind, query{sql, args})
+	r, err := s.start(ctx, w)
 	if err != nil {
 		return wire.FailedRows(err)
 	}
@@ -104,12 +105,9 @@ func (s Session) query(ctx context.Context, sql string, args []any, kind wire.St
 
 // queryInTx is query where the pooler breaks the one-Sync scope: an explicit
 // transaction around the statement.
-func (s Session) queryInTx(ctx context.Context, sql string, args []any, kind wire.Statement) *wire.Rows {
-	if err := refuseInScope(sql); err != nil {
-		return wire.FailedRows(err)
-	}
+func (s Session) queryInTx(ctx context.Context, w work) *wire.Rows {
 	tx := &transaction{session: s}
-	rows := tx.query(ctx, sql, args, kind, func(err error) error { return tx.end(ctx, err) })
+	rows := tx.query(ctx, w, func(err error) error { return tx.end(ctx, err) })
 	if err := rows.Err(); err != nil {
 		rows.Close()
 		return wire.FailedRows(tx.end(ctx, err))
@@ -117,119 +115,60 @@ func (s Session) queryInTx(ctx context.Context, sql string, args []any, kind wir
 	return rows
 }
 
-// query is a statement as a caller wrote it.
-type query struct {
-	sql  string
-	args []any
-}
-
-// statement takes pgx's options out of the arguments.
-func (q query) statement(ctx context.Context, conn *pgx.Conn, kind wire.Statement, refuse func(string) error) (wire.Statement, error) {
-	sql, args := q.sql, q.args
-	for len(args) > 0 {
-		switch option := args[0].(type) {
-		case pgx.QueryExecMode:
-			return kind, &Error{Kind: ErrConfig, Op: "read the arguments", Hint: "set Config.Mode for the whole database",
-				Err: fmt.Errorf("an exec mode cannot be chosen for one statement of a scope")}
-		case pgx.QueryResultFormats:
-			kind.Formats = func([]pgconn.FieldDescription) []int16 { return option }
-		case pgx.QueryResultFormatsByOID:
-			kind.Formats = func(fields []pgconn.FieldDescription) []int16 {
-				formats := make([]int16, len(fields))
-				for i, f := range fields {
-					formats[i] = option[f.DataTypeOID]
-				}
-				return formats
-			}
-		case pgx.QueryRewriter:
-			var err error
-			if sql, args, err = option.RewriteQuery(ctx, conn, sql, args[1:]); err != nil {
-				return kind, fmt.Errorf("rewrite the query: %w", err)
-			}
-			kind.SQL, kind.Args = sql, args
-			return kind, refuse(sql)
-		default:
-			kind.SQL, kind.Args = sql, args
-			return kind, refuse(sql)
-		}
-		args = args[1:]
-	}
-	kind.SQL, kind.Args = sql, args
-	return kind, refuse(sql)
-}
-
-// run is a scope under way: the exchange, and the connection that it is to
-// give back.
+// run is a scope under way that is its own transaction.
 type run struct {
-	session Session
-	pool    *pgxpool.Conn
-	conn    *wire.Conn
-	mode    wire.Mode
-	x       *wire.Exchange
-	span    span
+	*underway
+	pool *pgxpool.Conn
 }
 
-// start takes a connection, sends the scope with the queries, reads the
-// scope's own result and begins the first query's. A prepared statement, or a
-// domain, that was lost by then is retried once, without it: nothing was
-// executed, or it was rolled back.
-func (s Session) start(ctx context.Context, kind wire.Statement, queries ...query) (*run, error) {
+// start takes a connection, sends the scope with the work and begins to read
+// the first result. A prepared statement, or a domain, that was lost by then is
+// retried once, without it: nothing was executed, or it was rolled back.
+func (s Session) start(ctx context.Context, w work) (*run, error) {
 	mode := wire.Mode(s.db.mode.Load())
-	r, err := s.attempt(ctx, mode, kind, queries)
-	if err != nil && (s.db.noteLost(ctx, mode, err) || s.db.noteDomainLost(ctx, err)) {
-		r, err = s.attempt(ctx, wire.Mode(s.db.mode.Load()), kind, queries)
+	r, err := s.attempt(ctx, w)
+	if err != nil && w.rows == nil && (s.db.noteLost(ctx, mode, err) || s.db.noteDomainLost(ctx, err)) {
+		r, err = s.attempt(ctx, w)
 	}
 	return r, err
 }
 
-func (s Session) attempt(ctx context.Context, mode wire.Mode, kind wire.Statement, queries []query) (*run, error) {
+func (s Session) attempt(ctx context.Context, w work) (r *run, err error) {
 	pc, conn, err := s.db.acquire(ctx)
 	if err != nil {
 		return nil, err
 	}
-	r := &run{session: s, pool: pc, conn: conn, mode: mode}
-	defer func() { // an argument's own code may panic while it is encoded
-		if r.x == nil {
+	begun := false
+	defer func() {
+		if !begun { // not sent, or an argument's own code panicked
 			s.db.release(pc, conn)
 		}
 	}()
-	statements := make([]wire.Statement, len(queries))
-	for i, q := range queries {
-		if statements[i], err = q.statement(ctx, conn.Pgx(), kind, refuseInScope); err != nil {
-			return nil, err
-		}
+	u, err := s.exchange(ctx, conn, ahead{scope: true}, w)
+	if u.x == nil {
+		return nil, err
 	}
-	ctx = r.span.begin(ctx, s.db, conn, statements)
-	s.db.metrics.scopes.Inc()
-	var calls []wire.Call
-	first := &statements[0]
-	if domain := s.db.domain.Load(); domain != 0 && carries(*first) {
-		first.Rider = s.db.scope.rider(s, domain)
-	} else {
-		calls = []wire.Call{s.db.scope.call(s)}
-	}
-	r.x, err = conn.Run(ctx, mode, calls, statements...)
+	begun = true
+	r = &run{underway: u, pool: pc}
 	if err != nil {
-		err = s.describeError(ctx, err)
-		r.span.end(pgconn.CommandTag{}, err)
-		return nil, classify("query", err)
-	}
-	if first.Rider.OID == 0 {
-		if err := s.readScope(ctx, r.x); err != nil {
-			return nil, r.finish(err)
-		}
-	}
-	err = r.x.NextResult()
-	if first.Rider.OID != 0 {
-		s.db.noteLeaks(ctx, r.x)
-	}
-	if err != nil {
-		if first.Rider.OID != 0 {
-			err = s.riderError(ctx, r.x, len(first.Args)+1, err)
-		}
 		return nil, r.finish(err)
 	}
 	return r, nil
+}
+
+// finish reads to ReadyForQuery, gives the connection back and returns the first
+// error: err, if there is one already. A scope whose transaction is not over by
+// then was not its own transaction, and nothing of it is stored.
+func (r *run) finish(err error) error {
+	first, err := r.close(err)
+	if !first {
+		return err
+	}
+	if err == nil && r.conn.TxStatus() != 'I' {
+		err = leftOpen("end the scope")
+	}
+	r.session.db.release(r.pool, r.conn)
+	return err
 }
 
 // readScope reads the result of a scope that is a statement: the canary, or why
@@ -270,17 +209,4 @@ func (s Session) describeError(ctx context.Context, err error) error {
 		return s.scopeError(ctx, callErr.Err)
 	}
 	return err
-}
-
-// finish reads to ReadyForQuery, gives the connection back and tells the first
-// error: err, if there is one already.
-func (r *run) finish(err error) error {
-	closeErr := r.x.Close()
-	r.session.db.release(r.pool, r.conn)
-	if err == nil {
-		err = closeErr
-	}
-	r.session.db.noteLost(context.Background(), r.mode, err)
-	r.span.end(r.x.Tag(), err)
-	return classify("query", err)
 }

@@ -34,10 +34,9 @@ var beginStatements = func() map[driver.TxOptions]*wire.Fixed {
 // sqlTx is database/sql's transaction. Like a session's it takes its PostgreSQL
 // connection with its first statement and sends BEGIN with it.
 type sqlTx struct {
-	conn    *sqlConn
-	tx      *transaction
-	ctx     context.Context // BeginTx's, for Commit and Rollback, which have none
-	reading bool            // rows are open: the connection is in the middle of a result
+	conn *sqlConn
+	tx   *transaction
+	ctx  context.Context // BeginTx's, for Commit and Rollback, which have none
 }
 
 // BeginTx sends nothing yet.
@@ -66,43 +65,20 @@ func (t *sqlTx) query(ctx context.Context, sql string, args []any, kind wire.Sta
 	if err := scopeOf(ctx).within(t.tx.session); err != nil {
 		return wire.FailedRows(err)
 	}
-	if t.reading {
-		return wire.FailedRows(&Error{Kind: ErrStatementRefused, Op: "query in a transaction", Err: errors.New("rows of the statement before are still open"),
-			Hint: "close them, or read them to their end, before the transaction's next statement"})
-	}
-	if t.tx.closed {
-		return wire.FailedRows(t.ended())
-	}
-	t.reading = true
-	rows := t.tx.query(ctx, sql, args, kind, func(err error) error {
-		t.reading = false
-		return err
-	})
-	if rows.Err() != nil { // nothing was begun, so there is nothing to close
-		t.reading = false
-	}
-	return rows
-}
-
-// ended says why a transaction that its owner did not end is over.
-func (t *sqlTx) ended() error {
-	return classify("use the transaction", fmt.Errorf("the transaction is over, nothing of it was kept: %w", t.tx.failure))
+	return t.tx.query(ctx, work{check: refuseInTx, kind: kind, queries: []query{{sql, args}}}, nil)
 }
 
 // Commit fails with pgx.ErrTxCommitRollback where a statement had failed.
 func (t *sqlTx) Commit() error {
 	t.conn.tx = nil
-	if t.tx.closed {
-		return t.ended()
-	}
-	return t.tx.Commit(t.ctx)
+	return t.tx.commit(t.ctx)
 }
 
 // Rollback is fine with a transaction that is over: nothing of it was kept.
 func (t *sqlTx) Rollback() error {
 	t.conn.tx = nil
-	if t.tx.closed {
-		return nil
+	if err := t.tx.rollback(t.ctx); !errors.Is(err, ErrTxEnded) {
+		return err
 	}
-	return t.tx.Rollback(t.ctx)
+	return nil
 }

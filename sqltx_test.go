@@ -231,7 +231,7 @@ func TestSQLOpenRowsInTransaction(t *testing.T) {
 		t.Fatal("no row:", err)
 	}
 	_, err = tx.ExecContext(ctx, "delete from documents")
-	wantKind(t, "a statement while rows are open", err, poolproof.ErrStatementRefused)
+	wantKind(t, "a statement while rows are open", err, poolproof.ErrTxInUse)
 	n := 1
 	for rows.Next() {
 		n++

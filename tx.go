@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -28,7 +29,15 @@ const rollbackTimeout = 5 * time.Second
 // InTx runs fn in a transaction of the session: committed if fn returns nil,
 // rolled back if it returns an error or panics. BEGIN and the scope ride with
 // the first statement, so that a transaction of n statements takes n+1 round
-// trips, and one that sends nothing takes none. tx is valid until fn returns.
+// trips, and one that sends nothing takes none. tx is valid until fn returns;
+// results that are kept for longer answer ErrTxEnded.
+//
+// If the first statement fails or panics before the server has answered that the
+// transaction and its tenant are there, the transaction is over: further
+// statements get ErrTxEnded, and so does InTx's caller if fn returns nil. tx
+// runs one statement at a time: a second one, from another goroutine or from
+// an argument's own code, is refused with ErrTxInUse. One that is still
+// under way when fn returns is given up, and the transaction with it.
 //
 // Statements that would end the transaction are refused; tx.Begin nests by
 // savepoints. Through a pooler in statement mode InTx fails with
@@ -48,7 +57,7 @@ func (s Session) InTx(ctx context.Context, fn func(tx pgx.Tx) error) (err error)
 			_ = tx.end(ctx, errors.New("fn did not return"))
 		}
 	}()
-	err = fn(tx)
+	err = fn(&txHandle{tx: tx})
 	returned = true
 	return tx.end(ctx, err)
 }
@@ -80,174 +89,330 @@ func statementModeError(cause error) error {
 
 // transaction is an explicit transaction of a session. It takes its connection
 // with its first statement.
+//
+//	         first statement: BEGIN, scope and statement sent and answered
+//	fresh ──────────────────────────────────────────────────────► open ──┐ further statements,
+//	  │ failed or panicked before that answer                       │ ▲──┘ one at a time
+//	  ▼                                                             ▼
+//	ended ◄──────── COMMIT, ROLLBACK, a broken connection, InTx's function has returned
 type transaction struct {
-	session    Session
-	begin      *wire.Fixed // nil: beginStatement
-	pool       *pgxpool.Conn
-	conn       *wire.Conn
-	closed     bool
-	failure    error // why the transaction ended, if neither Commit nor Rollback ended it
+	session Session
+	begin   *wire.Fixed // nil: beginStatement
+
+	mu      sync.Mutex
+	phase   txPhase
+	inUse   bool      // a statement is being made, or its results are open
+	results *underway // the results that are open; nil while a statement is being made or sent
+	pool    *pgxpool.Conn
+	conn    *wire.Conn // nil: not taken yet
+	failure error      // why the transaction ended, if neither Commit nor Rollback ended it
+
 	savepoints int
 }
 
-var _ pgx.Tx = (*transaction)(nil)
+type txPhase int
 
-// run sends statements, with BEGIN and the scope before them if they are the
-// first, and begins to read the first result, if there is one.
-func (tx *transaction) run(ctx context.Context, kind wire.Statement, queries []query) (*wire.Exchange, *span, error) {
-	if tx.closed {
-		return nil, nil, pgx.ErrTxClosed
+const (
+	txFresh txPhase = iota // the server knows nothing of it
+	txOpen                 // the server has answered BEGIN and the scope
+	txEnded
+)
+
+// errPanicked is the failure of a transaction whose statement panicked.
+var errPanicked = errors.New("the statement panicked before it was sent")
+
+// endedError is what a statement gets that comes after the end. mu is held.
+func (tx *transaction) endedError() error {
+	ended := &Error{Kind: ErrTxEnded, Op: "use the transaction", Err: pgx.ErrTxClosed, Hint: "begin another, and leave this one's function at the first error"}
+	if tx.failure == nil {
+		return ended
 	}
-	db := tx.session.db
-	var calls []wire.Call
-	first := tx.conn == nil
-	if first {
-		var err error
-		if tx.pool, tx.conn, err = db.acquire(ctx); err != nil {
-			return nil, nil, err
-		}
-		begin := tx.begin
-		if begin == nil {
-			begin = beginStatement
-		}
-		calls = []wire.Call{{Fixed: begin}, db.scope.call(tx.session)}
-		db.metrics.scopes.Inc()
-	}
-	fail := func(err error) (*wire.Exchange, *span, error) {
-		if first || tx.conn.Broken() {
-			tx.failure = err
-			tx.close()
-		}
-		return nil, nil, classify("query", err)
-	}
-	statements := make([]wire.Statement, len(queries))
-	for i, q := range queries {
-		var err error
-		if statements[i], err = q.statement(ctx, tx.conn.Pgx(), kind, refuseInTx); err != nil {
-			return fail(err)
-		}
-	}
-	sp := &span{}
-	ctx = sp.begin(ctx, db, tx.conn, statements)
-	mode := wire.Mode(db.mode.Load())
-	x, err := tx.conn.Run(ctx, mode, calls, statements...)
-	if err != nil {
-		err = tx.session.describeError(ctx, err)
-		sp.end(pgconn.CommandTag{}, err)
-		db.noteLost(ctx, mode, err)
-		return fail(err)
-	}
-	if first {
-		if _, _, err = x.Skip(); err != nil && statementPooling(err) {
-			err = statementModeError(err)
-			db.noteStatementMode(ctx)
-		} else if err == nil {
-			err = tx.session.readScope(ctx, x)
-		}
-	}
-	if err == nil && len(queries) > 0 {
-		err = x.NextResult()
-	}
-	if err != nil {
-		db.noteLost(ctx, mode, err) // for what comes next; this transaction has failed
-		return nil, nil, tx.finish(x, sp, err)
-	}
-	return x, sp, nil
+	return &txFailure{cause: tx.failure, ended: ended}
 }
 
-// finish ends an exchange inside the transaction.
-func (tx *transaction) finish(x *wire.Exchange, sp *span, err error) error {
-	closeErr := x.Close()
-	if err == nil {
-		err = closeErr
+// txFailure says that a transaction is over, and first of all why: its kind and
+// hint are the cause's, if that has any.
+type txFailure struct{ cause, ended error }
+
+func (e *txFailure) Error() string {
+	return "poolproof: the transaction is over, nothing of it was kept: " + e.cause.Error()
+}
+func (e *txFailure) Unwrap() []error { return []error{e.cause, e.ended} }
+
+// errResultGone is what a result answers that was kept past its transaction.
+var errResultGone = &Error{Kind: ErrTxEnded, Op: "read a result", Err: errors.New("its transaction ended before it was read"),
+	Hint: "read rows to their end, and scan each QueryRow, before the transaction's function returns"}
+
+func (tx *transaction) inUseError() error {
+	cause := "another of its statements is under way"
+	if tx.results != nil {
+		cause = "the result of the statement before is still open"
 	}
-	if tx.closed { // rows that were left open, and read on after the end
-		return classify("query", err)
-	}
-	if tx.conn.Broken() || tx.conn.TxStatus() == 'I' { // ended, by whatever means: nothing more may run here
-		if tx.failure = err; err == nil {
-			tx.failure = errors.New("the transaction was ended by a statement in it")
-		}
-		tx.close()
-	}
-	sp.end(x.Tag(), err)
-	return classify("query", err)
+	return &Error{Kind: ErrTxInUse, Op: "use the transaction", Err: errors.New(cause),
+		Hint: "close rows, or read them to their end, before the next statement; use a transaction from one goroutine, and not from within an argument's own code"}
 }
 
-func (tx *transaction) close() {
-	if tx.conn != nil && !tx.closed {
+// claim takes the transaction for one statement and reports whether it is the
+// first. settle must follow.
+func (tx *transaction) claim() (first bool, err error) {
+	tx.mu.Lock()
+	defer tx.mu.Unlock()
+	switch {
+	case tx.phase == txEnded:
+		return false, tx.endedError()
+	case tx.inUse:
+		return false, tx.inUseError()
+	}
+	tx.inUse = true
+	return tx.phase == txFresh, nil
+}
+
+// take keeps the connection for the transaction, unless it ended meanwhile.
+func (tx *transaction) take(pc *pgxpool.Conn, conn *wire.Conn) error {
+	tx.mu.Lock()
+	defer tx.mu.Unlock()
+	if tx.phase == txEnded {
+		tx.session.db.release(pc, conn)
+		return tx.endedError()
+	}
+	tx.pool, tx.conn = pc, conn
+	return nil
+}
+
+// run does work in the transaction, with BEGIN and the scope before it if it is
+// the first, and begins to read the first result, if there is one.
+func (tx *transaction) run(ctx context.Context, w work) (*underway, error) {
+	first, err := tx.claim()
+	if err != nil {
+		return nil, err
+	}
+	var u *underway
+	err = errPanicked
+	settled := false
+	defer func() {
+		if !settled {
+			_ = tx.settle(ctx, first, u, err)
+		}
+	}()
+	var a ahead
+	if first {
+		a.scope = true
+		if a.begin = tx.begin; a.begin == nil {
+			a.begin = beginStatement
+		}
+		pc, conn, acquireErr := tx.session.db.acquire(ctx)
+		if acquireErr == nil {
+			acquireErr = tx.take(pc, conn)
+		}
+		if acquireErr != nil {
+			settled = true
+			return nil, tx.settle(ctx, first, nil, acquireErr)
+		}
+	}
+	u, err = tx.session.exchange(ctx, tx.conn, a, w)
+	settled = true
+	if err = tx.settle(ctx, first, u, err); err != nil {
+		return nil, err
+	}
+	return u, nil
+}
+
+// settle decides what becomes of the transaction after a statement was made and
+// sent, or was not: err says why. It returns the error for the caller.
+func (tx *transaction) settle(ctx context.Context, first bool, u *underway, err error) error {
+	sent := u != nil && u.x != nil
+	if sent && err != nil {
+		_, err = u.close(err)
+	}
+	tx.mu.Lock()
+	defer tx.mu.Unlock()
+	switch {
+	case tx.phase == txEnded: // it was given up meanwhile
+		if sent {
+			_, _ = u.close(nil)
+		}
+		tx.giveBack()
+		return tx.endedError()
+	case err == nil:
+		tx.phase, tx.results = txOpen, u
+		return nil
+	case sent && u.scoped && tx.holds(err):
+		tx.phase, tx.inUse = txOpen, false
+		return err
+	case !first && tx.conn.Ready() && tx.conn.TxStatus() != 'I': // it could not be encoded, was refused, or panicked
+		tx.inUse = false
+		return err
+	}
+	tx.abandon(ctx, err)
+	return err
+}
+
+// holds reports whether the server still holds the transaction after an exchange
+// that ended with err: failed if there was an error, and sound if there was none.
+// mu is held.
+func (tx *transaction) holds(err error) bool {
+	if tx.conn.Broken() {
+		return false
+	}
+	status := tx.conn.TxStatus()
+	return status == 'T' || status == 'E' && err != nil
+}
+
+// abandon ends a transaction that cannot go on. mu is held.
+func (tx *transaction) abandon(ctx context.Context, failure error) {
+	tx.phase, tx.failure = txEnded, failure
+	if tx.conn != nil && tx.conn.Ready() && tx.conn.TxStatus() != 'I' {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackTimeout)
+		defer cancel()
+		_, _ = tx.send(ctx, rollbackStatement) // where it fails the connection is given up
+	}
+	tx.giveBack()
+}
+
+// giveBack gives the connection back, once. mu is held.
+func (tx *transaction) giveBack() {
+	if tx.conn != nil {
 		tx.session.db.release(tx.pool, tx.conn)
+		tx.pool, tx.conn = nil, nil
 	}
-	tx.closed = true
+	tx.inUse, tx.results = false, nil
 }
 
-// end commits, or rolls back because of err, and gives the connection back.
+// finish ends an exchange inside the transaction: the rows were closed.
+func (tx *transaction) finish(u *underway, err error) error {
+	first, err := u.close(err)
+	if !first {
+		return err
+	}
+	tx.mu.Lock()
+	defer tx.mu.Unlock()
+	if tx.results != u {
+		return err // the transaction's end has read it
+	}
+	tx.inUse, tx.results = false, nil
+	if !tx.holds(err) { // ended, by whatever means: nothing more may run here
+		if err == nil {
+			err = &Error{Kind: ErrTxEnded, Op: "query", Err: errors.New("the transaction was ended by a statement in it"),
+				Hint: "return from InTx's function instead: nil commits, an error rolls back"}
+		}
+		tx.phase, tx.failure = txEnded, err
+		tx.giveBack()
+	}
+	return err
+}
+
+// end commits, or rolls back because of err, and gives the connection back,
+// whatever is under way.
 func (tx *transaction) end(ctx context.Context, err error) error {
 	if err != nil {
-		if rbErr := tx.Rollback(ctx); rbErr != nil && !errors.Is(rbErr, pgx.ErrTxClosed) {
-			return errors.Join(err, fmt.Errorf("roll back: %w", rbErr))
+		ctx, cancel := undone(ctx)
+		defer cancel()
+		if _, endErr := tx.conclude(ctx, rollbackStatement, true); endErr != nil && !errors.Is(endErr, ErrTxEnded) {
+			return errors.Join(err, fmt.Errorf("roll back: %w", endErr))
 		}
 		return err
 	}
-	if tx.closed {
+	tag, err := tx.conclude(ctx, commitStatement, true)
+	if errors.Is(err, ErrTxEnded) {
+		tx.mu.Lock()
+		defer tx.mu.Unlock()
 		return tx.failure // nil if fn itself committed or rolled back
 	}
-	return tx.Commit(ctx)
+	return committed(tag, err)
 }
 
-// Commit ends the transaction. pgx.ErrTxCommitRollback says that it was rolled
-// back because a statement had failed.
-func (tx *transaction) Commit(ctx context.Context) error {
-	tag, err := tx.conclude(ctx, commitStatement)
+// committed is what COMMIT's answer means.
+func committed(tag string, err error) error {
 	if err == nil && tag == "ROLLBACK" {
 		return pgx.ErrTxCommitRollback
 	}
 	return err
 }
 
-// Rollback ends the transaction without effect. It works with a context that
+// commit ends the transaction. pgx.ErrTxCommitRollback says that it was rolled
+// back because a statement had failed.
+func (tx *transaction) commit(ctx context.Context) error {
+	return committed(tx.conclude(ctx, commitStatement, false))
+}
+
+// rollback ends the transaction without effect. It works with a context that
 // is done.
-func (tx *transaction) Rollback(ctx context.Context) error {
-	if ctx.Err() != nil {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), rollbackTimeout)
-		defer cancel()
-	}
-	_, err := tx.conclude(ctx, rollbackStatement)
+func (tx *transaction) rollback(ctx context.Context) error {
+	ctx, cancel := undone(ctx)
+	defer cancel()
+	_, err := tx.conclude(ctx, rollbackStatement, false)
 	return err
 }
 
-func (tx *transaction) conclude(ctx context.Context, statement *wire.Fixed) (tag string, err error) {
-	if tx.closed {
-		return "", pgx.ErrTxClosed
+// undone returns ctx or, where it is done, one that lives for rollbackTimeout.
+func undone(ctx context.Context) (context.Context, context.CancelFunc) {
+	if ctx.Err() == nil {
+		return ctx, func() {}
 	}
-	if tx.conn == nil { // nothing was sent
-		tx.closed = true
+	return context.WithTimeout(context.WithoutCancel(ctx), rollbackTimeout)
+}
+
+// conclude reads the results that are still open, sends the last statement, and
+// gives the connection back. A statement that another goroutine is making or
+// sending keeps the transaction open; if this end is final, it is given up
+// instead: nothing more is sent on its connection, which settle drops.
+func (tx *transaction) conclude(ctx context.Context, last *wire.Fixed, final bool) (tag string, err error) {
+	tx.mu.Lock()
+	defer tx.mu.Unlock()
+	switch {
+	case tx.phase == txEnded:
+		return "", tx.endedError()
+	case tx.inUse && tx.results == nil && !final:
+		return "", tx.inUseError()
+	case tx.inUse && tx.results == nil:
+		tx.phase = txEnded
+		tx.failure = &Error{Kind: ErrTxInUse, Op: "end the transaction", Err: errors.New("another goroutine was in the middle of a statement; the transaction was rolled back"),
+			Hint: "wait for what uses the transaction before its function returns"}
+		if tx.conn != nil {
+			tx.conn.Retire()
+		}
+		return "", tx.failure
+	case tx.phase == txFresh: // nothing was sent
+		tx.phase = txEnded
 		return "", nil
 	}
-	tx.conn.Drain() // rows that fn left open
-	x, err := tx.conn.Run(ctx, wire.Exec, []wire.Call{{Fixed: statement}})
-	if err != nil {
+	if tx.results != nil { // waits for whoever is reading them
+		_ = tx.results.x.GiveUp(errResultGone)
+		_, _ = tx.results.close(nil) // what it failed with is the caller's to read, and COMMIT's answer
+	}
+	tag, err = tx.send(ctx, last)
+	if tx.phase = txEnded; err != nil {
 		tx.failure = err
-		tx.close()
-		return "", classify("end the transaction", err)
 	}
-	_, tag, err = x.Skip()
-	if closeErr := x.Close(); err == nil {
-		err = closeErr
+	tx.giveBack()
+	return tag, err
+}
+
+// send sends a fixed statement that ends the transaction and returns its tag. It
+// is told as done only if the server then has no transaction.
+func (tx *transaction) send(ctx context.Context, last *wire.Fixed) (tag string, err error) {
+	x, err := tx.conn.Run(ctx, wire.Exec, []wire.Call{{Fixed: last}})
+	if err == nil {
+		_, tag, err = x.Skip()
+		if closeErr := x.Close(); err == nil {
+			err = closeErr
+		}
 	}
-	tx.close()
+	if err == nil && (tx.conn.TxStatus() != 'I' || tag != "COMMIT" && tag != "ROLLBACK") {
+		err = leftOpen("end the transaction")
+		tx.conn.Retire()
+	}
 	return tag, classify("end the transaction", err)
 }
 
-// query is Query with a function to run when the rows are closed.
-func (tx *transaction) query(ctx context.Context, sql string, args []any, kind wire.Statement, then func(error) error) *wire.Rows {
-	x, sp, err := tx.run(ctx, kind, []query{{sql, args}})
+// query sends one statement. then, if not nil, runs when the rows are closed.
+func (tx *transaction) query(ctx context.Context, w work, then func(error) error) *wire.Rows {
+	u, err := tx.run(ctx, w)
 	if err != nil {
 		return wire.FailedRows(err)
 	}
-	return x.Rows(func(err error) error {
-		err = tx.finish(x, sp, err)
+	return u.x.Rows(func(err error) error {
+		err = tx.finish(u, err)
 		if then != nil {
 			err = then(err)
 		}
@@ -255,105 +420,145 @@ func (tx *transaction) query(ctx context.Context, sql string, args []any, kind w
 	})
 }
 
-// Query is pgx.Tx's.
-func (tx *transaction) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
-	rows := tx.query(ctx, sql, args, wire.Statement{}, nil)
+func (tx *transaction) sendBatch(ctx context.Context, w work, b *pgx.Batch, then func(error) error) pgx.BatchResults {
+	if then == nil {
+		then = func(err error) error { return err }
+	}
+	u, err := tx.run(ctx, w)
+	if err != nil {
+		return &batchResults{err: then(err), closed: true}
+	}
+	return &batchResults{x: u.x, queries: b.QueuedQueries, begun: true,
+		finish: func(err error) error { return then(tx.finish(u, err)) }}
+}
+
+// txHandle is a transaction as its user holds it: the whole of it, or a nested
+// one, which is a savepoint.
+type txHandle struct {
+	tx        *transaction
+	savepoint string // "" for the whole
+	done      bool   // the savepoint was left
+}
+
+var _ pgx.Tx = (*txHandle)(nil)
+
+func (h *txHandle) query(ctx context.Context, sql string, args []any, kind wire.Statement) *wire.Rows {
+	if h.done {
+		return wire.FailedRows(h.doneError())
+	}
+	return h.tx.query(ctx, work{check: refuseInTx, kind: kind, queries: []query{{sql, args}}}, nil)
+}
+
+func (h *txHandle) doneError() error {
+	return &Error{Kind: ErrTxEnded, Op: "use a nested transaction", Err: pgx.ErrTxClosed, Hint: "use the transaction that it was begun in, or begin another"}
+}
+
+// Query sends one statement, as [Session.Query] does; until the rows are closed
+// the transaction takes no other.
+func (h *txHandle) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
+	rows := h.query(ctx, sql, args, wire.Statement{})
 	return rows, rows.Err()
 }
 
-// QueryRow is pgx.Tx's.
-func (tx *transaction) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
-	return wire.Row{Rows: tx.query(ctx, sql, args, wire.Statement{}, nil)}
+// QueryRow is Query for one row. Its Scan must be called before the transaction
+// ends.
+func (h *txHandle) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
+	return wire.Row{Rows: h.query(ctx, sql, args, wire.Statement{})}
 }
 
-// Exec is pgx.Tx's.
-func (tx *transaction) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
-	rows := tx.query(ctx, sql, args, wire.Statement{NoRows: true}, nil)
+// Exec sends one statement and drops its rows.
+func (h *txHandle) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
+	rows := h.query(ctx, sql, args, wire.Statement{NoRows: true})
 	rows.Close()
 	return rows.CommandTag(), rows.Err()
 }
 
-// SendBatch is pgx.Tx's.
-func (tx *transaction) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
-	if b.Len() == 0 {
+// SendBatch sends the queued statements in one round trip.
+func (h *txHandle) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
+	switch {
+	case h.done:
+		return &batchResults{err: h.doneError(), closed: true}
+	case b.Len() == 0:
 		return &batchResults{closed: true}
 	}
-	return tx.sendBatch(ctx, b, nil)
+	return h.tx.sendBatch(ctx, work{check: refuseInTx, queries: queued(b)}, b, nil)
 }
 
-func (tx *transaction) sendBatch(ctx context.Context, b *pgx.Batch, then func(error) error) pgx.BatchResults {
-	finish := func(err error) error {
-		if then != nil {
-			return then(err)
-		}
-		return err
+// CopyFrom is [Session.CopyFrom] inside the transaction.
+func (h *txHandle) CopyFrom(ctx context.Context, table pgx.Identifier, columns []string, rows pgx.CopyFromSource) (int64, error) {
+	if h.done {
+		return 0, h.doneError()
 	}
-	x, sp, err := tx.run(ctx, wire.Statement{}, queued(b))
+	u, err := h.tx.run(ctx, insertion(table, columns, rows, refuseInTx))
 	if err != nil {
-		return &batchResults{err: finish(err), closed: true}
+		return 0, err
 	}
-	return &batchResults{x: x, queries: b.QueuedQueries, begun: true,
-		finish: func(err error) error { return finish(tx.finish(x, sp, err)) }}
+	n, err := u.x.Count()
+	if err = h.tx.finish(u, err); err != nil {
+		return 0, err
+	}
+	return n, nil
 }
 
 // Prepare is refused: how statements are prepared is Config.Mode's to say.
-func (tx *transaction) Prepare(context.Context, string, string) (*pgconn.StatementDescription, error) {
+func (h *txHandle) Prepare(context.Context, string, string) (*pgconn.StatementDescription, error) {
 	return nil, &Error{Kind: ErrStatementRefused, Op: "prepare", Err: errors.New("a named statement outlives the transaction"),
 		Hint: "leave preparing to Config.Mode"}
 }
 
 // LargeObjects panics: large objects know no row-level security, and pgx makes
 // its value for its own transactions only.
-func (tx *transaction) LargeObjects() pgx.LargeObjects {
+func (h *txHandle) LargeObjects() pgx.LargeObjects {
 	panic("poolproof: large objects are not available in a tenant's transaction: they know no row-level security")
 }
 
 // Conn is the connection, nil before the first statement. What is sent on it
 // directly is out of poolproof's sight.
-func (tx *transaction) Conn() *pgx.Conn {
-	if tx.conn == nil {
+func (h *txHandle) Conn() *pgx.Conn {
+	h.tx.mu.Lock()
+	defer h.tx.mu.Unlock()
+	if h.tx.phase != txOpen {
 		return nil
 	}
-	return tx.conn.Pgx()
+	return h.tx.conn.Pgx()
 }
 
 // Begin nests by a savepoint.
-func (tx *transaction) Begin(ctx context.Context) (pgx.Tx, error) {
-	tx.savepoints++
-	sp := &savepoint{transaction: tx, name: "poolproof_" + strconv.Itoa(tx.savepoints)}
-	if _, err := tx.Exec(ctx, "savepoint "+sp.name); err != nil {
+func (h *txHandle) Begin(ctx context.Context) (pgx.Tx, error) {
+	h.tx.mu.Lock()
+	h.tx.savepoints++
+	nested := &txHandle{tx: h.tx, savepoint: "poolproof_" + strconv.Itoa(h.tx.savepoints)}
+	h.tx.mu.Unlock()
+	if _, err := h.Exec(ctx, "savepoint "+nested.savepoint); err != nil {
 		return nil, err
 	}
-	return sp, nil
+	return nested, nil
 }
 
-// savepoint is a nested transaction.
-type savepoint struct {
-	*transaction
-	name string
-	done bool
-}
-
-// Commit releases the savepoint.
-func (sp *savepoint) Commit(ctx context.Context) error {
-	return sp.leave(ctx, "release savepoint "+sp.name)
-}
-
-// Rollback undoes what was done since the savepoint.
-func (sp *savepoint) Rollback(ctx context.Context) error {
-	if ctx.Err() != nil {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), rollbackTimeout)
-		defer cancel()
+// Commit ends the transaction, or releases the savepoint. pgx.ErrTxCommitRollback
+// says that it was rolled back because a statement had failed.
+func (h *txHandle) Commit(ctx context.Context) error {
+	if h.savepoint == "" {
+		return h.tx.commit(ctx)
 	}
-	return sp.leave(ctx, "rollback to savepoint "+sp.name)
+	return h.leave(ctx, "release savepoint "+h.savepoint)
 }
 
-func (sp *savepoint) leave(ctx context.Context, sql string) error {
-	if sp.done {
-		return pgx.ErrTxClosed
+// Rollback ends the transaction without effect, or undoes what was done since
+// the savepoint. It works with a context that is done.
+func (h *txHandle) Rollback(ctx context.Context) error {
+	if h.savepoint == "" {
+		return h.tx.rollback(ctx)
 	}
-	sp.done = true
-	_, err := sp.Exec(ctx, sql)
+	ctx, cancel := undone(ctx)
+	defer cancel()
+	return h.leave(ctx, "rollback to savepoint "+h.savepoint)
+}
+
+func (h *txHandle) leave(ctx context.Context, sql string) error {
+	_, err := h.Exec(ctx, sql)
+	if err == nil || !errors.Is(err, ErrTxInUse) {
+		h.done = true
+	}
 	return err
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -25,9 +26,10 @@ type Conn struct {
 	named    map[string]*list.Element // by statement name; values are *description
 	recent   *list.List               // of *description, most recently used first
 	capacity int
-	oids     []uint32  // scratch of inferred
-	closing  []string  // names that the server may still hold and that are to be closed
-	broken   bool      // an exchange ended in the middle
+	oids     []uint32 // scratch of inferred
+	closing  []string // names that the server may still hold and that are to be closed
+	broken   bool     // an exchange ended in the middle
+	retired  atomic.Bool
 	current  *Exchange // not closed yet; nil if there is none
 }
 
@@ -53,16 +55,22 @@ func (c *Conn) Pgx() *pgx.Conn { return c.pgx }
 // TxStatus is the transaction status of the last ReadyForQuery: 'I', 'T' or 'E'.
 func (c *Conn) TxStatus() byte { return c.pg.TxStatus() }
 
-// Broken tells whether the connection must be given up, because an exchange
-// did not reach its ReadyForQuery.
-func (c *Conn) Broken() bool { return c.broken || c.pg.IsClosed() }
+// Broken reports whether the connection must be given up, because an exchange
+// did not reach its ReadyForQuery, or because it was retired.
+func (c *Conn) Broken() bool { return c.broken || c.retired.Load() || c.pg.IsClosed() }
 
-// Drain closes the exchange that is under way, if there is one.
-func (c *Conn) Drain() {
-	if c.current != nil {
-		_ = c.current.Close() // its owner is told when closing it
-	}
-}
+// Ready reports whether an exchange can be begun: the connection is whole, and
+// none is open.
+func (c *Conn) Ready() bool { return !c.Broken() && c.current == nil }
+
+// Idle reports whether the connection may serve somebody else: it is ready, and
+// the server says that no transaction is open.
+func (c *Conn) Idle() bool { return c.Ready() && c.TxStatus() == 'I' }
+
+// Retire keeps anything further from being sent: whatever asks for it gets an
+// error. Unlike all other methods it may be called while another goroutine uses
+// the connection.
+func (c *Conn) Retire() { c.retired.Store(true) }
 
 // remember marks a description as held by the server under its name.
 func (c *Conn) remember(d *description) {

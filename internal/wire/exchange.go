@@ -6,6 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -23,8 +26,11 @@ type Call struct {
 }
 
 // Exchange is one pipeline under way: sent, its Sync included, and not yet
-// read up to ReadyForQuery. It serves one goroutine.
+// read up to ReadyForQuery. Its methods may be called from several goroutines,
+// one after the other: whoever closes it waits for whoever reads.
 type Exchange struct {
+	mu sync.Mutex // held while anything below is read or changed; no caller's code runs meanwhile
+
 	conn *Conn
 	fe   *pgproto3.Frontend
 	mode Mode
@@ -43,14 +49,17 @@ type Exchange struct {
 	riding  bool             // a statement with a rider was sent and its BindComplete has not come
 	notices []*pgconn.Notice // that came while riding
 
+	result    int // the current result's number, from 1
 	fields    []pgconn.FieldDescription
-	row       [][]byte // a row that was read ahead
+	row       [][]byte // where ahead: a row that was read already
+	ahead     bool
 	tag       pgconn.CommandTag
 	concluded bool // the current result was read to its end
 
 	err    error // the first error
 	ready  bool  // ReadyForQuery has come
 	closed bool
+	given  atomic.Pointer[error] // why results that somebody still holds answer nothing any more
 }
 
 // outgoing is a statement ready to be sent.
@@ -311,6 +320,8 @@ func (x *Exchange) receive() (pgproto3.BackendMessage, error) {
 // Skip reads the result of the next call and gives its command tag, and a copy
 // of its row if the row's first column is not empty.
 func (x *Exchange) Skip() (row [][]byte, tag string, err error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
 	for {
 		msg, err := x.receive()
 		if err != nil {
@@ -334,8 +345,10 @@ func (x *Exchange) Skip() (row [][]byte, tag string, err error) {
 // NextResult goes to the next statement's result and reads so far that an
 // error in parsing, binding or beginning it is known.
 func (x *Exchange) NextResult() error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
 	for !x.concluded {
-		x.NextRow()
+		_, _ = x.nextRow()
 	}
 	if x.err != nil {
 		return x.err
@@ -344,8 +357,9 @@ func (x *Exchange) NextResult() error {
 		return errors.New("the batch has no further result")
 	}
 	desc := x.sent[0].desc
-	x.fields, x.row, x.tag, x.concluded = x.sent[0].fields, nil, pgconn.CommandTag{}, false
+	x.fields, x.tag, x.ahead, x.concluded = x.sent[0].fields, pgconn.CommandTag{}, false, false
 	x.sent = x.sent[1:]
+	x.result++
 	for {
 		msg, err := x.receive()
 		if err != nil {
@@ -364,7 +378,7 @@ func (x *Exchange) NextResult() error {
 		case *pgproto3.NoData:
 			x.fields = nil
 		case *pgproto3.DataRow:
-			x.row = msg.Values
+			x.row, x.ahead = msg.Values, true
 			return nil
 		case *pgproto3.CommandComplete:
 			x.tag, x.concluded = pgconn.NewCommandTag(string(msg.CommandTag)), true
@@ -379,24 +393,68 @@ func (x *Exchange) NextResult() error {
 	}
 }
 
-// NextRow gives the current result's next row, valid until the next call, or
-// nil at its end or on an error, which Close tells.
-func (x *Exchange) NextRow() [][]byte {
-	if row := x.row; row != nil {
-		x.row = nil
-		return row
+// NextRow copies the next row of the result with this number into row, and
+// reports whether there was one: not at the result's end, when it is not the
+// current one any more, or on an error, which Err and Close return.
+func (x *Exchange) NextRow(result int, row *RowCopy) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if result != x.result {
+		return false
+	}
+	values, ok := x.nextRow()
+	if ok {
+		row.take(values)
+	}
+	return ok
+}
+
+// RowCopy is a row in memory of its own. The connection's read buffer is soon
+// somebody else's, and a result may be held for longer than it is open.
+type RowCopy struct {
+	values [][]byte
+	memory []byte
+}
+
+// Values are the columns' values, nil for NULL. They are valid until the next row
+// is read into the same memory.
+func (r *RowCopy) Values() [][]byte { return r.values }
+
+func (r *RowCopy) take(values [][]byte) {
+	size := 0
+	for _, v := range values {
+		size += len(v)
+	}
+	r.memory = slices.Grow(r.memory[:0], size)
+	r.values = r.values[:0]
+	for _, v := range values {
+		if v == nil {
+			r.values = append(r.values, nil)
+			continue
+		}
+		start := len(r.memory)
+		r.memory = append(r.memory, v...)
+		r.values = append(r.values, r.memory[start:len(r.memory):len(r.memory)])
+	}
+}
+
+// nextRow returns the current result's next row, in the read buffer.
+func (x *Exchange) nextRow() (values [][]byte, ok bool) {
+	if x.ahead {
+		x.ahead = false
+		return x.row, true
 	}
 	if x.concluded {
-		return nil
+		return nil, false
 	}
 	msg, err := x.receive()
 	if err != nil {
 		x.concluded = true
-		return nil
+		return nil, false
 	}
 	switch msg := msg.(type) {
 	case *pgproto3.DataRow:
-		return msg.Values
+		return msg.Values, true
 	case *pgproto3.CommandComplete:
 		x.tag = pgconn.NewCommandTag(string(msg.CommandTag))
 	case *pgproto3.EmptyQueryResponse:
@@ -404,16 +462,13 @@ func (x *Exchange) NextRow() [][]byte {
 		_ = x.unexpected(msg) // kept in x.err
 	}
 	x.concluded = true
-	return nil
+	return nil, false
 }
 
 func (x *Exchange) unexpected(msg pgproto3.BackendMessage) error {
 	x.fail(fmt.Errorf("unexpected message %T in a pipeline", msg))
 	return x.err
 }
-
-// Fields describe the current result's columns; nil if it has none.
-func (x *Exchange) Fields() []pgconn.FieldDescription { return x.fields }
 
 // Riding tells whether a rider was not yet bound. What failed then, if anything
 // did, is parsing the statement, converting one of its parameters or planning it.
@@ -422,20 +477,63 @@ func (x *Exchange) Riding() bool { return x.riding }
 // Notices are the server's notices from before the rider was bound.
 func (x *Exchange) Notices() []*pgconn.Notice { return x.notices }
 
+// rest reads the result with this number to its end, if it is still the current
+// one, and returns its command tag.
+func (x *Exchange) rest(result int) pgconn.CommandTag {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if result != x.result {
+		return pgconn.CommandTag{}
+	}
+	for !x.concluded {
+		_, _ = x.nextRow()
+	}
+	return x.tag
+}
+
 // Tag is the current result's command tag, known once it was read to its end.
-func (x *Exchange) Tag() pgconn.CommandTag { return x.tag }
+func (x *Exchange) Tag() pgconn.CommandTag {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.tag
+}
 
 // Err is the first error so far.
-func (x *Exchange) Err() error { return x.err }
+func (x *Exchange) Err() error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.err
+}
 
-// Close reads to ReadyForQuery and gives the exchange's first error, that of
-// the Sync included: a deferred constraint fails there. Further calls give the
+// GiveUp is Close for an owner who ends the exchange while somebody may still
+// hold its results: they answer with reason from now on.
+func (x *Exchange) GiveUp(reason error) error {
+	x.given.Store(&reason)
+	return x.Close()
+}
+
+// gone is why the exchange's results answer nothing any more; nil if they do.
+func (x *Exchange) gone() error {
+	if reason := x.given.Load(); reason != nil {
+		return *reason
+	}
+	return nil
+}
+
+// Close reads to ReadyForQuery and returns the exchange's first error, that of
+// the Sync included: a deferred constraint fails there. Further calls return the
 // same.
 func (x *Exchange) Close() error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.close()
+}
+
+func (x *Exchange) close() error {
 	if x.closed {
 		return x.err
 	}
-	x.closed, x.concluded, x.row = true, true, nil
+	x.closed, x.concluded, x.ahead = true, true, false
 	for !x.ready && !x.conn.broken {
 		if _, err := x.receive(); err != nil && !x.ready && !x.conn.broken {
 			break // receive reads on past errors itself; this cannot loop

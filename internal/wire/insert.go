@@ -2,7 +2,9 @@ package wire
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -13,17 +15,24 @@ import (
 const flushEvery = 64 << 10
 
 // Insert sends the calls and then one statement again and again, for each set
-// of arguments that next gives until its args are nil, all under one Sync. It
+// of arguments that next returns until its args are nil, all under one Sync. It
 // writes while it reads, so that any number of rows passes in constant memory.
 // If next fails, no Sync is sent, the connection is given up, and with it the
 // transaction. The exchange is returned with the calls' results to be Skipped
 // and then Count to be called.
+//
+// In Exec mode the first row decides whether a round trip is spent to learn the
+// parameters' types: it is where its values cannot be encoded without, or where
+// NULLs say nothing about the values to come.
 func (c *Conn) Insert(ctx context.Context, mode Mode, calls []Call, sql string, next func() ([]any, error)) (*Exchange, error) {
+	first, err := guarded(next)
+	if err != nil {
+		return nil, err
+	}
 	desc := &description{sql: sql}
 	var types *pgconn.StatementDescription
-	if mode != Exec {
+	if mode != Exec || slices.Contains(first, nil) || c.builder.Build(c.pgx.TypeMap(), nil, first) != nil {
 		if desc = c.shared.get(sql); desc == nil {
-			var err error
 			if desc, err = c.describe(ctx, mode, calls, Statement{SQL: sql}); err != nil {
 				return nil, err
 			}
@@ -42,31 +51,33 @@ func (c *Conn) Insert(ctx context.Context, mode Mode, calls []Call, sql string, 
 	x.watch()
 	x.flushed = make(chan struct{})
 	go func() {
-		defer close(x.flushed)
-		if err := x.writeRows(name, types, next); err != nil {
-			x.writeErr = err
-			_ = c.pg.Conn().SetReadDeadline(longAgo)
-		}
+		err := errors.New("the source of rows ended its goroutine") // as t.Fatal does
+		defer func() {
+			if err != nil {
+				x.writeErr = err
+				_ = c.pg.Conn().SetReadDeadline(longAgo)
+			}
+			close(x.flushed)
+		}()
+		_, err = guarded(func() ([]any, error) { return nil, x.writeRows(name, types, first, next) })
 	}()
 	return x, nil
 }
 
-func (x *Exchange) writeRows(name string, types *pgconn.StatementDescription, next func() ([]any, error)) (err error) {
+// guarded calls what runs a caller's code and makes an error of its panic.
+func guarded(next func() ([]any, error)) (args []any, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("the source of rows panicked: %v", p)
 		}
 	}()
+	return next()
+}
+
+// writeRows writes the first row and those that next returns, and the Sync.
+func (x *Exchange) writeRows(name string, types *pgconn.StatementDescription, args []any, next func() ([]any, error)) (err error) {
 	var b pgx.ExtendedQueryBuilder
-	pending := 0
-	for {
-		args, err := next()
-		if err != nil {
-			return err
-		}
-		if args == nil {
-			break
-		}
+	for pending := 0; args != nil; {
 		if err := b.Build(x.conn.pgx.TypeMap(), types, args); err != nil {
 			return err
 		}
@@ -81,6 +92,9 @@ func (x *Exchange) writeRows(name string, types *pgconn.StatementDescription, ne
 				return err
 			}
 		}
+		if args, err = next(); err != nil {
+			return err
+		}
 	}
 	x.fe.SendSync(&pgproto3.Sync{})
 	return x.fe.Flush()
@@ -88,6 +102,8 @@ func (x *Exchange) writeRows(name string, types *pgconn.StatementDescription, ne
 
 // Count reads the results of Insert to the end and sums up their rows.
 func (x *Exchange) Count() (int64, error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
 	var n int64
 	for {
 		msg, err := x.receive()

@@ -4,24 +4,32 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"sync/atomic"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
-// Rows reads one result of an exchange as pgx.Rows. Where Finish is set it
+// Rows reads one result of an exchange as pgx.Rows. Where finish is set it
 // runs once, when the rows are closed, and what it returns is Err: it is where
 // an owner reads to ReadyForQuery and gives the connection back.
+//
+// Rows that are held longer than their exchange answer an error, never bytes
+// that are not theirs: each row is copied, and the exchange is asked before it
+// is read.
 type Rows struct {
 	x      *Exchange
+	result int // of x
 	conn   *Conn
+	fields []pgconn.FieldDescription
 	finish func(error) error
 
-	row    [][]byte
+	row    RowCopy
+	onRow  bool // row holds the current one
 	tag    pgconn.CommandTag
 	err    error
-	closed bool
+	closed atomic.Bool
 
 	plans []pgtype.ScanPlan
 	types []reflect.Type
@@ -29,60 +37,85 @@ type Rows struct {
 
 var _ pgx.Rows = (*Rows)(nil)
 
-// Rows gives the current result as rows. finish may be nil.
+// Rows returns the current result as rows. finish may be nil.
 func (x *Exchange) Rows(finish func(error) error) *Rows {
-	return &Rows{x: x, conn: x.conn, finish: finish}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return &Rows{x: x, result: x.result, conn: x.conn, fields: x.fields, finish: finish}
 }
 
-// FailedRows are closed rows that carry an error.
-func FailedRows(err error) *Rows { return &Rows{err: err, closed: true} }
+// FailedRows returns closed rows that carry an error.
+func FailedRows(err error) *Rows {
+	r := &Rows{err: err}
+	r.closed.Store(true)
+	return r
+}
 
-// Next reads the next row; false at the end, when the rows are closed and Err
-// tells how it ended.
+// Next reads the next row. It returns false at the end, when the rows are closed
+// and Err says how it ended.
 func (r *Rows) Next() bool {
-	if r.closed {
+	if r.closed.Load() {
 		return false
 	}
-	if r.row = r.x.NextRow(); r.row == nil {
+	if r.onRow = r.x.NextRow(r.result, &r.row); !r.onRow {
 		r.Close()
-		return false
 	}
-	return true
+	return r.onRow
 }
 
 // Close reads the rest of the result and finishes. It may be called often.
 func (r *Rows) Close() {
-	if r.closed {
+	if !r.closed.CompareAndSwap(false, true) {
 		return
 	}
-	r.closed, r.row = true, nil
-	for r.x.NextRow() != nil {
-	}
-	r.tag = r.x.Tag()
+	r.onRow = false
+	r.tag = r.x.rest(r.result)
 	if r.err == nil {
 		r.err = r.x.Err()
 	}
 	if r.finish != nil {
 		r.err = r.finish(r.err)
 	}
+	if gone := r.x.gone(); gone != nil && r.err == nil {
+		r.err = gone
+	}
+	if r.err != nil {
+		r.tag = pgconn.CommandTag{} // what it says did not come to pass
+	}
 }
 
 // Err is the first error, that of the Sync included once the rows are closed.
 func (r *Rows) Err() error { return r.err }
 
-// CommandTag is known once the rows are closed.
+// CommandTag is known once the rows are closed, and empty where there was an
+// error.
 func (r *Rows) CommandTag() pgconn.CommandTag { return r.tag }
 
 // FieldDescriptions describe the columns.
-func (r *Rows) FieldDescriptions() []pgconn.FieldDescription {
-	if r.x == nil {
+func (r *Rows) FieldDescriptions() []pgconn.FieldDescription { return r.fields }
+
+// RawValues are the current row's bytes, valid until the next call of Next; nil
+// if there is no row.
+func (r *Rows) RawValues() [][]byte {
+	if !r.onRow || r.x.gone() != nil {
 		return nil
 	}
-	return r.x.Fields()
+	return r.row.Values()
 }
 
-// RawValues are the current row's bytes, valid until the next call of Next.
-func (r *Rows) RawValues() [][]byte { return r.row }
+// current returns the current row, or why there is none.
+func (r *Rows) current(method string) ([][]byte, error) {
+	if r.onRow {
+		if gone := r.x.gone(); gone != nil {
+			return nil, r.abort(gone)
+		}
+		return r.row.Values(), nil
+	}
+	if r.err != nil {
+		return nil, r.err
+	}
+	return nil, fmt.Errorf("%s without a row: call Next first", method)
+}
 
 // Conn is the connection that the rows are read from. It is not to be used
 // before they are closed, and not to be kept.
@@ -113,11 +146,9 @@ func (r *Rows) abort(err error) error {
 // Scan decodes the current row. A destination that is nil is skipped; a single
 // pgx.RowScanner takes the whole row.
 func (r *Rows) Scan(dest ...any) error {
-	if r.row == nil {
-		if r.err != nil {
-			return r.err
-		}
-		return errors.New("Scan without a row: call Next first")
+	row, err := r.current("Scan")
+	if err != nil {
+		return err
 	}
 	if len(dest) == 1 {
 		if whole, ok := dest[0].(pgx.RowScanner); ok {
@@ -127,8 +158,8 @@ func (r *Rows) Scan(dest ...any) error {
 			return nil
 		}
 	}
-	fields := r.x.fields
-	if len(dest) != len(fields) || len(dest) != len(r.row) {
+	fields := r.fields
+	if len(dest) != len(fields) || len(dest) != len(row) {
 		return r.abort(fmt.Errorf("the row has %d columns, %d destinations were given", len(fields), len(dest)))
 	}
 	if r.plans == nil {
@@ -141,7 +172,7 @@ func (r *Rows) Scan(dest ...any) error {
 		if t := reflect.TypeOf(d); r.types[i] != t {
 			r.plans[i], r.types[i] = r.TypeMap().PlanScan(fields[i].DataTypeOID, fields[i].Format, d), t
 		}
-		if err := r.plans[i].Scan(r.row[i], d); err != nil {
+		if err := r.plans[i].Scan(row[i], d); err != nil {
 			return r.abort(pgx.ScanArgError{ColumnIndex: i, FieldName: fields[i].Name, Err: err})
 		}
 	}
@@ -151,12 +182,16 @@ func (r *Rows) Scan(dest ...any) error {
 // Values decodes the current row into the Go types that pgx chooses for the
 // columns' types: text or bytes for a type that it does not know.
 func (r *Rows) Values() ([]any, error) {
-	if r.row == nil {
-		return nil, errors.New("Values without a row: call Next first")
+	row, err := r.current("Values")
+	if err != nil {
+		return nil, err
 	}
-	values := make([]any, len(r.row))
-	for i, src := range r.row {
-		f := r.x.fields[i]
+	if len(row) != len(r.fields) {
+		return nil, r.abort(fmt.Errorf("the row has %d columns, %d were described", len(row), len(r.fields)))
+	}
+	values := make([]any, len(row))
+	for i, src := range row {
+		f := r.fields[i]
 		switch t, known := r.TypeMap().TypeForOID(f.DataTypeOID); {
 		case src == nil:
 		case known:

@@ -1,0 +1,177 @@
+package poolproof
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/poolproof/poolproof/internal/wire"
+)
+
+// work is what a caller wants to be done under one Sync.
+type work struct {
+	check   func(sql string) error // which statements are refused
+	kind    wire.Statement         // how the results are wanted
+	queries []query
+	rows    pgx.CopyFromSource // if not nil: the only query is executed once for each of its rows
+}
+
+// query is a statement as a caller wrote it.
+type query struct {
+	sql  string
+	args []any
+}
+
+// ahead is what goes ahead of a caller's work.
+type ahead struct {
+	begin *wire.Fixed // nil: no explicit transaction begins here
+	scope bool        // the session's settings are made: false inside a transaction that has made them
+}
+
+// underway is an exchange that was begun for a session, on a connection that
+// its owner gives back.
+type underway struct {
+	session Session
+	conn    *wire.Conn
+	mode    wire.Mode
+	x       *wire.Exchange // nil: nothing was sent
+	scoped  bool           // the transaction was begun and the settings were made, as far as that was asked for: the server has said so
+	span    span
+	closed  atomic.Bool
+}
+
+// exchange is the one way to start an exchange: of a session, in a transaction,
+// of rows to be inserted. It makes the statements of w, which may run code of the
+// arguments' own, sends them behind what goes ahead, reads the answers to that,
+// and begins to read the first result. On error without an exchange the
+// connection is as it was, or broken; with one, the owner closes it.
+func (s Session) exchange(ctx context.Context, conn *wire.Conn, a ahead, w work) (*underway, error) {
+	db := s.db
+	u := &underway{session: s, conn: conn, mode: wire.Mode(db.mode.Load())}
+	statements := make([]wire.Statement, len(w.queries))
+	for i, q := range w.queries {
+		var err error
+		if statements[i], err = q.statement(ctx, conn.Pgx(), w.kind, w.check); err != nil {
+			return u, classify("query", err)
+		}
+	}
+	ctx = u.span.begin(ctx, db, conn, statements)
+	var calls []wire.Call
+	var rider wire.Rider
+	if a.begin != nil {
+		calls = append(calls, wire.Call{Fixed: a.begin})
+	}
+	if a.scope {
+		db.metrics.scopes.Inc()
+		if domain := db.domain.Load(); domain != 0 && a.begin == nil && w.rows == nil && carries(statements[0]) {
+			rider = db.scope.rider(s, domain)
+			statements[0].Rider = rider
+		} else {
+			calls = append(calls, db.scope.call(s))
+		}
+	}
+	var err error
+	if w.rows != nil {
+		u.x, err = conn.Insert(ctx, u.mode, calls, statements[0].SQL, source(w.rows))
+	} else {
+		u.x, err = conn.Run(ctx, u.mode, calls, statements...)
+	}
+	if err != nil {
+		return u, u.end(s.describeError(ctx, err))
+	}
+	if a.begin != nil {
+		if _, _, err = u.x.Skip(); err != nil {
+			if statementPooling(err) {
+				db.noteStatementMode(ctx)
+				err = statementModeError(err)
+			}
+			return u, err
+		}
+	}
+	if a.scope && rider.OID == 0 {
+		if err = s.readScope(ctx, u.x); err != nil {
+			return u, err
+		}
+	}
+	u.scoped = rider.OID == 0
+	if w.rows != nil || len(statements) == 0 {
+		return u, nil
+	}
+	err = u.x.NextResult()
+	if rider.OID != 0 {
+		db.noteLeaks(ctx, u.x)
+		if err != nil {
+			err = s.riderError(ctx, u.x, len(statements[0].Args)+1, err)
+		}
+		u.scoped = err == nil
+	}
+	return u, err
+}
+
+// close reads to ReadyForQuery and returns the first error: err, if there is
+// one already. first reports whether this is the first call; no other does
+// anything.
+func (u *underway) close(err error) (first bool, _ error) {
+	if !u.closed.CompareAndSwap(false, true) {
+		return false, classify("query", err)
+	}
+	if closeErr := u.x.Close(); err == nil {
+		err = closeErr
+	}
+	return true, u.end(err)
+}
+
+// end notes what an exchange ended with.
+func (u *underway) end(err error) error {
+	u.session.db.noteLost(context.Background(), u.mode, err)
+	var tag pgconn.CommandTag
+	if u.x != nil {
+		tag = u.x.Tag()
+	}
+	u.span.end(tag, err)
+	return classify("query", err)
+}
+
+// leftOpen says that work met a transaction that is not its own.
+func leftOpen(op string) error {
+	return &Error{Kind: ErrTxLeftOpen, Op: op, Err: errors.New("a transaction that somebody else began was open on the server connection, nothing was stored"),
+		Hint: "the pooler gave out a server connection in the middle of a transaction: see its pool mode and its log"}
+}
+
+// statement takes pgx's options out of the arguments.
+func (q query) statement(ctx context.Context, conn *pgx.Conn, kind wire.Statement, check func(string) error) (wire.Statement, error) {
+	sql, args := q.sql, q.args
+options:
+	for len(args) > 0 {
+		switch option := args[0].(type) {
+		case pgx.QueryExecMode:
+			return kind, &Error{Kind: ErrConfig, Op: "read the arguments", Hint: "set Config.Mode for the whole database",
+				Err: fmt.Errorf("an exec mode cannot be chosen for one statement of a scope")}
+		case pgx.QueryResultFormats:
+			kind.Formats = func([]pgconn.FieldDescription) []int16 { return option }
+		case pgx.QueryResultFormatsByOID:
+			kind.Formats = func(fields []pgconn.FieldDescription) []int16 {
+				formats := make([]int16, len(fields))
+				for i, f := range fields {
+					formats[i] = option[f.DataTypeOID]
+				}
+				return formats
+			}
+		case pgx.QueryRewriter:
+			var err error
+			if sql, args, err = option.RewriteQuery(ctx, conn, sql, args[1:]); err != nil {
+				return kind, fmt.Errorf("rewrite the query: %w", err)
+			}
+			break options
+		default:
+			break options
+		}
+		args = args[1:]
+	}
+	kind.SQL, kind.Args = sql, args
+	return kind, check(sql)
+}
