@@ -114,6 +114,21 @@ func TestLostStatementsFallBackOnce(t *testing.T) {
 						t.Errorf("the next transaction, in mode %s: %v", db.Mode(), err)
 					}
 				})
+				t.Run("nor is its batch, whose second statement was lost", func(t *testing.T) {
+					db, _ := setup()
+					run := func(tx pgx.Tx) error {
+						b := &pgx.Batch{}
+						b.Queue("select 1")
+						b.Queue(sql)
+						return tx.SendBatch(t.Context(), b).Close()
+					}
+					if err := db.Shared().InTx(t.Context(), run); err == nil {
+						t.Fatal("the lost statement was told as done")
+					}
+					if err := db.Shared().InTx(t.Context(), run); err != nil || db.Mode() != ModeExec {
+						t.Errorf("the next transaction, in mode %s: %v", db.Mode(), err)
+					}
+				})
 			})
 		}
 	}
