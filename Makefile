@@ -6,7 +6,7 @@ SHELL := bash
 
 GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@latest
 PROGRESS := bin/testprogress
-FUZZED := FuzzFrames FuzzLook FuzzSession
+FUZZED := hostile:FuzzFrames hostile:FuzzLook hostile:FuzzSession internal/wire:FuzzAnswers
 FUZZTIME := 10m
 
 help: ## This list
@@ -30,7 +30,7 @@ soak: ## The tests with many more rounds (up to an hour), then fuzzing (FUZZTIME
 	@scripts/setup test
 	@go build -o $(PROGRESS) ./scripts/testprogress
 	@POOLPROOF_SOAK=1 go test -race -timeout 60m -count 1 -json ./... | $(PROGRESS)
-	@for target in $(FUZZED); do go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) ./hostile; done
+	@for target in $(FUZZED); do go test -run '^$$' -fuzz "^$${target#*:}$$" -fuzztime $(FUZZTIME) "./$${target%:*}"; done
 
 bench: ## Measure scopes against the alternatives, side by side
 	@scripts/setup test

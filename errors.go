@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/poolproof/poolproof/internal/wire"
 )
 
 // Kind says what sort of failure an [Error] is. Each kind is itself an error,
@@ -128,7 +130,8 @@ func unreachable(err error) bool {
 	}
 	var connectErr *pgconn.ConnectError
 	var netErr net.Error
-	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
+	var lostStep *wire.LostStepError
+	return errors.As(err, &lostStep) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
 		errors.As(err, &connectErr) || errors.As(err, &netErr)
 }
 

@@ -175,7 +175,7 @@ func (r *run) finish(err error) error {
 // it failed.
 func (s Session) readScope(ctx context.Context, x *wire.Exchange) error {
 	leaked, _, err := x.Skip()
-	if leaked != nil {
+	if len(leaked) > 1 {
 		s.db.noteLeak(ctx, string(leaked[1]))
 	}
 	return s.scopeError(ctx, err)

@@ -63,9 +63,12 @@ func (c *Conn) Broken() bool { return c.broken || c.retired.Load() || c.pg.IsClo
 // none is open.
 func (c *Conn) Ready() bool { return !c.Broken() && c.current == nil }
 
-// Idle reports whether the connection may serve somebody else: it is ready, and
-// the server says that no transaction is open.
-func (c *Conn) Idle() bool { return c.Ready() && c.TxStatus() == 'I' }
+// Idle reports whether the connection may serve somebody else: it is ready, the
+// server says that no transaction is open, and nothing has come that nobody
+// asked for.
+func (c *Conn) Idle() bool {
+	return c.Ready() && c.TxStatus() == 'I' && c.pg.Frontend().ReadBufferLen() == 0
+}
 
 // Retire keeps anything further from being sent: whatever asks for it gets an
 // error. Unlike all other methods it may be called while another goroutine uses
@@ -104,7 +107,7 @@ func (x *Exchange) parse(d *description) string {
 	c, fe := x.conn, x.fe
 	if x.mode != CacheStatement {
 		fe.SendParse(&pgproto3.Parse{Query: d.sql, ParameterOIDs: d.paramOIDs})
-		x.parsing = append(x.parsing, nil)
+		x.parsing, x.script = append(x.parsing, nil), append(x.script, parsed)
 		return ""
 	}
 	if c.holds(d) {
@@ -124,7 +127,7 @@ func (x *Exchange) parse(d *description) string {
 	}
 	x.sendCloses()
 	fe.SendParse(&pgproto3.Parse{Name: d.name, Query: d.sql, ParameterOIDs: d.paramOIDs})
-	x.parsing = append(x.parsing, d)
+	x.parsing, x.script = append(x.parsing, d), append(x.script, parsed)
 	c.remember(d)
 	return d.name
 }
@@ -135,6 +138,7 @@ func (x *Exchange) sendCloses() {
 	for _, name := range x.conn.closing[x.closesSent:] {
 		x.fe.SendClose(&pgproto3.Close{ObjectType: 'S', Name: name})
 		x.closesSent++
+		x.script = append(x.script, closed)
 	}
 }
 
@@ -179,6 +183,7 @@ func (c *Conn) describe(ctx context.Context, mode Mode, calls []Call, st Stateme
 	x.sendCalls(calls)
 	name := x.parse(sent)
 	x.fe.SendDescribe(&pgproto3.Describe{ObjectType: 'S', Name: name})
+	x.script = append(x.script, parameters, described)
 	x.sync(0)
 	done := 0 // calls
 	for {

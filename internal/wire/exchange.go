@@ -36,9 +36,16 @@ type Exchange struct {
 	mode Mode
 	ctx  context.Context
 
+	script []answer   // what the server is to answer to what was sent, in order
+	short  [16]answer // where script begins
+	said   int        // how much of it has come
+
 	parsing    []*description  // Parse messages not yet answered; nil for unnamed ones
 	few        [4]*description // where parsing begins
 	closesSent int             // of conn.closing
+	inserting  bool            // rows are being inserted: any number of times bound and executed
+	inserted   int             // how often something is executed, then; read after flushed
+	executions int             // how often something was, so far
 	sent       []outgoing      // statements whose results were not yet begun
 	used       []string        // SQL of the statements sent, to forget on error
 
@@ -51,15 +58,17 @@ type Exchange struct {
 
 	result    int // the current result's number, from 1
 	fields    []pgconn.FieldDescription
+	columns   int      // of a row; anyNumber where no description is asked for
 	row       [][]byte // where ahead: a row that was read already
 	ahead     bool
 	tag       pgconn.CommandTag
 	concluded bool // the current result was read to its end
 
-	err    error // the first error
-	ready  bool  // ReadyForQuery has come
-	closed bool
-	given  atomic.Pointer[error] // why results that somebody still holds answer nothing any more
+	err     error // the first error
+	refused bool  // the server said that something failed: it answers nothing more before ReadyForQuery
+	ready   bool  // ReadyForQuery has come
+	closed  bool
+	given   atomic.Pointer[error] // why results that somebody still holds answer nothing any more
 }
 
 // outgoing is a statement ready to be sent.
@@ -110,7 +119,7 @@ func (c *Conn) open(ctx context.Context, mode Mode) (*Exchange, error) {
 		return nil, errors.New("the result of the statement before is still open: close its rows, or read them to their end")
 	}
 	x := &Exchange{conn: c, fe: c.pg.Frontend(), mode: mode, ctx: ctx, concluded: true}
-	x.parsing = x.few[:0]
+	x.parsing, x.script = x.few[:0], x.short[:0]
 	c.current = x
 	x.sendCloses()
 	return x, nil
@@ -150,10 +159,13 @@ func (c *Conn) Run(ctx context.Context, mode Mode, calls []Call, statements ...S
 			o.fields, o.describe = nil, true
 		}
 		x.fe.SendBind(&pgproto3.Bind{PreparedStatement: name, ParameterFormatCodes: o.formats, Parameters: o.values, ResultFormatCodes: o.resultFmt})
+		x.script = append(x.script, bound)
 		if o.describe {
 			x.fe.SendDescribe(&pgproto3.Describe{ObjectType: 'P'})
+			x.script = append(x.script, described)
 		}
 		x.fe.SendExecute(&pgproto3.Execute{})
+		x.script = append(x.script, executed)
 		if o.desc.name != "" {
 			x.used = append(x.used, o.desc.sql)
 		}
@@ -170,6 +182,7 @@ func (x *Exchange) sendCalls(calls []Call) {
 		name := x.parse(&call.Fixed.description)
 		x.fe.SendBind(&pgproto3.Bind{PreparedStatement: name, Parameters: call.Params})
 		x.fe.SendExecute(&pgproto3.Execute{})
+		x.script = append(x.script, bound, executed)
 	}
 }
 
@@ -282,6 +295,27 @@ func (x *Exchange) receive() (pgproto3.BackendMessage, error) {
 			break
 		}
 		switch msg := msg.(type) {
+		case *pgproto3.ParameterStatus, *pgproto3.NotificationResponse:
+			continue
+		case *pgproto3.NoticeResponse:
+			if x.riding {
+				x.notices = append(x.notices, (*pgconn.Notice)(pgconn.ErrorResponseToPgError((*pgproto3.ErrorResponse)(msg))))
+			}
+			continue
+		case *pgproto3.CopyInResponse, *pgproto3.CopyOutResponse, *pgproto3.CopyBothResponse:
+			x.fail(errors.New("COPY cannot be part of a pipeline; use CopyFrom"))
+			continue
+		case *pgproto3.ErrorResponse:
+			if x.refused = true; x.err == nil {
+				x.err = pgconn.ErrorResponseToPgError(msg)
+			}
+			continue
+		}
+		if !x.expected(msg) {
+			_ = x.unexpected(msg)
+			break
+		}
+		switch msg := msg.(type) {
 		case *pgproto3.ParseComplete:
 			x.parsing = x.parsing[1:]
 		case *pgproto3.CloseComplete:
@@ -289,17 +323,6 @@ func (x *Exchange) receive() (pgproto3.BackendMessage, error) {
 			x.closesSent--
 		case *pgproto3.BindComplete:
 			x.riding = false
-		case *pgproto3.NoticeResponse:
-			if x.riding {
-				x.notices = append(x.notices, (*pgconn.Notice)(pgconn.ErrorResponseToPgError((*pgproto3.ErrorResponse)(msg))))
-			}
-		case *pgproto3.ParameterStatus, *pgproto3.NotificationResponse:
-		case *pgproto3.ErrorResponse:
-			if x.err == nil {
-				x.err = pgconn.ErrorResponseToPgError(msg)
-			}
-		case *pgproto3.CopyInResponse, *pgproto3.CopyOutResponse, *pgproto3.CopyBothResponse:
-			x.fail(errors.New("COPY cannot be part of a pipeline; use CopyFrom"))
 		case *pgproto3.ReadyForQuery:
 			x.ready = true
 			if x.err == nil {
@@ -358,6 +381,9 @@ func (x *Exchange) NextResult() error {
 	}
 	desc := x.sent[0].desc
 	x.fields, x.tag, x.ahead, x.concluded = x.sent[0].fields, pgconn.CommandTag{}, false, false
+	if x.columns = len(x.fields); x.fields == nil {
+		x.columns = anyNumber
+	}
 	x.sent = x.sent[1:]
 	x.result++
 	for {
@@ -374,10 +400,15 @@ func (x *Exchange) NextResult() error {
 					x.conn.shared.forget(desc.sql) // what we knew is out of date
 				}
 			}
+			x.columns = len(x.fields)
 			return nil
 		case *pgproto3.NoData:
-			x.fields = nil
+			x.fields, x.columns = nil, noRows
 		case *pgproto3.DataRow:
+			if !x.fits(msg) {
+				x.concluded = true
+				return x.unexpected(msg)
+			}
 			x.row, x.ahead = msg.Values, true
 			return nil
 		case *pgproto3.CommandComplete:
@@ -438,6 +469,17 @@ func (r *RowCopy) take(values [][]byte) {
 	}
 }
 
+// What columns is where it is no number of them.
+const (
+	anyNumber = -1
+	noRows    = -2
+)
+
+// fits reports whether a row has the columns that were described.
+func (x *Exchange) fits(row *pgproto3.DataRow) bool {
+	return x.columns == anyNumber || x.columns == len(row.Values)
+}
+
 // nextRow returns the current result's next row, in the read buffer.
 func (x *Exchange) nextRow() (values [][]byte, ok bool) {
 	if x.ahead {
@@ -454,7 +496,10 @@ func (x *Exchange) nextRow() (values [][]byte, ok bool) {
 	}
 	switch msg := msg.(type) {
 	case *pgproto3.DataRow:
-		return msg.Values, true
+		if x.fits(msg) {
+			return msg.Values, true
+		}
+		_ = x.unexpected(msg)
 	case *pgproto3.CommandComplete:
 		x.tag = pgconn.NewCommandTag(string(msg.CommandTag))
 	case *pgproto3.EmptyQueryResponse:
@@ -465,8 +510,18 @@ func (x *Exchange) nextRow() (values [][]byte, ok bool) {
 	return nil, false
 }
 
+// LostStepError says that the server, or the pooler before it, answered what was
+// not asked for. Whether anything took effect is unknown, as with a connection
+// that breaks.
+type LostStepError struct{ cause error }
+
+func (e *LostStepError) Error() string { return "the answers are out of step: " + e.cause.Error() }
+
+// Unwrap returns the cause.
+func (e *LostStepError) Unwrap() error { return e.cause }
+
 func (x *Exchange) unexpected(msg pgproto3.BackendMessage) error {
-	x.fail(fmt.Errorf("unexpected message %T in a pipeline", msg))
+	x.fail(&LostStepError{fmt.Errorf("%T was not expected", msg)})
 	return x.err
 }
 

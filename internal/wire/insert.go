@@ -48,6 +48,7 @@ func (c *Conn) Insert(ctx context.Context, mode Mode, calls []Call, sql string, 
 	if desc.name != "" {
 		x.used = append(x.used, sql)
 	}
+	x.inserting, x.inserted = true, len(calls)
 	x.watch()
 	x.flushed = make(chan struct{})
 	go func() {
@@ -83,6 +84,7 @@ func (x *Exchange) writeRows(name string, types *pgconn.StatementDescription, ar
 		}
 		x.fe.SendBind(&pgproto3.Bind{PreparedStatement: name, ParameterFormatCodes: b.ParamFormats, Parameters: b.ParamValues})
 		x.fe.SendExecute(&pgproto3.Execute{})
+		x.inserted++
 		for _, v := range b.ParamValues {
 			pending += len(v) + 4
 		}
@@ -114,6 +116,9 @@ func (x *Exchange) Count() (int64, error) {
 		case *pgproto3.CommandComplete:
 			n += pgconn.NewCommandTag(string(msg.CommandTag)).RowsAffected()
 		case *pgproto3.ReadyForQuery:
+			if <-x.flushed; x.executions != x.inserted {
+				return 0, x.unexpected(msg)
+			}
 			return n, nil
 		case *pgproto3.DataRow, *pgproto3.EmptyQueryResponse:
 		default:
