@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/poolproof/poolproof/internal/sqltext"
 	"github.com/poolproof/poolproof/internal/wire"
 	"github.com/poolproof/poolproof/pooler"
 )
@@ -150,8 +151,12 @@ var carriers = []string{"select", "insert", "update", "delete", "merge", "values
 // read the scope. Whatever else is wrong with a statement PostgreSQL says in
 // the other form, where it has no parameter more than the caller gave.
 func carries(st wire.Statement) bool {
-	first, _ := word(skipBlank(st.SQL, true))
-	return slices.Contains(carriers, first) && parameters(st.SQL) == len(st.Args) && len(st.Args) < wire.MaxParams
+	sc := sqltext.New(st.SQL)
+	first := sc.Next()
+	for first.Kind == sqltext.Semicolon {
+		first = sc.Next()
+	}
+	return first.Kind == sqltext.Word && slices.Contains(carriers, first.Text) && parameters(st.SQL) == len(st.Args) && len(st.Args) < wire.MaxParams
 }
 
 // parameters is the highest number behind a $ anywhere in a text, comments and

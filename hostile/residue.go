@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/poolproof/poolproof/internal/sqltext"
 )
 
 // Names of our own statements on server connections. The first two stay there.
@@ -208,42 +210,43 @@ func newSchema(rows [][]string) *schema {
 // words such as BEGIN and THEN, too, and at what PERFORM and EXECUTE do.
 func lookInside(body string) *text {
 	t := &text{sql: body}
-	sc := scanner{rest: body}
+	sc := sqltext.New(body)
 	start := true
 	for {
-		tok := sc.next()
-		if tok.kind == tokenEnd {
+		tok := sc.Next()
+		if tok.Kind == sqltext.End {
 			return t
 		}
-		w := tok.text
+		w := tok.Text
 		switch {
-		case tok.kind == tokenSemicolon:
+		case tok.Kind == sqltext.Semicolon:
 			start = true
 			continue
-		case tok.kind != tokenWord:
+		case tok.Kind != sqltext.Word:
 			start = false
 			continue
 		}
 		t.idents = append(t.idents, w)
 		switch {
 		case w == "current_setting":
-			if name, ok := sc.firstArgument(); ok {
+			if name, ok := firstSetting(sc); ok {
 				t.reads = appendNew(t.reads, name)
 			}
 		case w == "set_config":
-			if name, ok := sc.firstArgument(); ok {
+			if name, ok := firstSetting(sc); ok {
 				t.sets = appendNew(t.sets, name)
 			} else {
 				t.anySetting = true
 			}
-			t.suspect = t.suspect || !sc.localConfig()
+			local, _ := sc.Local()
+			t.suspect = t.suspect || !local
 		case telling[w] && w != "hold", w == "execute": // dynamic SQL may be anything
 			t.suspect = true
 		case start:
 			switch w {
 			case "set":
-				ahead := scanner{rest: sc.rest}
-				if next := ahead.next(); next.text != "local" && next.text != "transaction" && next.text != "constraints" {
+				ahead := sc
+				if next := ahead.Next(); next.Text != "local" && next.Text != "transaction" && next.Text != "constraints" {
 					t.suspect = true
 				}
 			case "reset", "listen", "unlisten", "prepare", "deallocate", "discard", "load":
@@ -251,30 +254,6 @@ func lookInside(body string) *text {
 			}
 		}
 		start = w == "begin" || w == "then" || w == "else" || w == "loop"
-	}
-}
-
-// localConfig looks ahead whether set_config's last argument is true.
-func (s *scanner) localConfig() bool {
-	ahead, depth, last := scanner{rest: s.rest}, 0, ""
-	for {
-		tok := ahead.next()
-		switch {
-		case tok.kind == tokenEnd:
-			return false
-		case tok.kind == tokenOther && tok.text == "(":
-			depth++
-		case tok.kind == tokenOther && tok.text == ")":
-			if depth--; depth == 0 {
-				return last == "true" || last == "t"
-			}
-		case tok.kind == tokenWord || tok.kind == tokenString:
-			last = tok.text
-		default:
-			if tok.text != "," {
-				last = tok.text
-			}
-		}
 	}
 }
 

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+
+	"github.com/poolproof/poolproof/internal/sqltext"
 )
 
 // text is what a look at a query's words tells. It is no parser: it knows
@@ -79,19 +81,19 @@ func look(sql string, truncated bool) *text {
 		t.statements = append(t.statements, st)
 		st, n = statement{}, 0
 	}
-	sc := scanner{rest: sql}
+	sc := sqltext.New(sql)
 	for {
-		tok := sc.next()
-		switch tok.kind {
-		case tokenEnd:
+		tok := sc.Next()
+		switch tok.Kind {
+		case sqltext.End:
 			finish()
-			t.tags = sqlcommenter(sc.comment)
+			t.tags = sqlcommenter(sc.Comment())
 			return t
-		case tokenSemicolon:
+		case sqltext.Semicolon:
 			finish()
 			continue
-		case tokenWord, tokenQuoted:
-			w := tok.text
+		case sqltext.Word, sqltext.Quoted:
+			w := tok.Text
 			if n < len(st.words) {
 				st.words[n] = w
 			}
@@ -107,11 +109,11 @@ func look(sql string, truncated bool) *text {
 			case "currval", "lastval":
 				t.current = true
 			case "current_setting":
-				if name, ok := sc.firstArgument(); ok {
+				if name, ok := firstSetting(sc); ok {
 					t.reads = appendNew(t.reads, name)
 				}
 			case "set_config":
-				if name, ok := sc.firstArgument(); ok {
+				if name, ok := firstSetting(sc); ok {
 					t.sets = appendNew(t.sets, name)
 				} else {
 					t.anySetting = true
@@ -121,9 +123,9 @@ func look(sql string, truncated bool) *text {
 				t.idents = appendNew(t.idents, w)
 			}
 		default:
-			if n == 0 && tok.kind == tokenOther {
+			if n == 0 && tok.Kind == sqltext.Other {
 				n++ // "(select …)": what follows is no first word, but select is harmless anyway
-				if tok.text == "(" {
+				if tok.Text == "(" {
 					n = 0
 				}
 			}
@@ -152,188 +154,15 @@ func appendNew(list []string, s string) []string {
 	return append(list, s)
 }
 
-type tokenKind int
-
-const (
-	tokenEnd tokenKind = iota
-	tokenWord
-	tokenQuoted // a quoted identifier
-	tokenString
-	tokenSemicolon
-	tokenOther
-)
-
-type token struct {
-	kind tokenKind
-	text string
-}
-
-// scanner cuts SQL into tokens as PostgreSQL's does (its documentation,
-// "Lexical Structure"), as far as is needed here. A dotted name is one word.
-type scanner struct {
-	rest    string
-	comment string // the last comment, if nothing came after it
-}
-
-func (s *scanner) next() token {
-	for s.rest != "" {
-		c := s.rest[0]
-		switch {
-		case c == ' ' || c >= '\t' && c <= '\r':
-			s.rest = s.rest[1:]
-			continue
-		case strings.HasPrefix(s.rest, "--"):
-			end := strings.IndexAny(s.rest, "\n\r")
-			if end < 0 {
-				end = len(s.rest)
-			}
-			s.rest = s.rest[end:]
-			continue
-		case strings.HasPrefix(s.rest, "/*"):
-			n := commentEnd(s.rest)
-			s.comment, s.rest = s.rest[:n], s.rest[n:]
-			continue
-		}
-		if c != ';' {
-			s.comment = ""
-		}
-		switch {
-		case c == ';':
-			s.rest = s.rest[1:]
-			return token{tokenSemicolon, ";"}
-		case c == '\'':
-			return token{tokenString, s.quoted('\'', false)}
-		case (c == 'e' || c == 'E') && strings.HasPrefix(s.rest[1:], "'"):
-			s.rest = s.rest[1:]
-			return token{tokenString, s.quoted('\'', true)}
-		case c == '$':
-			if body, ok := s.dollar(); ok {
-				return token{tokenString, body}
-			}
-			s.rest = s.rest[1:]
-			return token{tokenOther, "$"}
-		case isWordStart(c) || c == '"':
-			return s.word()
-		case c >= '0' && c <= '9':
-			i := 1
-			for i < len(s.rest) && (isWordPart(s.rest[i]) || s.rest[i] == '.') {
-				i++
-			}
-			s.rest = s.rest[i:]
-			return token{tokenOther, "0"}
-		}
-		s.rest = s.rest[1:]
-		return token{tokenOther, string(c)}
-	}
-	return token{}
-}
-
-// word reads a name with its dots: app.tenant, "Odd".name.
-func (s *scanner) word() token {
-	kind, name := tokenWord, ""
-	for {
-		if strings.HasPrefix(s.rest, `"`) {
-			kind = tokenQuoted
-			name += s.quoted('"', false)
-		} else {
-			i := 0
-			for i < len(s.rest) && isWordPart(s.rest[i]) {
-				i++
-			}
-			name += strings.ToLower(s.rest[:i])
-			s.rest = s.rest[i:]
-		}
-		if len(s.rest) < 2 || s.rest[0] != '.' || !isWordStart(s.rest[1]) && s.rest[1] != '"' {
-			break
-		}
-		name, s.rest = name+".", s.rest[1:]
-	}
-	// A schema before a function or a table says nothing here, but the first
-	// part of a setting's name does, so the whole name is kept for SET and
-	// stripped of pg_catalog only.
-	return token{kind, strings.TrimPrefix(name, "pg_catalog.")}
-}
-
-// quoted reads what stands in quotes, doubled ones meaning one.
-func (s *scanner) quoted(q byte, escapes bool) string {
-	var b strings.Builder
-	i := 1
-	for i < len(s.rest) {
-		switch c := s.rest[i]; {
-		case c == q && i+1 < len(s.rest) && s.rest[i+1] == q:
-			b.WriteByte(q)
-			i += 2
-			continue
-		case c == q:
-			s.rest = s.rest[i+1:]
-			return b.String()
-		case c == '\\' && escapes && i+1 < len(s.rest):
-			b.WriteByte(s.rest[i+1])
-			i += 2
-			continue
-		default:
-			b.WriteByte(c)
-		}
-		i++
-	}
-	s.rest = ""
-	return b.String()
-}
-
-// dollar reads $tag$ … $tag$.
-func (s *scanner) dollar() (string, bool) {
-	i := 1
-	for i < len(s.rest) && isWordPart(s.rest[i]) && s.rest[i] != '$' {
-		i++
-	}
-	if i >= len(s.rest) || s.rest[i] != '$' || i > 1 && s.rest[1] >= '0' && s.rest[1] <= '9' {
-		return "", false
-	}
-	tag := s.rest[:i+1]
-	end := strings.Index(s.rest[len(tag):], tag)
-	if end < 0 {
-		body := s.rest[len(tag):]
-		s.rest = ""
-		return body, true
-	}
-	body := s.rest[len(tag) : len(tag)+end]
-	s.rest = s.rest[len(tag)+end+len(tag):]
-	return body, true
-}
-
-// firstArgument looks ahead at ('name', without consuming it; ok if it is a
+// firstSetting looks ahead at ('name', without consuming it; ok if it is a
 // plain string. The name of a setting has no case.
-func (s *scanner) firstArgument() (string, bool) {
-	ahead := scanner{rest: s.rest}
-	if tok := ahead.next(); tok.kind != tokenOther || tok.text != "(" {
+func firstSetting(s sqltext.Scanner) (string, bool) {
+	if tok := s.Next(); !tok.Is("(") {
 		return "", false
 	}
-	tok := ahead.next()
-	return strings.ToLower(tok.text), tok.kind == tokenString && strings.Contains(tok.text, ".")
+	tok := s.Next()
+	return strings.ToLower(tok.Text), tok.Kind == sqltext.String && strings.Contains(tok.Text, ".")
 }
-
-func commentEnd(s string) int {
-	depth, i := 1, 2
-	for i < len(s) && depth > 0 {
-		switch {
-		case strings.HasPrefix(s[i:], "/*"):
-			depth++
-			i += 2
-		case strings.HasPrefix(s[i:], "*/"):
-			depth--
-			i += 2
-		default:
-			i++
-		}
-	}
-	return i
-}
-
-func isWordStart(c byte) bool {
-	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c == '_' || c >= 0x80
-}
-
-func isWordPart(c byte) bool { return isWordStart(c) || c >= '0' && c <= '9' || c == '$' }
 
 // sqlcommenter reads /*key='value',…*/ at a statement's end (its
 // specification, version 1.0); nil for any other comment.

@@ -1,0 +1,219 @@
+package sqltext
+
+import "strings"
+
+// Kind is the kind of a token.
+type Kind int
+
+// The kinds of tokens.
+const (
+	End       Kind = iota // of the text
+	Word                  // a name or a keyword, in lower case; a dotted name is one
+	Quoted                // a name of which a part is quoted, without the quotes
+	String                // a string constant of any form, without its quotes
+	Semicolon             //
+	Other                 // a number, as "0", or a single character
+)
+
+// Token is a piece of SQL.
+type Token struct {
+	Kind Kind
+	Text string
+}
+
+// Is reports whether the token is this character.
+func (t Token) Is(character string) bool { return t.Kind == Other && t.Text == character }
+
+// New returns a scanner at the beginning of a text.
+func New(sql string) Scanner { return Scanner{rest: sql} }
+
+// Comment returns the last comment, if nothing came after it.
+func (s *Scanner) Comment() string { return s.comment }
+
+// Local looks ahead, right after the word set_config, whether the call's last
+// argument is true, so that the setting is the transaction's; certain reports
+// whether it is a constant.
+func (s Scanner) Local() (local, certain bool) {
+	depth, last := 0, Token{}
+	for {
+		tok := s.Next()
+		switch {
+		case tok.Kind == End:
+			return false, false
+		case tok.Is("("):
+			depth++
+		case tok.Is(")"):
+			if depth--; depth <= 0 {
+				if last.Kind != Word && last.Kind != String {
+					return false, false
+				}
+				switch strings.ToLower(last.Text) {
+				case "true", "t", "yes", "y", "on", "1":
+					return true, true
+				case "false", "f", "no", "n", "off", "0":
+					return false, true
+				}
+				return false, false
+			}
+		case !tok.Is(","):
+			last = tok
+		}
+	}
+}
+
+// Scanner cuts SQL into tokens as PostgreSQL's does (its documentation,
+// "Lexical Structure"), as far as is needed here. A dotted name is one word.
+type Scanner struct {
+	rest    string
+	comment string // the last comment, if nothing came after it
+}
+
+// Next returns the next token; a copy of the scanner looks ahead.
+func (s *Scanner) Next() Token {
+	for s.rest != "" {
+		c := s.rest[0]
+		switch {
+		case c == ' ' || c >= '\t' && c <= '\r':
+			s.rest = s.rest[1:]
+			continue
+		case strings.HasPrefix(s.rest, "--"):
+			end := strings.IndexAny(s.rest, "\n\r")
+			if end < 0 {
+				end = len(s.rest)
+			}
+			s.rest = s.rest[end:]
+			continue
+		case strings.HasPrefix(s.rest, "/*"):
+			n := commentEnd(s.rest)
+			s.comment, s.rest = s.rest[:n], s.rest[n:]
+			continue
+		}
+		if c != ';' {
+			s.comment = ""
+		}
+		switch {
+		case c == ';':
+			s.rest = s.rest[1:]
+			return Token{Semicolon, ";"}
+		case c == '\'':
+			return Token{String, s.quoted('\'', false)}
+		case (c == 'e' || c == 'E') && strings.HasPrefix(s.rest[1:], "'"):
+			s.rest = s.rest[1:]
+			return Token{String, s.quoted('\'', true)}
+		case c == '$':
+			if body, ok := s.dollar(); ok {
+				return Token{String, body}
+			}
+			s.rest = s.rest[1:]
+			return Token{Other, "$"}
+		case isWordStart(c) || c == '"':
+			return s.word()
+		case c >= '0' && c <= '9':
+			i := 1
+			for i < len(s.rest) && (isWordPart(s.rest[i]) || s.rest[i] == '.') {
+				i++
+			}
+			s.rest = s.rest[i:]
+			return Token{Other, "0"}
+		}
+		s.rest = s.rest[1:]
+		return Token{Other, string(c)}
+	}
+	return Token{}
+}
+
+// word reads a name with its dots: app.tenant, "Odd".name.
+func (s *Scanner) word() Token {
+	kind, name := Word, ""
+	for {
+		if strings.HasPrefix(s.rest, `"`) {
+			kind = Quoted
+			name += s.quoted('"', false)
+		} else {
+			i := 0
+			for i < len(s.rest) && isWordPart(s.rest[i]) {
+				i++
+			}
+			name += strings.ToLower(s.rest[:i])
+			s.rest = s.rest[i:]
+		}
+		if len(s.rest) < 2 || s.rest[0] != '.' || !isWordStart(s.rest[1]) && s.rest[1] != '"' {
+			break
+		}
+		name, s.rest = name+".", s.rest[1:]
+	}
+	// A schema before a function or a table says nothing here, but the first
+	// part of a setting's name does, so the whole name is kept for SET and
+	// stripped of pg_catalog only.
+	return Token{kind, strings.TrimPrefix(name, "pg_catalog.")}
+}
+
+// quoted reads what stands in quotes, doubled ones meaning one.
+func (s *Scanner) quoted(q byte, escapes bool) string {
+	var b strings.Builder
+	i := 1
+	for i < len(s.rest) {
+		switch c := s.rest[i]; {
+		case c == q && i+1 < len(s.rest) && s.rest[i+1] == q:
+			b.WriteByte(q)
+			i += 2
+			continue
+		case c == q:
+			s.rest = s.rest[i+1:]
+			return b.String()
+		case c == '\\' && escapes && i+1 < len(s.rest):
+			b.WriteByte(s.rest[i+1])
+			i += 2
+			continue
+		default:
+			b.WriteByte(c)
+		}
+		i++
+	}
+	s.rest = ""
+	return b.String()
+}
+
+// dollar reads $tag$ … $tag$.
+func (s *Scanner) dollar() (string, bool) {
+	i := 1
+	for i < len(s.rest) && isWordPart(s.rest[i]) && s.rest[i] != '$' {
+		i++
+	}
+	if i >= len(s.rest) || s.rest[i] != '$' || i > 1 && s.rest[1] >= '0' && s.rest[1] <= '9' {
+		return "", false
+	}
+	tag := s.rest[:i+1]
+	end := strings.Index(s.rest[len(tag):], tag)
+	if end < 0 {
+		body := s.rest[len(tag):]
+		s.rest = ""
+		return body, true
+	}
+	body := s.rest[len(tag) : len(tag)+end]
+	s.rest = s.rest[len(tag)+end+len(tag):]
+	return body, true
+}
+
+func commentEnd(s string) int {
+	depth, i := 1, 2
+	for i < len(s) && depth > 0 {
+		switch {
+		case strings.HasPrefix(s[i:], "/*"):
+			depth++
+			i += 2
+		case strings.HasPrefix(s[i:], "*/"):
+			depth--
+			i += 2
+		default:
+			i++
+		}
+	}
+	return i
+}
+
+func isWordStart(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c == '_' || c >= 0x80
+}
+
+func isWordPart(c byte) bool { return isWordStart(c) || c >= '0' && c <= '9' || c == '$' }
