@@ -38,6 +38,9 @@ const (
 	// ErrTxInUse: the transaction is in the middle of another statement: rows are open, or another goroutine or an argument's own
 	// code uses it. The statement was not sent; the transaction goes on.
 	ErrTxInUse Kind = "transaction in use"
+	// ErrCanceledByOther: the server was asked to stop the statement, and not by us. Supavisor delivers a late cancel request
+	// to whichever client has the server connection by then. Nothing of the statement's transaction is stored.
+	ErrCanceledByOther Kind = "canceled by another"
 	// ErrTxLeftOpen: the server connection was in a transaction that somebody else had begun, so that what ran is not
 	// stored. The connection is given up.
 	ErrTxLeftOpen Kind = "transaction left open"
@@ -74,32 +77,26 @@ func (e *Error) Unwrap() error { return e.Err }
 func (e *Error) Is(target error) bool { return target == e.Kind }
 
 // SafeToRetry is what pgconn.SafeToRetry asks: only a statement that was never
-// sent may be sent again blindly.
+// sent, or that the server has undone, may be sent again blindly. In a
+// transaction it is the whole transaction that may.
 func (e *Error) SafeToRetry() bool {
-	return e.Kind == ErrTenantNotSet || e.Kind == ErrUnavailable && e.Op == opAcquire
+	return e.Kind == ErrTenantNotSet || e.Kind == ErrCanceledByOther || e.Kind == ErrUnavailable && e.Op == opAcquire
 }
 
 const opAcquire = "acquire a connection"
 
-// statementLost tells whether err says that a named prepared statement is not
-// where the client left it, or in the way of another: SQLSTATE 26000 and 42P05
-// from PostgreSQL, or one of PgBouncer's two FATAL 08P01 texts. Every other
-// 08P01 is something else: PgBouncer sends "query timeout" under it, too, when
-// the statement may have been committed (measured).
+// statementLost reports whether err says that a named prepared statement is not
+// where we left it, or in the way of another.
 func statementLost(err error) bool {
+	_, lost := errors.AsType[*wire.StatementLostError](err)
+	return lost
+}
+
+// canceledByOther reports whether err is a cancel request's doing. PostgreSQL has
+// the same code for its own timeouts, with other words.
+func canceledByOther(err error) bool {
 	pgErr, ok := errors.AsType[*pgconn.PgError](err)
-	if !ok {
-		return false
-	}
-	switch pgErr.Code {
-	case "26000", "42P05":
-		return true
-	case "08P01":
-		return pgErr.Severity == "FATAL" &&
-			(strings.Contains(pgErr.Message, "prepared statement did not exist") ||
-				strings.Contains(pgErr.Message, "prepared statement name is already in use"))
-	}
-	return false
+	return ok && pgErr.Code == "57014" && strings.Contains(pgErr.Message, "user request")
 }
 
 // statementPooling tells whether err is a pooler's refusal of BEGIN.

@@ -36,6 +36,7 @@ type ahead struct {
 // its owner gives back.
 type underway struct {
 	session Session
+	ctx     context.Context // of the work
 	conn    *wire.Conn
 	mode    wire.Mode
 	x       *wire.Exchange // nil: nothing was sent
@@ -51,7 +52,7 @@ type underway struct {
 // connection is as it was, or broken; with one, the owner closes it.
 func (s Session) exchange(ctx context.Context, conn *wire.Conn, a ahead, w work) (*underway, error) {
 	db := s.db
-	u := &underway{session: s, conn: conn, mode: wire.Mode(db.mode.Load())}
+	u := &underway{session: s, ctx: ctx, conn: conn, mode: wire.Mode(db.mode.Load())}
 	statements := make([]wire.Statement, len(w.queries))
 	for i, q := range w.queries {
 		var err error
@@ -128,6 +129,10 @@ func (u *underway) close(err error) (first bool, _ error) {
 // end notes what an exchange ended with.
 func (u *underway) end(err error) error {
 	u.session.db.noteLost(context.Background(), u.mode, err)
+	if canceledByOther(err) && u.ctx.Err() == nil {
+		err = &Error{Kind: ErrCanceledByOther, Op: "query", Err: err,
+			Hint: "try again: a cancel request, or pg_cancel_backend, that was meant for somebody else stopped it; nothing of it is stored"}
+	}
 	var tag pgconn.CommandTag
 	if u.x != nil {
 		tag = u.x.Tag()

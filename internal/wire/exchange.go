@@ -306,9 +306,10 @@ func (x *Exchange) receive() (pgproto3.BackendMessage, error) {
 			x.fail(errors.New("COPY cannot be part of a pipeline; use CopyFrom"))
 			continue
 		case *pgproto3.ErrorResponse:
-			if x.refused = true; x.err == nil {
-				x.err = pgconn.ErrorResponseToPgError(msg)
+			if x.err == nil {
+				x.err = x.failure(pgconn.ErrorResponseToPgError(msg))
 			}
+			x.refused = true
 			continue
 		}
 		if !x.expected(msg) {

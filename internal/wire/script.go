@@ -1,6 +1,11 @@
 package wire
 
-import "github.com/jackc/pgx/v5/pgproto3"
+import (
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
+)
 
 // answer is what the server says to one message of ours if it succeeds. Whoever
 // says anything else has lost step: a pooler that mixes clients, or repeats an
@@ -58,4 +63,58 @@ func (x *Exchange) expected(msg pgproto3.BackendMessage) bool {
 		x.said++
 	}
 	return said
+}
+
+// StatementLostError says that a named statement of ours was not where we left
+// it, or in the way of another. Nothing of the exchange was committed.
+type StatementLostError struct{ cause *pgconn.PgError }
+
+func (e *StatementLostError) Error() string { return e.cause.Error() }
+
+// Unwrap returns PostgreSQL's error, or the pooler's.
+func (e *StatementLostError) Unwrap() error { return e.cause }
+
+// failure makes a [StatementLostError] of an error that is about one of our named
+// statements, and leaves any other as it is. Which it is shows in the message of
+// ours that failed, not in the code alone: a caller's own EXECUTE, or a function
+// that raises the same code, fails when it is executed, or with a context.
+func (x *Exchange) failure(err *pgconn.PgError) error {
+	if x.mode != CacheStatement {
+		return err
+	}
+	at, waiting := executed, x.said < len(x.script)
+	if waiting {
+		at = x.script[x.said]
+	}
+	lost := false
+	switch {
+	case err.Severity == "FATAL":
+		lost = lostByPooler(err.Message)
+	case err.Where != "" || !waiting:
+	case err.Code == "26000":
+		lost = at == bound || at == parameters || at == described
+	case err.Code == "42P05":
+		lost = at == parsed
+	}
+	if lost {
+		return &StatementLostError{err}
+	}
+	return err
+}
+
+// lostByPooler reports whether a pooler's last words are about a named statement.
+// They come before the Sync was passed on, so that nothing was committed. The
+// code does not say it: PgBouncer's 08P01 is that of a query timeout, too, when
+// the statement may have been committed (measured), and Supavisor's are all XX000.
+func lostByPooler(message string) bool {
+	for _, text := range []string{
+		"prepared statement did not exist", "prepared statement name is already in use", // PgBouncer 1.21 and later
+		"(EMAXPREPARED", "(EPREPAREDDUP)", "(EPREPAREDNOTFOUND)", // Supavisor with its flag: 100 statements a client, EMAXPREPAREDMEM
+		"unable to bind", // pgpool-II
+	} {
+		if strings.Contains(message, text) {
+			return true
+		}
+	}
+	return false
 }
