@@ -1,46 +1,153 @@
 package pooler_test
 
 import (
+	"bytes"
+	"context"
+	"log/slog"
+	"os"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/poolproof/poolproof"
 	"github.com/poolproof/poolproof/internal/pgtest"
 	"github.com/poolproof/poolproof/pooler"
 )
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
 
-func TestProbe(t *testing.T) {
-	tests := []struct {
-		kind           pgtest.Kind
-		mode           pooler.Mode
-		named, oneSync bool
-	}{
-		{pgtest.Direct, pooler.None, true, true},
-		{pgtest.PgBouncer118Transaction, pooler.Transaction, false, true},
-		{pgtest.PgBouncer118Statement, pooler.Statement, false, true},
-		{pgtest.PgBouncer118Session, pooler.Session, false, true},
-		{pgtest.PgBouncer124Transaction, pooler.Transaction, true, true},
-		{pgtest.Pgpool43, pooler.Session, false, false},
-		{pgtest.Pgpool43Streaming, pooler.None, true, true}, // passes on pids, sessions and pipelines: to a client it is PostgreSQL
+// way is a way to the database, and what is to be found on it.
+type way struct {
+	name           string
+	kind           pgtest.Kind
+	through        func(testing.TB, string) string // what stands before the pooler, nil: nothing
+	mode           pooler.Mode
+	named, oneSync bool
+	chosen         poolproof.Mode
+}
+
+var ways = []way{
+	{kind: pgtest.Direct, mode: pooler.None, named: true, oneSync: true, chosen: poolproof.ModeCacheStatement},
+	{kind: pgtest.PgBouncer118Transaction, mode: pooler.Transaction, oneSync: true, chosen: poolproof.ModeExec},
+	{kind: pgtest.PgBouncer118Statement, mode: pooler.Statement, oneSync: true, chosen: poolproof.ModeExec},
+	{kind: pgtest.PgBouncer118Session, mode: pooler.Session, named: true, oneSync: true, chosen: poolproof.ModeCacheStatement},
+	{kind: pgtest.PgBouncer118ResetAlways, mode: pooler.Transaction, oneSync: true, chosen: poolproof.ModeExec},
+	{kind: pgtest.PgBouncer118RoundRobin, mode: pooler.Transaction, oneSync: true, chosen: poolproof.ModeExec},
+	{kind: pgtest.PgBouncer124Transaction, mode: pooler.Transaction, named: true, oneSync: true, chosen: poolproof.ModeCacheStatement},
+	{kind: pgtest.PgBouncer126Transaction, mode: pooler.Transaction, named: true, oneSync: true, chosen: poolproof.ModeCacheStatement},
+	{kind: pgtest.PgBouncer126Statement, mode: pooler.Statement, named: true, oneSync: true, chosen: poolproof.ModeCacheStatement},
+	{kind: pgtest.Odyssey15, mode: pooler.Transaction, named: true, oneSync: true, chosen: poolproof.ModeCacheStatement},
+	{kind: pgtest.Odyssey15NoDiscard, mode: pooler.Transaction, named: true, oneSync: true, chosen: poolproof.ModeCacheStatement},
+	{kind: pgtest.Odyssey15Session, mode: pooler.Session, oneSync: true, chosen: poolproof.ModeExec}, // session mode, but not for certain
+	{kind: pgtest.Pgpool43, mode: pooler.Session, named: true, chosen: poolproof.ModeCacheStatement},
+	{kind: pgtest.Pgpool46, mode: pooler.Session, named: true, chosen: poolproof.ModeCacheStatement},
+	{kind: pgtest.Pgpool43Streaming, mode: pooler.None, named: true, oneSync: true, chosen: poolproof.ModeCacheStatement}, // passes on pids, sessions and pipelines: to a client it is PostgreSQL
+	{name: "like pgcat-1.3", kind: pgtest.PgBouncer118Transaction, through: pgtest.LikePgCat, mode: pooler.Transaction, oneSync: true, chosen: poolproof.ModeExec},
+	{name: "like pgcat-1.3 in statement mode", kind: pgtest.PgBouncer118Statement, through: pgtest.LikePgCat, mode: pooler.Statement, oneSync: true, chosen: poolproof.ModeExec},
+}
+
+func (w way) String() string {
+	if w.name != "" {
+		return w.name
 	}
-	for _, tt := range tests {
-		t.Run(tt.kind.String(), func(t *testing.T) {
-			owner := pgtest.Database(t)
-			report := probe(t, pgtest.Pooled(t, owner, tt.kind))
-			t.Log(report, report.Elapsed)
-			if report.Mode != tt.mode || report.NamedStatements != tt.named || report.ImplicitScope != tt.oneSync || report.Present == (tt.mode == pooler.None) {
-				t.Errorf("got %+v", report)
+	return w.kind.String()
+}
+
+func (w way) url(t testing.TB, owner string) string {
+	url := pgtest.Pooled(t, owner, w.kind)
+	if w.through != nil {
+		url = w.through(t, url)
+	}
+	return url
+}
+
+// opens is how often each way is opened.
+func opens() int {
+	if os.Getenv("POOLPROOF_SOAK") != "" {
+		return 30
+	}
+	return 3
+}
+
+// TestOpenFindsOutThePooler opens the library on every way, when nobody else is
+// there and beside 16 clients that keep the pooler busy.
+func TestOpenFindsOutThePooler(t *testing.T) {
+	owner := pgtest.Database(t)
+	for _, w := range ways {
+		t.Run(w.String(), func(t *testing.T) {
+			url := w.url(t, owner)
+			w.open(t, url)
+			if w.mode == pooler.Session && w.oneSync {
+				return // its two server connections cannot serve 16 clients
 			}
-			if report.Elapsed > pooler.Budget {
-				t.Errorf("took %v", report.Elapsed)
+			t.Run("busy", func(t *testing.T) {
+				defer busy(t, url)()
+				w.open(t, url)
+			})
+		})
+	}
+}
+
+// open opens the library and compares what it found.
+func (w way) open(t *testing.T, url string) {
+	t.Helper()
+	n, slowest := opens(), time.Duration(0)
+	for i := range n {
+		var log bytes.Buffer
+		db, err := poolproof.Open(t.Context(), poolproof.Config{URL: url, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := db.Report()
+		db.Close()
+		slowest = max(slowest, r.Elapsed)
+		if r.Mode != w.mode || r.NamedStatements != w.named || r.ImplicitScope != w.oneSync || r.Present == (w.mode == pooler.None) || db.Mode() != w.chosen {
+			t.Errorf("open %d of %d: chose %s, found %+v", i+1, n, db.Mode(), r)
+		}
+		for what, why := range map[string]pooler.Reason{"mode": r.Why.Mode, "named statements": r.Why.NamedStatements, "scope": r.Why.ImplicitScope} {
+			if why.Text == "" || why.Basis == "" {
+				t.Errorf("open %d of %d: no reason for the %s", i+1, n, what)
 			}
-			if len(report.Notes) != 0 {
-				t.Errorf("notes: %q", report.Notes)
+		}
+		if len(r.Notes) != 0 {
+			t.Errorf("open %d of %d: notes: %q", i+1, n, r.Notes)
+		}
+	}
+	t.Logf("%d opens, the slowest probe took %v", n, slowest)
+}
+
+// busy runs 16 clients that ask without a pause until the function that it
+// returns.
+func busy(t *testing.T, url string) (stop func()) {
+	t.Helper()
+	stopped, cancel := context.WithCancel(context.Background())
+	var clients, asked sync.WaitGroup
+	for range 16 {
+		asked.Add(1)
+		clients.Go(func() {
+			first := sync.OnceFunc(asked.Done)
+			defer first()
+			conn, err := pgx.Connect(context.Background(), url)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer func() { _ = conn.Close(context.Background()) }()
+			for stopped.Err() == nil {
+				if _, err := conn.Exec(context.Background(), "select 1", pgx.QueryExecModeExec); err != nil {
+					t.Error(err)
+					return
+				}
+				first()
 			}
 		})
+	}
+	asked.Wait()
+	return func() {
+		cancel()
+		clients.Wait()
 	}
 }
 
