@@ -64,6 +64,19 @@ func TestCommandsThroughRawPgpool(t *testing.T) {
 			command(t, "import-legacy", "--from", legacy, "--yes").wantError(t, exitUsage, "splits transactions", "the server's own address")
 			command(t, "import-legacy", "--from", pgtest.Pooled(t, legacy, kind), "--direct-url", superuser, "--yes").wantError(t, exitUsage, "splits transactions", "the server's own address")
 			rows("2", "poolproof.tenants")
+
+			d := newDatabase(t)
+			served := serve(t, pgtest.Pooled(t, d.url, kind))
+			served.wantReady(t)
+			if status, _, body := served.ask(t.Context(), "POST", rolesPath, `{"name":"Made through pgpool"}`); status != 201 {
+				t.Errorf("a new role: %d %s", status, body)
+			}
+			if status, _, body := served.ask(t.Context(), "GET", rolesPath, ""); status != 200 || !strings.Contains(body, "Made through pgpool") {
+				t.Errorf("roles: %d %s", status, body)
+			}
+			if got := scalar(t, d.owner, "select count(*)::text from poolproof.roles where name = 'Made through pgpool'"); got != "1" {
+				t.Errorf("%s roles were made", got)
+			}
 		})
 	}
 }
