@@ -14,7 +14,9 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// Budget is how long a probe may take after its first connection stands.
+// Budget is how long a probe may ask. Connecting does not count, as a pooler
+// with slow authentication is asked as much as any other; but each further
+// connection must stand within Budget.
 const Budget = time.Second
 
 const (
@@ -42,10 +44,13 @@ func Probe(ctx context.Context, config *pgx.ConnConfig) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, Budget-min(time.Since(start), Budget/2))
-	defer cancel()
 	p := &probe{config: config, a: a, name: "poolproof_probe_" + randomHex(), report: Report{ServerVersion: a.pg.ParameterStatus("server_version")}}
 	defer p.close()
+	ctx, p.over = context.WithCancel(ctx)
+	defer p.over()
+	p.until = time.Now().Add(Budget)
+	p.timer = time.AfterFunc(Budget, p.over)
+	defer p.timer.Stop()
 	p.run(ctx)
 	p.report.Elapsed = time.Since(start)
 	return p.report, nil
@@ -59,6 +64,10 @@ type probe struct {
 	name    string
 	report  Report
 
+	until time.Time // when the time to ask is over; connecting puts it off
+	timer *time.Timer
+	over  context.CancelFunc
+
 	home uint32
 	met  map[*client]map[uint32]bool // the server connections of each client that is still open
 
@@ -67,7 +76,8 @@ type probe struct {
 	noThird bool // there is no server connection for c
 	stuck   int  // times that a waited for a server connection that was held
 	named   outcome
-	removed bool // the pooler itself removed the statement from its server connection
+	removed bool   // the pooler itself removed the statement from its server connection
+	stopped string // why the moves were not all made, or ""
 }
 
 // outcome is what became of the named statement away from home.
@@ -91,6 +101,20 @@ func (p *probe) close() {
 	}
 }
 
+// connect opens a further connection, while which the time to ask stands still.
+func (p *probe) connect(ctx context.Context, config *pgx.ConnConfig) (*client, error) {
+	if ctx.Err() != nil || !p.timer.Stop() {
+		return nil, context.DeadlineExceeded
+	}
+	start := time.Now()
+	brief, cancel := context.WithTimeout(ctx, Budget)
+	defer cancel()
+	c, err := connect(brief, config)
+	p.until = p.until.Add(time.Since(start))
+	p.timer.Reset(time.Until(p.until))
+	return c, err
+}
+
 // drop closes a client that is to serve no longer: what it has met says
 // nothing any more, as its server connections go to others.
 func (p *probe) drop(c *client) {
@@ -101,7 +125,7 @@ func (p *probe) drop(c *client) {
 // failure is an error of a step in words. A step that had no answer when the
 // time was over says so, whatever the network called it.
 func (p *probe) failure(ctx context.Context, err error) string {
-	if ctx.Err() != nil {
+	if ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded) || pgconn.Timeout(err) {
 		p.report.TimedOut = true
 		return "the pooler did not answer in time, as when all its server connections are busy"
 	}
@@ -112,13 +136,13 @@ func (p *probe) failure(ctx context.Context, err error) string {
 // reason than the one it asks about.
 func (p *probe) run(ctx context.Context) {
 	r := &p.report
-	untold := Reason{Untold, "nothing was tried, as something before it failed"}
-	r.Mode, r.Why.Mode, r.Why.NamedStatements, r.Why.ImplicitScope = Unknown, untold, untold, untold
+	r.Mode = Unknown
 	pid, err := p.a.backendPID(ctx)
 	if err != nil {
 		r.Present, r.Undecided = true, ctx.Err() != nil
-		r.Why.ImplicitScope = Reason{Untold, "the first query failed: " + p.failure(ctx, err)}
-		p.notef("%s", r.Why.ImplicitScope.Text)
+		untold := Reason{Untold, "the first query failed: " + p.failure(ctx, err)}
+		r.Why.Mode, r.Why.NamedStatements, r.Why.ImplicitScope = untold, untold, untold
+		p.notef("%s", untold.Text)
 		return
 	}
 	r.ImplicitScope, err = p.a.implicitScope(ctx)
@@ -148,7 +172,8 @@ func (p *probe) run(ctx context.Context) {
 	}
 	p.met = map[*client]map[uint32]bool{}
 	if err := p.move(ctx); err != nil {
-		p.notef("the mode and named statements could not be told: %s", p.failure(ctx, err))
+		p.stopped = p.failure(ctx, err)
+		p.notef("the mode and named statements could not be told for certain: %s", p.stopped)
 	}
 	p.conclude(ctx)
 	p.cleanUp(ctx)
@@ -172,20 +197,15 @@ func (p *probe) pgpool(ctx context.Context, pid uint32) string {
 // never meet (1.5: measured). So one client holds a server connection while
 // others ask.
 func (p *probe) move(ctx context.Context) (err error) {
-	start := time.Now()
 	if p.home, err = p.a.prepareAndRun(ctx, p.name); err != nil {
 		return fmt.Errorf("a named statement could not be prepared: %w", err)
 	}
 	p.meet(p.a, place{pid: p.home, stays: true})
-	if p.b, err = connect(ctx, p.config); err != nil {
+	if p.b, err = p.connect(ctx, p.config); err != nil {
 		return fmt.Errorf("a second connection failed: %w", err)
 	}
-	limit := Budget
-	if deadline, ok := ctx.Deadline(); ok {
-		limit = deadline.Sub(start)
-	}
 	for round := range rounds {
-		if round >= enough && time.Since(start) > limit/2 {
+		if round >= enough && time.Until(p.until) < Budget/2 {
 			break
 		}
 		if err := p.round(ctx, time.Millisecond<<round>>1); err != nil {
@@ -228,7 +248,7 @@ func (p *probe) round(ctx context.Context, pause time.Duration) error {
 // it is a's, which a must then do without.
 func (p *probe) third(ctx context.Context) (err error) {
 	if p.c == nil {
-		if p.c, err = connect(ctx, p.config); err != nil {
+		if p.c, err = p.connect(ctx, p.config); err != nil {
 			p.noThird = true
 			return nil //nolint:nilerr // a limit of clients is no reason to stop: two do for most poolers
 		}
@@ -271,7 +291,7 @@ func (p *probe) hold(ctx context.Context, c **client) (uint32, error) {
 		}
 		p.noBegin = true
 		p.drop(*c)
-		if *c, err = connect(ctx, p.config); err != nil {
+		if *c, err = p.connect(ctx, p.config); err != nil {
 			return 0, fmt.Errorf("a connection after the one that BEGIN cost failed: %w", err)
 		}
 	}
@@ -358,7 +378,7 @@ func (p *probe) places() int {
 // shared says what proves that server connections change hands, or "".
 func (p *probe) shared() string {
 	if p.named == lost {
-		return "a client met a server connection without the statement that it had prepared"
+		return "an open client met a server connection without the statement that it had prepared"
 	}
 	owners := map[uint32]*client{}
 	for c, one := range p.met {
@@ -386,8 +406,8 @@ func (p *probe) conclude(ctx context.Context) {
 		r.Mode, r.Why.Mode = Transaction, Reason{Measured, shared}
 	case shared != "":
 		p.beginner(ctx, shared)
-	case r.TimedOut || len(r.Notes) > 0:
-		r.Why.Mode = Reason{Untold, "no server connection was seen to change hands before the time was over"}
+	case p.stopped != "":
+		r.Why.Mode = Reason{Untold, p.stopped}
 	default:
 		p.session(ctx)
 		return
@@ -396,14 +416,17 @@ func (p *probe) conclude(ctx context.Context) {
 	case ranElsewhere:
 		r.NamedStatements, r.Why.NamedStatements = true, Reason{Measured, "a statement was executed on another server connection than it was prepared on"}
 	case lost:
-		r.Why.NamedStatements = Reason{Measured, "a statement was not known on another server connection than it was prepared on"}
+		r.Why.NamedStatements = Reason{Measured, "a statement was not known where its client came to next"}
 	case neverMoved:
-		text := "the client that had prepared a statement never met another server connection"
-		if p.stuck > 0 && p.places() == 1 {
-			text = "there is one server connection only, or all others were busy"
+		text := p.stopped
+		if text == "" {
+			text = "the client that had prepared a statement never met another server connection"
+			if p.stuck > 0 && p.places() == 1 {
+				text = "there is one server connection only, or all others were busy"
+			}
+			p.notef("whether named statements are tracked could not be told: %s", text)
 		}
 		r.Why.NamedStatements = Reason{Untold, text}
-		p.notef("whether named statements are tracked could not be told: %s", text)
 	}
 }
 
@@ -455,7 +478,7 @@ func (p *probe) pgbouncer(ctx context.Context) bool {
 	}
 	config := p.config.Copy()
 	config.RuntimeParams["poolproof.probe"] = "1"
-	stranger, err := connect(ctx, config)
+	stranger, err := p.connect(ctx, config)
 	if err == nil {
 		stranger.close()
 		return false
@@ -471,12 +494,12 @@ func (p *probe) cleanUp(ctx context.Context) {
 	if p.home == 0 {
 		return
 	}
-	if ctx.Err() != nil {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), Budget/4)
-		defer cancel()
-	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), max(time.Until(p.until), Budget/4))
+	defer cancel()
 	for range rounds {
+		if ctx.Err() != nil {
+			break
+		}
 		if p.closedAtHome(ctx) {
 			return
 		}

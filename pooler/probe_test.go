@@ -3,8 +3,12 @@ package pooler_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"log/slog"
+	"net"
+	"net/url"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -65,6 +69,27 @@ func (w way) url(t testing.TB, owner string) string {
 	return url
 }
 
+// login is the URL for a login that owns nothing and may do nothing special.
+func login(t *testing.T, owner string) string {
+	t.Helper()
+	conn := connect(t, owner)
+	name := "probe_" + conn.Config().Database
+	if _, err := conn.Exec(t.Context(), "create role "+name+" login"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if _, err := conn.Exec(context.Background(), "drop role "+name); err != nil {
+			t.Error(err)
+		}
+	})
+	u, err := url.Parse(owner)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.User = url.User(name)
+	return u.String()
+}
+
 // opens is how often each way is opened.
 func opens() int {
 	if os.Getenv("POOLPROOF_SOAK") != "" {
@@ -76,10 +101,10 @@ func opens() int {
 // TestOpenFindsOutThePooler opens the library on every way, when nobody else is
 // there and beside 16 clients that keep the pooler busy.
 func TestOpenFindsOutThePooler(t *testing.T) {
-	owner := pgtest.Database(t)
+	login := login(t, pgtest.Database(t))
 	for _, w := range ways {
 		t.Run(w.String(), func(t *testing.T) {
-			url := w.url(t, owner)
+			url := w.url(t, login)
 			w.open(t, url)
 			if w.mode == pooler.Session && w.oneSync {
 				return // its two server connections cannot serve 16 clients
@@ -156,7 +181,9 @@ func busy(t *testing.T, url string) (stop func()) {
 // TestProbeLeavesNothingBehind looks at the server connections of a pooler that
 // does not track statements after many probes, and at the number of sessions.
 func TestProbeLeavesNothingBehind(t *testing.T) {
-	for _, kind := range []pgtest.Kind{pgtest.PgBouncer118Transaction, pgtest.PgBouncer118Statement} {
+	for _, kind := range []pgtest.Kind{
+		pgtest.PgBouncer118Transaction, pgtest.PgBouncer118Statement, pgtest.PgBouncer118RoundRobin, pgtest.PgBouncer126Statement, pgtest.Odyssey15, pgtest.Odyssey15NoDiscard,
+	} {
 		t.Run(kind.String(), func(t *testing.T) {
 			owner := pgtest.Database(t)
 			url := pgtest.Pooled(t, owner, kind)
@@ -187,17 +214,92 @@ func TestProbeLeavesNothingBehind(t *testing.T) {
 	}
 }
 
-// TestProbeOfAPoolOfOne has no second server connection to move to: the probe
-// must give up in time and claim nothing.
+// A pool of one has no second server connection to move to. What can be told is
+// told, nothing else is claimed, and no time is waited out. In statement mode the
+// BEGIN that is refused costs the server connection, so that there is a second
+// one; and a pooler that resets it shows what it takes away.
 func TestProbeOfAPoolOfOne(t *testing.T) {
-	url, _ := pgtest.PrivatePooler(t, pgtest.Database(t), pgtest.PgBouncer118Transaction, map[string]string{"default_pool_size": "1"})
-	start := time.Now()
-	report := probe(t, url)
-	if report.NamedStatements || !report.Present || len(report.Notes) == 0 {
-		t.Errorf("got %+v", report)
+	t.Parallel() // it waits
+	for _, tt := range []struct {
+		kind  pgtest.Kind
+		mode  pooler.Mode
+		named bool
+		basis pooler.Basis
+	}{
+		{pgtest.PgBouncer118Transaction, pooler.Transaction, false, pooler.Untold},
+		{pgtest.PgBouncer118RoundRobin, pooler.Transaction, false, pooler.Untold},
+		{pgtest.PgBouncer118ResetAlways, pooler.Transaction, false, pooler.Measured},
+		{pgtest.PgBouncer126Transaction, pooler.Transaction, false, pooler.Untold},
+		{pgtest.PgBouncer118Statement, pooler.Statement, false, pooler.Measured},
+		{pgtest.PgBouncer126Statement, pooler.Statement, true, pooler.Measured},
+	} {
+		t.Run(tt.kind.String(), func(t *testing.T) {
+			url, _ := pgtest.PrivatePooler(t, pgtest.Database(t), tt.kind, map[string]string{"default_pool_size": "1"})
+			r := probe(t, url)
+			if r.Mode != tt.mode || r.Why.Mode.Basis != pooler.Measured || r.NamedStatements != tt.named || r.Why.NamedStatements.Basis != tt.basis ||
+				!r.ImplicitScope || !r.Present || r.TimedOut || len(r.Notes) != 0 && tt.basis != pooler.Untold {
+				t.Errorf("got %+v", r)
+			}
+		})
 	}
-	if d := time.Since(start); d > 2*pooler.Budget {
-		t.Errorf("took %v", d)
+}
+
+// A pooler that takes its time to authenticate is asked as much as another.
+func TestProbeOfASlowAuthentication(t *testing.T) {
+	t.Parallel() // it waits
+	url := pgtest.Pooled(t, pgtest.Database(t), pgtest.PgBouncer124Transaction)
+	config, err := pgx.ParseConfig(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		time.Sleep(pooler.Budget * 2 / 3) // three of them are more than the probe may ask
+		return (&net.Dialer{}).DialContext(ctx, network, addr)
+	}
+	r, err := pooler.Probe(t.Context(), config)
+	if err != nil || r.Mode != pooler.Transaction || !r.NamedStatements || !r.ImplicitScope || r.TimedOut || len(r.Notes) != 0 {
+		t.Errorf("got %+v, %v", r, err)
+	}
+}
+
+// Where all server connections are taken, the reason is the time; and what was
+// asked for is not to be had now.
+func TestOpenOnACloggedPool(t *testing.T) {
+	t.Parallel() // it waits
+	url, _ := pgtest.PrivatePooler(t, pgtest.Database(t), pgtest.PgBouncer118Transaction, map[string]string{"default_pool_size": "1"})
+	if _, err := connect(t, url).Begin(t.Context()); err != nil { // ends with its connection
+		t.Fatal(err)
+	}
+	const inTime = "did not answer in time"
+	for name, cfg := range map[string]poolproof.Config{"auto": {}, "cache_statement": {Mode: poolproof.ModeCacheStatement}, "parameter": {Scope: poolproof.ScopeParameter}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var log bytes.Buffer
+			cfg.URL, cfg.Logger = url, slog.New(slog.NewTextHandler(&log, nil))
+			db, err := poolproof.Open(t.Context(), cfg)
+			if name != "auto" {
+				if !errors.Is(err, poolproof.ErrUnavailable) || !strings.Contains(err.Error(), inTime) {
+					t.Error(err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer db.Close()
+			r := db.Report()
+			if !r.Undecided || !r.TimedOut || !r.Present || r.Mode != pooler.Unknown || r.ImplicitScope || r.NamedStatements {
+				t.Errorf("found %+v", r)
+			}
+			for _, why := range []pooler.Reason{r.Why.Mode, r.Why.NamedStatements, r.Why.ImplicitScope} {
+				if why.Basis != pooler.Untold || !strings.Contains(why.Text, inTime) {
+					t.Errorf("a reason is %q", why)
+				}
+			}
+			if line := log.String(); strings.Contains(line, "breaks") || strings.Count(line, inTime) < 3 {
+				t.Errorf("the log says %s", line)
+			}
+		})
 	}
 }
 
