@@ -62,6 +62,22 @@ func TestConformance(t *testing.T) {
 	}
 }
 
+// In session mode each client has a server connection of its own, and keeps
+// named statements on it: what Open chooses there holds to the same suite.
+func TestConformanceInSessionMode(t *testing.T) {
+	f := newFixture(t, 16)
+	f.exec(t, "insert into documents (tenant_id, body) select '"+victim+"', 'of tenant "+victim+"' from generate_series(1, 100)")
+	url, _ := pgtest.PrivatePooler(t, f.url, pgtest.PgBouncer118Session, map[string]string{"default_pool_size": "40"})
+	for _, form := range forms {
+		t.Run(string(form), func(t *testing.T) {
+			if db := open(t, url); db.Mode() != poolproof.ModeCacheStatement {
+				t.Errorf("chose %s: %s", db.Mode(), db.Report())
+			}
+			conform(t, f, url, pgtest.PgBouncer118Session, 4, scoped(form))
+		})
+	}
+}
+
 // victim is the tenant whose id the hostile client leaves behind. No session
 // of the suite is ever its.
 var victim = tenant(99)
@@ -97,7 +113,7 @@ func conform(t *testing.T, f *fixture, url string, kind pgtest.Kind, rounds int,
 	}
 	leaks := counter(t, registry, "poolproof_leaked_settings_total")
 	switch kind {
-	case pgtest.Direct, pgtest.Pgpool43, pgtest.Pgpool43Streaming, pgtest.Odyssey15: // Odyssey cleans a connection before it passes it on
+	case pgtest.Direct, pgtest.PgBouncer118Session, pgtest.Pgpool43, pgtest.Pgpool43Streaming, pgtest.Odyssey15: // Odyssey cleans a connection before it passes it on
 		if leaks != 0 {
 			t.Errorf("the canary saw %v leaks on connections that are ours alone, or clean", leaks)
 		}

@@ -35,7 +35,7 @@ type DB struct {
 }
 
 // Open connects, probes what stands before PostgreSQL (at most three
-// connections and one second; once more if that was too short), chooses the mode and how the scope travels, and
+// connections at a time, and one second beside connecting; once more if that was too short), chooses the mode and how the scope travels, and
 // says why in one log line.
 //
 // Errors: of kind ErrConfig if the configuration cannot work, or asks for what

@@ -505,7 +505,7 @@ func (p *probe) cleanUp(ctx context.Context) {
 		}
 	}
 	if p.named != ranElsewhere && !p.removed && p.report.Mode != Session { // what a session leaves goes with it
-		p.notef("the named statement %s was left on the server connection with pid %d", p.name, p.home)
+		p.notef("the named statement %s could not be closed: it stays on the server connection with pid %d, unless the pooler resets that", p.name, p.home)
 	}
 }
 
