@@ -32,13 +32,15 @@ func connect(ctx context.Context, config *pgx.ConnConfig) (*client, error) {
 	return &client{pg: pg}, nil
 }
 
-// close says good-bye where an answer is not under way, and else breaks off.
+// close gives back what is held and says good-bye. A client that left in the
+// middle of a transaction would cost the pooler its server connection.
 func (c *client) close() {
-	if c.broken {
-		return
-	}
 	ctx, cancel := context.WithTimeout(context.Background(), Budget)
 	defer cancel()
+	if err := c.letGo(ctx); err != nil || c.broken {
+		c.breakOff()
+		return
+	}
 	_ = c.pg.Close(ctx) // it is given up either way
 	c.broken = true
 }
@@ -60,17 +62,19 @@ type place struct {
 // selectPID is what the named statement says.
 const selectPID = "select pg_catalog.pg_backend_pid()"
 
-// selectPlace is a place, of the named statement with that name. The name is
-// the probe's own.
-func selectPlace(name string) string {
-	return "select pg_catalog.pg_backend_pid() || case when exists (select from pg_catalog.pg_prepared_statements where name = '" + name + "') then ' stays' else '' end"
-}
+// selectPlace is a place, of the named statement $1.
+const selectPlace = selectPID + ` || case when exists (select from pg_catalog.pg_prepared_statements where name = $1) then ' stays' else '' end`
+
+// selectGone is a place, and whether the server connection $1 is gone.
+const selectGone = selectPID + ` || case when exists (select from pg_catalog.pg_stat_activity where pid = $1::int4) then '' else ' gone' end`
 
 // statement are the messages of a statement, parsed under name.
-func statement(name, sql string) []pgproto3.FrontendMessage {
-	return []pgproto3.FrontendMessage{
-		&pgproto3.Parse{Name: name, Query: sql}, &pgproto3.Bind{PreparedStatement: name}, &pgproto3.Execute{},
+func statement(name, sql string, params ...string) []pgproto3.FrontendMessage {
+	bind := &pgproto3.Bind{PreparedStatement: name}
+	for _, param := range params {
+		bind.Parameters = append(bind.Parameters, []byte(param))
 	}
+	return []pgproto3.FrontendMessage{&pgproto3.Parse{Name: name, Query: sql}, bind, &pgproto3.Execute{}}
 }
 
 func (c *client) backendPID(ctx context.Context) (uint32, error) {
@@ -97,18 +101,18 @@ func (c *client) pgpoolVersion(ctx context.Context) string {
 	return version[0]
 }
 
-// closeNamed closes the named statement wherever that is, and tells whether the
+// closeNamed closes the named statement wherever that is, and asks whether the
 // server connection home is gone, to which a pooler in statement mode puts an
 // end for a BEGIN.
 func (c *client) closeNamed(ctx context.Context, name string, home uint32) (place, error) {
-	where := selectPID + " || case when exists (select from pg_catalog.pg_stat_activity where pid = " + strconv.FormatUint(uint64(home), 10) + ") then '' else ' gone' end"
-	messages := append([]pgproto3.FrontendMessage{&pgproto3.Close{ObjectType: 'S', Name: name}}, statement("", where)...)
+	messages := append([]pgproto3.FrontendMessage{&pgproto3.Close{ObjectType: 'S', Name: name}},
+		statement("", selectGone, strconv.FormatUint(uint64(home), 10))...)
 	return c.place(ctx, messages, &pgproto3.Sync{})
 }
 
 // hold takes a server connection and keeps it, by a transaction.
 func (c *client) hold(ctx context.Context, name string) (place, error) {
-	at, err := c.place(ctx, append(statement("", "begin"), statement("", selectPlace(name))...), &pgproto3.Sync{})
+	at, err := c.place(ctx, append(statement("", "begin"), statement("", selectPlace, name)...), &pgproto3.Sync{})
 	c.held = err == nil
 	return at, err
 }
@@ -121,7 +125,7 @@ var errNoFlush = errors.New("a Flush is not answered before its Sync")
 // connection back. One that keeps the answer back as well is waited for no longer
 // than for patience.
 func (c *client) holdByFlush(ctx context.Context, name string) (place, error) {
-	if err := c.send(statement("", selectPlace(name)), &pgproto3.Flush{}); err != nil {
+	if err := c.send(statement("", selectPlace, name), &pgproto3.Flush{}); err != nil {
 		return place{}, err
 	}
 	brief, cancel := context.WithTimeout(ctx, patience)

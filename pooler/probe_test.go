@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -182,13 +183,32 @@ func busy(t *testing.T, url string) (stop func()) {
 // does not track statements after many probes, and at the number of sessions.
 func TestProbeLeavesNothingBehind(t *testing.T) {
 	for _, kind := range []pgtest.Kind{
-		pgtest.PgBouncer118Transaction, pgtest.PgBouncer118Statement, pgtest.PgBouncer118RoundRobin, pgtest.PgBouncer126Statement, pgtest.Odyssey15, pgtest.Odyssey15NoDiscard,
+		pgtest.PgBouncer118Transaction, pgtest.PgBouncer118Statement, pgtest.PgBouncer118RoundRobin, pgtest.PgBouncer124Transaction, pgtest.PgBouncer126Statement, pgtest.Odyssey15,
+		pgtest.Odyssey15NoDiscard,
 	} {
 		t.Run(kind.String(), func(t *testing.T) {
 			owner := pgtest.Database(t)
 			url := pgtest.Pooled(t, owner, kind)
+			backends := func() (pids []uint32) {
+				rows, err := connect(t, owner).Query(t.Context(), `select pid from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()`)
+				if err == nil {
+					pids, err = pgx.CollectRows(rows, pgx.RowTo[uint32])
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				return pids
+			}
+			mode := probe(t, url).Mode
+			before := backends()
 			for range 10 {
 				probe(t, url)
+			}
+			after := backends()
+			for _, pid := range before {
+				if mode != pooler.Statement && !slices.Contains(after, pid) { // in statement mode BEGIN costs one
+					t.Errorf("server connection %d of %d was lost: %d", pid, before, after)
+				}
 			}
 			seen := map[uint32]bool{}
 			for range 20 { // each client connection may land on either server connection
