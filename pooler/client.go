@@ -132,13 +132,13 @@ func (c *client) holdByFlush(ctx context.Context, name string) (place, error) {
 	at, err := readPlace(c.receive(brief))
 	cancel()
 	c.held = true
-	if errors.Is(err, errWaiting) && ctx.Err() == nil {
-		if err := c.letGo(ctx); err != nil {
-			return place{}, err
-		}
-		return place{}, errNoFlush
+	if !errors.Is(err, errWaiting) {
+		return at, err
 	}
-	return at, err
+	if err := c.letGo(ctx); err != nil { // with its Sync the answer comes
+		return place{}, err
+	}
+	return place{}, errNoFlush
 }
 
 // letGo gives back what hold or holdByFlush took.
@@ -193,9 +193,16 @@ func (c *client) ask(ctx context.Context, messages []pgproto3.FrontendMessage, e
 	if err := c.send(messages, end); err != nil {
 		return nil, err
 	}
+	return c.receiveLast(ctx)
+}
+
+// receiveLast is receive for whoever does not wait any longer: the connection is
+// broken off then, as what is still to come could not be told from the next
+// answer.
+func (c *client) receiveLast(ctx context.Context) ([]string, error) {
 	values, err := c.receive(ctx)
 	if errors.Is(err, errWaiting) {
-		c.breakOff() // what is still to come cannot be told from the next answer
+		c.breakOff()
 	}
 	return values, err
 }

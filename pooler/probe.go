@@ -318,22 +318,24 @@ func (p *probe) runNamed(ctx context.Context, holder *client) error {
 	if err := p.a.sendNamed(p.name); err != nil {
 		return err
 	}
-	var at place
-	var err error
+	var values []string
+	err := errWaiting
 	if holder != nil {
 		brief, cancel := context.WithTimeout(ctx, patience)
-		at, err = readPlace(p.a.receive(brief))
+		values, err = p.a.receive(brief)
 		cancel()
 		if errors.Is(err, errWaiting) && ctx.Err() == nil {
 			p.stuck++
 			if err := holder.letGo(ctx); err != nil {
+				p.a.breakOff()
 				return err
 			}
-			at, err = readPlace(p.a.receive(ctx))
 		}
-	} else {
-		at, err = readPlace(p.a.receive(ctx))
 	}
+	if errors.Is(err, errWaiting) {
+		values, err = p.a.receiveLast(ctx)
+	}
+	at, err := readPlace(values, err)
 	switch {
 	case statementLost(err):
 		p.named = lost
