@@ -16,8 +16,8 @@ import (
 type Mode string
 
 const (
-	// ModeAuto lets Open choose from what the probe proved: ModeCacheStatement where named statements are tracked or no
-	// pooler is there, ModeExec elsewhere.
+	// ModeAuto lets Open choose from what the probe proved: ModeCacheStatement where named statements are tracked, each
+	// client keeps its server connection for certain, or no pooler is there; ModeExec elsewhere.
 	ModeAuto Mode = ""
 	// ModeExec sends every statement unnamed with text parameters, in one round trip; only arguments whose type pgx cannot
 	// tell by itself, as maps, have the statement described once before. Safe through any pooler.

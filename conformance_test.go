@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -24,13 +25,14 @@ import (
 // client that keeps leaving another tenant's id on the server connections, and
 // beside a bystander that looks for ids that we left there.
 func TestConformance(t *testing.T) {
-	rounds := 12
+	rounds, fewer := 12, 4 // fewer: through the poolers that came later
 	if os.Getenv("POOLPROOF_SOAK") != "" {
-		rounds = 600
+		rounds, fewer = 600, 600
 	}
 	f := newFixture(t, 16)
 	f.exec(t, "insert into documents (tenant_id, body) select '"+victim+"', 'of tenant "+victim+"' from generate_series(1, 100)")
-	for _, kind := range append(pgtest.Kinds, pgtest.Pgpool43) {
+	for _, kind := range append(slices.Clone(pgtest.Kinds), pgtest.PgBouncer126Transaction, pgtest.PgBouncer126Statement,
+		pgtest.Odyssey15, pgtest.Odyssey15NoDiscard, pgtest.Pgpool43, pgtest.Pgpool43Streaming) {
 		for _, m := range []poolproof.Mode{poolproof.ModeExec, poolproof.ModeCacheDescribe, poolproof.ModeCacheStatement} {
 			for _, form := range forms {
 				t.Run(kind.String()+"/"+string(m)+"/"+string(form), func(t *testing.T) {
@@ -42,17 +44,37 @@ func TestConformance(t *testing.T) {
 						}
 						return
 					}
-					if m == poolproof.ModeCacheStatement && kind != pgtest.Direct && kind != pgtest.PgBouncer124Transaction {
+					if m == poolproof.ModeCacheStatement && (kind == pgtest.PgBouncer118Transaction || kind == pgtest.PgBouncer118Statement) {
 						cfg := poolproof.Config{URL: url, Mode: m}
 						if _, err := poolproof.Open(t.Context(), cfg); !errors.Is(err, poolproof.ErrConfig) {
 							t.Fatalf("cache_statement was not refused where statements are not tracked: %v", err)
 						}
 						return
 					}
-					conform(t, f, url, kind, rounds, mode(m), scoped(form))
+					n := rounds
+					if !slices.Contains(pgtest.Kinds, kind) && kind != pgtest.Pgpool43 {
+						n = fewer
+					}
+					conform(t, f, url, kind, n, mode(m), scoped(form))
 				})
 			}
 		}
+	}
+}
+
+// In session mode each client has a server connection of its own, and keeps
+// named statements on it: what Open chooses there holds to the same suite.
+func TestConformanceInSessionMode(t *testing.T) {
+	f := newFixture(t, 16)
+	f.exec(t, "insert into documents (tenant_id, body) select '"+victim+"', 'of tenant "+victim+"' from generate_series(1, 100)")
+	url, _ := pgtest.PrivatePooler(t, f.url, pgtest.PgBouncer118Session, map[string]string{"default_pool_size": "40"})
+	for _, form := range forms {
+		t.Run(string(form), func(t *testing.T) {
+			if db := open(t, url); db.Mode() != poolproof.ModeCacheStatement {
+				t.Errorf("chose %s: %s", db.Mode(), db.Report())
+			}
+			conform(t, f, url, pgtest.PgBouncer118Session, 4, scoped(form))
+		})
 	}
 }
 
@@ -68,7 +90,7 @@ func conform(t *testing.T, f *fixture, url string, kind pgtest.Kind, rounds int,
 	var workers sync.WaitGroup
 	for i := range 16 {
 		workers.Go(func() {
-			w := worker{t: t, db: db, tenant: tenant(i), transactions: kind != pgtest.PgBouncer118Statement}
+			w := worker{t: t, db: db, tenant: tenant(i), transactions: kind != pgtest.PgBouncer118Statement && kind != pgtest.PgBouncer126Statement}
 			for range rounds {
 				if err := w.round(ctx); err != nil {
 					t.Errorf("tenant %d: %v", i, err)
@@ -91,9 +113,9 @@ func conform(t *testing.T, f *fixture, url string, kind pgtest.Kind, rounds int,
 	}
 	leaks := counter(t, registry, "poolproof_leaked_settings_total")
 	switch kind {
-	case pgtest.Direct, pgtest.Pgpool43:
+	case pgtest.Direct, pgtest.PgBouncer118Session, pgtest.Pgpool43, pgtest.Pgpool43Streaming, pgtest.Odyssey15: // Odyssey cleans a connection before it passes it on
 		if leaks != 0 {
-			t.Errorf("the canary saw %v leaks on connections that are ours alone", leaks)
+			t.Errorf("the canary saw %v leaks on connections that are ours alone, or clean", leaks)
 		}
 	default:
 		if leaks == 0 {

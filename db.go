@@ -2,7 +2,6 @@ package poolproof
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -36,7 +35,7 @@ type DB struct {
 }
 
 // Open connects, probes what stands before PostgreSQL (at most three
-// connections and one second; once more if that was too short), chooses the mode and how the scope travels, and
+// connections at a time, and one second beside connecting; once more if that was too short), chooses the mode and how the scope travels, and
 // says why in one log line.
 //
 // Errors: of kind ErrConfig if the configuration cannot work, or asks for what
@@ -51,10 +50,7 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	report, err := pooler.Probe(ctx, poolConfig.ConnConfig)
-	if err == nil && report.Undecided { // a busy pooler
-		report, err = pooler.Probe(ctx, poolConfig.ConnConfig)
-	}
+	report, err := probe(ctx, poolConfig.ConnConfig)
 	if err != nil {
 		return nil, unavailableOr(ctx, "open", err)
 	}
@@ -86,7 +82,8 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 		return nil, err
 	}
 	db.log.LogAttrs(ctx, slog.LevelInfo, "poolproof: connected",
-		slog.String("found", report.String()), slog.String("mode", string(db.Mode())), slog.String("why", why),
+		slog.String("found", report.String()), slog.String("found_why", report.Why.Mode.String()),
+		slog.String("mode", string(db.Mode())), slog.String("why", why),
 		slog.String("scope", string(db.Scope())), slog.String("scope_why", scopeWhy),
 		slog.Duration("probed_in", report.Elapsed.Round(time.Millisecond)))
 	for _, note := range report.Notes {
@@ -124,8 +121,23 @@ func poolConfig(cfg Config) (*pgxpool.Config, error) {
 	return pc, nil
 }
 
+// probe asks what is there, and once more where the time was over before all
+// was told, as with a busy pooler.
+func probe(ctx context.Context, config *pgx.ConnConfig) (pooler.Report, error) {
+	report, err := pooler.Probe(ctx, config)
+	if err != nil || !report.TimedOut {
+		return report, err
+	}
+	second, err := pooler.Probe(ctx, config)
+	if err == nil && (!second.TimedOut || report.Undecided) {
+		report = second
+	}
+	return report, err
+}
+
 // chooseMode picks the mode from what the probe proved.
 func chooseMode(asked Mode, report pooler.Report) (wire.Mode, string, error) {
+	named := report.Why.NamedStatements
 	switch asked {
 	case ModeExec:
 		return wire.Exec, "configured", nil
@@ -133,15 +145,18 @@ func chooseMode(asked Mode, report pooler.Report) (wire.Mode, string, error) {
 		return wire.CacheDescribe, "configured", nil
 	case ModeCacheStatement:
 		if !report.NamedStatements {
-			return 0, "", &Error{Kind: ErrConfig, Op: "choose the mode", Hint: "leave Config.Mode out, or set the pooler's max_prepared_statements (PgBouncer 1.21 and later)",
-				Err: errors.New("cache_statement needs a pooler that tracks named statements, which was not proven")}
+			err := fmt.Errorf("cache_statement needs a pooler that tracks named statements, which was not proven (%s)", named)
+			if report.TimedOut {
+				return 0, "", &Error{Kind: ErrUnavailable, Op: "choose the mode", Hint: "open again when the pooler is less busy, or leave Config.Mode out", Err: err}
+			}
+			return 0, "", &Error{Kind: ErrConfig, Op: "choose the mode", Hint: "leave Config.Mode out, or set the pooler's max_prepared_statements (PgBouncer 1.21 and later)", Err: err}
 		}
-		return wire.CacheStatement, "configured, and named statements are proven", nil
+		return wire.CacheStatement, fmt.Sprintf("configured, and named statements are proven (%s)", named), nil
 	}
 	if report.NamedStatements {
-		return wire.CacheStatement, "named statements are proven", nil
+		return wire.CacheStatement, fmt.Sprintf("named statements are proven (%s)", named), nil
 	}
-	return wire.Exec, "named statements are not proven through this pooler", nil
+	return wire.Exec, fmt.Sprintf("named statements are not proven through this pooler (%s)", named), nil
 }
 
 // unavailableOr wraps an error of connecting.

@@ -54,7 +54,7 @@ func (db *DB) chooseScope(ctx context.Context) (why string, err error) {
 	case asked == ScopeStatement:
 		return "configured", nil
 	case !db.report.ImplicitScope:
-		err = errors.New("this pooler breaks the one-Sync scope")
+		err = errors.New(db.report.Why.ImplicitScope.Text)
 	case asked == ScopeAuto && db.config.Role != "":
 		return "Config.Role takes effect before names are resolved only in a statement of its own", nil
 	default:
@@ -67,6 +67,8 @@ func (db *DB) chooseScope(ctx context.Context) (why string, err error) {
 		return "poolproof.scope is installed, and a trial worked", nil
 	case ctx.Err() != nil, unreachable(err):
 		return "", unavailableOr(ctx, "open", err)
+	case forced && db.report.Undecided:
+		return "", &Error{Kind: ErrUnavailable, Op: "choose the scope's form", Err: err, Hint: "open again when the pooler is less busy, or leave Config.Scope out"}
 	case forced:
 		return "", &Error{Kind: ErrConfig, Op: "choose the scope's form", Err: err, Hint: installHint}
 	}

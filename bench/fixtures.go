@@ -90,7 +90,7 @@ func startFixtures(ctx context.Context, latency time.Duration) (f *fixtures, err
 const wideBouncer = "1.18-wide"
 
 func (f *fixtures) startBouncer(ctx context.Context, name, version string, size int) (full string, err error) {
-	binary, err := devdb.FindPgBouncerVersion(ctx, version)
+	binary, err := devdb.FindProgram(ctx, devdb.PgBouncerProgram, version)
 	if err != nil {
 		return "", err
 	}

@@ -8,6 +8,8 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+
+	"github.com/poolproof/poolproof"
 )
 
 // Ids of the demo data, the same in every installation.
@@ -88,24 +90,24 @@ func Demo(ctx context.Context, url string, user uuid.UUID) error {
 	if user == uuid.Nil {
 		return errors.New("migrations: demo: a user id is needed")
 	}
-	conn, err := connect(ctx, url)
+	db, err := openOwner(ctx, url)
 	if err != nil {
 		return err
 	}
-	defer closeConn(conn)
-	if err := demo(ctx, conn, user); err != nil {
+	defer db.Close()
+	if err := demo(ctx, db, user); err != nil {
 		return fmt.Errorf("migrations: demo: %w", schemaMissing(err))
 	}
 	return nil
 }
 
-func demo(ctx context.Context, conn *pgx.Conn, user uuid.UUID) error {
+func demo(ctx context.Context, db *poolproof.DB, user uuid.UUID) error {
 	var platforms int
-	if err := conn.QueryRow(ctx, `select count(*)::int from poolproof.platform`).Scan(&platforms); err != nil {
+	if err := db.Shared().QueryRow(ctx, `select count(*)::int from poolproof.platform`).Scan(&platforms); err != nil {
 		return fmt.Errorf("look for the platform tenant: %w", err)
 	}
 	if platforms == 0 {
-		if err := bootstrap(ctx, conn, DemoPlatform, "Platform", DemoPlatformAdmin, "platform@poolproof.example", "Platform administrator"); err != nil {
+		if err := bootstrap(ctx, db, DemoPlatform, "Platform", DemoPlatformAdmin, "platform@poolproof.example", "Platform administrator"); err != nil {
 			return err
 		}
 	}
@@ -114,9 +116,9 @@ func demo(ctx context.Context, conn *pgx.Conn, user uuid.UUID) error {
 		DemoOtherTenant: {id: DemoOtherAdmin.String(), email: "admin@voice-automated.example", name: "Vera Castillo"},
 	}
 	for _, t := range demoTenants() {
-		b := scope(t.id)
+		b := locked()
 		fill(b, t, admins[t.id])
-		if err := conn.SendBatch(ctx, b).Close(); err != nil {
+		if err := db.Tenant(t.id.String()).SendBatch(ctx, b).Close(); err != nil {
 			return fmt.Errorf("make the tenant %s: %w", t.name, err)
 		}
 	}

@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/poolproof/poolproof"
 )
 
 // Bootstrap makes the platform tenant, of which an installation has exactly
@@ -18,12 +21,12 @@ func Bootstrap(ctx context.Context, url string, user uuid.UUID, email string) er
 	if user == uuid.Nil {
 		return errors.New("migrations: bootstrap: a user id is needed")
 	}
-	conn, err := connect(ctx, url)
+	db, err := openOwner(ctx, url)
 	if err != nil {
 		return err
 	}
-	defer closeConn(conn)
-	if err := bootstrap(ctx, conn, uuid.New(), "Platform", user, email, "Platform administrator"); err != nil {
+	defer db.Close()
+	if err := bootstrap(ctx, db, uuid.New(), "Platform", user, email, "Platform administrator"); err != nil {
 		return fmt.Errorf("migrations: bootstrap: %w", schemaMissing(err))
 	}
 	return nil
@@ -31,26 +34,26 @@ func Bootstrap(ctx context.Context, url string, user uuid.UUID, email string) er
 
 // bootstrap makes the platform under the given id, unless there is one, and
 // sees that the user administers the one that there is. Copies that run at once queue on the lock.
-func bootstrap(ctx context.Context, conn *pgx.Conn, id uuid.UUID, name string, admin uuid.UUID, email, adminName string) error {
-	err := scoped(ctx, conn, id,
+func bootstrap(ctx context.Context, db *poolproof.DB, id uuid.UUID, name string, admin uuid.UUID, email, adminName string) error {
+	err := scoped(ctx, db, id,
 		`select poolproof.create_tenant($1::uuid, $2::text, 'platform', $3::uuid, $4::text, $5::text, true)
 		 where not exists (select from poolproof.platform)`,
 		id.String(), name, admin.String(), email, adminName)
 	if err != nil {
 		return err
 	}
-	if id, err = platformID(ctx, conn); err != nil {
+	if id, err = platformID(ctx, db); err != nil {
 		return err
 	}
 	holds := false
-	b := scope(id)
+	b := locked()
 	b.Queue(`select exists (
 		select from poolproof.user_roles u
 		join poolproof.roles r on r.tenant_id = u.tenant_id and r.id = u.role_id and r.system and r.name = 'GLOBAL_ADMIN'
 		join poolproof.profiles p on p.tenant_id = u.tenant_id and p.user_id = u.user_id and p.active
 		where u.tenant_id = $1::uuid and u.user_id = $2::uuid and u.expires_at is null)`, id.String(), admin.String()).
 		QueryRow(func(row pgx.Row) error { return row.Scan(&holds) })
-	if err := conn.SendBatch(ctx, b).Close(); err != nil {
+	if err := db.Tenant(id.String()).SendBatch(ctx, b).Close(); err != nil {
 		return fmt.Errorf("look for the platform's administrator: %w", err)
 	}
 	if !holds {
@@ -59,21 +62,30 @@ func bootstrap(ctx context.Context, conn *pgx.Conn, id uuid.UUID, name string, a
 	return nil
 }
 
-// scope begins a pipeline that acts for one tenant: one Sync, one implicit
-// transaction, in which only one copy of bootstrap or demo runs at a time.
-// The owner obeys row-level security, too, so the tenant is set for it.
-func scope(tenant uuid.UUID) *pgx.Batch {
+// openOwner is how an owner's statements get their tenant: the owner obeys row-level
+// security, too, and what a scope takes depends on the pooler.
+func openOwner(ctx context.Context, url string) (*poolproof.DB, error) {
+	db, err := poolproof.Open(ctx, poolproof.Config{
+		URL: url, MaxConns: 1, Mode: poolproof.ModeExec, Scope: poolproof.ScopeStatement, Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("migrations: connect: %w", err)
+	}
+	return db, nil
+}
+
+// locked begins a batch, one transaction, of which only one runs at a time.
+func locked() *pgx.Batch {
 	b := &pgx.Batch{}
 	b.Queue(`select pg_catalog.pg_advisory_xact_lock($1::bigint)`, int64(lockKey))
-	b.Queue(`select pg_catalog.set_config('app.current_tenant_id', $1::text, true), pg_catalog.set_config('app.current_user_id', '', true)`, tenant.String())
 	return b
 }
 
 // scoped runs one statement for a tenant.
-func scoped(ctx context.Context, conn *pgx.Conn, tenant uuid.UUID, sql string, args ...any) error {
-	b := scope(tenant)
+func scoped(ctx context.Context, db *poolproof.DB, tenant uuid.UUID, sql string, args ...any) error {
+	b := locked()
 	b.Queue(sql, args...)
-	return conn.SendBatch(ctx, b).Close()
+	return db.Tenant(tenant.String()).SendBatch(ctx, b).Close()
 }
 
 // schemaMissing says what to do where the tables are not there.

@@ -10,6 +10,8 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/poolproof/poolproof"
 )
 
 // NewTenant is a tenant for [CreateTenant] to make.
@@ -30,16 +32,16 @@ func CreateTenant(ctx context.Context, url string, n NewTenant) (uuid.UUID, erro
 	if n.Admin == uuid.Nil {
 		return uuid.Nil, errors.New("migrations: make a tenant: a user id is needed")
 	}
-	conn, err := connect(ctx, url)
+	db, err := openOwner(ctx, url)
 	if err != nil {
 		return uuid.Nil, err
 	}
-	defer closeConn(conn)
-	if _, err := platformID(ctx, conn); err != nil {
+	defer db.Close()
+	if _, err := platformID(ctx, db); err != nil {
 		return uuid.Nil, fmt.Errorf("migrations: make a tenant: %w", err)
 	}
 	id := uuid.New()
-	err = scoped(ctx, conn, id, `select poolproof.create_tenant($1::uuid, $2::text, $3::text, $4::uuid, $5::text, '')`,
+	err = scoped(ctx, db, id, `select poolproof.create_tenant($1::uuid, $2::text, $3::text, $4::uuid, $5::text, '')`,
 		id.String(), strings.TrimSpace(n.Name), n.Slug, n.Admin.String(), n.Email)
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.Code == "23505" {
 		return uuid.Nil, fmt.Errorf("migrations: make a tenant: the slug %q is taken", n.Slug)
@@ -61,17 +63,17 @@ type Tenant struct {
 // Tenants lists all tenants by name, as an operator: under the platform's id,
 // whose policy lets it see them. url is an owner's and may be pooled.
 func Tenants(ctx context.Context, url string) ([]Tenant, error) {
-	conn, err := connect(ctx, url)
+	db, err := openOwner(ctx, url)
 	if err != nil {
 		return nil, err
 	}
-	defer closeConn(conn)
-	platform, err := platformID(ctx, conn)
+	defer db.Close()
+	platform, err := platformID(ctx, db)
 	if err != nil {
 		return nil, fmt.Errorf("migrations: list the tenants: %w", err)
 	}
 	var tenants []Tenant
-	b := scope(platform)
+	b := locked()
 	b.Queue(`select t.id::text, t.name, t.slug, t.created_at, t.id = $1::uuid from poolproof.tenants t order by t.name, t.id`, platform.String()).
 		Query(func(rows pgx.Rows) error {
 			var err error
@@ -85,16 +87,16 @@ func Tenants(ctx context.Context, url string) ([]Tenant, error) {
 			})
 			return err
 		})
-	if err := conn.SendBatch(ctx, b).Close(); err != nil {
+	if err := db.Tenant(platform.String()).SendBatch(ctx, b).Close(); err != nil {
 		return nil, fmt.Errorf("migrations: list the tenants: %w", err)
 	}
 	return tenants, nil
 }
 
 // platformID reads the platform tenant's id.
-func platformID(ctx context.Context, conn *pgx.Conn) (uuid.UUID, error) {
+func platformID(ctx context.Context, db *poolproof.DB) (uuid.UUID, error) {
 	var text string
-	err := conn.QueryRow(ctx, `select id::text from poolproof.platform`).Scan(&text)
+	err := db.Shared().QueryRow(ctx, `select id::text from poolproof.platform`).Scan(&text)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return uuid.Nil, ErrNoPlatform
 	}

@@ -6,27 +6,35 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"strconv"
+	"maps"
 	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgproto3"
 )
 
-// Budget is how long a probe may take after its first connection stands.
+// Budget is how long a probe may ask. Connecting does not count, as a pooler
+// with slow authentication is asked as much as any other; but each further
+// connection must stand within Budget.
 const Budget = time.Second
 
-// attempts bounds how often the probe tries to be moved to another server
-// connection. PgBouncer hands out the one that was given back last, so that the
-// first attempt decides there; server_round_robin and others need some.
-const attempts = 6
+const (
+	// patience is how long the probe waits for a server connection that a pool of
+	// one cannot have, and for the answer to a Flush.
+	patience = 100 * time.Millisecond
+	// rounds bounds the attempts to see a server connection change hands. Each
+	// waits longer than the last for a pooler that cleans a connection before it
+	// passes it on: 127 ms in all.
+	rounds = 8
+	// enough are the rounds after which the probe concludes when time gets short.
+	enough = 3
+)
 
 // Probe connects to what config names and finds out what a [Report] says. It
-// uses two connections, a third only to clean up after a pooler that
-// disconnects, executes nothing but SELECTs, an empty transaction and a named
-// statement of its own, and leaves nothing behind that it can reach.
+// uses at most three connections at a time, executes nothing but SELECTs, empty
+// transactions and a named statement of its own, and leaves nothing behind that
+// it can reach.
 //
 // An error means that the first connection failed. What could not be found out
 // within [Budget] is left unproven, with a note.
@@ -36,300 +44,499 @@ func Probe(ctx context.Context, config *pgx.ConnConfig) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, Budget-min(time.Since(start), Budget/2))
-	defer cancel()
-	p := &probe{config: config, a: a, report: Report{ServerVersion: a.pg.ParameterStatus("server_version")}}
+	p := &probe{config: config, a: a, name: "poolproof_probe_" + randomHex(), report: Report{ServerVersion: a.pg.ParameterStatus("server_version")}}
 	defer p.close()
+	ctx, p.over = context.WithCancel(ctx)
+	defer p.over()
+	p.until = time.Now().Add(Budget)
+	p.timer = time.AfterFunc(Budget, p.over)
+	defer p.timer.Stop()
 	p.run(ctx)
 	p.report.Elapsed = time.Since(start)
 	return p.report, nil
 }
 
+// probe is one under way. Client a owns the named statement, which it has
+// prepared on the server connection home; b, and if need be c, get in its way.
 type probe struct {
-	config *pgx.ConnConfig
-	a, b   *client
-	report Report
+	config  *pgx.ConnConfig
+	a, b, c *client
+	name    string
+	report  Report
+
+	until time.Time // when the time to ask is over; connecting puts it off
+	timer *time.Timer
+	over  context.CancelFunc
+
+	home uint32
+	met  map[*client]map[uint32]bool // the server connections of each client that is still open
+
+	noBegin bool // BEGIN is refused, as in statement mode
+	noHold  bool // and a Flush is not answered
+	noThird bool // there is no server connection for c
+	stuck   int  // times that a waited for a server connection that was held
+	named   outcome
+	removed bool   // the pooler itself removed the statement from its server connection
+	stopped string // why the moves were not all made, or ""
 }
+
+// outcome is what became of the named statement away from home.
+type outcome int
+
+const (
+	neverMoved   outcome = iota
+	ranElsewhere         // it was executed on another server connection
+	lost                 // it was not known there
+)
 
 func (p *probe) notef(format string, args ...any) {
 	p.report.Notes = append(p.report.Notes, fmt.Sprintf(format, args...))
 }
 
 func (p *probe) close() {
-	for _, c := range []*client{p.a, p.b} {
+	for _, c := range []*client{p.a, p.b, p.c} {
 		if c != nil {
 			c.close()
 		}
 	}
 }
 
+// connect opens a further connection, while which the time to ask stands still.
+func (p *probe) connect(ctx context.Context, config *pgx.ConnConfig) (*client, error) {
+	if ctx.Err() != nil || !p.timer.Stop() {
+		return nil, context.DeadlineExceeded
+	}
+	start := time.Now()
+	brief, cancel := context.WithTimeout(ctx, Budget)
+	defer cancel()
+	c, err := connect(brief, config)
+	p.until = p.until.Add(time.Since(start))
+	p.timer.Reset(time.Until(p.until))
+	return c, err
+}
+
+// drop closes a client that is to serve no longer: what it has met says
+// nothing any more, as its server connections go to others.
+func (p *probe) drop(c *client) {
+	delete(p.met, c)
+	c.close()
+}
+
+// failure is an error of a step in words. A step that had no answer when the
+// time was over says so, whatever the network called it.
+func (p *probe) failure(ctx context.Context, err error) string {
+	if ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded) || pgconn.Timeout(err) {
+		p.report.TimedOut = true
+		return "the pooler did not answer in time, as when all its server connections are busy"
+	}
+	return err.Error()
+}
+
 // run fills the report in. It stops at the first thing that fails for another
 // reason than the one it asks about.
 func (p *probe) run(ctx context.Context) {
-	p.report.Mode = Unknown
+	r := &p.report
+	r.Mode = Unknown
 	pid, err := p.a.backendPID(ctx)
 	if err != nil {
-		p.report.Present, p.report.Undecided = true, ctx.Err() != nil
-		p.notef("the first query failed: %v", err)
+		r.Present, r.Undecided = true, ctx.Err() != nil
+		untold := Reason{Untold, "the first query failed: " + p.failure(ctx, err)}
+		r.Why.Mode, r.Why.NamedStatements, r.Why.ImplicitScope = untold, untold, untold
+		p.notef("%s", untold.Text)
 		return
 	}
-	if p.report.ImplicitScope, err = p.a.implicitScope(ctx); err != nil {
-		p.report.Undecided = ctx.Err() != nil
-		p.notef("the one-Sync scope could not be tried: %v", err)
-	}
-	// pgpool-II passes the pid on, but not the pipeline (4.3: measured).
-	p.report.Present = pid != p.a.pg.PID() || !p.report.ImplicitScope
-	if !p.report.Present {
-		p.report.Mode, p.report.NamedStatements = None, true
-		return
-	}
-	if p.b, err = connect(ctx, p.config); err != nil {
-		p.notef("a second connection failed, so nothing is known of named statements: %v", err)
-		return
-	}
-	p.namedStatements(ctx)
-}
-
-// namedStatements prepares a statement on one server connection and tries to
-// execute it on another, and tells the mode from what happens.
-func (p *probe) namedStatements(ctx context.Context) {
-	name := "poolproof_probe_" + randomHex()
-	home, err := p.a.prepareAndRun(ctx, name)
-	if err != nil {
-		p.notef("a named statement could not be prepared: %v", err)
-		return
-	}
-	outcome, err := p.runElsewhere(ctx, name, home)
-	p.closeNamed(ctx, name, home) // before BEGIN, for which a pooler in statement mode disconnects
+	r.ImplicitScope, err = p.a.implicitScope(ctx)
 	switch {
 	case err != nil:
-		p.notef("whether named statements are tracked could not be told, as with a pool of one server connection: %v", err)
-	case outcome == ranElsewhere, outcome == lost:
-		p.report.NamedStatements = outcome == ranElsewhere
-		p.report.Mode = p.transactionOrStatement(ctx)
-	case outcome == neverMoved:
-		p.report.Mode = Session
+		r.Undecided = ctx.Err() != nil
+		r.Why.ImplicitScope = Reason{Untold, "the one-Sync scope could not be tried: " + p.failure(ctx, err)}
+		p.notef("%s", r.Why.ImplicitScope.Text)
+	case r.ImplicitScope:
+		r.Why.ImplicitScope = Reason{Measured, "a setting held for its pipeline and was gone after it"}
 	default:
-		p.notef("the pooler never changed the server connection, so nothing is known of named statements")
+		r.Why.ImplicitScope = Reason{Measured, "a setting did not hold for its pipeline, or stayed after it: this pooler breaks the one-Sync scope"}
 	}
+	// pgpool-II passes the pid on, but not the pipeline (4.3 and 4.6 in raw mode: measured).
+	r.Present = pid != p.a.pg.PID() || err != nil || !r.ImplicitScope
+	if !r.Present {
+		r.Mode, r.NamedStatements = None, true
+		r.Why.Mode = Reason{Measured, "the server process answers under the number that it was introduced with"}
+		r.Why.NamedStatements = Reason{Inferred, "no pooler was seen"}
+		return
+	}
+	if version := p.pgpool(ctx, pid); version != "" {
+		r.Mode, r.NamedStatements = Session, true
+		r.Why.Mode = Reason{Inferred, "this is pgpool-II " + version + ", where each client keeps its server connection"}
+		r.Why.NamedStatements = r.Why.Mode
+		return
+	}
+	p.met = map[*client]map[uint32]bool{}
+	if err := p.move(ctx); err != nil {
+		p.stopped = p.failure(ctx, err)
+		p.notef("the mode and named statements could not be told for certain: %s", p.stopped)
+	}
+	p.conclude(ctx)
+	p.cleanUp(ctx)
 }
 
-// outcome is how the attempts to execute a statement away from its home ended.
-type outcome int
-
-const (
-	undecided    outcome = iota
-	ranElsewhere         // it was executed on another server connection
-	lost                 // it was not known there
-	neverMoved           // each client kept a server connection of its own
-)
-
-func (p *probe) runElsewhere(ctx context.Context, name string, home uint32) (outcome, error) {
-	others := map[uint32]bool{}
-	for range attempts {
-		held, err := p.b.hold(ctx)
-		if err != nil {
-			return undecided, err
-		}
-		others[held] = true
-		if held != home { // give it back: most poolers hand out next what came back last
-			if err := p.b.letGo(ctx); err != nil {
-				return undecided, err
-			}
-		}
-		at, runErr := p.a.runNamed(ctx, name)
-		if held == home {
-			if err := p.b.letGo(ctx); err != nil {
-				return undecided, err
-			}
-		}
-		_, refused := errors.AsType[*pgconn.PgError](runErr)
-		switch {
-		case refused && ctx.Err() == nil:
-			return lost, nil
-		case runErr != nil:
-			return undecided, runErr
-		case at != home:
-			return ranElsewhere, nil
-		}
+// pgpool is pgpool-II's version if it is that: it passes the server's pid on.
+func (p *probe) pgpool(ctx context.Context, pid uint32) string {
+	if pid != p.a.pg.PID() {
+		return ""
 	}
-	if len(others) == 1 && !others[home] {
-		return neverMoved, nil
-	}
-	return undecided, nil
+	return p.a.pgpoolVersion(ctx)
 }
 
-// transactionOrStatement asks whether BEGIN is let through. A pooler in
-// statement mode disconnects for it.
-func (p *probe) transactionOrStatement(ctx context.Context) Mode {
-	_, err := p.b.pg.Exec(ctx, "begin").ReadAll()
+// move prepares the named statement and then moves the clients about, until
+// both is known, how server connections are handed out and what became of the
+// statement.
+//
+// What a client meets when nobody is in its way proves nothing: PgBouncer hands
+// out the server connection that came back last, or each in turn; Odyssey cleans
+// one before it passes it on, so that two clients take turns on two of them and
+// never meet (1.5: measured). So one client holds a server connection while
+// others ask.
+func (p *probe) move(ctx context.Context) (err error) {
+	if p.home, err = p.a.prepareAndRun(ctx, p.name); err != nil {
+		return fmt.Errorf("a named statement could not be prepared: %w", err)
+	}
+	p.meet(p.a, place{pid: p.home, stays: true})
+	if p.b, err = p.connect(ctx, p.config); err != nil {
+		return fmt.Errorf("a second connection failed: %w", err)
+	}
+	for round := range rounds {
+		if round >= enough && time.Until(p.until) < Budget/2 {
+			break
+		}
+		if err := p.round(ctx, time.Millisecond<<round>>1); err != nil {
+			return err
+		}
+		if p.named != neverMoved || p.stuck >= 3 && p.places() == 1 {
+			break
+		}
+	}
+	return nil
+}
+
+// round lets a meet whatever it meets, first with nobody in its way, then with
+// b, and if need be c, holding a server connection.
+func (p *probe) round(ctx context.Context, pause time.Duration) error {
+	if err := p.runNamed(ctx, nil); err != nil || p.named != neverMoved {
+		return err
+	}
+	select {
+	case <-time.After(pause):
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	held, err := p.hold(ctx, &p.b)
+	if err != nil || p.noHold {
+		return err
+	}
+	if err := p.runNamed(ctx, p.b); err != nil || p.named != neverMoved {
+		return err
+	}
+	if held != p.home && !p.noThird {
+		if err := p.third(ctx); err != nil {
+			return err
+		}
+	}
+	return p.b.letGo(ctx)
+}
+
+// third lets c take a server connection while b holds another: of a pool of two
+// it is a's, which a must then do without.
+func (p *probe) third(ctx context.Context) (err error) {
+	if p.c == nil {
+		if p.c, err = p.connect(ctx, p.config); err != nil {
+			p.noThird = true
+			return nil //nolint:nilerr // a limit of clients is no reason to stop: two do for most poolers
+		}
+	}
+	brief, cancel := context.WithTimeout(ctx, patience)
+	held, err := p.hold(brief, &p.c)
+	cancel()
+	if err != nil && brief.Err() != nil && ctx.Err() == nil { // session mode, and no server connection is left
+		p.noThird = true
+		p.drop(p.c)
+		p.c = nil
+		return nil
+	}
+	if err != nil || held != p.home {
+		if err == nil {
+			err = p.c.letGo(ctx)
+		}
+		return err
+	}
+	if err := p.b.letGo(ctx); err != nil {
+		return err
+	}
+	if err := p.runNamed(ctx, p.c); err != nil {
+		return err
+	}
+	return p.c.letGo(ctx)
+}
+
+// hold lets a client take a server connection and keep it. The client is another
+// one afterwards if the pooler disconnects it for a BEGIN.
+func (p *probe) hold(ctx context.Context, c **client) (uint32, error) {
+	if !p.noBegin {
+		at, err := (*c).hold(ctx, p.name)
+		if err == nil {
+			p.meet(*c, at)
+			return at.pid, nil
+		}
+		if !refusesBegin(err) {
+			return 0, err
+		}
+		p.noBegin = true
+		p.drop(*c)
+		if *c, err = p.connect(ctx, p.config); err != nil {
+			return 0, fmt.Errorf("a connection after the one that BEGIN cost failed: %w", err)
+		}
+	}
+	at, err := (*c).holdByFlush(ctx, p.name)
+	if errors.Is(err, errNoFlush) {
+		p.noHold = true
+		return 0, nil
+	}
 	if err == nil {
-		_, err = p.b.pg.Exec(ctx, "rollback").ReadAll()
+		p.meet(*c, at)
 	}
-	switch pgErr, refused := errors.AsType[*pgconn.PgError](err); {
-	case err == nil:
-		return Transaction
-	case refused && strings.Contains(pgErr.Message, "statement pooling"):
-		return Statement
-	default:
-		p.notef("BEGIN failed: %v", err)
-		return Unknown
+	return at.pid, err
+}
+
+// refusesBegin reports whether err is statement mode's answer to BEGIN.
+func refusesBegin(err error) bool {
+	pgErr, refused := errors.AsType[*pgconn.PgError](err)
+	return refused && strings.Contains(pgErr.Message, "statement pooling")
+}
+
+// runNamed has a execute its statement wherever it comes to. If holder has the
+// only server connection that there is, it lets go of it after a while.
+func (p *probe) runNamed(ctx context.Context, holder *client) error {
+	if err := p.a.sendNamed(p.name); err != nil {
+		return err
+	}
+	var values []string
+	err := errWaiting
+	if holder != nil {
+		brief, cancel := context.WithTimeout(ctx, patience)
+		values, err = p.a.receive(brief)
+		cancel()
+		if errors.Is(err, errWaiting) && ctx.Err() == nil {
+			p.stuck++
+			if err := holder.letGo(ctx); err != nil {
+				p.a.breakOff()
+				return err
+			}
+		}
+	}
+	if errors.Is(err, errWaiting) {
+		values, err = p.a.receiveLast(ctx)
+	}
+	at, err := readPlace(values, err)
+	switch {
+	case statementLost(err):
+		p.named = lost
+		return nil
+	case err != nil:
+		return err
+	}
+	p.meet(p.a, place{pid: at.pid, stays: true})
+	if at.pid != p.home {
+		p.named = ranElsewhere
+	}
+	return nil
+}
+
+// statementLost reports whether err says that a prepared statement is not there:
+// PostgreSQL's own words, and those of poolers that answer for it.
+func statementLost(err error) bool {
+	pgErr, refused := errors.AsType[*pgconn.PgError](err)
+	return refused && (pgErr.Code == "26000" || strings.Contains(pgErr.Message, "prepared statement"))
+}
+
+// meet notes where a client was served.
+func (p *probe) meet(c *client, at place) {
+	if p.met[c] == nil {
+		p.met[c] = map[uint32]bool{}
+	}
+	p.met[c][at.pid] = true
+	if at.pid == p.home && !at.stays {
+		p.removed = true
 	}
 }
 
-// closeNamed closes the probe's statement where it was prepared. A pooler that
+// places is how many server connections were met.
+func (p *probe) places() int {
+	all := map[uint32]bool{}
+	for _, one := range p.met {
+		maps.Copy(all, one)
+	}
+	return len(all)
+}
+
+// shared says what proves that server connections change hands, or "".
+func (p *probe) shared() string {
+	if p.named == lost {
+		return "an open client met a server connection without the statement that it had prepared"
+	}
+	owners := map[uint32]*client{}
+	for c, one := range p.met {
+		if len(one) > 1 {
+			return "an open client met two server connections"
+		}
+		for pid := range one {
+			if owners[pid] != nil && owners[pid] != c {
+				return "two open clients met the same server connection"
+			}
+			owners[pid] = c
+		}
+	}
+	return ""
+}
+
+// conclude says what the moves have shown.
+func (p *probe) conclude(ctx context.Context) {
+	r := &p.report
+	shared := p.shared()
+	switch {
+	case p.noBegin:
+		r.Mode, r.Why.Mode = Statement, Reason{Measured, "BEGIN is refused"}
+	case shared != "" && p.b != nil && len(p.met[p.b]) > 0: // b's BEGIN was let through
+		r.Mode, r.Why.Mode = Transaction, Reason{Measured, shared}
+	case shared != "":
+		p.beginner(ctx, shared)
+	case p.stopped != "":
+		r.Why.Mode = Reason{Untold, p.stopped}
+	default:
+		p.session(ctx)
+		return
+	}
+	switch p.named {
+	case ranElsewhere:
+		r.NamedStatements, r.Why.NamedStatements = true, Reason{Measured, "a statement was executed on another server connection than it was prepared on"}
+	case lost:
+		r.Why.NamedStatements = Reason{Measured, "a statement was not known where its client came to next"}
+	case neverMoved:
+		text := p.stopped
+		if text == "" {
+			text = "the client that had prepared a statement never met another server connection"
+			if p.stuck > 0 && p.places() == 1 {
+				text = "there is one server connection only, or all others were busy"
+			}
+			p.notef("whether named statements are tracked could not be told: %s", text)
+		}
+		r.Why.NamedStatements = Reason{Untold, text}
+	}
+}
+
+// beginner asks whether BEGIN is let through where the moves were over before
+// anybody had tried.
+func (p *probe) beginner(ctx context.Context, shared string) {
+	r := &p.report
+	if p.b == nil || p.b.broken {
+		r.Why.Mode = Reason{Untold, "server connections change hands, and BEGIN could not be tried"}
+		return
+	}
+	_, err := p.b.hold(ctx, p.name)
+	if err == nil {
+		err = p.b.letGo(ctx)
+	}
+	switch {
+	case err == nil:
+		r.Mode, r.Why.Mode = Transaction, Reason{Measured, shared}
+	case refusesBegin(err):
+		r.Mode, r.Why.Mode = Statement, Reason{Measured, "BEGIN is refused"}
+	default:
+		r.Why.Mode = Reason{Untold, "server connections change hands, and BEGIN failed: " + p.failure(ctx, err)}
+		p.notef("%s", r.Why.Mode.Text)
+	}
+}
+
+// session concludes from clients that kept what they had. A pooler can be
+// thought of that has preferred the same server connection for each client all
+// the time; of PgBouncer it is known that it does not.
+func (p *probe) session(ctx context.Context) {
+	r := &p.report
+	r.Mode = Session
+	kept := "each client met the same server connection all the time"
+	if !p.pgbouncer(ctx) {
+		r.Why.Mode = Reason{Inferred, kept}
+		r.Why.NamedStatements = Reason{Untold, "each client seems to keep its server connection, which is not certain of this pooler"}
+		return
+	}
+	r.Why.Mode = Reason{Measured, kept + ", and this is PgBouncer"}
+	r.NamedStatements, r.Why.NamedStatements = true, Reason{Inferred, "each client keeps its server connection, and its statements with it"}
+}
+
+// pgbouncer reports whether the pooler is PgBouncer, which refuses a start-up
+// parameter that it cannot track, in its own words and before any password.
+func (p *probe) pgbouncer(ctx context.Context) bool {
+	if p.c != nil { // three connections at most
+		p.drop(p.c)
+		p.c = nil
+	}
+	config := p.config.Copy()
+	config.RuntimeParams["poolproof.probe"] = "1"
+	stranger, err := p.connect(ctx, config)
+	if err == nil {
+		stranger.close()
+		return false
+	}
+	pgErr, refused := errors.AsType[*pgconn.PgError](err)
+	return refused && strings.Contains(pgErr.Message, "unsupported startup parameter")
+}
+
+// cleanUp closes the probe's statement where it was prepared. A pooler that
 // tracks statements does so itself; through another the probe has to come by
 // that server connection again.
-func (p *probe) closeNamed(ctx context.Context, name string, home uint32) {
-	if ctx.Err() != nil {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), Budget/4)
-		defer cancel()
+func (p *probe) cleanUp(ctx context.Context) {
+	if p.home == 0 {
+		return
 	}
-	for range attempts {
-		if p.a.pg.IsClosed() {
-			fresh, err := connect(ctx, p.config)
-			if err != nil {
-				break
-			}
-			p.a = fresh
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), max(time.Until(p.until), Budget/4))
+	defer cancel()
+	for range rounds {
+		if ctx.Err() != nil {
+			break
 		}
-		at, err := p.a.closeNamed(ctx, name)
-		if err == nil && (at == home || p.report.NamedStatements) {
+		if p.closedAtHome(ctx) {
 			return
 		}
 	}
-	p.notef("the named statement %s was left on the server connection with pid %d", name, home)
-}
-
-// client is a connection that the probe drives message by message.
-type client struct{ pg *pgconn.PgConn }
-
-func connect(ctx context.Context, config *pgx.ConnConfig) (*client, error) {
-	pg, err := pgconn.ConnectConfig(ctx, &config.Config)
-	if err != nil {
-		return nil, err
-	}
-	return &client{pg}, nil
-}
-
-func (c *client) close() {
-	ctx, cancel := context.WithTimeout(context.Background(), Budget)
-	defer cancel()
-	_ = c.pg.Close(ctx) // it is given up either way
-}
-
-const selectPID = "select pg_backend_pid()"
-
-func (c *client) backendPID(ctx context.Context) (uint32, error) {
-	return c.pid(ctx, c.run("", selectPID), &pgproto3.Sync{})
-}
-
-// run are the messages of a statement, parsed under name.
-func (c *client) run(name, sql string) []pgproto3.FrontendMessage {
-	return []pgproto3.FrontendMessage{
-		&pgproto3.Parse{Name: name, Query: sql}, &pgproto3.Bind{PreparedStatement: name}, &pgproto3.Execute{},
+	if p.named != ranElsewhere && !p.removed && p.report.Mode != Session { // what a session leaves goes with it
+		p.notef("the named statement %s could not be closed: it stays on the server connection with pid %d, unless the pooler resets that", p.name, p.home)
 	}
 }
 
-func (c *client) prepareAndRun(ctx context.Context, name string) (uint32, error) {
-	return c.pid(ctx, c.run(name, selectPID), &pgproto3.Sync{})
-}
-
-func (c *client) runNamed(ctx context.Context, name string) (uint32, error) {
-	return c.pid(ctx, c.run(name, selectPID)[1:], &pgproto3.Sync{})
-}
-
-func (c *client) closeNamed(ctx context.Context, name string) (uint32, error) {
-	messages := append([]pgproto3.FrontendMessage{&pgproto3.Close{ObjectType: 'S', Name: name}}, c.run("", selectPID)...)
-	return c.pid(ctx, messages, &pgproto3.Sync{})
-}
-
-// hold takes a server connection and keeps it: a Flush instead of the Sync
-// brings the answer without the ReadyForQuery at which a pooler takes it back.
-func (c *client) hold(ctx context.Context) (uint32, error) {
-	return c.pid(ctx, c.run("", selectPID), &pgproto3.Flush{})
-}
-
-func (c *client) letGo(ctx context.Context) error {
-	_, err := c.exchange(ctx, nil, &pgproto3.Sync{})
-	return err
-}
-
-// implicitScope tries a transaction-local setting in one pipeline with its
-// reader. The setting is one of PostgreSQL's own, so that no placeholder stays.
-func (c *client) implicitScope(ctx context.Context) (bool, error) {
-	const setting, value = "cursor_tuple_fraction", "0.123"
-	messages := append(c.run("", "select set_config('"+setting+"', '"+value+"', true)"), c.run("", "select current_setting('"+setting+"')")...)
-	within, err := c.exchange(ctx, messages, &pgproto3.Sync{})
-	if err != nil {
-		return false, err
-	}
-	after, err := c.exchange(ctx, c.run("", "select current_setting('"+setting+"')"), &pgproto3.Sync{})
-	if err != nil {
-		return false, err
-	}
-	return len(within) == 2 && within[1] == value && len(after) == 1 && after[0] != value, nil
-}
-
-func (c *client) pid(ctx context.Context, messages []pgproto3.FrontendMessage, end pgproto3.FrontendMessage) (uint32, error) {
-	values, err := c.exchange(ctx, messages, end)
-	if err != nil {
-		return 0, err
-	}
-	if len(values) != 1 {
-		return 0, fmt.Errorf("%d rows instead of one", len(values))
-	}
-	pid, err := strconv.ParseUint(values[0], 10, 32)
-	return uint32(pid), err
-}
-
-// exchange sends messages with a Sync or Flush at their end and gives the
-// first column of every row: up to ReadyForQuery, or after a Flush up to the
-// last statement's CommandComplete.
-func (c *client) exchange(ctx context.Context, messages []pgproto3.FrontendMessage, end pgproto3.FrontendMessage) (values []string, err error) {
-	fe := c.pg.Frontend()
-	for _, m := range messages {
-		fe.Send(m)
-	}
-	fe.Send(end)
-	if err := fe.Flush(); err != nil {
-		return nil, err
-	}
-	_, flush := end.(*pgproto3.Flush)
-	for {
-		msg, receiveErr := c.pg.ReceiveMessage(ctx)
-		if receiveErr != nil {
-			if err == nil {
-				err = receiveErr
+// closedAtHome has each client close the statement wherever it comes to, and
+// then a while b holds a server connection, and reports whether it is closed, or
+// its server connection gone.
+func (p *probe) closedAtHome(ctx context.Context) bool {
+	closed := func(c **client) bool {
+		if *c == nil || (*c).broken {
+			fresh, err := connect(ctx, p.config)
+			if err != nil {
+				return false
 			}
-			c.close() // what is still to come cannot be told from the next answer
-			return nil, err
+			*c = fresh
 		}
-		switch msg := msg.(type) {
-		case *pgproto3.DataRow:
-			if len(msg.Values) > 0 {
-				values = append(values, string(msg.Values[0]))
-			}
-		case *pgproto3.CommandComplete:
-			if flush {
-				return values, err
-			}
-		case *pgproto3.ErrorResponse:
-			if err == nil {
-				err = pgconn.ErrorResponseToPgError(msg)
-			}
-			if flush {
-				fe.Send(&pgproto3.Sync{}) // the server waits for it
-				if err := fe.Flush(); err != nil {
-					return nil, err
-				}
-				flush = false
-			}
-		case *pgproto3.ReadyForQuery:
-			return values, err
-		}
+		at, err := (*c).closeNamed(ctx, p.name, p.home)
+		return err == nil && (at.pid == p.home || at.gone || p.named == ranElsewhere)
 	}
+	if closed(&p.a) {
+		return true
+	}
+	if p.b == nil || p.b.broken {
+		return closed(&p.b)
+	}
+	defer func() { _ = p.b.letGo(ctx) }() // it is closed soon
+	if _, err := p.hold(ctx, &p.b); err != nil {
+		return false
+	}
+	return closed(&p.b) || closed(&p.a)
 }
 
 func randomHex() string {

@@ -1,58 +1,214 @@
 package pooler_test
 
 import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/poolproof/poolproof"
 	"github.com/poolproof/poolproof/internal/pgtest"
 	"github.com/poolproof/poolproof/pooler"
 )
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
 
-func TestProbe(t *testing.T) {
-	tests := []struct {
-		kind           pgtest.Kind
-		mode           pooler.Mode
-		named, oneSync bool
-	}{
-		{pgtest.Direct, pooler.None, true, true},
-		{pgtest.PgBouncer118Transaction, pooler.Transaction, false, true},
-		{pgtest.PgBouncer118Statement, pooler.Statement, false, true},
-		{pgtest.PgBouncer118Session, pooler.Session, false, true},
-		{pgtest.PgBouncer124Transaction, pooler.Transaction, true, true},
-		{pgtest.Pgpool43, pooler.Session, false, false},
-		{pgtest.Pgpool43Streaming, pooler.None, true, true}, // passes on pids, sessions and pipelines: to a client it is PostgreSQL
+// way is a way to the database, and what is to be found on it.
+type way struct {
+	name           string
+	kind           pgtest.Kind
+	through        func(testing.TB, string) string // what stands before the pooler, nil: nothing
+	mode           pooler.Mode
+	named, oneSync bool
+	chosen         poolproof.Mode
+	notes          bool // what could not be told may be noted
+}
+
+var ways = []way{
+	{kind: pgtest.Direct, mode: pooler.None, named: true, oneSync: true, chosen: poolproof.ModeCacheStatement},
+	{kind: pgtest.PgBouncer118Transaction, mode: pooler.Transaction, oneSync: true, chosen: poolproof.ModeExec},
+	{kind: pgtest.PgBouncer118Statement, mode: pooler.Statement, oneSync: true, chosen: poolproof.ModeExec},
+	{kind: pgtest.PgBouncer118Session, mode: pooler.Session, named: true, oneSync: true, chosen: poolproof.ModeCacheStatement},
+	{kind: pgtest.PgBouncer118ResetAlways, mode: pooler.Transaction, oneSync: true, chosen: poolproof.ModeExec},
+	{kind: pgtest.PgBouncer118RoundRobin, mode: pooler.Transaction, oneSync: true, chosen: poolproof.ModeExec},
+	{kind: pgtest.PgBouncer124Transaction, mode: pooler.Transaction, named: true, oneSync: true, chosen: poolproof.ModeCacheStatement},
+	{kind: pgtest.PgBouncer126Transaction, mode: pooler.Transaction, named: true, oneSync: true, chosen: poolproof.ModeCacheStatement},
+	{kind: pgtest.PgBouncer126Statement, mode: pooler.Statement, named: true, oneSync: true, chosen: poolproof.ModeCacheStatement},
+	{kind: pgtest.Odyssey15, mode: pooler.Transaction, named: true, oneSync: true, chosen: poolproof.ModeCacheStatement},
+	{kind: pgtest.Odyssey15NoDiscard, mode: pooler.Transaction, named: true, oneSync: true, chosen: poolproof.ModeCacheStatement},
+	{kind: pgtest.Odyssey15Session, mode: pooler.Session, oneSync: true, chosen: poolproof.ModeExec}, // session mode, but not for certain
+	{kind: pgtest.Pgpool43, mode: pooler.Session, named: true, chosen: poolproof.ModeCacheStatement},
+	{kind: pgtest.Pgpool46, mode: pooler.Session, named: true, chosen: poolproof.ModeCacheStatement},
+	{kind: pgtest.Pgpool43Streaming, mode: pooler.None, named: true, oneSync: true, chosen: poolproof.ModeCacheStatement}, // passes on pids, sessions and pipelines: to a client it is PostgreSQL
+	{name: "like pgcat-1.3", kind: pgtest.PgBouncer118Transaction, through: pgtest.LikePgCat, mode: pooler.Transaction, oneSync: true, chosen: poolproof.ModeExec},
+	// Nobody's: no server connection can be held there, neither by BEGIN nor by a Flush.
+	{name: "like pgcat-1.3 in statement mode", kind: pgtest.PgBouncer118Statement, through: pgtest.LikePgCat, mode: pooler.Statement, oneSync: true, chosen: poolproof.ModeExec, notes: true},
+}
+
+func (w way) String() string {
+	if w.name != "" {
+		return w.name
 	}
-	for _, tt := range tests {
-		t.Run(tt.kind.String(), func(t *testing.T) {
-			owner := pgtest.Database(t)
-			report := probe(t, pgtest.Pooled(t, owner, tt.kind))
-			t.Log(report, report.Elapsed)
-			if report.Mode != tt.mode || report.NamedStatements != tt.named || report.ImplicitScope != tt.oneSync || report.Present == (tt.mode == pooler.None) {
-				t.Errorf("got %+v", report)
+	return w.kind.String()
+}
+
+func (w way) url(t testing.TB, owner string) string {
+	url := pgtest.Pooled(t, owner, w.kind)
+	if w.through != nil {
+		url = w.through(t, url)
+	}
+	return url
+}
+
+// login is the URL for a login that owns nothing and may do nothing special.
+func login(t *testing.T, owner string) string {
+	t.Helper()
+	conn := connect(t, owner)
+	name := "probe_" + conn.Config().Database
+	if _, err := conn.Exec(t.Context(), "create role "+name+" login"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if _, err := conn.Exec(context.Background(), "drop role "+name); err != nil {
+			t.Error(err)
+		}
+	})
+	u, err := url.Parse(owner)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.User = url.User(name)
+	return u.String()
+}
+
+// opens is how often each way is opened.
+func opens() int {
+	if os.Getenv("POOLPROOF_SOAK") != "" {
+		return 30
+	}
+	return 3
+}
+
+// TestOpenFindsOutThePooler opens the library on every way, when nobody else is
+// there and beside 16 clients that keep the pooler busy.
+func TestOpenFindsOutThePooler(t *testing.T) {
+	login := login(t, pgtest.Database(t))
+	for _, w := range ways {
+		t.Run(w.String(), func(t *testing.T) {
+			url := w.url(t, login)
+			w.open(t, url)
+			if w.mode == pooler.Session && w.oneSync {
+				return // its two server connections cannot serve 16 clients
 			}
-			if report.Elapsed > pooler.Budget {
-				t.Errorf("took %v", report.Elapsed)
+			t.Run("busy", func(t *testing.T) {
+				defer busy(t, url)()
+				w.open(t, url)
+			})
+		})
+	}
+}
+
+// open opens the library and compares what it found.
+func (w way) open(t *testing.T, url string) {
+	t.Helper()
+	n, slowest := opens(), time.Duration(0)
+	for i := range n {
+		var log bytes.Buffer
+		db, err := poolproof.Open(t.Context(), poolproof.Config{URL: url, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := db.Report()
+		db.Close()
+		slowest = max(slowest, r.Elapsed)
+		if r.Mode != w.mode || r.NamedStatements != w.named || r.ImplicitScope != w.oneSync || r.Present == (w.mode == pooler.None) || db.Mode() != w.chosen {
+			t.Errorf("open %d of %d: chose %s, found %+v", i+1, n, db.Mode(), r)
+		}
+		for what, why := range map[string]pooler.Reason{"mode": r.Why.Mode, "named statements": r.Why.NamedStatements, "scope": r.Why.ImplicitScope} {
+			if why.Text == "" || why.Basis == "" {
+				t.Errorf("open %d of %d: no reason for the %s", i+1, n, what)
 			}
-			if len(report.Notes) != 0 {
-				t.Errorf("notes: %q", report.Notes)
+		}
+		if len(r.Notes) != 0 && !w.notes {
+			t.Errorf("open %d of %d: notes: %q", i+1, n, r.Notes)
+		}
+	}
+	t.Logf("%d opens, the slowest probe took %v", n, slowest)
+}
+
+// busy runs 16 clients that ask without a pause until the function that it
+// returns.
+func busy(t *testing.T, url string) (stop func()) {
+	t.Helper()
+	stopped, cancel := context.WithCancel(context.Background())
+	var clients, asked sync.WaitGroup
+	for range 16 {
+		asked.Add(1)
+		clients.Go(func() {
+			first := sync.OnceFunc(asked.Done)
+			defer first()
+			conn, err := pgx.Connect(context.Background(), url)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer func() { _ = conn.Close(context.Background()) }()
+			for stopped.Err() == nil {
+				if _, err := conn.Exec(context.Background(), "select 1", pgx.QueryExecModeExec); err != nil {
+					t.Error(err)
+					return
+				}
+				first()
 			}
 		})
+	}
+	asked.Wait()
+	return func() {
+		cancel()
+		clients.Wait()
 	}
 }
 
 // TestProbeLeavesNothingBehind looks at the server connections of a pooler that
 // does not track statements after many probes, and at the number of sessions.
 func TestProbeLeavesNothingBehind(t *testing.T) {
-	for _, kind := range []pgtest.Kind{pgtest.PgBouncer118Transaction, pgtest.PgBouncer118Statement} {
+	for _, kind := range []pgtest.Kind{
+		pgtest.PgBouncer118Transaction, pgtest.PgBouncer118Statement, pgtest.PgBouncer118RoundRobin, pgtest.PgBouncer124Transaction, pgtest.PgBouncer126Statement, pgtest.Odyssey15,
+		pgtest.Odyssey15NoDiscard,
+	} {
 		t.Run(kind.String(), func(t *testing.T) {
 			owner := pgtest.Database(t)
 			url := pgtest.Pooled(t, owner, kind)
+			backends := func() (pids []uint32) {
+				rows, err := connect(t, owner).Query(t.Context(), `select pid from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()`)
+				if err == nil {
+					pids, err = pgx.CollectRows(rows, pgx.RowTo[uint32])
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				return pids
+			}
+			mode := probe(t, url).Mode
+			before := backends()
 			for range 10 {
 				probe(t, url)
+			}
+			after := backends()
+			for _, pid := range before {
+				if mode != pooler.Statement && !slices.Contains(after, pid) { // in statement mode BEGIN costs one
+					t.Errorf("server connection %d of %d was lost: %d", pid, before, after)
+				}
 			}
 			seen := map[uint32]bool{}
 			for range 20 { // each client connection may land on either server connection
@@ -78,17 +234,92 @@ func TestProbeLeavesNothingBehind(t *testing.T) {
 	}
 }
 
-// TestProbeOfAPoolOfOne has no second server connection to move to: the probe
-// must give up in time and claim nothing.
+// A pool of one has no second server connection to move to. What can be told is
+// told, nothing else is claimed, and no time is waited out. In statement mode the
+// BEGIN that is refused costs the server connection, so that there is a second
+// one; and a pooler that resets it shows what it takes away.
 func TestProbeOfAPoolOfOne(t *testing.T) {
-	url, _ := pgtest.PrivatePooler(t, pgtest.Database(t), pgtest.PgBouncer118Transaction, map[string]string{"default_pool_size": "1"})
-	start := time.Now()
-	report := probe(t, url)
-	if report.NamedStatements || !report.Present || len(report.Notes) == 0 {
-		t.Errorf("got %+v", report)
+	t.Parallel() // it waits
+	for _, tt := range []struct {
+		kind  pgtest.Kind
+		mode  pooler.Mode
+		named bool
+		basis pooler.Basis
+	}{
+		{pgtest.PgBouncer118Transaction, pooler.Transaction, false, pooler.Untold},
+		{pgtest.PgBouncer118RoundRobin, pooler.Transaction, false, pooler.Untold},
+		{pgtest.PgBouncer118ResetAlways, pooler.Transaction, false, pooler.Measured},
+		{pgtest.PgBouncer126Transaction, pooler.Transaction, false, pooler.Untold},
+		{pgtest.PgBouncer118Statement, pooler.Statement, false, pooler.Measured},
+		{pgtest.PgBouncer126Statement, pooler.Statement, true, pooler.Measured},
+	} {
+		t.Run(tt.kind.String(), func(t *testing.T) {
+			url, _ := pgtest.PrivatePooler(t, pgtest.Database(t), tt.kind, map[string]string{"default_pool_size": "1"})
+			r := probe(t, url)
+			if r.Mode != tt.mode || r.Why.Mode.Basis != pooler.Measured || r.NamedStatements != tt.named || r.Why.NamedStatements.Basis != tt.basis ||
+				!r.ImplicitScope || !r.Present || r.TimedOut || len(r.Notes) != 0 && tt.basis != pooler.Untold {
+				t.Errorf("got %+v", r)
+			}
+		})
 	}
-	if d := time.Since(start); d > 2*pooler.Budget {
-		t.Errorf("took %v", d)
+}
+
+// A pooler that takes its time to authenticate is asked as much as another.
+func TestProbeOfASlowAuthentication(t *testing.T) {
+	t.Parallel() // it waits
+	url := pgtest.Pooled(t, pgtest.Database(t), pgtest.PgBouncer124Transaction)
+	config, err := pgx.ParseConfig(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		time.Sleep(pooler.Budget * 2 / 3) // three of them are more than the probe may ask
+		return (&net.Dialer{}).DialContext(ctx, network, addr)
+	}
+	r, err := pooler.Probe(t.Context(), config)
+	if err != nil || r.Mode != pooler.Transaction || !r.NamedStatements || !r.ImplicitScope || r.TimedOut || len(r.Notes) != 0 {
+		t.Errorf("got %+v, %v", r, err)
+	}
+}
+
+// Where all server connections are taken, the reason is the time; and what was
+// asked for is not to be had now.
+func TestOpenOnACloggedPool(t *testing.T) {
+	t.Parallel() // it waits
+	url, _ := pgtest.PrivatePooler(t, pgtest.Database(t), pgtest.PgBouncer118Transaction, map[string]string{"default_pool_size": "1"})
+	if _, err := connect(t, url).Begin(t.Context()); err != nil { // ends with its connection
+		t.Fatal(err)
+	}
+	const inTime = "did not answer in time"
+	for name, cfg := range map[string]poolproof.Config{"auto": {}, "cache_statement": {Mode: poolproof.ModeCacheStatement}, "parameter": {Scope: poolproof.ScopeParameter}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var log bytes.Buffer
+			cfg.URL, cfg.Logger = url, slog.New(slog.NewTextHandler(&log, nil))
+			db, err := poolproof.Open(t.Context(), cfg)
+			if name != "auto" {
+				if !errors.Is(err, poolproof.ErrUnavailable) || !strings.Contains(err.Error(), inTime) {
+					t.Error(err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer db.Close()
+			r := db.Report()
+			if !r.Undecided || !r.TimedOut || !r.Present || r.Mode != pooler.Unknown || r.ImplicitScope || r.NamedStatements {
+				t.Errorf("found %+v", r)
+			}
+			for _, why := range []pooler.Reason{r.Why.Mode, r.Why.NamedStatements, r.Why.ImplicitScope} {
+				if why.Basis != pooler.Untold || !strings.Contains(why.Text, inTime) {
+					t.Errorf("a reason is %q", why)
+				}
+			}
+			if line := log.String(); strings.Contains(line, "breaks") || strings.Count(line, inTime) < 3 {
+				t.Errorf("the log says %s", line)
+			}
+		})
 	}
 }
 

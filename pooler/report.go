@@ -9,8 +9,7 @@ import (
 type Mode string
 
 // The modes. None means that no pooler answered; Unknown that one did and the
-// probe could not tell its mode, for instance because its pool has one server
-// connection only.
+// probe could not tell its mode, for instance because the time was over.
 const (
 	None        Mode = "none"
 	Session     Mode = "session"
@@ -19,18 +18,47 @@ const (
 	Unknown     Mode = "unknown"
 )
 
+// Basis is what a conclusion of a [Report] rests on.
+type Basis string
+
+// The bases.
+const (
+	// Measured: it was seen to be so.
+	Measured Basis = "measured"
+	// Inferred: all that was seen fits, and a pooler can be thought of where it would be otherwise.
+	Inferred Basis = "inferred"
+	// Untold: it was not found out, so the report says what is safe.
+	Untold Basis = "not found out"
+)
+
+// Reason is why a [Report] says something.
+type Reason struct {
+	Basis Basis
+	// Text is one clause, such as "a client met two server connections".
+	Text string
+}
+
+// String is the reason in a log: "measured: a client met two server connections".
+func (r Reason) String() string { return string(r.Basis) + ": " + r.Text }
+
 // Report is what [Probe] saw. A false capability means "not proven".
 type Report struct {
 	// Present: something other than PostgreSQL itself answers.
 	Present bool
 	// Mode is None exactly when Present is false.
 	Mode Mode
-	// NamedStatements: a statement prepared on one server connection was executed on another, or there is no pooler.
+	// NamedStatements: a statement that a client has prepared is there whenever that client asks for it. A statement
+	// prepared on one server connection was executed on another, or each client keeps its server connection for certain,
+	// or there is no pooler.
 	NamedStatements bool
 	// ImplicitScope: a transaction-local setting holds for the rest of its pipeline and is gone after the Sync.
 	ImplicitScope bool
 	// Undecided: the time was over before ImplicitScope could be tried; asking again may tell.
 	Undecided bool
+	// TimedOut: the time was over before something, ImplicitScope or another thing, could be told; asking again may tell.
+	TimedOut bool
+	// Why is what Mode, NamedStatements and ImplicitScope rest on. All have a Text.
+	Why struct{ Mode, NamedStatements, ImplicitScope Reason }
 	// ServerVersion is PostgreSQL's server_version as reported through the pooler.
 	ServerVersion string
 	// Elapsed is how long the probe took.

@@ -183,7 +183,7 @@ func pgbouncer(t *testing.T, dir string) string {
 		if err := os.WriteFile(file, own, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		binary, err := devdb.FindPgBouncerVersion(t.Context(), "1.18")
+		binary, err := devdb.FindProgram(t.Context(), devdb.PgBouncerProgram, "1.18")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -5,25 +5,20 @@ package devdb
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"maps"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // PgBouncerConfig says which PgBouncer runs and what it pools.
 type PgBouncerConfig struct {
-	// Binary is the PgBouncer to run: see FindPgBouncer. Required.
-	Binary Pooler
+	// Binary is the PgBouncer to run: see FindProgram. Required.
+	Binary Program
 	// Dir takes the configuration and the log. Required, one per PgBouncer.
 	Dir string
 	// Port to listen on, on 127.0.0.1; 0 asks the kernel for a free one.
@@ -43,80 +38,46 @@ type PgBouncerConfig struct {
 	Settings map[string]string
 }
 
-// PgBouncer is a running PgBouncer.
+// PgBouncer is a running PgBouncer, with its console.
 type PgBouncer struct {
+	*Pooler
 	cfg   PgBouncerConfig
-	home  string
-	acc   *account
 	admin string            // the console's password
 	users map[string]string // who may log in: cfg.Users, and AddUsers' own
-	port  int
-	proc  *process
 }
 
 // StartPgBouncer writes the configuration, starts PgBouncer and returns when its
 // admin console answers. Errors carry the end of its log.
 func StartPgBouncer(ctx context.Context, cfg PgBouncerConfig) (*PgBouncer, error) {
-	acc, err := serverAccount()
+	b := &PgBouncer{cfg: cfg, admin: rand.Text(), users: maps.Clone(cfg.Users)}
+	var err error
+	b.Pooler, err = startPooler(ctx, cfg.Dir, cfg.Port, recipe{
+		name: "PgBouncer", program: cfg.Binary,
+		args: func(p *Pooler) []string { return []string{p.path(iniFile)} },
+		files: func(p *Pooler) map[string]string {
+			return map[string]string{iniFile: b.config(p), usersFile: b.userList()}
+		},
+		ready: func(ctx context.Context, p *Pooler) error {
+			_, err := b.console(ctx, p.port, "SHOW VERSION")
+			return err
+		},
+		// It keeps nothing that an orderly end would save, and what SIGTERM means
+		// differs by version (from 1.23 on it waits for clients).
+		end: syscall.SIGKILL,
+	})
 	if err != nil {
 		return nil, err
 	}
-	b := &PgBouncer{cfg: cfg, acc: acc, admin: rand.Text(), users: maps.Clone(cfg.Users)}
-	if b.home, _, err = home(cfg.Dir, acc); err != nil {
-		return nil, err
-	}
-	if cfg.Port != 0 {
-		return b, b.startOn(ctx, cfg.Port)
-	}
-	for range 5 { // as in Postgres.Start: the port can be taken meanwhile
-		port, perr := freePort()
-		if perr != nil {
-			return nil, perr
-		}
-		if err = b.startOn(ctx, port); err == nil {
-			return b, nil
-		}
-		if !strings.Contains(err.Error(), "Address already in use") {
-			break
-		}
-	}
-	return nil, err
+	return b, nil
 }
 
-func (b *PgBouncer) path(name string) string { return filepath.Join(b.home, name) }
-
-func (b *PgBouncer) startOn(ctx context.Context, port int) error {
-	b.port = port
-	if err := writeFor(b.acc, b.path("pgbouncer.ini"), []byte(b.config())); err != nil {
-		return err
-	}
-	if err := writeFor(b.acc, b.path("users.txt"), []byte(b.userList())); err != nil {
-		return err
-	}
-	log, err := os.Create(b.path("pgbouncer.log"))
-	if err != nil {
-		return fmt.Errorf("open PgBouncer's log: %w", err)
-	}
-	defer func() { _ = log.Close() }() // PgBouncer has its own descriptor
-	args := append(slices.Clone(b.cfg.Binary.Args), b.path("pgbouncer.ini"))
-	cmd := exec.Command(b.cfg.Binary.Path, args...) //nolint:noctx // lives on after the call; Stop ends it
-	cmd.Dir, cmd.Env = "/", serverEnv()
-	cmd.Stdout, cmd.Stderr = log, log
-	// It keeps nothing that an orderly end would save, and what SIGTERM means
-	// differs by version (from 1.23 on it waits for clients): always SIGKILL.
-	b.proc, err = startProcess(cmd, b.acc, syscall.SIGKILL)
-	if err != nil {
-		return err
-	}
-	if err := b.awaitReady(ctx); err != nil {
-		stop := b.Stop()
-		return errors.Join(fmt.Errorf("start PgBouncer: %w\n%s", err, tail(b.path("pgbouncer.log"))), stop)
-	}
-	return nil
-}
+const (
+	iniFile   = "pgbouncer.ini"
+	usersFile = "users.txt"
+)
 
 // config is pgbouncer.ini.
-func (b *PgBouncer) config() string {
+func (b *PgBouncer) config(p *Pooler) string {
 	mode, size := b.cfg.Mode, b.cfg.PoolSize
 	if mode == "" {
 		mode = "transaction"
@@ -126,14 +87,14 @@ func (b *PgBouncer) config() string {
 	}
 	settings := map[string]string{
 		"listen_addr":        loopback,
-		"listen_port":        strconv.Itoa(b.port),
+		"listen_port":        strconv.Itoa(p.port),
 		"unix_socket_dir":    "",
 		"pool_mode":          mode,
 		"default_pool_size":  strconv.Itoa(size),
 		"max_client_conn":    "1000",
 		"server_login_retry": "1", // seconds; the default of 15 keeps a restarted database away for so long
 		"auth_type":          "scram-sha-256",
-		"auth_file":          b.path("users.txt"),
+		"auth_file":          p.path(usersFile),
 		"admin_users":        adminUser,
 		"log_connections":    "0",
 		"log_disconnections": "0",
@@ -178,30 +139,14 @@ func (b *PgBouncer) userList() string {
 
 func sortedKeys(m map[string]string) []string { return slices.Sorted(maps.Keys(m)) }
 
-func (b *PgBouncer) awaitReady(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
-	defer cancel()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		_, err := b.Admin(ctx, "SHOW VERSION")
-		if err == nil && !b.proc.exited() {
-			return nil
-		}
-		select {
-		case <-tick.C:
-		case <-b.proc.done:
-			return fmt.Errorf("PgBouncer ended: %w", b.proc.err)
-		case <-ctx.Done():
-			return errors.Join(fmt.Errorf("not ready: %w", ctx.Err()), err)
-		}
-	}
-}
-
 // Admin runs a command on PgBouncer's admin console and returns the rows of its
 // answer, all values as text.
 func (b *PgBouncer) Admin(ctx context.Context, command string) ([][]string, error) {
-	conn, err := pgconn.Connect(ctx, connURL(b.port, adminUser, b.admin, "pgbouncer"))
+	return b.console(ctx, b.port, command)
+}
+
+func (b *PgBouncer) console(ctx context.Context, port int, command string) ([][]string, error) {
+	conn, err := pgconn.Connect(ctx, connURL(port, adminUser, b.admin, "pgbouncer"))
 	if err != nil {
 		return nil, fmt.Errorf("connect to PgBouncer's console: %w", err)
 	}
@@ -230,41 +175,9 @@ func (b *PgBouncer) AddUsers(ctx context.Context, users map[string]string) error
 		b.users = map[string]string{}
 	}
 	maps.Copy(b.users, users)
-	if err := writeFor(b.acc, b.path("users.txt"), []byte(b.userList())); err != nil {
+	if err := writeFor(b.acc, b.path(usersFile), []byte(b.userList())); err != nil {
 		return err
 	}
 	_, err := b.Admin(ctx, "RELOAD")
 	return err
-}
-
-// URL is the pooled URL of a database for a user.
-func (b *PgBouncer) URL(user, password, database string) string {
-	return connURL(b.port, user, password, database)
-}
-
-// Port is the TCP port on 127.0.0.1.
-func (b *PgBouncer) Port() int { return b.port }
-
-// Dir is the folder that PgBouncer really uses: see Postgres.Dir.
-func (b *PgBouncer) Dir() string { return b.home }
-
-// Done is closed when PgBouncer ends, for whatever reason.
-func (b *PgBouncer) Done() <-chan struct{} { return b.proc.done }
-
-// Failure is nil while PgBouncer runs; once it has ended, how, with the end of its
-// log.
-func (b *PgBouncer) Failure() error {
-	if !b.proc.exited() {
-		return nil
-	}
-	return fmt.Errorf("PgBouncer ended: %w\n%s", b.proc.err, tail(b.path("pgbouncer.log")))
-}
-
-// Stop ends PgBouncer at once; clients' connections break.
-func (b *PgBouncer) Stop() error {
-	if err := b.proc.signal(syscall.SIGKILL); err != nil {
-		return err
-	}
-	<-b.proc.done
-	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/url"
 	"os"
@@ -20,15 +21,24 @@ import (
 type Kind int
 
 // The ways to the database. PgBouncer 1.18 knows nothing of prepared statements,
-// 1.24 tracks them; statement mode refuses transactions that span statements.
+// 1.24 and 1.26 track them, as Odyssey does; statement mode refuses transactions
+// that span statements.
 const (
 	Direct Kind = iota
 	PgBouncer118Transaction
 	PgBouncer118Statement
 	PgBouncer118Session
+	PgBouncer118ResetAlways // server_reset_query after every transaction
+	PgBouncer118RoundRobin  // server connections take turns
 	PgBouncer124Transaction
+	PgBouncer126Transaction
+	PgBouncer126Statement
+	Odyssey15          // in its default settings
+	Odyssey15NoDiscard // pool_discard no: what clients leave stays
+	Odyssey15Session
 	Pgpool43          // in its raw mode, through which the one-Sync scope does not hold
 	Pgpool43Streaming // in its default mode, through which it does
+	Pgpool46          // in its raw mode
 )
 
 // Kinds are the ways that a conformance test goes. Session pooling is not among
@@ -36,16 +46,34 @@ const (
 // raw mode) several statements before one Sync are no transaction.
 var Kinds = []Kind{Direct, PgBouncer118Transaction, PgBouncer118Statement, PgBouncer124Transaction}
 
-type kindFacts struct{ name, version, mode string }
+// Poolers are all ways but Direct.
+var Poolers = []Kind{
+	PgBouncer118Transaction, PgBouncer118Statement, PgBouncer118Session, PgBouncer118ResetAlways, PgBouncer118RoundRobin,
+	PgBouncer124Transaction, PgBouncer126Transaction, PgBouncer126Statement, Odyssey15, Odyssey15NoDiscard, Odyssey15Session,
+	Pgpool43, Pgpool43Streaming, Pgpool46,
+}
+
+type kindFacts struct {
+	name, program, version, mode string
+	settings                     map[string]string
+}
 
 var facts = map[Kind]kindFacts{
 	Direct:                  {name: "direct"},
-	PgBouncer118Transaction: {name: "pgbouncer-1.18-transaction", version: "1.18", mode: "transaction"},
-	PgBouncer118Statement:   {name: "pgbouncer-1.18-statement", version: "1.18", mode: "statement"},
-	PgBouncer118Session:     {name: "pgbouncer-1.18-session", version: "1.18", mode: "session"},
-	PgBouncer124Transaction: {name: "pgbouncer-1.24-transaction", version: "1.24", mode: "transaction"},
-	Pgpool43:                {name: "pgpool-4.3-raw", mode: "raw"},
-	Pgpool43Streaming:       {name: "pgpool-4.3-streaming", mode: "streaming_replication"},
+	PgBouncer118Transaction: {"pgbouncer-1.18-transaction", devdb.PgBouncerProgram, "1.18", "transaction", nil},
+	PgBouncer118Statement:   {"pgbouncer-1.18-statement", devdb.PgBouncerProgram, "1.18", "statement", nil},
+	PgBouncer118Session:     {"pgbouncer-1.18-session", devdb.PgBouncerProgram, "1.18", "session", nil},
+	PgBouncer118ResetAlways: {"pgbouncer-1.18-reset-always", devdb.PgBouncerProgram, "1.18", "transaction", map[string]string{"server_reset_query_always": "1"}},
+	PgBouncer118RoundRobin:  {"pgbouncer-1.18-round-robin", devdb.PgBouncerProgram, "1.18", "transaction", map[string]string{"server_round_robin": "1"}},
+	PgBouncer124Transaction: {"pgbouncer-1.24-transaction", devdb.PgBouncerProgram, "1.24", "transaction", nil},
+	PgBouncer126Transaction: {"pgbouncer-1.26-transaction", devdb.PgBouncerProgram, "1.26", "transaction", nil},
+	PgBouncer126Statement:   {"pgbouncer-1.26-statement", devdb.PgBouncerProgram, "1.26", "statement", nil},
+	Odyssey15:               {"odyssey-1.5", devdb.OdysseyProgram, "1.5", "transaction", nil},
+	Odyssey15NoDiscard:      {"odyssey-1.5-no-discard", devdb.OdysseyProgram, "1.5", "transaction", map[string]string{"pool_discard": "no"}},
+	Odyssey15Session:        {"odyssey-1.5-session", devdb.OdysseyProgram, "1.5", "session", nil},
+	Pgpool43:                {"pgpool-4.3-raw", devdb.PgpoolProgram, "4.3", "raw", nil},
+	Pgpool43Streaming:       {"pgpool-4.3-streaming", devdb.PgpoolProgram, "4.3", "streaming_replication", nil},
+	Pgpool46:                {"pgpool-4.6-raw", devdb.PgpoolProgram, "4.6", "raw", nil},
 }
 
 // String is the kind's name, fit for t.Run: "pgbouncer-1.18-transaction".
@@ -59,22 +87,18 @@ func (k Kind) String() string {
 // pooler is a running pooler, and the users that it was told of if it is a
 // PgBouncer.
 type pooler struct {
+	*devdb.Pooler
 	bouncer *devdb.PgBouncer
-	pgpool  *devdb.Pgpool
 	users   map[string]bool
 }
 
-func (p *pooler) stop() error {
-	if p.pgpool != nil {
-		return errors.Join(p.pgpool.Stop(), os.RemoveAll(p.pgpool.Dir()))
-	}
-	return errors.Join(p.bouncer.Stop(), os.RemoveAll(p.bouncer.Dir()))
-}
+func (p *pooler) stop() error { return errors.Join(p.Stop(), os.RemoveAll(p.Dir())) }
 
 // Pooled returns the URL of the same database and user through a pooler of the
 // given kind, which this process's tests share: any user and any password
-// accepted; of a PgBouncer, 2 server connections per database and user, and a
-// dead server tried again after 1 s. For Direct that is url itself.
+// accepted; 2 server connections per database and user (pgpool-II has one for
+// each client); of a PgBouncer, a dead server tried again after 1 s. For Direct
+// that is url itself.
 func Pooled(t testing.TB, url string, kind Kind) string {
 	t.Helper()
 	if kind == Direct {
@@ -84,34 +108,17 @@ func Pooled(t testing.TB, url string, kind Kind) string {
 	defer shared.mu.Unlock()
 	p := shared.poolers[kind]
 	if p == nil {
-		p = shared.startPooler(t, kind)
+		p = start(t, kind, kind.String(), nil)
 		if shared.poolers == nil {
 			shared.poolers = map[Kind]*pooler{}
 		}
 		shared.poolers[kind] = p
 	}
-	if p.pgpool != nil {
-		return through(t, url, p.pgpool.Port())
-	}
-	if err := p.bouncer.Failure(); err != nil {
+	if err := p.Failure(); err != nil {
 		t.Fatalf("%v: %v", kind, err)
 	}
 	p.know(t, userOf(t, url))
-	return through(t, url, p.bouncer.Port())
-}
-
-func (f *fixtures) startPooler(t testing.TB, kind Kind) *pooler {
-	t.Helper()
-	if kind != Pgpool43 && kind != Pgpool43Streaming {
-		return &pooler{bouncer: start(t, kind, f.folder(t), kind.String(), nil), users: map[string]bool{}}
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	pgpool, err := devdb.StartPgpool(ctx, filepath.Join(f.folder(t), kind.String()), facts[kind].mode, f.startServer(t))
-	if err != nil {
-		t.Fatalf("%v: %v", kind, err)
-	}
-	return &pooler{pgpool: pgpool}
+	return through(t, url, p.Port())
 }
 
 // PrivatePooler is Pooled with a PgBouncer of the test's own, stopped at its end,
@@ -119,25 +126,24 @@ func (f *fixtures) startPooler(t testing.TB, kind Kind) *pooler {
 // The second result is for tests that stop it or ask its console.
 func PrivatePooler(t testing.TB, url string, kind Kind, settings map[string]string) (string, *devdb.PgBouncer) {
 	t.Helper()
-	if facts[kind].version == "" {
+	if facts[kind].program != devdb.PgBouncerProgram {
 		t.Fatalf("PrivatePooler: %v is no PgBouncer", kind)
 	}
 	shared.mu.Lock()
 	defer shared.mu.Unlock()
 	shared.private++
-	b := start(t, kind, shared.folder(t), fmt.Sprintf("private-%d", shared.private), settings)
+	p := start(t, kind, fmt.Sprintf("private-%d", shared.private), settings)
 	t.Cleanup(func() {
-		if err := errors.Join(b.Stop(), os.RemoveAll(b.Dir())); err != nil {
+		if err := p.stop(); err != nil {
 			t.Errorf("stop the test's pooler: %v", err)
 		}
 	})
-	p := &pooler{bouncer: b, users: map[string]bool{}}
 	p.know(t, userOf(t, url))
-	return through(t, url, b.Port()), b
+	return through(t, url, p.Port()), p.bouncer
 }
 
-// start starts a PgBouncer in a folder of its own; shared.mu is held.
-func start(t testing.TB, kind Kind, dir, name string, settings map[string]string) *devdb.PgBouncer {
+// start starts a pooler in a folder of that name; shared.mu is held.
+func start(t testing.TB, kind Kind, folder string, settings map[string]string) *pooler {
 	t.Helper()
 	f, ok := facts[kind]
 	if !ok {
@@ -145,18 +151,33 @@ func start(t testing.TB, kind Kind, dir, name string, settings map[string]string
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	binary, err := devdb.FindPgBouncerVersion(ctx, f.version)
+	binary, err := devdb.FindProgram(ctx, f.program, f.version)
 	if err != nil {
 		t.Fatalf("%v: %v", kind, err)
 	}
-	b, err := devdb.StartPgBouncer(ctx, devdb.PgBouncerConfig{
-		Binary: binary, Dir: filepath.Join(dir, name), Mode: f.mode, PoolSize: 2,
-		Upstream: shared.startServer(t), Settings: settings,
-	})
+	all := maps.Clone(f.settings)
+	if all == nil {
+		all = map[string]string{}
+	}
+	maps.Copy(all, settings)
+	dir, upstream := filepath.Join(shared.folder(t), folder), shared.startServer(t)
+	p := &pooler{}
+	switch f.program {
+	case devdb.PgBouncerProgram:
+		p.users = map[string]bool{}
+		p.bouncer, err = devdb.StartPgBouncer(ctx, devdb.PgBouncerConfig{Binary: binary, Dir: dir, Mode: f.mode, Upstream: upstream, Settings: all})
+		if err == nil {
+			p.Pooler = p.bouncer.Pooler
+		}
+	case devdb.OdysseyProgram:
+		p.Pooler, err = devdb.StartOdyssey(ctx, devdb.OdysseyConfig{Binary: binary, Dir: dir, Mode: f.mode, Upstream: upstream, Settings: all})
+	case devdb.PgpoolProgram:
+		p.Pooler, err = devdb.StartPgpool(ctx, devdb.PgpoolConfig{Binary: binary, Dir: dir, Mode: f.mode, Upstream: upstream, Settings: all})
+	}
 	if err != nil {
 		t.Fatalf("%v: %v", kind, err)
 	}
-	return b
+	return p
 }
 
 // know tells PgBouncer of a user. It would ask the server for one it does not
@@ -164,7 +185,7 @@ func start(t testing.TB, kind Kind, dir, name string, settings map[string]string
 // should not see.
 func (p *pooler) know(t testing.TB, user string) {
 	t.Helper()
-	if p.users[user] {
+	if p.bouncer == nil || p.users[user] {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)

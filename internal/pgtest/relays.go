@@ -34,11 +34,25 @@ func WithLatency(t testing.TB, url string, d time.Duration) string {
 	return proxied
 }
 
+// LikePgCat returns a URL that leads to the same server, through what a client
+// sees of PgCat 1.3 that is unlike other poolers: no Flush is answered before its
+// Sync. url is a pooler's.
+func LikePgCat(t testing.TB, url string) string {
+	t.Helper()
+	r, err := relay.StartHolding(parse(t, url).Host)
+	return inFront(t, url, r, err)
+}
+
 // relayed puts a relay in front of url until the test ends.
 func relayed(t testing.TB, raw string, latency time.Duration) (*relay.Relay, string) {
 	t.Helper()
-	u := parse(t, raw)
-	r, err := relay.Start(u.Host, latency)
+	r, err := relay.Start(parse(t, raw).Host, latency)
+	return r, inFront(t, raw, r, err)
+}
+
+// inFront is raw through a relay, which ends with the test.
+func inFront(t testing.TB, raw string, r *relay.Relay, err error) string {
+	t.Helper()
 	if err != nil {
 		t.Fatalf("start a relay: %v", err)
 	}
@@ -47,6 +61,7 @@ func relayed(t testing.TB, raw string, latency time.Duration) (*relay.Relay, str
 			t.Errorf("stop the relay: %v", err)
 		}
 	})
+	u := parse(t, raw)
 	u.Host = r.Addr()
-	return r, u.String()
+	return u.String()
 }

@@ -14,6 +14,7 @@ import (
 type Relay struct {
 	upstream string
 	latency  time.Duration
+	hold     bool
 	messages counter
 	listener net.Listener
 	stop     context.CancelFunc
@@ -24,12 +25,23 @@ type Relay struct {
 // ("host:port"). A latency above zero makes a round trip that much longer (half
 // of it each way) without limiting how much is under way. Close ends it.
 func Start(upstream string, latency time.Duration) (*Relay, error) {
+	return start(&Relay{upstream: upstream, latency: latency})
+}
+
+// StartHolding is Start for a relay that keeps back what a client sends of the
+// extended protocol until its Sync, and that passes no Flush on: so a client gets
+// no answer before its Sync, as with PgCat 1.3.
+func StartHolding(upstream string) (*Relay, error) {
+	return start(&Relay{upstream: upstream, hold: true})
+}
+
+func start(r *Relay) (*Relay, error) {
 	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, fmt.Errorf("listen: %w", err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	r := &Relay{upstream: upstream, latency: latency, listener: l, stop: stop}
+	r.listener, r.stop = l, stop
 	r.wg.Go(func() { r.accept(ctx) })
 	return r, nil
 }
@@ -83,7 +95,11 @@ func (r *Relay) serve(ctx context.Context, client net.Conn) {
 	wg.Go(func() {
 		defer cancel()
 		frames := &framer{count: r.messages.add}
-		r.pass(ctx, server, client, frames.see)
+		var to io.Writer = server
+		if r.hold {
+			to = &holder{to: server}
+		}
+		r.pass(ctx, to, client, frames.see)
 	})
 	wg.Go(func() {
 		defer cancel()
