@@ -2,6 +2,7 @@ package poolproof
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -144,6 +145,10 @@ func chooseMode(asked Mode, report pooler.Report) (wire.Mode, string, error) {
 	case ModeCacheDescribe:
 		return wire.CacheDescribe, "configured", nil
 	case ModeCacheStatement:
+		if report.Supavisor {
+			return 0, "", &Error{Kind: ErrConfig, Op: "choose the mode", Hint: "leave Config.Mode out",
+				Err: errors.New("Supavisor answers named statements out of step after a client's error")}
+		}
 		if !report.NamedStatements {
 			err := fmt.Errorf("cache_statement needs a pooler that tracks named statements, which was not proven (%s)", named)
 			if report.TimedOut {
@@ -152,6 +157,9 @@ func chooseMode(asked Mode, report pooler.Report) (wire.Mode, string, error) {
 			return 0, "", &Error{Kind: ErrConfig, Op: "choose the mode", Hint: "leave Config.Mode out, or set the pooler's max_prepared_statements (PgBouncer 1.21 and later)", Err: err}
 		}
 		return wire.CacheStatement, fmt.Sprintf("configured, and named statements are proven (%s)", named), nil
+	}
+	if report.Supavisor {
+		return wire.Exec, "named statements are not used through Supavisor, which answers them out of step after a client's error", nil
 	}
 	if report.NamedStatements {
 		return wire.CacheStatement, fmt.Sprintf("named statements are proven (%s)", named), nil

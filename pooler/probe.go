@@ -44,7 +44,9 @@ func Probe(ctx context.Context, config *pgx.ConnConfig) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
-	p := &probe{config: config, a: a, name: "poolproof_probe_" + randomHex(), report: Report{ServerVersion: a.pg.ParameterStatus("server_version")}}
+	p := &probe{config: config, a: a, name: "poolproof_probe_" + randomHex(), report: Report{
+		ServerVersion: a.pg.ParameterStatus("server_version"), Supavisor: a.pg.ParameterStatus("application_name") == "Supavisor",
+	}}
 	defer p.close()
 	ctx, p.over = context.WithCancel(ctx)
 	defer p.over()

@@ -59,6 +59,9 @@ type Report struct {
 	TimedOut bool
 	// Why is what Mode, NamedStatements and ImplicitScope rest on. All have a Text.
 	Why struct{ Mode, NamedStatements, ImplicitScope Reason }
+	// Supavisor: the pooler reports itself by that application_name. What was proven of its named statements holds only until
+	// a client makes an error: then it sends answers that nobody asked for (measured in November 2026).
+	Supavisor bool
 	// ServerVersion is PostgreSQL's server_version as reported through the pooler.
 	ServerVersion string
 	// Elapsed is how long the probe took.

@@ -291,6 +291,9 @@ func (x *Exchange) receive() (pgproto3.BackendMessage, error) {
 	for !x.conn.broken && !x.ready {
 		msg, err := x.conn.pg.ReceiveMessage(context.Background())
 		if err != nil {
+			if pgErr, fatal := errors.AsType[*pgconn.PgError](err); fatal && x.err == nil { // its last words
+				err = x.failure(pgErr)
+			}
 			x.fail(x.causeOf(err))
 			break
 		}
