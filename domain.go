@@ -120,15 +120,15 @@ func (db *DB) tryDomain(ctx context.Context) error {
 }
 
 func findDomain(ctx context.Context, pc *pgxpool.Conn) (uint32, error) {
-	// Not by pgx, which would trace it.
-	result := pc.Conn().PgConn().ExecParams(ctx, lookup, nil, nil, nil, nil).Read()
+	// Not by pgx, which would trace it. Both statements are one transaction, so that no operator but PostgreSQL's answers.
+	results, err := pc.Conn().PgConn().Exec(ctx, "select pg_catalog.set_config('search_path', 'pg_catalog', true);"+lookup).ReadAll()
 	switch {
-	case result.Err != nil:
-		return 0, fmt.Errorf("look for poolproof.scope: %w", result.Err)
-	case len(result.Rows) == 0:
+	case err != nil:
+		return 0, fmt.Errorf("look for poolproof.scope: %w", err)
+	case len(results) != 2 || len(results[1].Rows) == 0:
 		return 0, errors.New("poolproof.scope is not installed")
 	}
-	row := result.Rows[0]
+	row := results[1].Rows[0]
 	domain, err := strconv.ParseUint(string(row[0]), 10, 32)
 	switch {
 	case err != nil:

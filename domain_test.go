@@ -289,3 +289,40 @@ func TestRoleAsAParameter(t *testing.T) {
 		}
 	}
 }
+
+// Operators that somebody slips in by a schema of the search path silence
+// neither the canary nor a scope.
+func TestShadowedOperators(t *testing.T) { forForms(t, testShadowedOperators) }
+
+func testShadowedOperators(t *testing.T, form option) {
+	f := newFixture(t, 2)
+	f.exec(t, `create schema evil; grant usage on schema evil to public;
+		create function evil.never(text, text) returns boolean language sql immutable as 'select false';
+		create function evil.nothing(int, int) returns int language sql immutable as 'select 1';
+		create function evil.no(int, int) returns boolean language sql immutable as 'select false';
+		create operator evil.<> (leftarg = text, rightarg = text, function = evil.never);
+		create operator evil.= (leftarg = text, rightarg = text, function = evil.never);
+		create operator evil.+ (leftarg = int, rightarg = int, function = evil.nothing);
+		create operator evil.> (leftarg = int, rightarg = int, function = evil.no);
+		create function evil.set_config(text, text, boolean) returns text language sql as 'select null::text';
+		create function evil.current_setting(text, boolean) returns text language sql as 'select null::text';
+		alter role `+loginOf(t, f.url)+` set search_path = evil, pg_catalog, public`)
+	for _, further := range [][]string{nil, {"app.further"}} { // the domain's own check, and its function
+		url, _ := pgtest.PrivatePooler(t, f.url, pgtest.PgBouncer118Transaction, map[string]string{"default_pool_size": "1"})
+		registry := prometheus.NewRegistry()
+		db := open(t, url, form, mode(poolproof.ModeExec), func(c *poolproof.Config) { c.MaxConns, c.Settings, c.Registerer = 1, further, registry })
+		leave(t, url, tenant(1))
+		s := db.Tenant(tenant(0))
+		if further != nil {
+			s = s.With(further[0], "value")
+		}
+		var seen, value string
+		err := s.QueryRow(t.Context(), "select string_agg(distinct tenant_id::text, ','), coalesce(pg_catalog.current_setting('app.further', true), '') from public.documents").Scan(&seen, &value)
+		if err != nil || seen != tenant(0) || further != nil && value != "value" {
+			t.Errorf("seen %q with %q, %v", seen, value, err)
+		}
+		if n := counter(t, registry, "poolproof_leaked_settings_total"); n != 1 {
+			t.Errorf("the canary saw %v leaks of 1", n)
+		}
+	}
+}
