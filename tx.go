@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -436,14 +437,14 @@ func (tx *transaction) sendBatch(ctx context.Context, w work, b *pgx.Batch, then
 // one, which is a savepoint.
 type txHandle struct {
 	tx        *transaction
-	savepoint string // "" for the whole
-	done      bool   // the savepoint was left
+	savepoint string      // "" for the whole
+	done      atomic.Bool // the savepoint was left
 }
 
 var _ pgx.Tx = (*txHandle)(nil)
 
 func (h *txHandle) query(ctx context.Context, sql string, args []any, kind wire.Statement) *wire.Rows {
-	if h.done {
+	if h.done.Load() {
 		return wire.FailedRows(h.doneError())
 	}
 	return h.tx.query(ctx, work{check: refuseInTx, kind: kind, queries: []query{{sql, args}}}, nil)
@@ -476,7 +477,7 @@ func (h *txHandle) Exec(ctx context.Context, sql string, args ...any) (pgconn.Co
 // SendBatch sends the queued statements in one round trip.
 func (h *txHandle) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
 	switch {
-	case h.done:
+	case h.done.Load():
 		return &batchResults{err: h.doneError(), closed: true}
 	case b.Len() == 0:
 		return &batchResults{closed: true}
@@ -486,7 +487,7 @@ func (h *txHandle) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults
 
 // CopyFrom is [Session.CopyFrom] inside the transaction.
 func (h *txHandle) CopyFrom(ctx context.Context, table pgx.Identifier, columns []string, rows pgx.CopyFromSource) (int64, error) {
-	if h.done {
+	if h.done.Load() {
 		return 0, h.doneError()
 	}
 	u, err := h.tx.run(ctx, insertion(table, columns, rows, refuseInTx))
@@ -558,7 +559,7 @@ func (h *txHandle) Rollback(ctx context.Context) error {
 func (h *txHandle) leave(ctx context.Context, sql string) error {
 	_, err := h.Exec(ctx, sql)
 	if err == nil || !errors.Is(err, ErrTxInUse) {
-		h.done = true
+		h.done.Store(true)
 	}
 	return err
 }

@@ -60,12 +60,11 @@ func (s *Server) me(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	if c.stores, err = s.connected(); err != nil {
-		return err
-	}
-	me, err := c.roles.Me(c.ctx(), c.caller)
-	if err != nil {
-		return err
-	}
-	return c.sendCached(c.caller, me)
+	return s.inTurn(c, func(c *call) error {
+		me, err := c.roles.Me(c.ctx(), c.caller)
+		if err != nil {
+			return err
+		}
+		return c.sendCached(c.caller, me)
+	})
 }

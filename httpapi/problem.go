@@ -48,8 +48,11 @@ var kinds = map[tenancy.Code]kind{
 	tenancy.LastManager:     {status: http.StatusConflict, title: "Last manager", detail: "Nobody would be left who may manage roles."},
 	tenancy.Cycle:           {status: http.StatusConflict, title: "Cycle", detail: "A role cannot inherit from itself."},
 	tenancy.InUse:           {status: http.StatusConflict, title: "In use", detail: "Something else refers to it."},
+	tenancy.LimitReached:    {status: http.StatusConflict, title: "Limit reached", detail: "The tenant has as many of these as it may have."},
 	tenancy.VersionMismatch: {status: http.StatusPreconditionFailed, title: "Changed meanwhile", detail: "If-Match names another version."},
 	tenancy.BodyTooLarge:    {status: http.StatusRequestEntityTooLarge, title: "Body too large", detail: "A request's body has at most 1 MiB."},
+	tenancy.TooManyRequests: {status: http.StatusTooManyRequests, title: "Too many requests", fixed: true,
+		detail: "Other requests of this tenant come first; try again."},
 	tenancy.Unavailable: {status: http.StatusServiceUnavailable, title: "Unavailable", fixed: true,
 		detail: "The service cannot reach what it needs just now; try again."},
 	tenancy.Stale: {status: http.StatusServiceUnavailable, title: "Stale", detail: "The state asked for was not reached in time; try again."},
@@ -131,7 +134,7 @@ func (s *Server) fail(x *exchange, err error) {
 	switch p.Status {
 	case http.StatusUnauthorized:
 		h.Set("WWW-Authenticate", challenge(err))
-	case http.StatusServiceUnavailable:
+	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
 		h.Set("Retry-After", "1")
 	}
 	body, marshalErr := json.Marshal(p)

@@ -46,6 +46,9 @@ type Config struct {
 	Origins []string
 	// Timeout bounds each request of the API. Default [DefaultTimeout].
 	Timeout time.Duration
+	// PerTenant bounds the requests of one tenant that are answered at a time; further ones wait, at most two seconds, and
+	// are answered by 429 then. Default: half of the database's connections, at least two, so that no tenant can take all.
+	PerTenant int
 }
 
 // Server is the HTTP API. It is an http.Handler, safe for concurrent use.
@@ -66,6 +69,7 @@ type stores struct {
 	features *feature.Store
 	tenants  *platform.Store
 	log      *audit.Store
+	shares   *shares
 }
 
 // New makes a server that answers 503 until [Server.SetDatabase]. An error
@@ -106,7 +110,11 @@ func (s *Server) SetDatabase(db *poolproof.DB) {
 		s.stores.Store(nil)
 		return
 	}
-	s.stores.Store(&stores{db: db,
+	perTenant := s.cfg.PerTenant
+	if perTenant <= 0 {
+		perTenant = max(2, int(db.Stat().MaxConns())/2)
+	}
+	s.stores.Store(&stores{db: db, shares: newShares(perTenant),
 		roles: rbac.NewStore(db), features: feature.NewStore(db), tenants: platform.NewStore(db), log: audit.NewStore(db)})
 }
 
@@ -208,11 +216,23 @@ func (s *Server) forTenant(f func(*call) error, versioned bool) endpoint {
 		if !versioned && x.r.Header.Get("If-Match") != "" {
 			return tenancy.Refuse(tenancy.Invalid, "If-Match is for changes of one object that has an ETag.")
 		}
-		if c.stores, err = s.connected(); err != nil {
-			return err
-		}
-		return f(c)
+		return s.inTurn(c, f)
 	}
+}
+
+// inTurn answers a call when it is its tenant's turn.
+func (s *Server) inTurn(c *call, f func(*call) error) (err error) {
+	if c.stores, err = s.connected(); err != nil {
+		return err
+	}
+	leave, err := c.shares.enter(c.ctx(), c.caller)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	err = f(c)
+	c.shares.learn(c.caller, err)
+	return err
 }
 
 // callOf finds out who is calling, for which tenant, the zero UUID if none is

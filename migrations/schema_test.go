@@ -14,7 +14,7 @@ import (
 )
 
 // demoDatabase is a database with schema and demo data, as its superuser owner.
-func demoDatabase(t *testing.T) (owner string, user uuid.UUID) {
+func demoDatabase(t testing.TB) (owner string, user uuid.UUID) {
 	t.Helper()
 	owner, user = pgtest.Database(t), uuid.New()
 	if _, err := Up(t.Context(), owner, Options{}); err != nil {
@@ -75,8 +75,8 @@ func TestEveryTableForcesRowLevelSecurity(t *testing.T) {
 			t.Errorf("%s: row-level security %v, forced %v, %d policies", name, enabled, forced, policies)
 		}
 	}
-	if rows.Err() != nil || tables != 14 {
-		t.Errorf("%d tables, %v; want 14", tables, rows.Err())
+	if rows.Err() != nil || tables != 15 {
+		t.Errorf("%d tables, %v; want 15", tables, rows.Err())
 	}
 	if odd := one[string](t, conn, `select coalesce(string_agg(i.indexrelid::regclass::text, ', '), '')
 		from pg_index i

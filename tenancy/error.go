@@ -11,22 +11,24 @@ type Code string
 
 // The codes of the API. httpapi maps each to one HTTP status.
 const (
-	Unauthenticated Code = "unauthenticated"  // no valid token: 401
-	NotAMember      Code = "not_a_member"     // the tenant is not the caller's, or does not exist: 403
-	Forbidden       Code = "forbidden"        // a member without the permission: 403
-	TenantRequired  Code = "tenant_required"  // neither header nor token names a tenant: 400
-	Invalid         Code = "invalid"          // the request's fields are wrong: 400
-	NotFound        Code = "not_found"        // missing, or another tenant's: 404
-	NameTaken       Code = "name_taken"       // unique names: 409
-	RoleHasMembers  Code = "role_has_members" // would be deleted silently: 409
-	LastManager     Code = "last_manager"     // nobody would be left who manages roles: 409
-	Cycle           Code = "cycle"            // a role would inherit from itself: 409
-	InUse           Code = "in_use"           // something else refers to it: 409
-	VersionMismatch Code = "version_mismatch" // If-Match named another version: 412
-	BodyTooLarge    Code = "body_too_large"   // over the limit: 413
-	Unavailable     Code = "unavailable"      // the database cannot be reached: 503
-	Stale           Code = "stale"            // the asked-for epoch was not reached in time: 503
-	Internal        Code = "internal"         // anything else: 500
+	Unauthenticated Code = "unauthenticated"   // no valid token: 401
+	NotAMember      Code = "not_a_member"      // the tenant is not the caller's, or does not exist: 403
+	Forbidden       Code = "forbidden"         // a member without the permission: 403
+	TenantRequired  Code = "tenant_required"   // neither header nor token names a tenant: 400
+	Invalid         Code = "invalid"           // the request's fields are wrong: 400
+	NotFound        Code = "not_found"         // missing, or another tenant's: 404
+	NameTaken       Code = "name_taken"        // unique names: 409
+	RoleHasMembers  Code = "role_has_members"  // would be deleted silently: 409
+	LastManager     Code = "last_manager"      // nobody would be left who manages roles: 409
+	Cycle           Code = "cycle"             // a role would inherit from itself: 409
+	InUse           Code = "in_use"            // something else refers to it: 409
+	LimitReached    Code = "limit_reached"     // the tenant has as much as it may have: 409
+	VersionMismatch Code = "version_mismatch"  // If-Match named another version: 412
+	BodyTooLarge    Code = "body_too_large"    // over the limit: 413
+	TooManyRequests Code = "too_many_requests" // the tenant's other requests come first: 429
+	Unavailable     Code = "unavailable"       // the database cannot be reached: 503
+	Stale           Code = "stale"             // the asked-for epoch was not reached in time: 503
+	Internal        Code = "internal"          // anything else: 500
 )
 
 // Field names one field of a request and what is wrong with it.

@@ -14,6 +14,7 @@ type serveCommand struct {
 	Addr        string   `env:"POOLPROOF_ADDR" default:"127.0.0.1:8000" placeholder:"HOST:PORT" help:"Where to listen (default ${default})."`
 	Role        string   `env:"POOLPROOF_ROLE" placeholder:"ROLE" help:"Role that every transaction takes on, for platforms with a single login."`
 	MaxConns    int32    `env:"POOLPROOF_MAX_CONNS" placeholder:"N" help:"Most connections to the pooler (default: 4, or the number of CPUs)."`
+	PerTenant   int      `env:"POOLPROOF_MAX_REQUESTS_PER_TENANT" placeholder:"N" help:"Most requests of one tenant that are answered at a time; further ones wait, and get 429 after two seconds (default: half of the connections, at least 2)."`
 	Origins     []string `env:"POOLPROOF_CORS_ORIGINS" name:"cors-origin" placeholder:"ORIGIN" help:"Web origins whose pages may call the API, such as https://app.example.org (default: only its own; * for any)."`
 	tokenFlags
 }
@@ -45,6 +46,7 @@ func (c *serveCommand) Run(ctx context.Context, p *program) error {
 		DatabaseURL: c.DatabaseURL,
 		Role:        c.Role,
 		MaxConns:    c.MaxConns,
+		PerTenant:   c.PerTenant,
 		Origins:     c.Origins,
 		Tokens:      c.config(),
 		Pages:       console.Handler(),

@@ -36,6 +36,7 @@ type serverOptions struct {
 	DatabaseURL string
 	Role        string
 	MaxConns    int32
+	PerTenant   int
 	Origins     []string
 	Tokens      token.Config
 	Pages       http.Handler
@@ -67,7 +68,7 @@ func runServer(ctx context.Context, o serverOptions) error {
 	}
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	api, err := httpapi.New(httpapi.Config{Tokens: tokens, Pages: o.Pages, Logger: o.Logger, Registry: registry, Origins: o.Origins})
+	api, err := httpapi.New(httpapi.Config{Tokens: tokens, Pages: o.Pages, Logger: o.Logger, Registry: registry, Origins: o.Origins, PerTenant: o.PerTenant})
 	if err != nil {
 		return usage("see poolproof serve --help for an example", "%w", err)
 	}

@@ -357,6 +357,8 @@ func rule(op string, err error) error {
 				Detail: "Nobody would be left who manages roles, or tenants on the platform: one active member must hold that without an expiry."}
 		case "PP002":
 			return &tenancy.Error{Code: tenancy.Cycle, Err: err, Detail: "A role would inherit from itself."}
+		case "PP004":
+			return &tenancy.Error{Code: tenancy.LimitReached, Err: err, Detail: pg.Message} // the schema's words, of no tenant
 		}
 	}
 	return fmt.Errorf("%s: %w", op, err)
