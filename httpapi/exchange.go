@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -65,14 +67,19 @@ func (x *exchange) Unwrap() http.ResponseWriter { return x.w }
 
 func (x *exchange) clientGone() bool { return x.parent.Err() != nil }
 
-// send writes a whole answer. That the client is gone while it is written
-// concerns only the log.
+// send writes a whole answer. That the client is gone, or does not read, while
+// it is written concerns only the log.
 func (x *exchange) send(status int, body []byte) {
 	x.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	x.WriteHeader(status)
-	if _, err := x.Write(body); err != nil && x.err == nil {
-		x.err = fmt.Errorf("writing the answer: %w", err)
+	_, err := x.Write(body)
+	if err == nil {
+		return
 	}
+	if _, network := errors.AsType[net.Error](err); network || x.clientGone() {
+		x.status = statusClientGone
+	}
+	x.err = errors.Join(x.err, fmt.Errorf("writing the answer: %w", err))
 }
 
 // sendJSON answers with what no cache may keep.

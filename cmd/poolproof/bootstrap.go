@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/google/uuid"
 
@@ -21,7 +22,8 @@ type bootstrapCommand struct {
 // Help is the long help.
 func (bootstrapCommand) Help() string {
 	return `Makes the platform tenant, of which there is exactly one, and its first GLOBAL_ADMIN. Run again for the same user
-it changes nothing. An id that is no UUID is mapped with POOLPROOF_JWT_ISSUER, as tokens are.
+it changes nothing. A sub that is no UUID, or one of version 5, is mapped with
+POOLPROOF_JWT_ISSUER, as tokens are.
 
 Example:
   DIRECT_URL=postgres://owner@127.0.0.1:5432/app \
@@ -47,16 +49,14 @@ func (c *bootstrapCommand) Run(ctx context.Context, p *program) error {
 	return nil
 }
 
-// userID reads a user's id: a UUID, or the sub of an issuer whose subs are
-// none.
-func userID(text string) (uuid.UUID, error) {
+// userID reads the sub of a user's tokens, of which it makes the id as the
+// service does. Only a sub that is the id as it stands needs no issuer.
+func userID(sub string) (uuid.UUID, error) {
 	issuer := os.Getenv("POOLPROOF_JWT_ISSUER")
-	if id, err := uuid.Parse(text); err == nil && len(text) == 36 {
-		return id, nil
+	id := token.UserID(issuer, sub)
+	if sub == "" || issuer == "" && !strings.EqualFold(id.String(), sub) {
+		return uuid.Nil, usage("give the sub of the user's tokens; if that is another text, set POOLPROOF_JWT_ISSUER so that it can be mapped",
+			"the user %q is not a UUID that is taken as it stands (any version but 5)", sub)
 	}
-	if text == "" || issuer == "" {
-		return uuid.Nil, usage("give the user's UUID, or set POOLPROOF_JWT_ISSUER so that the issuer's own id can be mapped",
-			"the user %q is not a UUID", text)
-	}
-	return token.UserID(issuer, text), nil
+	return id, nil
 }

@@ -13,7 +13,7 @@
 //	        ▼
 //	   signature by the secret, or by the key set's key of that kid
 //	        ▼                       └─ no key set was ever read ──► ErrKeysUnavailable
-//	   iss, aud, exp (required), nbf, sub
+//	   iss, aud, exp (required), nbf, sub: by the letter of their names
 //	        ▼
 //	   Identity{User, tenant claim}
 //

@@ -3,8 +3,6 @@ package token
 import (
 	"context"
 	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/rsa"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -25,12 +23,10 @@ var keySetMethods = []string{
 }
 
 const (
-	refreshEvery   = time.Hour
-	unknownEvery   = 10 * time.Second // at most one read for unknown keys in this time
-	unknownWait    = 3 * time.Second  // how long a request waits for such a read
-	fetchTimeout   = 5 * time.Second
-	minRSABits     = 2048 // RFC 7518 section 3.3
-	maxKeySetBytes = 1 << 20
+	refreshEvery = time.Hour
+	unknownEvery = 10 * time.Second // at most one read for unknown keys in this time
+	unknownWait  = 3 * time.Second  // how long a request waits for such a read
+	fetchTimeout = 5 * time.Second
 )
 
 // curves binds each ECDSA algorithm to its curve (RFC 7518 section 3.4).
@@ -51,7 +47,7 @@ func readKeySet(ctx context.Context, address string, log *slog.Logger) (*keySet,
 		log.Warn("the key set is read over plain http: whoever controls the network chooses the keys", "host", u.Host)
 	}
 	remote, err := jwkset.NewStorageFromHTTP(address, jwkset.HTTPClientStorageOptions{
-		Client:                    &http.Client{Transport: limited{http.DefaultTransport}},
+		Client:                    &http.Client{Transport: &readable{next: http.DefaultTransport, host: u.Host, log: log}},
 		Ctx:                       ctx,
 		HTTPTimeout:               fetchTimeout,
 		NoErrorReturnFirstHTTPReq: true,
@@ -122,21 +118,11 @@ func (k *keySet) onlyKey(ctx context.Context) (string, error) {
 	return "", errors.New("it names no kid and the issuer has several keys")
 }
 
-// checkKey refuses keys that are too weak or of the wrong curve. That the
-// kind of key fits the algorithm is checked by the signature's verification.
+// checkKey refuses a key of another curve than the algorithm's. That the kind
+// of key fits the algorithm is checked by the signature's verification.
 func checkKey(alg string, key any) error {
-	switch key := key.(type) {
-	case *rsa.PublicKey:
-		if key.N.BitLen() < minRSABits {
-			return fmt.Errorf("the issuer's RSA key has %d bits, %d are required", key.N.BitLen(), minRSABits)
-		}
-	case *ecdsa.PublicKey:
-		if curves[alg] != key.Curve.Params().Name {
-			return errors.New("the issuer's key is on another curve than the algorithm's")
-		}
-	case ed25519.PublicKey:
-	default:
-		return errors.New("the issuer's key is not a public key")
+	if key, ok := key.(*ecdsa.PublicKey); ok && curves[alg] != key.Curve.Params().Name {
+		return errors.New("the issuer's key is on another curve than the algorithm's")
 	}
 	return nil
 }
@@ -150,15 +136,4 @@ func (s *lastGood) KeyReplaceAll(ctx context.Context, keys []jwkset.JWK) error {
 		return errors.New("the answer holds no usable key")
 	}
 	return s.MemoryJWKSet.KeyReplaceAll(ctx, keys)
-}
-
-// limited bounds what is read of an answer.
-type limited struct{ next http.RoundTripper }
-
-func (l limited) RoundTrip(r *http.Request) (*http.Response, error) {
-	res, err := l.next.RoundTrip(r)
-	if err == nil {
-		res.Body = http.MaxBytesReader(nil, res.Body, maxKeySetBytes)
-	}
-	return res, err
 }

@@ -11,6 +11,8 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/google/uuid"
+
+	"github.com/poolproof/poolproof/internal/exactjson"
 )
 
 // Limits of what is accepted.
@@ -128,8 +130,32 @@ func NewVerifier(ctx context.Context, cfg Config) (*Verifier, error) {
 // claims are the parts of a token that are read.
 type claims struct {
 	jwt.RegisteredClaims
-	TenantID    json.RawMessage `json:"tenant_id"`
-	AppMetadata json.RawMessage `json:"app_metadata"`
+	tenant string
+}
+
+// UnmarshalJSON reads claims by their names' letters, where encoding/json would
+// take SUB for sub, and refuses those that are ambiguous.
+func (c *claims) UnmarshalJSON(raw []byte) error {
+	all, err := members(raw, claimNames)
+	if err != nil {
+		return fmt.Errorf("its claims: %w", err)
+	}
+	if err := exactjson.Fill(all, &c.RegisteredClaims); err != nil {
+		return fmt.Errorf("its claims: %w", err)
+	}
+	c.tenant = text(all["tenant_id"])
+	metadata := all["app_metadata"]
+	if len(metadata) == 0 || metadata[0] != '{' {
+		return nil // no object: it cannot name a tenant
+	}
+	app, err := members(metadata, tenantNames)
+	if err != nil {
+		return fmt.Errorf("its app_metadata: %w", err)
+	}
+	if c.tenant == "" {
+		c.tenant = text(app["tenant_id"])
+	}
+	return nil
 }
 
 // Verify judges one token, as it stands after "Bearer ". The error is
@@ -148,6 +174,9 @@ func (v *Verifier) Verify(ctx context.Context, raw string) (Identity, error) {
 	var c claims
 	find := v.key(ctx)
 	_, err := v.parser.ParseWithClaims(raw, &c, func(t *jwt.Token) (any, error) {
+		if err := checkNames(t.Raw); err != nil {
+			return nil, err
+		}
 		if err := checkHeader(t.Header); err != nil {
 			return nil, err
 		}
@@ -163,7 +192,7 @@ func (v *Verifier) Verify(ctx context.Context, raw string) (Identity, error) {
 	case len(c.Subject) > maxSubject:
 		return Identity{}, fmt.Errorf("%w: its sub is longer than %d bytes", ErrInvalid, maxSubject)
 	}
-	id := Identity{User: UserID(v.issuer, c.Subject), Tenant: c.tenant()}
+	id := Identity{User: UserID(v.issuer, c.Subject), Tenant: c.tenant}
 	v.memory.remember(raw, id, now, c.ExpiresAt.Add(Leeway))
 	return id, nil
 }
@@ -189,22 +218,9 @@ func checkHeader(h map[string]any) error {
 	return errors.New("its typ is that of another kind of token")
 }
 
-// tenant gives the tenant that the claims name. A claim that is there and is
-// no text is passed on as its JSON, so that it is refused as malformed instead
-// of being taken for absent.
-func (c *claims) tenant() string {
-	if t := text(c.TenantID); t != "" {
-		return t
-	}
-	var app struct {
-		TenantID json.RawMessage `json:"tenant_id"`
-	}
-	if json.Unmarshal(c.AppMetadata, &app) != nil {
-		return "" // no object: it cannot name a tenant
-	}
-	return text(app.TenantID)
-}
-
+// text returns the text that a claim is, "" where it is absent or null. One that
+// is there and is no text is passed on as its JSON, so that it is refused as
+// malformed instead of being taken for absent.
 func text(raw json.RawMessage) string {
 	if len(raw) == 0 || string(raw) == "null" {
 		return ""
@@ -216,13 +232,19 @@ func text(raw json.RawMessage) string {
 	return s
 }
 
+// derived is the version of the UUIDs that [UserID] makes. No subject is taken
+// as it is if it is one of them: they are a space of their own, in which
+// nobody is known by the id that another subject was turned into.
+const derived = 5
+
 // UserID maps a token's subject to the id under which the user is known in
 // the database: the subject itself if it is a UUID in its 36-character form,
-// else the version 5 UUID of "issuer subject" in the URL namespace. The same
-// subject of two issuers is two users.
+// of any version but 5, else the version 5 UUID of "issuer subject" in the URL
+// namespace. The same subject of two issuers is two users, and so are "alice"
+// and the UUID made of it.
 func UserID(issuer, subject string) uuid.UUID {
 	if len(subject) == 36 {
-		if id, err := uuid.Parse(subject); err == nil {
+		if id, err := uuid.Parse(subject); err == nil && id.Version() != derived {
 			return id
 		}
 	}

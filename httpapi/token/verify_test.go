@@ -6,6 +6,8 @@ import (
 	"encoding/base64"
 	"errors"
 	"maps"
+	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -175,6 +177,130 @@ func TestTenantClaim(t *testing.T) {
 			}
 			if id.Tenant != tc.want {
 				t.Errorf("tenant %q, want %q", id.Tenant, tc.want)
+			}
+		})
+	}
+}
+
+// A claim is what its name's letters say. A second one of the same name, or one
+// whose name only looks like it, is refused, whichever comes first and whether
+// the real one is there or not; so are those of the header and of app_metadata.
+func TestLookAlikesAreRefused(t *testing.T) {
+	v := mustVerifier(t, Config{Secret: secret})
+	_, err := v.Verify(t.Context(), signText(t, `{"alg":"HS256","typ":"JWT","Algo":"x","kids":1}`, claimsText("", `"subs":"x","SUBJECT":"y","tid":"z","user_metadata":{"Sub":1,"sub":2}`)))
+	if err != nil {
+		t.Fatalf("names that look like none of ours: %v", err)
+	}
+	head := `{"alg":"HS256","typ":"JWT"}`
+	type look struct{ header, claims, want string }
+	cases := map[string]look{
+		"SUB alone":                 {head, claimsText("sub", `"SUB":"`+subject+`"`), "looks like sub"},
+		"duplicate that is unknown": {head, claimsText("", `"x":1,"x":1`), `"x" is there twice`},
+		"duplicate in disguise":     {head, claimsText("", `"s\u0075b":"root"`), `"sub" is there twice`},
+		"app_metadata.Tenant_ID":    {head, claimsText("", `"app_metadata":{"Tenant_ID":"`+tenant+`"}`), "app_metadata: the member \"Tenant_ID\" looks like tenant_id"},
+		"app_metadata, twice":       {head, claimsText("", `"app_metadata":{"tenant_id":"a","tenant_id":"`+tenant+`"}`), `"tenant_id" is there twice`},
+		"beside a tenant_id":        {head, claimsText("", `"tenant_id":"`+tenant+`","app_metadata":{"tenant_id":"a","tenant_id":"b"}`), `"tenant_id" is there twice`},
+		"App_Metadata":              {head, claimsText("", `"App_Metadata":{"tenant_id":"`+tenant+`"}`), "looks like app_metadata"},
+		"alg twice":                 {`{"alg":"none","alg":"HS256"}`, claimsText("", ""), `"alg" is there twice`},
+		"CRIT":                      {`{"alg":"HS256","CRIT":["exp"]}`, claimsText("", ""), "looks like crit"},
+		"Kid":                       {`{"alg":"HS256","Kid":"x"}`, claimsText("", ""), "looks like kid"},
+		"typ, full width":           {`{"alg":"HS256","\uff54yp":"logout+jwt"}`, claimsText("", ""), "looks like typ"},
+	}
+	// The values are those of the real claim, so that nothing but the name is wrong.
+	for _, name := range []string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "tenant_id"} {
+		value := map[string]string{"iss": `"` + issuer + `"`, "sub": `"` + subject + `"`, "aud": `"` + audience + `"`, "exp": "4102444800", "nbf": "1", "iat": "1",
+			"jti": `"x"`, "tenant_id": `"` + tenant + `"`}[name]
+		for _, other := range []string{strings.ToUpper(name), strings.ToUpper(name[:1]) + name[1:], strings.Replace(name, "s", "\u017f", 1), strings.Replace(name, "i", "\uff29", 1),
+			strings.Replace(name, "i", "\u0130", 1), name + "\u200b", "\u202e" + name, " " + name, name[:1] + "\u0301" + name[1:]} {
+			if other == name {
+				continue
+			}
+			cases[name+" and "+strconv.QuoteToASCII(other)] = look{head, claimsText("", strconv.Quote(other)+":"+value), "looks like " + name}
+		}
+		cases[name+" twice"] = look{head, claimsText(name, `"`+name+`":`+value+`,"`+name+`":`+value), `"` + name + `" is there twice`}
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			id, err := v.Verify(t.Context(), signText(t, tc.header, tc.claims))
+			if !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), tc.want) {
+				t.Fatalf("error %v, want ErrInvalid saying %q", err, tc.want)
+			}
+			if id != (Identity{}) {
+				t.Errorf("a refused token gave the identity %+v", id)
+			}
+			if Reason(err) != "The token is not valid." {
+				t.Errorf("the client is told %q", Reason(err))
+			}
+		})
+	}
+}
+
+// claimsText is the JSON of good claims but for one, and further ones after them.
+func claimsText(without, more string) string {
+	all := []string{`"iss":"` + issuer + `"`, `"aud":"` + audience + `"`, `"sub":"` + subject + `"`, `"exp":4102444800`}
+	all = slices.DeleteFunc(all, func(s string) bool { return without != "" && strings.HasPrefix(s, `"`+without+`"`) })
+	if more != "" {
+		all = append(all, more)
+	}
+	return "{" + strings.Join(all, ",") + "}"
+}
+
+// signText signs a header and claims as they stand.
+func signText(t *testing.T, header, claims string) string {
+	t.Helper()
+	text := b64([]byte(header)) + "." + b64([]byte(claims))
+	signature, err := jwt.SigningMethodHS256.Sign(text, secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text + "." + b64(signature)
+}
+
+// Whoever can choose their subject cannot choose another user: the UUID that
+// somebody's subject was turned into is itself turned into another one.
+func TestDerivedIDsAreASpaceOfTheirOwn(t *testing.T) {
+	pub, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, is := range map[string]struct {
+		v    *Verifier
+		sign func(sub string) string
+	}{
+		"a secret": {mustVerifier(t, Config{Secret: secret}), func(sub string) string {
+			return sign(t, jwt.SigningMethodHS256, secret, with(func(c jwt.MapClaims) { c["sub"] = sub }), nil)
+		}},
+		"a key set": {mustVerifier(t, Config{JWKSURL: newKeyServer(t, set(jwk("a", pub))).URL}), func(sub string) string {
+			return sign(t, jwt.SigningMethodEdDSA, key, with(func(c jwt.MapClaims) { c["sub"] = sub }), header{"kid": "a"})
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			seen := map[uuid.UUID]string{}
+			sub := "alice"
+			for range 4 { // alice, what she is known by, what that is known by, …
+				id, err := is.v.Verify(t.Context(), is.sign(sub))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if id.User != is.v.UserID(sub) || id.User.Version() != 5 {
+					t.Errorf("%q is %s", sub, id.User)
+				}
+				upper, err := is.v.Verify(t.Context(), is.sign(strings.ToUpper(id.User.String())))
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, u := range []Identity{id, upper} {
+					if other, ok := seen[u.User]; ok {
+						t.Errorf("%q is the same user as %q", sub, other)
+					}
+					seen[u.User] = sub
+				}
+				sub = id.User.String()
+			}
+			for _, sub := range []string{subject, uuid.NewString(), "01938c5e-8f0a-7b6e-9c5e-2b8a3f1d7e10"} { // versions 4 and 7
+				if id, err := is.v.Verify(t.Context(), is.sign(sub)); err != nil || id.User.String() != sub {
+					t.Errorf("%s became %s, %v", sub, id.User, err)
+				}
 			}
 		})
 	}
