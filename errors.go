@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/poolproof/poolproof/internal/wire"
 )
 
 // Kind says what sort of failure an [Error] is. Each kind is itself an error,
@@ -30,6 +32,8 @@ const (
 	ErrStatementRefused Kind = "statement refused"
 	// ErrStatementMode: the pooler is in statement mode, where no transaction can be begun.
 	ErrStatementMode Kind = "statement pooling"
+	// ErrClosed: the database was closed. Of CloseContext, that work was still under way when its context was done.
+	ErrClosed Kind = "closed"
 	// ErrOtherTenant: a database/sql transaction was used with the context of another tenant.
 	ErrOtherTenant Kind = "another tenant"
 )
@@ -119,7 +123,7 @@ func unreachable(err error) bool {
 	}
 	var connectErr *pgconn.ConnectError
 	var netErr net.Error
-	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
+	return errors.Is(err, wire.ErrInterrupted) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
 		errors.As(err, &connectErr) || errors.As(err, &netErr)
 }
 

@@ -17,7 +17,7 @@ import (
 
 // Fixed statements of transactions.
 var (
-	beginStatement    = wire.NewFixed("begin", 0)
+	beginStatement    = beginStatements[pgx.TxOptions{}]
 	commitStatement   = wire.NewFixed("commit", 0)
 	rollbackStatement = wire.NewFixed("rollback", 0)
 )
@@ -34,14 +34,18 @@ const rollbackTimeout = 5 * time.Second
 // savepoints. Through a pooler in statement mode InTx fails with
 // ErrStatementMode: use SendBatch, which is a transaction in every mode.
 // Nothing is retried.
-func (s Session) InTx(ctx context.Context, fn func(tx pgx.Tx) error) (err error) {
+func (s Session) InTx(ctx context.Context, fn func(tx pgx.Tx) error) error {
+	return s.inTx(ctx, beginStatement, fn)
+}
+
+func (s Session) inTx(ctx context.Context, begin *wire.Fixed, fn func(tx pgx.Tx) error) (err error) {
 	if s.err != nil {
 		return s.err
 	}
 	if err := s.db.refuseTx(); err != nil {
 		return err
 	}
-	tx := &transaction{session: s}
+	tx := &transaction{session: s, begin: begin, ctx: ctx}
 	returned := false
 	defer func() {
 		if !returned { // a panic, or runtime.Goexit as of t.Fatal
@@ -74,7 +78,7 @@ func statementModeError(cause error) error {
 	if cause == nil {
 		cause = errors.New("the pooler is in statement mode, where BEGIN is refused")
 	}
-	return &Error{Kind: ErrStatementMode, Op: "begin a transaction", Err: cause,
+	return &Error{Kind: ErrStatementMode, Op: opBegin, Err: cause,
 		Hint: "put the statements into one SendBatch, which is a transaction in statement mode too, or have the pooler use transaction mode"}
 }
 
@@ -82,7 +86,8 @@ func statementModeError(cause error) error {
 // with its first statement.
 type transaction struct {
 	session    Session
-	begin      *wire.Fixed // nil: beginStatement
+	begin      *wire.Fixed     // nil: beginStatement
+	ctx        context.Context // of the whole transaction, for Conn, which has none
 	pool       *pgxpool.Conn
 	conn       *wire.Conn
 	closed     bool
@@ -97,6 +102,9 @@ var _ pgx.Tx = (*transaction)(nil)
 func (tx *transaction) run(ctx context.Context, kind wire.Statement, queries []query) (*wire.Exchange, *span, error) {
 	if tx.closed {
 		return nil, nil, pgx.ErrTxClosed
+	}
+	if err := tx.endedOnConn(); err != nil {
+		return nil, nil, err
 	}
 	db := tx.session.db
 	var calls []wire.Call
@@ -226,6 +234,9 @@ func (tx *transaction) conclude(ctx context.Context, statement *wire.Fixed) (tag
 		return "", nil
 	}
 	tx.conn.Drain() // rows that fn left open
+	if err := tx.endedOnConn(); err != nil {
+		return "", err
+	}
 	x, err := tx.conn.Run(ctx, wire.Exec, []wire.Call{{Fixed: statement}})
 	if err != nil {
 		tx.failure = err
@@ -308,13 +319,43 @@ func (tx *transaction) LargeObjects() pgx.LargeObjects {
 	panic("poolproof: large objects are not available in a tenant's transaction: they know no row-level security")
 }
 
-// Conn is the connection, nil before the first statement. What is sent on it
-// directly is out of poolproof's sight.
+// Conn is the connection. Before the first statement it begins the transaction,
+// which is one round trip: what is handed out has its tenant. It is nil if that
+// failed, of which InTx returns the error, and once the transaction is over.
+//
+// What is sent on it directly, by pgx's own methods, runs in the transaction and
+// as its tenant, and is not checked: no COMMIT or ROLLBACK, nothing that stays on
+// the server connection (Prepare, LISTEN, SET), and no CopyFrom into a table with
+// row-level security, which PostgreSQL refuses. A type that is registered on it is
+// known to this connection only: see Config.AfterConnect.
 func (tx *transaction) Conn() *pgx.Conn {
-	if tx.conn == nil {
+	if tx.conn == nil && !tx.closed {
+		x, sp, err := tx.run(tx.ctx, wire.Statement{}, nil)
+		if err == nil {
+			err = tx.finish(x, sp, nil)
+		}
+		if err != nil && !tx.closed { // it was begun, and has no tenant
+			tx.failure = err
+			tx.close()
+		}
+	}
+	if tx.conn == nil || tx.closed {
 		return nil
 	}
 	return tx.conn.Pgx()
+}
+
+// endedOnConn gives an error if what Conn handed out was used to end the
+// transaction: nothing more may run on the connection, which has no tenant now,
+// and nobody knows what was kept.
+func (tx *transaction) endedOnConn() error {
+	if tx.conn == nil || tx.conn.Broken() || tx.conn.Reading() || tx.conn.TxStatus() != 'I' {
+		return nil
+	}
+	tx.failure = &Error{Kind: ErrStatementRefused, Op: "use the transaction", Err: errors.New("it was ended on its connection, by a statement that poolproof did not see"),
+		Hint: "send no COMMIT or ROLLBACK on tx.Conn(): return from InTx's function"}
+	tx.close()
+	return tx.failure
 }
 
 // Begin nests by a savepoint.

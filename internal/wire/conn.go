@@ -8,6 +8,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -29,6 +30,9 @@ type Conn struct {
 	closing  []string  // names that the server may still hold and that are to be closed
 	broken   bool      // an exchange ended in the middle
 	current  *Exchange // not closed yet; nil if there is none
+
+	last        atomic.Pointer[string] // SQL of the last exchange's first statement
+	interrupted atomic.Bool
 }
 
 const customDataKey = "poolproof"
@@ -56,6 +60,10 @@ func (c *Conn) TxStatus() byte { return c.pg.TxStatus() }
 // Broken tells whether the connection must be given up, because an exchange
 // did not reach its ReadyForQuery.
 func (c *Conn) Broken() bool { return c.broken || c.pg.IsClosed() }
+
+// Reading reports whether an exchange is under way, so that TxStatus is that of
+// before it.
+func (c *Conn) Reading() bool { return c.current != nil }
 
 // Drain closes the exchange that is under way, if there is one.
 func (c *Conn) Drain() {
@@ -220,6 +228,35 @@ func fetches(sql string) bool {
 	const word = "fetch"
 	sql = strings.TrimSpace(sql)
 	return len(sql) >= len(word) && strings.EqualFold(sql[:len(word)], word)
+}
+
+// LastSQL is the text of the statement that was sent last, of the first where
+// there were several; "" if there was none. It may be called at any time, by any
+// goroutine.
+func (c *Conn) LastSQL() string {
+	if sql := c.last.Load(); sql != nil {
+		return *sql
+	}
+	return ""
+}
+
+func (c *Conn) note(sql string) { c.last.Store(&sql) }
+
+// ErrInterrupted is the error of an exchange that Interrupt or Abandon has ended.
+var ErrInterrupted = errors.New("the database was being closed")
+
+// Interrupt has the exchange that is under way, and any later one, fail. It may be
+// called at any time, by any goroutine; the connection's user gives it up then.
+func (c *Conn) Interrupt() {
+	c.interrupted.Store(true)
+	_ = c.pg.Conn().SetDeadline(longAgo)
+}
+
+// Abandon closes the socket under a user who does not use it, so that the server
+// rolls back. It may be called at any time, by any goroutine.
+func (c *Conn) Abandon() {
+	c.interrupted.Store(true)
+	_ = c.pg.Conn().Close()
 }
 
 // Discard ends a connection that must not be used again: it asks the server to

@@ -19,26 +19,22 @@ const flushEvery = 64 << 10
 // transaction. The exchange is returned with the calls' results to be Skipped
 // and then Count to be called.
 func (c *Conn) Insert(ctx context.Context, mode Mode, calls []Call, sql string, next func() ([]any, error)) (*Exchange, error) {
-	desc := &description{sql: sql}
-	var types *pgconn.StatementDescription
-	if mode != Exec {
-		if desc = c.shared.get(sql); desc == nil {
-			var err error
-			if desc, err = c.describe(ctx, mode, calls, Statement{SQL: sql}); err != nil {
-				return nil, err
-			}
+	desc := c.shared.get(sql) // in every mode: what the rows hold is not known yet
+	if desc == nil {
+		var err error
+		if desc, err = c.describe(ctx, mode, calls, Statement{SQL: sql}); err != nil {
+			return nil, err
 		}
-		types = &pgconn.StatementDescription{ParamOIDs: desc.paramOIDs}
 	}
+	types := &pgconn.StatementDescription{ParamOIDs: desc.paramOIDs}
 	x, err := c.open(ctx, mode)
 	if err != nil {
 		return nil, err
 	}
+	c.note(sql)
 	x.sendCalls(calls)
 	name := x.parse(desc)
-	if desc.name != "" {
-		x.used = append(x.used, sql)
-	}
+	x.used = append(x.used, sql)
 	x.watch()
 	x.flushed = make(chan struct{})
 	go func() {
