@@ -95,7 +95,7 @@ func (c *sqlConn) query(ctx context.Context, sql string, args []driver.NamedValu
 	if c.tx != nil {
 		return c.tx.query(ctx, sql, values, kind)
 	}
-	return c.db.sessionFrom(ctx).query(ctx, sql, values, kind)
+	return c.db.SessionFrom(ctx).query(ctx, sql, values, kind)
 }
 
 func (c *sqlConn) QueryContext(ctx context.Context, sql string, args []driver.NamedValue) (driver.Rows, error) {

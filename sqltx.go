@@ -27,7 +27,7 @@ func (c *sqlConn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx
 	if err != nil {
 		return nil, err
 	}
-	s := c.db.sessionFrom(ctx)
+	s := c.db.SessionFrom(ctx)
 	if s.err != nil {
 		return nil, s.err
 	}
