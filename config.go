@@ -21,7 +21,7 @@ const (
 	// ModeAuto lets Open choose from what the probe proved: ModeCacheStatement where named statements are tracked or no
 	// pooler is there, ModeExec elsewhere.
 	ModeAuto Mode = ""
-	// ModeExec sends statements unnamed, in one round trip, where every argument is a string, an integer, a UUID or nil. A
+	// ModeExec sends statements unnamed, in one round trip, where every argument is a string, an integer, a bool, a UUID or nil. A
 	// statement with arguments of other types, whose form depends on the parameter's, is described once before, which is
 	// one more round trip, and sent as in ModeCacheDescribe from then on. Safe through any pooler.
 	ModeExec Mode = "exec"

@@ -174,11 +174,13 @@ func (c *Conn) encode(ctx context.Context, mode Mode, calls []Call, st Statement
 	if !alone {
 		b = &pgx.ExtendedQueryBuilder{}
 	}
-	if mode == Exec && st.Formats == nil && untyped(st.Args) {
-		if err := b.Build(c.pgx.TypeMap(), nil, st.Args); err != nil {
-			return outgoing{}, err
+	if mode == Exec && st.Formats == nil {
+		if args, ok := untyped(st.Args); ok {
+			if err := b.Build(c.pgx.TypeMap(), nil, args); err != nil {
+				return outgoing{}, err
+			}
+			return outgoing{desc: &description{sql: st.SQL}, describe: !st.NoRows, values: b.ParamValues, formats: b.ParamFormats}, nil
 		}
-		return outgoing{desc: &description{sql: st.SQL}, describe: !st.NoRows, values: b.ParamValues, formats: b.ParamFormats}, nil
 	}
 	d := c.shared.get(st.SQL)
 	if d == nil {
