@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/poolproof/poolproof"
 	"github.com/poolproof/poolproof/internal/pgtest"
 )
@@ -39,9 +41,19 @@ func TestExamples(t *testing.T) {
 	t.Run("middleware", func(t *testing.T) { runMiddleware(t, filepath.Join(dir, "middleware")) })
 	t.Run("jobs", func(t *testing.T) { runJobs(t, filepath.Join(dir, "jobs")) })
 	t.Run("goose", func(t *testing.T) { runGoose(t, filepath.Join(dir, "goose")) })
-	programs, err := filepath.Glob("examples/*/main.go")
-	if err != nil || len(programs) != 8 { // these, and quickstart, which TestREADMEExample runs
-		t.Errorf("programs %q, %v", programs, err)
+	programs := 0
+	err := filepath.WalkDir("examples", func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		if d.Name() == "main.go" {
+			programs++
+		}
+		_, err = os.ReadFile(path) // so that go test runs this again where one has changed
+		return err
+	})
+	if err != nil || programs != 8 { // these, and quickstart, which TestREADMEExample runs
+		t.Errorf("%d programs, %v", programs, err)
 	}
 }
 
@@ -221,5 +233,25 @@ func runGoose(t *testing.T, program string) {
 	}
 	if out := run(); !strings.Contains(out, "migrations applied: 0\n") {
 		t.Errorf("the second time:\n%s", out)
+	}
+	// Why its second migration lifts the force for its backfill.
+	f.exec(t, "insert into notes (tenant_id, body) values ($1, 'two words')", tenant(0))
+	conn, err := pgx.Connect(t.Context(), strings.Replace(f.url, login, owner, 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(t.Context()) }()
+	for _, c := range []struct {
+		sql  string
+		want int64
+	}{
+		{"update notes set words = 2", 0},
+		{"alter table notes no force row level security", 0},
+		{"update notes set words = 2", 1},
+		{"alter table notes force row level security", 0},
+	} {
+		if tag, err := conn.Exec(t.Context(), c.sql); err != nil || tag.RowsAffected() != c.want {
+			t.Errorf("the owner's %q: %v, %v", c.sql, tag, err)
+		}
 	}
 }
