@@ -13,7 +13,7 @@ type Isolation struct {
 	// Role is the role that statements run as: the login, or Config.Role.
 	Role string
 	// Tables are the tenant tables that were checked, schema-qualified: those with a policy that reads the tenant setting,
-	// or with a column tenant_id.
+	// or with one of Config.TenantColumns.
 	Tables []string
 	// Problems are the reasons why one tenant could see another's rows. None means that row-level security isolates.
 	Problems []Problem
@@ -59,26 +59,27 @@ const checkTables = `
 select format('%I.%I', n.nspname, c.relname),
        c.relrowsecurity, c.relforcerowsecurity, pg_has_role(current_user, c.relowner, 'usage') as owner,
        coalesce(bool_or(reads.tenant) filter (where p.polcmd in ('*', 'r')), false) as has_policy,
-       coalesce(string_agg(quote_ident(p.polname), ', ') filter (where coalesce(pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid)) = 'true' and (p.polcmd <> 'r' or has.tenant_id)), '') as open_policies
+       coalesce(string_agg(quote_ident(p.polname), ', ') filter (where coalesce(pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid)) = 'true' and (p.polcmd <> 'r' or has.tenant_column)), '') as open_policies
 from pg_class c
 join pg_namespace n on n.oid = c.relnamespace
 left join pg_policy p on p.polrelid = c.oid and p.polpermissive
     and (p.polroles = '{0}' or exists (select from unnest(p.polroles) r where pg_has_role(current_user, r, 'usage')))
 cross join lateral (select exists (
-    select from pg_attribute a where a.attrelid = c.oid and a.attname = 'tenant_id' and a.attnum > 0 and not a.attisdropped) as tenant_id) has
+    select from pg_attribute a where a.attrelid = c.oid and a.attname = any($2::text[]) and a.attnum > 0 and not a.attisdropped) as tenant_column) has
 left join lateral (select strpos(coalesce(pg_get_expr(p.polqual, p.polrelid), '') || coalesce(pg_get_expr(p.polwithcheck, p.polrelid), ''), $1) > 0 as tenant) reads on true
 where c.relkind in ('r', 'p') and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
   and has_schema_privilege(n.oid, 'usage')
   and has_table_privilege(c.oid, 'select, insert, update, delete')
-group by c.oid, n.nspname, has.tenant_id
-having bool_or(reads.tenant) or has.tenant_id
+group by c.oid, n.nspname, has.tenant_column
+having bool_or(reads.tenant) or has.tenant_column
 order by 1`
 
 // Check asks the live catalogue whether row-level security isolates tenants
 // for the role that sessions run as: it must not be a superuser, bypass
 // row-level security, or own (or be a member of the owner of) a tenant table;
 // each tenant table must have row-level security enabled and forced, with a
-// policy that reads the tenant setting. It reads only.
+// policy that reads the tenant setting. A table that has neither such a policy nor
+// one of Config.TenantColumns is taken for one that all tenants share. It reads only.
 //
 // An error means that the check could not be made; what it found is in
 // Isolation, whose Err makes an error of it.
@@ -109,7 +110,7 @@ func (db *DB) Check(ctx context.Context) (*Isolation, error) {
 		}
 		return nil
 	})
-	batch.Queue(checkTables, db.config.TenantSetting).Query(func(rows pgx.Rows) error {
+	batch.Queue(checkTables, db.config.TenantSetting, db.config.TenantColumns).Query(func(rows pgx.Rows) error {
 		for rows.Next() {
 			var table, open string
 			var enabled, forced, owner, policy bool

@@ -162,3 +162,36 @@ func testSpans(t *testing.T, form option) {
 		t.Errorf("spans are missing: ok %v, failed %v, of %d", ok, failed, len(spans.Ended()))
 	}
 }
+
+// A table is a tenant's by the names that the application gives its columns.
+func TestCheckByTenantColumns(t *testing.T) {
+	f := newFixture(t, 1)
+	f.exec(t, `create table invoices (account_id int, total int); create table "Odd" ("o'rg" int); create table settings (id int);
+		grant select on invoices, "Odd", settings to `+loginOf(t, f.url))
+	check := func(columns ...string) *poolproof.Isolation {
+		t.Helper()
+		found, err := poolproof.Check(t.Context(), poolproof.Config{URL: pgtest.Pooled(t, f.url, pgtest.PgBouncer118Transaction), TenantColumns: columns})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return found
+	}
+	if found := check(); found.Err() != nil || !slices.Equal(found.Tables, []string{"public.documents"}) {
+		t.Errorf("by default: %+v", found)
+	}
+	for _, columns := range [][]string{{"account_id"}, {"tenant_id", "account_id"}} {
+		found := check(columns...)
+		if !slices.Equal(found.Tables, []string{"public.documents", "public.invoices"}) || found.Err() == nil || !strings.Contains(found.Err().Error(), "public.invoices: row-level security is off") {
+			t.Errorf("%q: %+v", columns, found)
+		}
+	}
+	if found := check("o'rg"); !slices.Contains(found.Tables, `public."Odd"`) || slices.Contains(found.Tables, "public.invoices") {
+		t.Errorf("a name with a quotation mark: %+v", found)
+	}
+	if found := check("Account_ID"); slices.Contains(found.Tables, "public.invoices") {
+		t.Errorf("another column's name: %+v", found)
+	}
+	if _, err := poolproof.Check(t.Context(), poolproof.Config{URL: f.url, TenantColumns: []string{""}}); !errors.Is(err, poolproof.ErrConfig) {
+		t.Errorf("a column without a name: %v", err)
+	}
+}

@@ -1,12 +1,14 @@
 package poolproof
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"regexp"
 	"slices"
 	"strings"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
@@ -19,8 +21,9 @@ const (
 	// ModeAuto lets Open choose from what the probe proved: ModeCacheStatement where named statements are tracked, each
 	// client keeps its server connection for certain, or no pooler is there; ModeExec elsewhere.
 	ModeAuto Mode = ""
-	// ModeExec sends every statement unnamed with text parameters, in one round trip; only arguments whose type pgx cannot
-	// tell by itself, as maps, have the statement described once before. Safe through any pooler.
+	// ModeExec sends statements unnamed, in one round trip, where every argument is a string, an integer, a bool, a UUID or nil. A
+	// statement with arguments of other types, whose form depends on the parameter's, is described once before, which is
+	// one more round trip, and sent as in ModeCacheDescribe from then on. Safe through any pooler.
 	ModeExec Mode = "exec"
 	// ModeCacheDescribe learns a statement's types once (one more round trip, then) and sends it unnamed from then on,
 	// with binary values. Safe through any pooler.
@@ -52,6 +55,9 @@ const (
 	DefaultTenantSetting = "app.current_tenant_id"
 	DefaultUserSetting   = "app.current_user_id"
 )
+
+// DefaultTenantColumn is the column by which [Check] knows a table of tenants' rows.
+const DefaultTenantColumn = "tenant_id"
 
 // Config is what Open needs. Only URL is required.
 type Config struct {
@@ -94,6 +100,28 @@ type Config struct {
 	// DialFunc, if not nil, opens the connections, as the connectors of cloud providers want it. Default: TCP or a socket
 	// as the URL says.
 	DialFunc pgconn.DialFunc
+
+	// AfterConnect, if not nil, prepares each new connection of the pool before its first use: it is for registering
+	// types that pgx does not know, such as enums, composites, domains, their arrays, and those of extensions:
+	//
+	//	AfterConnect: func(ctx context.Context, conn *pgx.Conn) error {
+	//		types, err := conn.LoadTypes(ctx, []string{"mood", "_mood", "address"}) // _mood: mood[]
+	//		conn.TypeMap().RegisterTypes(types)
+	//		return err
+	//	}
+	//
+	// It may read the catalogue and change the connection's type map, alike on every connection. Behind a pooler each of
+	// its statements may reach another server connection, which other clients have before and after: it must leave
+	// nothing there (SET, PREPARE, LISTEN, temporary tables, session locks), and must read no tenant's rows, because no
+	// scope is set: the tenant is none, or one that somebody left. It runs as the login, not as Role. It may take as long
+	// as connecting may (connect_timeout of the URL, default 5 s). An error, or a transaction that it leaves open,
+	// discards the connection: of kind ErrConfig, for Open, which tries it once, and for whoever waits for a connection.
+	// The probe's connections do not run it.
+	AfterConnect func(ctx context.Context, conn *pgx.Conn) error
+
+	// TenantColumns are the names of the columns that hold a tenant's id, as the catalogue spells them. Default tenant_id.
+	// Check looks at each table that has one of them, or a policy that reads TenantSetting; nothing else uses them.
+	TenantColumns []string
 
 	// StatementCacheCapacity bounds the named statements per connection, and the descriptions kept in all. Default 200,
 	// which is PgBouncer's max_prepared_statements; more than the pooler keeps makes it prepare again and again.
@@ -141,6 +169,12 @@ func (c Config) withDefaults() (Config, error) {
 	case ScopeAuto, ScopeStatement, ScopeParameter:
 	default:
 		return refuse("use parameter or statement, or leave it out", "unknown form of the scope %q", c.Scope)
+	}
+	if len(c.TenantColumns) == 0 {
+		c.TenantColumns = []string{DefaultTenantColumn}
+	}
+	if slices.Contains(c.TenantColumns, "") {
+		return refuse("name the column, or leave TenantColumns out for "+DefaultTenantColumn, "a tenant column without a name")
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()

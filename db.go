@@ -33,6 +33,10 @@ type DB struct {
 	domain  atomic.Uint32 // the type that carries scopes, 0: a statement does; only ever falls back to 0
 
 	discards sync.WaitGroup // connections being given up
+
+	closing atomic.Bool
+	mu      sync.Mutex
+	inUse   map[*wire.Conn]time.Time // connections that are out, and since when
 }
 
 // Open connects, probes what stands before PostgreSQL (at most three
@@ -65,7 +69,7 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	}
 	db := &DB{
 		config: cfg, report: report, scope: newScope(cfg), log: cfg.Logger, metrics: metrics,
-		descs: wire.NewDescriptions(cfg.StatementCacheCapacity),
+		descs: wire.NewDescriptions(cfg.StatementCacheCapacity), inUse: map[*wire.Conn]time.Time{},
 	}
 	if cfg.TracerProvider != nil {
 		db.tracer = otelpgx.NewTracer(otelpgx.WithTracerProvider(cfg.TracerProvider))
@@ -77,7 +81,11 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	if err != nil {
 		return nil, unavailableOr(ctx, "open", err)
 	}
-	scopeWhy, err := db.chooseScope(ctx)
+	err = db.tryHook(ctx)
+	var scopeWhy string
+	if err == nil {
+		scopeWhy, err = db.chooseScope(ctx)
+	}
 	if err != nil {
 		db.Close()
 		return nil, err
@@ -114,6 +122,9 @@ func poolConfig(cfg Config) (*pgxpool.Config, error) {
 	}
 	if cfg.DialFunc != nil {
 		pc.ConnConfig.DialFunc = cfg.DialFunc
+	}
+	if cfg.AfterConnect != nil {
+		pc.AfterConnect = bounded(cfg.AfterConnect, pc.ConnConfig.ConnectTimeout)
 	}
 	if cfg.MaxConns > 0 {
 		pc.MaxConns = cfg.MaxConns
@@ -175,12 +186,6 @@ func unavailableOr(ctx context.Context, op string, err error) error {
 	return &Error{Kind: ErrUnavailable, Op: op, Err: err, Hint: `see whether it answers at all: psql "$DATABASE_URL" -c 'select 1'`}
 }
 
-// Close waits for sessions to give back their connections and closes the pool.
-func (db *DB) Close() {
-	db.pool.Close()
-	db.discards.Wait()
-}
-
 // Report is what Open's probe saw.
 func (db *DB) Report() pooler.Report { return db.report }
 
@@ -235,14 +240,27 @@ func (db *DB) acquire(ctx context.Context) (*pgxpool.Conn, *wire.Conn, error) {
 		if ctxErr := ctx.Err(); ctxErr != nil {
 			return nil, nil, fmt.Errorf("poolproof: %s: %w", opAcquire, ctxErr)
 		}
+		if db.closing.Load() {
+			return nil, nil, &Error{Kind: ErrClosed, Op: opAcquire, Err: err, Hint: "close the database after everything that uses it has ended"}
+		}
+		if hook, ok := errors.AsType[*hookError](err); ok && !unreachable(hook.cause) {
+			return nil, nil, &Error{Kind: ErrConfig, Op: opAcquire, Err: hook, Hint: "see Config.AfterConnect for what it may do"}
+		}
 		return nil, nil, unavailableOr(ctx, opAcquire, err)
 	}
-	return pc, wire.Of(pc.Conn(), db.descs), nil
+	conn := wire.Of(pc.Conn(), db.descs)
+	db.mu.Lock()
+	db.inUse[conn] = time.Now()
+	db.mu.Unlock()
+	return pc, conn, nil
 }
 
 // release gives a connection back, or up: one that is broken, or that is not
 // idle after its Sync, must not serve anybody again.
 func (db *DB) release(pc *pgxpool.Conn, c *wire.Conn) {
+	db.mu.Lock()
+	delete(db.inUse, c)
+	db.mu.Unlock()
 	if c.Idle() {
 		pc.Release()
 		return

@@ -44,6 +44,8 @@ const (
 	// ErrTxLeftOpen: the server connection was in a transaction that somebody else had begun, so that what ran is not
 	// stored. The connection is given up.
 	ErrTxLeftOpen Kind = "transaction left open"
+	// ErrClosed: the database was closed. Of CloseContext, that work was still under way when its context was done.
+	ErrClosed Kind = "closed"
 	// ErrOtherTenant: a database/sql transaction was used with the context of another tenant.
 	ErrOtherTenant Kind = "another tenant"
 )
@@ -128,7 +130,8 @@ func unreachable(err error) bool {
 	var connectErr *pgconn.ConnectError
 	var netErr net.Error
 	var lostStep *wire.LostStepError
-	return errors.As(err, &lostStep) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
+	return errors.As(err, &lostStep) || errors.Is(err, wire.ErrInterrupted) ||
+		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
 		errors.As(err, &connectErr) || errors.As(err, &netErr)
 }
 

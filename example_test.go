@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log"
 	"os"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -74,4 +75,55 @@ func ExampleError() {
 	// Output:
 	// poolproof: read the configuration: configuration: no URL
 	// hint: set Config.URL, usually from DATABASE_URL
+}
+
+// The hook is what a program of pgx's has in its pool's AfterConnect.
+func ExampleConfig_afterConnect() {
+	db, err := poolproof.Open(context.Background(), poolproof.Config{
+		URL: os.Getenv("DATABASE_URL"),
+		AfterConnect: func(ctx context.Context, conn *pgx.Conn) error {
+			types, err := conn.LoadTypes(ctx, []string{"mood", "_mood"}) // an enum and its array
+			conn.TypeMap().RegisterTypes(types)
+			return err
+		},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer db.Close()
+}
+
+func ExampleSession_InTxOptions() {
+	ctx := context.Background()
+	db, err := poolproof.Open(ctx, poolproof.Config{URL: os.Getenv("DATABASE_URL")})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer db.Close()
+
+	// One view of the data for both queries, and nothing is written by mistake.
+	report := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
+	var orders, lines int
+	err = db.Tenant("550e8400-e29b-41d4-a716-446655440000").InTxOptions(ctx, report, func(tx pgx.Tx) error {
+		if err := tx.QueryRow(ctx, "select count(*) from orders").Scan(&orders); err != nil {
+			return err
+		}
+		return tx.QueryRow(ctx, "select count(*) from order_lines").Scan(&lines)
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+}
+
+func ExampleDB_CloseContext() {
+	db, err := poolproof.Open(context.Background(), poolproof.Config{URL: os.Getenv("DATABASE_URL")})
+	if err != nil {
+		log.Fatal(err)
+	}
+	// … the service has run, and takes no more requests …
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if err := db.CloseContext(ctx); err != nil {
+		log.Print(err) // poolproof: close: closed: 2 statements or transactions were still running, the longest for 12.3s (…)
+	}
 }

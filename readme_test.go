@@ -15,7 +15,7 @@ func TestREADMEExample(t *testing.T) {
 	const acme = "550e8400-e29b-41d4-a716-446655440000"
 	f := newFixture(t, 3)
 	f.exec(t, "insert into documents (tenant_id, body) values ($1, 'first'), ($1, 'second')", acme)
-	cmd := exec.CommandContext(t.Context(), "go", "run", "./examples/quickstart")
+	cmd := exec.CommandContext(t.Context(), "go", "-C", "examples", "run", "./quickstart")
 	cmd.Env = append(os.Environ(), "DATABASE_URL="+pgtest.Pooled(t, f.url, pgtest.PgBouncer118Transaction))
 	out, err := cmd.CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "Acme's documents: 2\n") {

@@ -40,9 +40,8 @@ import (
 //
 // Arguments are encoded by pgx: its types, slices, uuid.UUID, driver.Valuer, and
 // pgx.NamedArgs alone; sql.Named is refused, and a leading pgx.QueryExecMode is
-// dropped, Config.Mode stands for it. ModeExec, which does not know the
-// parameters' types, takes []byte for bytea: for any mode, pass JSON as
-// json.RawMessage or string.
+// dropped, Config.Mode stands for it. A []byte is JSON, text or bytea, as the
+// parameter's type says, in every mode.
 //
 // Values arrive as int64 (integers, oid), float64 (float4, float8), bool, []byte
 // (bytea, json, jsonb), time.Time (date, timestamp and, in local time,
@@ -96,7 +95,7 @@ func (c *sqlConn) query(ctx context.Context, sql string, args []driver.NamedValu
 	if c.tx != nil {
 		return c.tx.query(ctx, sql, values, kind)
 	}
-	return c.db.sessionFrom(ctx).query(ctx, sql, values, kind)
+	return c.db.SessionFrom(ctx).query(ctx, sql, values, kind)
 }
 
 func (c *sqlConn) QueryContext(ctx context.Context, sql string, args []driver.NamedValue) (driver.Rows, error) {

@@ -7,8 +7,7 @@ import (
 	"slices"
 )
 
-// contextScope is what a context says about who a statement of database/sql
-// runs as. What it does not say is told from what it says to be empty: inside a
+// contextScope is what a context says about who a statement runs as. What it does not say is told from what it says to be empty: inside a
 // transaction the first leaves the choice to the transaction.
 type contextScope struct {
 	of       scopeOwner
@@ -69,8 +68,11 @@ func WithSetting(ctx context.Context, name, value string) context.Context {
 	return context.WithValue(ctx, contextKey{}, c)
 }
 
-// sessionFrom is the session that a context asks for.
-func (db *DB) sessionFrom(ctx context.Context) Session {
+// SessionFrom gives the session that a context names by [WithTenant] or
+// [WithShared], [WithUser] and [WithSetting], for those who use pgx's methods: an
+// HTTP middleware then serves both. Statements of a session from a context that
+// names no tenant are refused with ErrNoTenant.
+func (db *DB) SessionFrom(ctx context.Context) Session {
 	c := scopeOf(ctx)
 	s := db.Shared()
 	switch c.of {

@@ -19,7 +19,7 @@ import (
 
 // Fixed statements of transactions.
 var (
-	beginStatement    = wire.NewFixed("begin", 0)
+	beginStatement    = beginStatements[pgx.TxOptions{}]
 	commitStatement   = wire.NewFixed("commit", 0)
 	rollbackStatement = wire.NewFixed("rollback", 0)
 )
@@ -44,14 +44,18 @@ const rollbackTimeout = 5 * time.Second
 // savepoints. Through a pooler in statement mode InTx fails with
 // ErrStatementMode: use SendBatch, which is a transaction in every mode.
 // Nothing is retried.
-func (s Session) InTx(ctx context.Context, fn func(tx pgx.Tx) error) (err error) {
+func (s Session) InTx(ctx context.Context, fn func(tx pgx.Tx) error) error {
+	return s.inTx(ctx, beginStatement, fn)
+}
+
+func (s Session) inTx(ctx context.Context, begin *wire.Fixed, fn func(tx pgx.Tx) error) (err error) {
 	if s.err != nil {
 		return s.err
 	}
 	if err := s.db.refuseTx(); err != nil {
 		return err
 	}
-	tx := &transaction{session: s}
+	tx := &transaction{session: s, begin: begin, ctx: ctx}
 	returned := false
 	defer func() {
 		if !returned { // a panic, or runtime.Goexit as of t.Fatal
@@ -84,7 +88,7 @@ func statementModeError(cause error) error {
 	if cause == nil {
 		cause = errors.New("the pooler is in statement mode, where BEGIN is refused")
 	}
-	return &Error{Kind: ErrStatementMode, Op: "begin a transaction", Err: cause,
+	return &Error{Kind: ErrStatementMode, Op: opBegin, Err: cause,
 		Hint: "put the statements into one SendBatch, which is a transaction in statement mode too, or have the pooler use transaction mode"}
 }
 
@@ -98,7 +102,8 @@ func statementModeError(cause error) error {
 //	ended ◄──────── COMMIT, ROLLBACK, a broken connection, InTx's function has returned
 type transaction struct {
 	session Session
-	begin   *wire.Fixed // nil: beginStatement
+	begin   *wire.Fixed     // nil: beginStatement
+	ctx     context.Context // of the whole transaction, for Conn, which has none
 
 	mu      sync.Mutex
 	phase   txPhase
@@ -158,6 +163,7 @@ func (tx *transaction) inUseError() error {
 func (tx *transaction) claim() (first bool, err error) {
 	tx.mu.Lock()
 	defer tx.mu.Unlock()
+	tx.lookForEnd()
 	switch {
 	case tx.phase == txEnded:
 		return false, tx.endedError()
@@ -166,6 +172,19 @@ func (tx *transaction) claim() (first bool, err error) {
 	}
 	tx.inUse = true
 	return tx.phase == txFresh, nil
+}
+
+// lookForEnd ends the transaction if what Conn handed out was used to end it:
+// nothing more may run on the connection, which has no tenant now, and nobody
+// knows what was kept. mu is held.
+func (tx *transaction) lookForEnd() {
+	if tx.phase != txOpen || tx.inUse || !tx.conn.Ready() || tx.conn.TxStatus() != 'I' {
+		return
+	}
+	tx.phase = txEnded
+	tx.failure = &Error{Kind: ErrStatementRefused, Op: "use the transaction", Err: errors.New("it was ended on its connection, by a statement that poolproof did not see"),
+		Hint: "send no COMMIT or ROLLBACK on tx.Conn(): return from InTx's function"}
+	tx.giveBack()
 }
 
 // take keeps the connection for the transaction, unless it ended meanwhile.
@@ -360,6 +379,7 @@ func undone(ctx context.Context) (context.Context, context.CancelFunc) {
 func (tx *transaction) conclude(ctx context.Context, last *wire.Fixed, final bool) (tag string, err error) {
 	tx.mu.Lock()
 	defer tx.mu.Unlock()
+	tx.lookForEnd()
 	switch {
 	case tx.phase == txEnded:
 		return "", tx.endedError()
@@ -513,9 +533,24 @@ func (h *txHandle) LargeObjects() pgx.LargeObjects {
 	panic("poolproof: large objects are not available in a tenant's transaction: they know no row-level security")
 }
 
-// Conn is the connection, nil before the first statement. What is sent on it
-// directly is out of poolproof's sight.
+// Conn is the connection. Before the first statement it begins the transaction,
+// which is one round trip: what is handed out has its tenant. It is nil if that
+// failed, of which InTx returns the error, and once the transaction is over.
+//
+// What is sent on it directly, by pgx's own methods, runs in the transaction and
+// as its tenant, and is not checked: no COMMIT or ROLLBACK, nothing that stays on
+// the server connection (Prepare, LISTEN, SET), and no CopyFrom into a table with
+// row-level security, which PostgreSQL refuses. A type that is registered on it is
+// known to this connection only: see Config.AfterConnect.
 func (h *txHandle) Conn() *pgx.Conn {
+	h.tx.mu.Lock()
+	fresh := h.tx.phase == txFresh && !h.tx.inUse
+	h.tx.mu.Unlock()
+	if fresh {
+		if u, err := h.tx.run(h.tx.ctx, work{}); err == nil {
+			_ = h.tx.finish(u, nil) // where it fails the transaction is over, and InTx says so
+		}
+	}
 	h.tx.mu.Lock()
 	defer h.tx.mu.Unlock()
 	if h.tx.phase != txOpen {

@@ -122,7 +122,9 @@ func runServer(ctx context.Context, o serverOptions) error {
 		}
 	}
 	if db, ok := <-connected; ok {
-		db.Close()
+		if err := db.CloseContext(drain); err != nil {
+			o.Logger.Warn("statements were cut off", "error", err)
+		}
 	}
 	return fault
 }

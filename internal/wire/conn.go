@@ -31,6 +31,9 @@ type Conn struct {
 	broken   bool     // an exchange ended in the middle
 	retired  atomic.Bool
 	current  *Exchange // not closed yet; nil if there is none
+
+	last        atomic.Pointer[string] // SQL of the last exchange's first statement
+	interrupted atomic.Bool
 }
 
 const customDataKey = "poolproof"
@@ -233,6 +236,35 @@ func fetches(sql string) bool {
 	const word = "fetch"
 	sql = strings.TrimSpace(sql)
 	return len(sql) >= len(word) && strings.EqualFold(sql[:len(word)], word)
+}
+
+// LastSQL is the text of the statement that was sent last, of the first where
+// there were several; "" if there was none. It may be called at any time, by any
+// goroutine.
+func (c *Conn) LastSQL() string {
+	if sql := c.last.Load(); sql != nil {
+		return *sql
+	}
+	return ""
+}
+
+func (c *Conn) note(sql string) { c.last.Store(&sql) }
+
+// ErrInterrupted is the error of an exchange that Interrupt or Abandon has ended.
+var ErrInterrupted = errors.New("the database was being closed")
+
+// Interrupt has the exchange that is under way, and any later one, fail. It may be
+// called at any time, by any goroutine; the connection's user gives it up then.
+func (c *Conn) Interrupt() {
+	c.interrupted.Store(true)
+	_ = c.pg.Conn().SetDeadline(longAgo)
+}
+
+// Abandon closes the socket under a user who does not use it, so that the server
+// rolls back. It may be called at any time, by any goroutine.
+func (c *Conn) Abandon() {
+	c.interrupted.Store(true)
+	_ = c.pg.Conn().Close()
 }
 
 // Discard ends a connection that must not be used again: it asks the server to

@@ -150,6 +150,9 @@ func (c *Conn) Run(ctx context.Context, mode Mode, calls []Call, statements ...S
 	if err != nil {
 		return nil, err
 	}
+	if len(statements) > 0 {
+		c.note(statements[0].SQL)
+	}
 	x.sendCalls(calls)
 	for i := range out {
 		o := &out[i]
@@ -194,10 +197,12 @@ func (c *Conn) encode(ctx context.Context, mode Mode, calls []Call, st Statement
 		b = &pgx.ExtendedQueryBuilder{}
 	}
 	if mode == Exec && st.Formats == nil {
-		if err := b.Build(c.pgx.TypeMap(), nil, st.Args); err == nil {
+		if args, ok := untyped(st.Args); ok {
+			if err := b.Build(c.pgx.TypeMap(), nil, args); err != nil {
+				return outgoing{}, err
+			}
 			return outgoing{desc: &description{sql: st.SQL}, describe: !st.NoRows, values: b.ParamValues, formats: b.ParamFormats}, nil
 		}
-		// A map, a struct or a slice of a type that pgx does not know: encoded once the parameters' types are known.
 	}
 	d := c.shared.get(st.SQL)
 	if d == nil {
@@ -222,12 +227,23 @@ func (c *Conn) encode(ctx context.Context, mode Mode, calls []Call, st Statement
 	}
 	switch {
 	case st.NoRows:
-	case mode == CacheStatement && len(d.fields) > 0 && !st.Text && st.Formats == nil:
+	case mode == CacheStatement && len(d.fields) > 0 && !st.Text && st.Formats == nil && inFormats(d.fields, o.resultFmt):
 		o.fields = d.fields // and a description after all if Run has to parse it anew
 	default: // the types may have changed since they were described, or were not known then
 		o.describe = true
 	}
 	return o, nil
+}
+
+// inFormats reports whether results in these formats are what the fields say.
+// The fields may come from another connection, whose map knows other types.
+func inFormats(fields []pgconn.FieldDescription, formats []int16) bool {
+	for i := range fields {
+		if i >= len(formats) || fields[i].Format != formats[i] {
+			return false
+		}
+	}
+	return true
 }
 
 // sync sends the Sync, flushes and begins to watch ctx.
@@ -278,6 +294,9 @@ func (x *Exchange) fail(err error) {
 	x.conn.broken = true
 	if x.err != nil {
 		return // what PostgreSQL said before the connection ended says more
+	}
+	if x.conn.interrupted.Load() {
+		err = ErrInterrupted
 	}
 	if ctxErr := x.ctx.Err(); ctxErr != nil {
 		err = ctxErr

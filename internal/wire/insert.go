@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -20,34 +19,23 @@ const flushEvery = 64 << 10
 // If next fails, no Sync is sent, the connection is given up, and with it the
 // transaction. The exchange is returned with the calls' results to be Skipped
 // and then Count to be called.
-//
-// In Exec mode the first row decides whether a round trip is spent to learn the
-// parameters' types: it is where its values cannot be encoded without, or where
-// NULLs say nothing about the values to come.
 func (c *Conn) Insert(ctx context.Context, mode Mode, calls []Call, sql string, next func() ([]any, error)) (*Exchange, error) {
-	first, err := guarded(next)
-	if err != nil {
-		return nil, err
-	}
-	desc := &description{sql: sql}
-	var types *pgconn.StatementDescription
-	if mode != Exec || slices.Contains(first, nil) || c.builder.Build(c.pgx.TypeMap(), nil, first) != nil {
-		if desc = c.shared.get(sql); desc == nil {
-			if desc, err = c.describe(ctx, mode, calls, Statement{SQL: sql}); err != nil {
-				return nil, err
-			}
+	desc := c.shared.get(sql) // in every mode: what the rows hold is not known yet
+	if desc == nil {
+		var err error
+		if desc, err = c.describe(ctx, mode, calls, Statement{SQL: sql}); err != nil {
+			return nil, err
 		}
-		types = &pgconn.StatementDescription{ParamOIDs: desc.paramOIDs}
 	}
+	types := &pgconn.StatementDescription{ParamOIDs: desc.paramOIDs}
 	x, err := c.open(ctx, mode)
 	if err != nil {
 		return nil, err
 	}
+	c.note(sql)
 	x.sendCalls(calls)
 	name := x.parse(desc)
-	if desc.name != "" {
-		x.used = append(x.used, sql)
-	}
+	x.used = append(x.used, sql)
 	x.inserting, x.inserted = true, len(calls)
 	x.watch()
 	x.flushed = make(chan struct{})
@@ -60,25 +48,28 @@ func (c *Conn) Insert(ctx context.Context, mode Mode, calls []Call, sql string, 
 			}
 			close(x.flushed)
 		}()
-		_, err = guarded(func() ([]any, error) { return nil, x.writeRows(name, types, first, next) })
+		err = x.writeRows(name, types, next)
 	}()
 	return x, nil
 }
 
-// guarded calls what runs a caller's code and makes an error of its panic.
-func guarded(next func() ([]any, error)) (args []any, err error) {
+// writeRows writes the rows that next returns, and the Sync.
+func (x *Exchange) writeRows(name string, types *pgconn.StatementDescription, next func() ([]any, error)) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("the source of rows panicked: %v", p)
 		}
 	}()
-	return next()
-}
-
-// writeRows writes the first row and those that next returns, and the Sync.
-func (x *Exchange) writeRows(name string, types *pgconn.StatementDescription, args []any, next func() ([]any, error)) (err error) {
 	var b pgx.ExtendedQueryBuilder
-	for pending := 0; args != nil; {
+	pending := 0
+	for {
+		args, err := next()
+		if err != nil {
+			return err
+		}
+		if args == nil {
+			break
+		}
 		if err := b.Build(x.conn.pgx.TypeMap(), types, args); err != nil {
 			return err
 		}
@@ -93,9 +84,6 @@ func (x *Exchange) writeRows(name string, types *pgconn.StatementDescription, ar
 			if err := x.fe.Flush(); err != nil {
 				return err
 			}
-		}
-		if args, err = next(); err != nil {
-			return err
 		}
 	}
 	x.fe.SendSync(&pgproto3.Sync{})

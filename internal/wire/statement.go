@@ -16,7 +16,8 @@ import (
 type Mode int32
 
 const (
-	// Exec sends statements unnamed, with text parameters whose types the server infers.
+	// Exec sends statements unnamed, with text parameters whose types the server infers. A statement with arguments whose
+	// text depends on the parameter's type is described once before, and sent as in CacheDescribe.
 	Exec Mode = iota
 	// CacheDescribe sends them unnamed, with types known from an earlier description and binary values.
 	CacheDescribe
