@@ -52,7 +52,7 @@ func TestConformance(t *testing.T) {
 						return
 					}
 					n := rounds
-					if !slices.Contains(pgtest.Kinds, kind) && kind != pgtest.Pgpool43 {
+					if !slices.Contains(pgtest.Kinds, kind) {
 						n = fewer
 					}
 					conform(t, f, url, kind, n, mode(m), scoped(form))

@@ -210,7 +210,7 @@ func (p *probe) move(ctx context.Context) (err error) {
 		if round >= enough && time.Until(p.until) < Budget/2 {
 			break
 		}
-		if err := p.round(ctx, time.Millisecond<<round>>1); err != nil {
+		if err := p.round(ctx, round); err != nil {
 			return err
 		}
 		if p.named != neverMoved || p.stuck >= 3 && p.places() == 1 {
@@ -221,13 +221,15 @@ func (p *probe) move(ctx context.Context) (err error) {
 }
 
 // round lets a meet whatever it meets, first with nobody in its way, then with
-// b, and if need be c, holding a server connection.
-func (p *probe) round(ctx context.Context, pause time.Duration) error {
+// b, and if need be c, holding a server connection. In every other round b has
+// let go before c asks: clients of one of several poolers behind one address
+// meet each other then, even if a is alone on another.
+func (p *probe) round(ctx context.Context, round int) error {
 	if err := p.runNamed(ctx, nil); err != nil || p.named != neverMoved {
 		return err
 	}
 	select {
-	case <-time.After(pause):
+	case <-time.After(time.Millisecond << round >> 1):
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -239,6 +241,11 @@ func (p *probe) round(ctx context.Context, pause time.Duration) error {
 		return err
 	}
 	if held != p.home && !p.noThird {
+		if round%2 == 1 {
+			if err := p.b.letGo(ctx); err != nil {
+				return err
+			}
+		}
 		if err := p.third(ctx); err != nil {
 			return err
 		}
@@ -246,8 +253,8 @@ func (p *probe) round(ctx context.Context, pause time.Duration) error {
 	return p.b.letGo(ctx)
 }
 
-// third lets c take a server connection while b holds another: of a pool of two
-// it is a's, which a must then do without.
+// third lets c take a server connection. If b holds one of two, it is a's, which
+// a must then do without.
 func (p *probe) third(ctx context.Context) (err error) {
 	if p.c == nil {
 		if p.c, err = p.connect(ctx, p.config); err != nil {
@@ -459,7 +466,9 @@ func (p *probe) beginner(ctx context.Context, shared string) {
 
 // session concludes from clients that kept what they had. A pooler can be
 // thought of that has preferred the same server connection for each client all
-// the time; of PgBouncer it is known that it does not.
+// the time; of PgBouncer it is known that it does not. More than two of it behind
+// one address would look the same, if each client came to another one: then a
+// named statement that is lost makes the library fall back.
 func (p *probe) session(ctx context.Context) {
 	r := &p.report
 	r.Mode = Session
@@ -469,7 +478,7 @@ func (p *probe) session(ctx context.Context) {
 		r.Why.NamedStatements = Reason{Untold, "each client seems to keep its server connection, which is not certain of this pooler"}
 		return
 	}
-	r.Why.Mode = Reason{Measured, kept + ", and this is PgBouncer"}
+	r.Why.Mode = Reason{Inferred, kept + ", and PgBouncer would have moved it in another mode"}
 	r.NamedStatements, r.Why.NamedStatements = true, Reason{Inferred, "each client keeps its server connection, and its statements with it"}
 }
 

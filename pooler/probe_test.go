@@ -264,6 +264,32 @@ func TestProbeOfAPoolOfOne(t *testing.T) {
 	}
 }
 
+// Two poolers behind one address serve each client by one of them. That one
+// client is alone on its pooler does not make it session mode.
+func TestProbeOfTwoPoolersBehindOneAddress(t *testing.T) {
+	owner := pgtest.Database(t)
+	first, _ := pgtest.PrivatePooler(t, owner, pgtest.PgBouncer118Transaction, nil)
+	second, _ := pgtest.PrivatePooler(t, owner, pgtest.PgBouncer118Transaction, nil)
+	for _, turns := range [][]string{{first, second}, {first, second, first}, {first, first, second}} {
+		config, err := pgx.ParseConfig(first)
+		if err != nil {
+			t.Fatal(err)
+		}
+		dialled := 0
+		config.DialFunc = func(ctx context.Context, network, _ string) (net.Conn, error) {
+			u, err := url.Parse(turns[min(dialled, len(turns)-1)])
+			if err != nil {
+				return nil, err
+			}
+			dialled++
+			return (&net.Dialer{}).DialContext(ctx, network, u.Host)
+		}
+		if r, err := pooler.Probe(t.Context(), config); err != nil || r.Mode != pooler.Transaction || r.NamedStatements || !r.ImplicitScope {
+			t.Errorf("got %+v, %v", r, err)
+		}
+	}
+}
+
 // A pooler that takes its time to authenticate is asked as much as another.
 func TestProbeOfASlowAuthentication(t *testing.T) {
 	t.Parallel() // it waits
