@@ -179,14 +179,19 @@ func testNothingRunsBeforeTheScope(t *testing.T, form option) {
 // leave is the other program: it leaves a tenant on the server connection.
 func leave(t testing.TB, url, tenant string) {
 	t.Helper()
-	c, err := pgx.Connect(t.Context(), url)
-	if err != nil {
+	if err := tryLeave(t.Context(), url, tenant); err != nil {
 		t.Fatal(err)
+	}
+}
+
+func tryLeave(ctx context.Context, url, tenant string) error {
+	c, err := pgx.Connect(ctx, url)
+	if err != nil {
+		return err
 	}
 	defer func() { _ = c.Close(context.Background()) }()
-	if _, err := c.Exec(t.Context(), "set app.current_tenant_id = '"+tenant+"'", pgx.QueryExecModeSimpleProtocol); err != nil {
-		t.Fatal(err)
-	}
+	_, err = c.Exec(ctx, "set app.current_tenant_id = '"+tenant+"'", pgx.QueryExecModeSimpleProtocol)
+	return err
 }
 
 func wantEnded(t *testing.T, tx pgx.Tx, sql string) {

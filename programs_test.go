@@ -51,7 +51,7 @@ func TestPrograms(t *testing.T) {
 		alter table ledger force row level security;
 		create policy tenant on ledger using (`+tenantPolicy+`) with check (`+tenantPolicy+`);
 		grant select, insert, update, delete on ledger to `+loginOf(t, f.url))
-	checks := max(steps/len(ways)/(3*programLength/2), 1)
+	checks := max(steps/len(ways)/(3*programLength/4), 1) // a program has a quarter of the length on average
 	presetFlags(t, map[string]string{"rapid.checks": strconv.Itoa(checks), "rapid.nofailfile": "true", "rapid.shrinktime": "20s"})
 	for _, way := range ways {
 		t.Run(fmt.Sprintf("%v/%s/%s", way.kind, way.mode, way.form), func(t *testing.T) {
@@ -158,7 +158,11 @@ func (g *programs) died(t *testing.T) bool {
 // round runs a program of each tenant and compares what is left with the model.
 func (g *programs) round(t *testing.T, rt *rapid.T, done *atomic.Int64) {
 	g.rounds++
-	if g.bouncer == nil || g.died(t) {
+	for g.bouncer == nil || tryLeave(t.Context(), g.url, victim) != nil {
+		if g.bouncer != nil {
+			waitFor(t, "the pooler has ended, as it lets nobody in", func() bool { return g.bouncer.Failure() != nil })
+			g.died(t)
+		}
 		g.url, g.db, g.bouncer = g.start()
 	}
 	runs := make([]*programRun, 3)
@@ -166,7 +170,6 @@ func (g *programs) round(t *testing.T, rt *rapid.T, done *atomic.Int64) {
 		runs[i] = &programRun{programs: g, tenant: tenant(i), program: rapid.Custom(drawProgram).Draw(rt, "program of "+tenant(i)),
 			prefix: fmt.Sprintf("round %d of %s: ", g.rounds, tenant(i)), certain: map[string]bool{}}
 	}
-	leave(t, g.url, victim)
 	var workers sync.WaitGroup
 	for _, r := range runs {
 		workers.Go(r.run)
