@@ -57,7 +57,7 @@ func (db *DB) CloseContext(ctx context.Context) error {
 // closed has the pool refuse new work, and gives what is closed when the last of
 // it has ended.
 func (db *DB) closed() <-chan struct{} {
-	db.closing.Store(true)
+	db.refuse()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
