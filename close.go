@@ -3,6 +3,7 @@ package poolproof
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -71,11 +72,7 @@ func (db *DB) closed() <-chan struct{} {
 func (db *DB) running() map[*wire.Conn]time.Time {
 	db.mu.Lock()
 	defer db.mu.Unlock()
-	running := make(map[*wire.Conn]time.Time, len(db.inUse))
-	for conn, since := range db.inUse {
-		running[conn] = since
-	}
-	return running
+	return maps.Clone(db.inUse)
 }
 
 // maxShownSQL is how much of a statement an error shows, in bytes.
