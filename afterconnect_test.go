@@ -61,7 +61,7 @@ func registerCards(ctx context.Context, conn *pgx.Conn) error {
 func TestAfterConnectRegistersTypes(t *testing.T) {
 	f := newFixture(t, 1)
 	f.exec(t, cardsSQL)
-	want := card{"sad", []mood{"happy", "sad"}, address{"Main, \"St\"", 1}, []address{{"a", 2}, {"b", 3}}, "abc", pgtype.Hstore{"k": ptr("v"), "n": nil}, "A@Example.org"}
+	want := card{"sad", []mood{"happy", "sad"}, address{"Main, \"St\"", 1}, []address{{"a", 2}, {"b", 3}}, "abc", pgtype.Hstore{"k": new("v"), "n": nil}, "A@Example.org"}
 	for _, kind := range []pgtest.Kind{pgtest.Direct, pgtest.PgBouncer118Transaction, pgtest.PgBouncer118Statement, pgtest.PgBouncer124Transaction} {
 		for _, m := range []poolproof.Mode{poolproof.ModeExec, poolproof.ModeCacheDescribe, poolproof.ModeCacheStatement} {
 			if m == poolproof.ModeCacheStatement && kind != pgtest.Direct && kind != pgtest.PgBouncer124Transaction {

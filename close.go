@@ -3,6 +3,7 @@ package poolproof
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -57,7 +58,7 @@ func (db *DB) CloseContext(ctx context.Context) error {
 // closed has the pool refuse new work, and gives what is closed when the last of
 // it has ended.
 func (db *DB) closed() <-chan struct{} {
-	db.closing.Store(true)
+	db.refuse()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -71,11 +72,7 @@ func (db *DB) closed() <-chan struct{} {
 func (db *DB) running() map[*wire.Conn]time.Time {
 	db.mu.Lock()
 	defer db.mu.Unlock()
-	running := make(map[*wire.Conn]time.Time, len(db.inUse))
-	for conn, since := range db.inUse {
-		running[conn] = since
-	}
-	return running
+	return maps.Clone(db.inUse)
 }
 
 // maxShownSQL is how much of a statement an error shows, in bytes.

@@ -23,7 +23,7 @@ func (f *fixture) busyIn(t *testing.T, text string, n int) {
 
 func TestCloseContextWaitsForWhatEnds(t *testing.T) {
 	f := newFixture(t, 1)
-	db := open(t, pgtest.Pooled(t, f.url, pgtest.PgBouncer118Transaction))
+	db := open(t, pgtest.Pooled(t, f.url, pgtest.PgBouncer118Transaction), func(c *poolproof.Config) { c.MaxConns = 1 }) // work that waits for it is refused, too
 	rows, err := db.Tenant(tenant(0)).Query(t.Context(), "select id from documents")
 	if err != nil {
 		t.Fatal(err)

@@ -34,7 +34,8 @@ type DB struct {
 
 	discards sync.WaitGroup // connections being given up
 
-	closing atomic.Bool
+	closing context.Context // done when Close was called
+	refuse  context.CancelFunc
 	mu      sync.Mutex
 	inUse   map[*wire.Conn]time.Time // connections that are out, and since when
 }
@@ -71,6 +72,7 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 		config: cfg, report: report, scope: newScope(cfg), log: cfg.Logger, metrics: metrics,
 		descs: wire.NewDescriptions(cfg.StatementCacheCapacity), inUse: map[*wire.Conn]time.Time{},
 	}
+	db.closing, db.refuse = context.WithCancel(context.WithoutCancel(ctx))
 	if cfg.TracerProvider != nil {
 		db.tracer = otelpgx.NewTracer(otelpgx.WithTracerProvider(cfg.TracerProvider))
 		poolConfig.ConnConfig.Tracer = db.tracer
@@ -235,12 +237,15 @@ func (db *DB) noteLost(ctx context.Context, mode wire.Mode, err error) bool {
 
 // acquire takes a connection from the pool.
 func (db *DB) acquire(ctx context.Context) (*pgxpool.Conn, *wire.Conn, error) {
-	pc, err := db.pool.Acquire(ctx)
+	waiting, cancel := context.WithCancel(ctx) // the pool itself lets those who wait go on waiting when it is closed
+	defer cancel()
+	defer context.AfterFunc(db.closing, cancel)()
+	pc, err := db.pool.Acquire(waiting)
 	if err != nil {
 		if ctxErr := ctx.Err(); ctxErr != nil {
 			return nil, nil, fmt.Errorf("poolproof: %s: %w", opAcquire, ctxErr)
 		}
-		if db.closing.Load() {
+		if db.closing.Err() != nil {
 			return nil, nil, &Error{Kind: ErrClosed, Op: opAcquire, Err: err, Hint: "close the database after everything that uses it has ended"}
 		}
 		if hook, ok := errors.AsType[*hookError](err); ok && !unreachable(hook.cause) {

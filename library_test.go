@@ -221,6 +221,9 @@ func guideCall(t *testing.T, f *fixture, db *poolproof.DB, id string) {
 	if _, err := db.Tenant(id).Exec(ctx, "call archive($1)", 3); !errors.Is(err, poolproof.ErrStatementRefused) {
 		t.Errorf("in a session: %v", err)
 	}
+	if err := db.Tenant(id).InTx(ctx, func(tx pgx.Tx) error { _, err := tx.Exec(ctx, "do $$ begin commit; end $$"); return err }); err == nil {
+		t.Error("a DO has committed in a transaction")
+	}
 	// doc: call
 	err := db.Tenant(id).InTx(ctx, func(tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, "call archive($1)", 3)

@@ -20,17 +20,17 @@ func TestInTxOptions(t *testing.T) {
 		opts pgx.TxOptions
 		want string
 	}{
-		{pgx.TxOptions{}, "read committed off off"},
-		{pgx.TxOptions{IsoLevel: pgx.Serializable, AccessMode: pgx.ReadOnly, DeferrableMode: pgx.Deferrable}, "serializable on on"},
-		{pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadWrite, DeferrableMode: pgx.NotDeferrable}, "repeatable read off off"},
-		{pgx.TxOptions{IsoLevel: pgx.ReadUncommitted}, "read uncommitted off off"},
-		{pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadOnly}, "read committed on off"},
+		{pgx.TxOptions{}, "read committed/off/off"},
+		{pgx.TxOptions{IsoLevel: pgx.Serializable, AccessMode: pgx.ReadOnly, DeferrableMode: pgx.Deferrable}, "serializable/on/on"},
+		{pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadWrite, DeferrableMode: pgx.NotDeferrable}, "repeatable read/off/off"},
+		{pgx.TxOptions{IsoLevel: pgx.ReadUncommitted}, "read uncommitted/off/off"},
+		{pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadOnly}, "read committed/on/off"},
 	} {
 		var got string
 		var n int
 		before := syncs()
 		err := s.InTxOptions(t.Context(), c.opts, func(tx pgx.Tx) error {
-			return tx.QueryRow(t.Context(), `select concat_ws(' ', current_setting('transaction_isolation'), current_setting('transaction_read_only'),
+			return tx.QueryRow(t.Context(), `select concat_ws('/', current_setting('transaction_isolation'), current_setting('transaction_read_only'),
 				current_setting('transaction_deferrable')), (select count(*) from documents)`).Scan(&got, &n)
 		})
 		if err != nil || got != c.want || n != 10 {
@@ -46,6 +46,13 @@ func TestInTxOptions(t *testing.T) {
 	})
 	if pgErr, ok := errors.AsType[*pgconn.PgError](err); !ok || pgErr.Code != "25006" || f.count(t, "select count(*) from documents") != 20 {
 		t.Errorf("a write in a transaction that only reads: %v", err)
+	}
+	err = s.InTx(t.Context(), func(tx pgx.Tx) error {
+		_, err := tx.Exec(t.Context(), "set transaction isolation level serializable")
+		return err
+	})
+	if pgErr, ok := errors.AsType[*pgconn.PgError](err); !ok || pgErr.Code != "25001" {
+		t.Errorf("a level after the scope's query: %v", err)
 	}
 	before := syncs()
 	for _, opts := range []pgx.TxOptions{

@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"math/big"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/poolproof/poolproof"
@@ -39,8 +41,6 @@ func (stringer) String() string                  { return "seven" }
 func (m marshaler) MarshalJSON() ([]byte, error) { return fmt.Appendf(nil, `{"n":%d}`, m.n), nil }
 func (v valued) Value() (driver.Value, error)    { return v.v, nil }
 
-func ptr[T any](v T) *T { return &v }
-
 // argument is a Go value for the tables of the tests.
 type argument struct {
 	name  string
@@ -55,18 +55,18 @@ func arguments() []argument {
 	return []argument{
 		{"nil", nil, true}, {"nil []byte", []byte(nil), false}, {"nil *string", (*string)(nil), true}, {"nil map", map[string]any(nil), false},
 		{"nil *struct", (*point)(nil), false}, {"nil []string", []string(nil), false}, {"nil json.RawMessage", json.RawMessage(nil), false},
-		{"string", "word", true}, {"empty string", "", true}, {"string of JSON", `{"a": 1}`, true}, {"string of an array", "{a,b}", true}, {"*string", ptr("word"), true},
-		{"named string", named("word"), false}, {"*named string", ptr(named("word")), false},
+		{"string", "word", true}, {"empty string", "", true}, {"string of JSON", `{"a": 1}`, true}, {"string of an array", "{a,b}", true}, {"*string", new("word"), true},
+		{"named string", named("word"), false}, {"*named string", new(named("word")), false},
 		{"[]byte of JSON", []byte(`{"a": [1, "\\x41"]}`), false}, {"[]byte of text", []byte("word"), false}, {"[]byte of escapes", []byte(`a\\b\101`), false},
-		{"[]byte, empty", []byte{}, false}, {"*[]byte", ptr([]byte(`[1]`)), false}, {"[]byte of XML", []byte("<a>b</a>"), false}, {"[]byte of digits", []byte("12"), false},
-		{"named []byte", blob(`{"a":1}`), false}, {"json.RawMessage", json.RawMessage(`{"a":"\n"}`), false}, {"*json.RawMessage", ptr(json.RawMessage(`[]`)), false},
-		{"int", 7, true}, {"int16", int16(-7), true}, {"int64", int64(math.MaxInt64), true}, {"uint8", uint8(200), false}, {"uint64", uint64(math.MaxUint64), true}, {"*int", ptr(7), true},
+		{"[]byte, empty", []byte{}, false}, {"*[]byte", new([]byte(`[1]`)), false}, {"[]byte of XML", []byte("<a>b</a>"), false}, {"[]byte of digits", []byte("12"), false},
+		{"named []byte", blob(`{"a":1}`), false}, {"json.RawMessage", json.RawMessage(`{"a":"\n"}`), false}, {"*json.RawMessage", new(json.RawMessage(`[]`)), false},
+		{"int", 7, true}, {"int16", int16(-7), true}, {"int64", int64(math.MaxInt64), true}, {"uint8", uint8(200), false}, {"uint64", uint64(math.MaxUint64), true}, {"*int", new(7), true},
 		{"named int", number(7), false}, {"named int with String", stringer(7), false},
 		{"float64", 0.1, false}, {"float64 without fraction", 3.0, false}, {"float32", float32(0.1), false}, {"float64 NaN", math.NaN(), false}, {"large float64", 1e22, false},
-		{"bool", true, true}, {"*bool", ptr(false), true}, {"nil *bool", (*bool)(nil), true}, {"nil []int32", []int32(nil), false}, {"nil *time", (*time.Time)(nil), false},
-		{"time in UTC", east.UTC(), false}, {"time elsewhere", east, false}, {"*time", ptr(east), false}, {"zero time", time.Time{}, false}, {"duration", 90 * time.Minute, false},
+		{"bool", true, true}, {"*bool", new(false), true}, {"nil *bool", (*bool)(nil), true}, {"nil []int32", []int32(nil), false}, {"nil *time", (*time.Time)(nil), false},
+		{"time in UTC", east.UTC(), false}, {"time elsewhere", east, false}, {"*time", new(east), false}, {"zero time", time.Time{}, false}, {"duration", 90 * time.Minute, false},
 		{"uuid.UUID", id, true}, {"[16]byte", [16]byte(id), false}, {"*uuid.UUID", &id, false}, {"[]uuid.UUID", []uuid.UUID{id}, false},
-		{"[]string", []string{"a", "b,c", `d"e`}, false}, {"[]string, empty", []string{}, false}, {"named []string", tags{"x", "y"}, false}, {"[]*string", []*string{nil, ptr("z")}, false},
+		{"[]string", []string{"a", "b,c", `d"e`}, false}, {"[]string, empty", []string{}, false}, {"named []string", tags{"x", "y"}, false}, {"[]*string", []*string{nil, new("z")}, false},
 		{"[]int", []int{1, 2}, false}, {"[]int32", []int32{3}, false}, {"[]float64", []float64{0.5}, false}, {"[]bool", []bool{true, false}, false},
 		{"[]time.Time", []time.Time{east}, false}, {"[][]string", [][]string{{"a"}, {"b"}}, false}, {"[][]byte", [][]byte{[]byte("ab"), []byte("{}")}, false}, {"[]any", []any{1, "two", nil}, false},
 		{"map", map[string]any{"k": []int{1}}, false}, {"map of strings", map[string]string{"k": "v"}, false}, {"named map", labels{"k": "v"}, false}, {"map of *string", map[string]*string{"k": nil}, false},
@@ -221,6 +221,12 @@ func TestBytesOfJSON(t *testing.T) {
 	}
 	if n := f.count(t, `select count(*) from facts where fact->>'a' = '\x41' and raw = '\x005cff'`); n != len(ways)+1 {
 		t.Errorf("%d rows are as they were sent", n)
+	}
+	b := &pgx.Batch{} // where it cannot be done, as the guide says
+	b.Queue("create table made (fact jsonb)")
+	b.Queue("insert into made values ($1)", fact)
+	if pgErr, ok := errors.AsType[*pgconn.PgError](s.SendBatch(ctx, b).Close()); !ok || pgErr.Code != "42P01" {
+		t.Errorf("a []byte for a table of the same batch: %v", pgErr)
 	}
 	for _, c := range []struct {
 		sql   string

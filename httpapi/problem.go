@@ -111,7 +111,7 @@ func codeOf(err error) tenancy.Code {
 	switch {
 	case errors.As(err, &tooLarge):
 		return tenancy.BodyTooLarge
-	case errors.Is(err, poolproof.ErrUnavailable),
+	case errors.Is(err, poolproof.ErrUnavailable), errors.Is(err, poolproof.ErrClosed),
 		errors.Is(err, poolproof.ErrTenantNotSet),
 		errors.Is(err, context.DeadlineExceeded):
 		return tenancy.Unavailable
