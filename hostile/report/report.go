@@ -16,9 +16,10 @@ const pages = "https://github.com/poolproof/poolproof/blob/main/docs/prove/"
 // it, and the fix for each driver.
 func Page(c hostile.Code) string { return pages + string(c) + ".md" }
 
-// Command is how the program under test ended.
+// Command is how the program under test ended, and what it ran on.
 type Command struct {
-	Exit int `json:"exit"`
+	Exit          int  `json:"exit"`
+	PrivateServer bool `json:"private_server,omitempty"` // an empty one, started for the run because none was named
 }
 
 // ended says of a program that failed how much of it was judged; "" of one that
