@@ -94,11 +94,14 @@ func (s *session) vouch() error {
 	if s.p.cfg.Password == "" {
 		return s.unknown()
 	}
-	s.vouching.Store(true)
 	send(s.w, &pgproto3.AuthenticationCleartextPassword{})
 	if err := s.flush(); err != nil {
 		return err
 	}
+	s.mu.Lock()
+	s.vouching.Store(true)
+	s.changed.Broadcast()
+	s.mu.Unlock()
 	select {
 	case password := <-s.answers:
 		if s.p.knows(password) {

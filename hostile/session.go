@@ -134,7 +134,11 @@ func (s *session) place(ctx context.Context, f frame) (*backend, error) {
 		case s.gone:
 			return nil, io.EOF
 		case s.starting && f.typ != 'p':
-			s.changed.Wait() // nothing that a stranger says is looked at
+			// Nothing that a stranger says is looked at; where a password is wanted it is none.
+			if s.vouching.CompareAndSwap(true, false) {
+				s.answers <- ""
+			}
+			s.changed.Wait()
 		case f.typ == 'H' && !s.open:
 			return nil, nil //nolint:nilnil // psycopg sends one after its last Sync: no unit, and no answer to wait for
 		case s.backend == nil && copyData:

@@ -89,6 +89,11 @@ func testProgram(what string) int {
 			}
 			time.Sleep(10 * time.Millisecond)
 		}
+	case "besieged":
+		if err := besieged(ctx); err != nil {
+			sayf("%v", err)
+			return 7
+		}
 	case "die":
 		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 		select {}
