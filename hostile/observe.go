@@ -89,14 +89,15 @@ func (s *session) trusted(f frame) bool {
 }
 
 // vouch asks a client whom the server trusts for the pooler's own password. The
-// client's goroutine reads the answer.
+// client's goroutine reads the answer. The only error is errRefused, which ends
+// the server connection: what it said was not taken.
 func (s *session) vouch() error {
 	if s.p.cfg.Password == "" {
 		return s.unknown()
 	}
 	send(s.w, &pgproto3.AuthenticationCleartextPassword{})
-	if err := s.flush(); err != nil {
-		return err
+	if s.flush() != nil {
+		return errRefused // there is nobody to ask
 	}
 	s.mu.Lock()
 	s.vouching.Store(true)
@@ -108,7 +109,7 @@ func (s *session) vouch() error {
 			return nil
 		}
 	case <-s.stranger.ctx.Done():
-		return s.stranger.ctx.Err()
+		return errRefused
 	}
 	return s.unknown()
 }
@@ -116,7 +117,8 @@ func (s *session) vouch() error {
 // unknown refuses a client that does not know the password.
 func (s *session) unknown() error {
 	s.p.refuseAs(s.w, s.startup["user"], errTrusted)
-	return errors.Join(errRefused, s.flush())
+	_ = s.flush() // it may have gone
+	return errRefused
 }
 
 // plus ends the names of SASL mechanisms that are bound to the TLS connection.

@@ -49,7 +49,8 @@ func neighbour(ctx context.Context, port string, users ...string) (string, error
 			if exit := new(exec.ExitError); err != nil && !errors.As(err, &exit) {
 				return "", err
 			}
-			refused := strings.Contains(string(out), "no password supplied") || strings.Contains(string(out), "password authentication failed")
+			refused := strings.Contains(string(out), "no password supplied") || strings.Contains(string(out), "password authentication failed") ||
+				strings.Contains(string(out), "Peer authentication failed") // the server's own word, for an account that is not ours
 			if err == nil || !refused {
 				return fmt.Sprintf("%s, %s, at %s: %s", name, password, port, out), nil
 			}
