@@ -95,13 +95,13 @@ func (s *session) vouch() error {
 	if s.p.cfg.Password == "" {
 		return s.unknown()
 	}
+	s.vouching.Store(true) // before it can answer
 	send(s.w, &pgproto3.AuthenticationCleartextPassword{})
 	if s.flush() != nil {
 		return errRefused // there is nobody to ask
 	}
 	s.mu.Lock()
-	s.vouching.Store(true)
-	s.changed.Broadcast()
+	s.changed.Broadcast() // it may have said something already, which is no answer
 	s.mu.Unlock()
 	select {
 	case password := <-s.answers:
