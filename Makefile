@@ -8,6 +8,8 @@ GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@latest
 PROGRESS := bin/testprogress
 FUZZED := hostile:FuzzFrames hostile:FuzzLook hostile:FuzzSession internal/wire:FuzzAnswers
 FUZZTIME := 10m
+# The time limit of one package: a machine that is busy is no reason to fail.
+TIMEOUT := 30m
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,7 +26,7 @@ test: ## Vet and test everything, with the race detector
 	@scripts/setup test
 	@go vet ./...
 	@go build -o $(PROGRESS) ./scripts/testprogress
-	@go test -race -p 4 -json ./... | $(PROGRESS)
+	@go test -race -p 4 -timeout $(TIMEOUT) -json ./... | $(PROGRESS)
 
 soak: ## The tests with many more rounds (up to an hour), then fuzzing (FUZZTIME=10m each)
 	@scripts/setup test

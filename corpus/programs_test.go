@@ -134,11 +134,12 @@ func execute(t testing.TB, program, form, pooled, direct string, more ...string)
 		t.Fatal(err)
 	}
 	database := strings.TrimPrefix(u.Path, "/")
+	password, _ := u.User.Password()
 	cmd.Env = append(env, //nolint:gocritic // nobody has env but this
 		"PATH="+os.Getenv("PATH"), "HOME="+t.TempDir(), "LANG=C.UTF-8",
 		"DATABASE_URL="+pooled, "DIRECT_URL="+direct,
-		"PGHOST="+u.Hostname(), "PGPORT="+u.Port(), "PGUSER="+u.User.Username(), "PGDATABASE="+database, "PGSSLMODE=disable",
-		"JDBC_URL=jdbc:postgresql://"+u.Host+"/"+database+"?user="+u.User.Username()+"&sslmode=disable",
+		"PGHOST="+u.Hostname(), "PGPORT="+u.Port(), "PGUSER="+u.User.Username(), "PGPASSWORD="+password, "PGDATABASE="+database, "PGSSLMODE=disable",
+		"JDBC_URL=jdbc:postgresql://"+u.Host+"/"+database+"?user="+u.User.Username()+"&password="+password+"&sslmode=disable",
 	)
 	cmd.Env = append(cmd.Env, more...)
 	var out bytes.Buffer

@@ -2,7 +2,9 @@ package hostile
 
 import (
 	"cmp"
+	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -107,8 +109,11 @@ type Report struct {
 	Notes        []Note    `json:"notes"`
 	Profile      string    `json:"profile"`
 	Clients      int       `json:"clients"`
+	Refused      int       `json:"refused,omitempty"` // connections that ended before they were let in: they are not judged
 	Transactions int       `json:"transactions"`
 	Statements   int       `json:"statements"` // different ones
+	// LeftOut counts, by code, what was seen of findings beyond those that a report keeps (MaxFindings).
+	LeftOut map[Code]int `json:"left_out,omitempty"`
 }
 
 // ledger gathers findings. Safe for concurrent use.
@@ -116,36 +121,98 @@ type ledger struct {
 	mu       sync.Mutex
 	findings map[string]*Finding
 	notes    map[string]*Note
-	watch    func(Finding, bool) // told of each occurrence; first says whether it is new
+	kept     map[Code]int // findings of each code
+	size     int          // bytes of what was said that findings hold
+	leftOut  map[Code]int
+	watch    func(Finding, bool) // told of each occurrence that is kept; first says whether it is new
 }
 
 func newLedger() *ledger {
-	return &ledger{findings: map[string]*Finding{}, notes: map[string]*Note{}}
+	return &ledger{findings: map[string]*Finding{}, notes: map[string]*Note{}, kept: map[Code]int{}, leftOut: map[Code]int{}}
 }
 
-// maxMore is how many further statements a finding names.
-const maxMore = 9
+// What a report keeps: as many findings of each code, and in all as many bytes of
+// what programs said. The first finding of a code is always kept.
+const (
+	MaxFindings = 100
+	maxSize     = 512 << 10
+)
+
+// What is kept of one finding.
+const (
+	maxMore    = 9   // further statements
+	maxSubject = 200 // bytes
+	maxTag     = 200
+	maxTypes   = 100
+)
 
 func (l *ledger) add(f fault) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	f.subject = clip(f.subject, maxSubject)
 	key := string(f.code) + " " + f.subject
 	have, seen := l.findings[key]
 	if !seen {
+		f.first.clip()
+		size := f.first.size()
+		if l.kept[f.code] > 0 && (l.kept[f.code] >= MaxFindings || l.size+size > maxSize) {
+			l.leftOut[f.code]++
+			return
+		}
 		k := catalogue[f.code]
 		have = &Finding{
 			Code: f.code, Severity: k.severity, Title: k.title, Subject: f.subject, First: f.first,
 			Consequence: k.consequence, Fix: k.fixFor(f.first.Client.Driver),
 		}
 		l.findings[key] = have
+		l.kept[f.code]++
+		l.size += size
 	}
 	have.Count++
-	if sql := f.first.SQL; seen && sql != "" && sql != have.First.SQL && len(have.More) < maxMore && !slices.Contains(have.More, sql) {
+	if sql := f.first.SQL; seen && sql != "" && sql != have.First.SQL && len(have.More) < maxMore && l.size+len(sql) <= maxSize && !slices.Contains(have.More, sql) {
 		have.More = append(have.More, sql)
+		l.size += len(sql)
 	}
 	if l.watch != nil {
 		l.watch(*have, !seen)
 	}
+}
+
+// clip bounds what an occurrence holds of what a program said. Its SQL is short
+// already.
+func (o *Occurrence) clip() {
+	o.Types = o.Types[:min(len(o.Types), maxTypes)]
+	o.Client.ApplicationName = clip(o.Client.ApplicationName, maxTag)
+	tags := map[string]string{}
+	for k, v := range o.Tags {
+		tags[clip(k, maxTag)] = clip(v, maxTag)
+	}
+	if o.Tags != nil {
+		o.Tags = tags
+	}
+}
+
+// size is how many bytes an occurrence takes, more or less.
+func (o *Occurrence) size() int {
+	n := len(o.SQL) + len(o.Client.ApplicationName)
+	for k, v := range o.Tags {
+		n += len(k) + len(v)
+	}
+	for _, t := range o.Types {
+		n += len(t)
+	}
+	for _, s := range o.Trace {
+		n += len(s.What)
+	}
+	return n
+}
+
+// clip is a text of at most so many bytes, and an ellipsis where more was.
+func clip(s string, most int) string {
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + "…"
 }
 
 func (l *ledger) note(subject, text string) {
@@ -159,8 +226,8 @@ func (l *ledger) note(subject, text string) {
 	n.Count++
 }
 
-// list gives findings and notes in a stable order.
-func (l *ledger) list() ([]Finding, []Note) {
+// list gives findings and notes in a stable order, and what was left out.
+func (l *ledger) list() ([]Finding, []Note, map[Code]int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	findings, notes := []Finding{}, []Note{}
@@ -174,5 +241,5 @@ func (l *ledger) list() ([]Finding, []Note) {
 		return cmp.Or(cmp.Compare(a.Code, b.Code), cmp.Compare(a.Subject, b.Subject))
 	})
 	slices.SortFunc(notes, func(a, b Note) int { return cmp.Compare(a.Subject, b.Subject) })
-	return findings, notes
+	return findings, notes, maps.Clone(l.leftOut)
 }

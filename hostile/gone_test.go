@@ -31,16 +31,22 @@ func newPair(t *testing.T, cfg Config, starting bool) pair {
 	}
 	clientConn, client := net.Pipe()
 	serverConn, server := net.Pipe()
-	pl := newPool(p, &pgconn.Config{})
+	pl := newPool(p, "", &pgconn.Config{})
+	pl.users = 1
+	pl.entered.Store(true)
 	pl.schema.Store(newSchema(nil))
 	p.pools[""] = pl
 	b := pl.newBackend(serverConn)
 	pl.all[b], pl.idle, pl.opened = true, []*backend{b}, 1<<21
 	s := p.newSession(clientConn)
-	p.register(s)
 	s.pool = pl
-	if starting {
-		b.starting, pl.idle = true, nil
+	if !starting {
+		p.register(s)
+	} else {
+		if s.stranger, err = p.strangers.enter(t.Context(), clientConn); err != nil {
+			t.Fatal(err)
+		}
+		b.starting, s.starting, pl.idle = true, true, nil
 		s.backend, s.outstanding = b, 1
 		b.session.Store(s)
 	}

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net"
 	"slices"
 	"strings"
@@ -22,30 +21,36 @@ import (
 // packet on as it came: whatever version it speaks, however the server lets it
 // in, and with the server's own key for cancel requests. To the session it is
 // a unit like any other, which the first ReadyForQuery answers (see letIn).
-func (s *session) observe(ctx context.Context, packet []byte) error {
-	conn, err := s.p.reach(ctx)
-	if err != nil {
-		s.refuseAs(err)
-		return err
-	}
+func (p *Pooler) observe(ctx context.Context, st *stranger, conn net.Conn, packet []byte) *session {
 	version := binary.BigEndian.Uint32(packet)
 	params, _, ok := startupParams(packet[4:])
-	if version>>16 != protocol3 || !ok || replicates(params) { // a conversation that cannot be judged
-		s.tunnel(ctx, newStream(conn), packet)
-		return errRefused
+	user, database := names(params)
+	server, err := p.reach(st.ctx)
+	if err != nil {
+		p.refuseAs(conn, user, err)
+		return nil
 	}
-	user, database, _ := s.introduce(params, packet)
-	s.pool = s.p.poolFor(user, database, nil) // it is dialled for nobody: what clients ask for at the start does not matter
-	b := s.pool.adopt(s, conn)
-	s.mu.Lock()
+	if version>>16 != protocol3 || !ok || replicates(params) { // a conversation that cannot be judged
+		p.tunnel(ctx, st, conn, newStream(server), packet)
+		return nil
+	}
+	s := p.newSession(conn)
+	s.stranger, s.answers, s.starting = st, make(chan string, 1), true
+	s.introduce(params, packet)
+	s.pool = p.poolFor(user, database, nil) // it is dialled for nobody: what clients ask for at the start does not matter
+	b := s.pool.adopt(s, server)
 	s.backend, s.outstanding = b, 1
-	s.mu.Unlock()
+	context.AfterFunc(st.ctx, func() {
+		if !st.let.Load() {
+			b.kill()
+		}
+	})
 	_, _ = b.w.Write(startupMessage(packet)) // bufio keeps the error for Flush
 	if err := b.flush(); err != nil {
 		b.kill()
 	}
 	go b.serve()
-	return nil
+	return s
 }
 
 // startupMessage is a startup packet with its length before it.
@@ -62,21 +67,10 @@ func replicates(params map[string]string) bool {
 	return true
 }
 
-// introduce notes who a client is.
-func (s *session) introduce(params map[string]string, packet []byte) (user, database string, runtime map[string]string) {
+// introduce notes who a client says it is.
+func (s *session) introduce(params map[string]string, packet []byte) {
 	s.startup = params
 	s.client = Client{ApplicationName: params["application_name"], Driver: driverByStartup(params, bytes.HasPrefix(packet[4:], []byte("client_encoding\x00")))}
-	user, database = params["user"], params["database"]
-	if database == "" {
-		database = user
-	}
-	s.p.register(s)
-	s.judgeStartup()
-	runtime = maps.Clone(params)
-	delete(runtime, "user")
-	delete(runtime, "database")
-	delete(runtime, "replication")
-	return user, database, runtime
 }
 
 // Kinds of the server's messages about authentication.
@@ -85,17 +79,46 @@ const (
 	authenticationSASL = 10
 )
 
-// admits looks at the server's messages about authentication. One that lets a
-// client in without a question trusts this machine, not the client: where others
-// can reach the pooler, they are not let in.
-func (s *session) admits(f frame) bool {
+// trusted reports whether a server's message lets a client in whom it has asked
+// nothing: it trusts this machine, or our certificate, not the client.
+func (s *session) trusted(f frame) bool {
 	ok := f.typ == 'R' && len(f.body()) >= 4 && binary.BigEndian.Uint32(f.body()) == authenticationOk
-	if ok && !s.asked && s.p.cfg.Passwords {
-		s.refuse("28000", "poolproof: "+errTrusted.Error())
-		return false
+	trusted := ok && !s.asked
+	s.asked = s.asked || f.typ == 'R' && !ok
+	return trusted
+}
+
+// vouch asks a client whom the server trusts for the pooler's own password. The
+// client's goroutine reads the answer. The only error is errRefused, which ends
+// the server connection: what it said was not taken.
+func (s *session) vouch() error {
+	if s.p.cfg.Password == "" {
+		return s.unknown()
 	}
-	s.asked = s.asked || !ok
-	return true
+	s.vouching.Store(true) // before it can answer
+	send(s.w, &pgproto3.AuthenticationCleartextPassword{})
+	if s.flush() != nil {
+		return errRefused // there is nobody to ask
+	}
+	s.mu.Lock()
+	s.changed.Broadcast() // it may have said something already, which is no answer
+	s.mu.Unlock()
+	select {
+	case password := <-s.answers:
+		if s.p.knows(password) {
+			return nil
+		}
+	case <-s.stranger.ctx.Done():
+		return errRefused
+	}
+	return s.unknown()
+}
+
+// unknown refuses a client that does not know the password.
+func (s *session) unknown() error {
+	s.p.refuseAs(s.w, s.startup["user"], errTrusted)
+	_ = s.flush() // it may have gone
+	return errRefused
 }
 
 // plus ends the names of SASL mechanisms that are bound to the TLS connection.
@@ -166,15 +189,20 @@ func (s *session) letIn(b *backend, f frame) error {
 	if err := b.drop(f); err != nil {
 		return err
 	}
+	s.stranger.let.Store(true)
+	s.stranger.known()
+	s.pool.entered.Store(true)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.backend != b {
 		return errAbandoned
 	}
+	s.p.register(s)
+	s.judgeStartup()
 	if err := s.hold(func() error { return s.p.unseen(b, b.first()) }); err != nil {
 		return err
 	}
-	s.outstanding, s.open = 0, false
+	s.outstanding, s.open, s.starting = 0, false, false
 	s.attached(b)
 	s.changed.Broadcast()
 	_, _ = s.w.Write(raw[:]) // bufio keeps the error for Flush
@@ -192,27 +220,41 @@ func (p *Pooler) unseen(b *backend, err error) error {
 	return err
 }
 
-// tunnel passes a conversation through, byte by byte, to its end, if the server
-// begins it with a question where admits wants one.
-func (s *session) tunnel(ctx context.Context, server *stream, packet []byte) {
+// tunnel passes a conversation through, byte by byte, to its end. Where the
+// server asks the client nothing, the client must know the pooler's password.
+func (p *Pooler) tunnel(ctx context.Context, st *stranger, conn net.Conn, server *stream, packet []byte) {
 	end := func() {
-		_ = s.conn.Close() // both: whichever side has ended
+		_ = conn.Close() // both: whichever side has ended
 		_ = server.conn.Close()
 	}
-	defer context.AfterFunc(ctx, end)()
 	defer end()
-	_ = s.conn.SetDeadline(time.Time{})
+	stop := context.AfterFunc(st.ctx, end)
 	if _, err := server.conn.Write(startupMessage(packet)); err != nil {
 		return
 	}
-	if first, _ := server.r.Peek(headerSize + 4); len(first) > headerSize && !s.admits(frame{typ: first[0], raw: first}) {
-		return
+	first, _ := server.r.Peek(headerSize + 4)
+	s := session{}
+	if len(first) > headerSize && s.trusted(frame{typ: first[0], raw: first}) {
+		password, err := "", error(nil)
+		if p.cfg.Password != "" {
+			password, err = askPassword(conn)
+		}
+		if err != nil || !p.knows(password) {
+			params, _, _ := startupParams(packet[4:])
+			p.refuseAs(conn, params["user"], errTrusted)
+			return
+		}
 	}
+	// From here on it is the server's to say who may stay, and for how long.
+	st.let.Store(len(first) > 0 && first[0] != 'E')
+	stop()
+	st.known()
+	defer context.AfterFunc(ctx, end)()
 	go func() {
 		defer end()
-		_, _ = io.Copy(server.conn, s.r) // an error is an end, too
+		_, _ = io.Copy(server.conn, conn) // an error is an end, too
 	}()
-	_, _ = io.Copy(s.conn, server.r)
+	_, _ = io.Copy(conn, server.r)
 }
 
 // cancelRequest passes a cancel request on as it came.

@@ -19,7 +19,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/poolproof/poolproof/internal/devdb"
@@ -144,52 +143,70 @@ func (f writerFunc) Write(b []byte) (int, error) { return f(b) }
 var _ io.Writer = writerFunc(nil)
 
 // Clients are let in by the server's judgement of their own password, however it
-// asks for it, each time; what somebody else got in with helps nobody.
+// asks for it, each time; what somebody else got in with helps nobody. Whom the
+// server does not ask, or who gives no password of their own, needs the pooler's.
 func TestPasswords(t *testing.T) {
 	s := newSecured(t)
+	const ours = "wrong-password to the server" // guarded looks for it in log and report
 	for _, tls := range []string{"disable", "require"} {
-		for name, cfg := range map[string]Config{"strict": {}, "strict, for others": {Passwords: true}, "observe": {Observe: true}, "observe, for others": {Observe: true, Passwords: true}} {
-			t.Run(name+", upstream TLS "+tls, func(t *testing.T) {
-				cfg.Upstream = s.url("scram", secret("scram"), tls)
-				_, addr := s.guarded(t, cfg)
-				for _, user := range []string{"md5", "scram", "clear"} {
-					own := user == "scram" && !cfg.Observe && !cfg.Passwords // it needs none
-					for _, right := range []bool{false, true, true, false} {
-						password := "wrong-password"
-						if right {
-							password = secret(user)
-						}
-						c, err := pgx.Connect(t.Context(), urlFor(addr, user, password, "disable")+"&default_query_exec_mode=exec")
-						pg, refused := errors.AsType[*pgconn.PgError](err)
-						switch {
-						case right || own:
-							var me string
-							if err == nil {
-								err = errors.Join(c.QueryRow(t.Context(), "select current_user").Scan(&me), c.Close(t.Context()))
+		for form, cfg := range forms {
+			for _, given := range []string{"", ours} {
+				t.Run(fmt.Sprintf("%s, upstream TLS %s, own password %v", form, tls, given != ""), func(t *testing.T) {
+					cfg.Upstream, cfg.Password = s.url("scram", secret("scram"), tls), given
+					p, addr := s.guarded(t, cfg)
+					p.cfg.Password = given // and not one that was made up
+					try := func(user, password, more string, want string) {
+						t.Helper()
+						c, err := pgconn.Connect(t.Context(), urlFor(addr, user, password, "disable")+more)
+						code := ""
+						if err == nil && more == "" {
+							var results []*pgconn.Result
+							if results, err = c.Exec(t.Context(), "select current_user").ReadAll(); err == nil && string(results[0].Rows[0][0]) != user {
+								t.Errorf("%s is %s", user, results[0].Rows[0][0])
 							}
-							if err != nil || me != user {
-								t.Errorf("%s: %q, %v", user, me, err)
-							}
-						case !refused || pg.Code != "28P01":
-							t.Errorf("%s with another password: %v", user, err)
+						}
+						if err == nil {
+							err = c.Close(t.Context())
+						}
+						if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
+							code = pg.Code
+							err = nil
+						}
+						if err != nil || code != want {
+							t.Errorf("%s with %q%s: %v, %s, want %q", user, password, more, err, code, want)
 						}
 					}
-				}
-				trusted := []string{""}
-				if cfg.Observe {
-					trusted = append(trusted, "&replication=database")
-				}
-				for _, more := range trusted {
-					c, err := pgconn.Connect(t.Context(), urlFor(addr, "trusted", "wrong-password", "disable")+more)
-					if err == nil {
-						err = c.Close(t.Context())
+					for _, user := range []string{"md5", "scram", "clear"} {
+						for _, right := range []bool{false, true, true, false} {
+							password, want := "wrong-password", "28P01"
+							if right {
+								password, want = secret(user), ""
+							}
+							try(user, password, "", want)
+						}
 					}
-					pg, refused := errors.AsType[*pgconn.PgError](err)
-					if cfg.Passwords != (refused && pg.Code == "28000") || !cfg.Passwords && err != nil {
-						t.Errorf("a user whom the server trusts%s: %v", more, err)
+					lent := "28P01" // the identity of the upstream's user, to who knows the pooler's password
+					if given != "" && !cfg.Observe {
+						lent = ""
 					}
-				}
-			})
+					try("scram", ours, "", lent)
+					try("md5", ours, "", "28P01")
+					trusted := "28P01"
+					if given != "" {
+						trusted = ""
+					}
+					for _, more := range []string{"", "&replication=database"} {
+						if more != "" && !cfg.Observe {
+							continue
+						}
+						try("trusted", "wrong-password", more, "28P01")
+						try("trusted", ours, more, trusted)
+						try("trusted", "", more, "28P01") // what let another in is not lent
+						try("trusted", secret("trusted"), more, "28P01")
+						try("trusted", ours, more, trusted)
+					}
+				})
+			}
 		}
 	}
 }

@@ -22,12 +22,17 @@ import (
 // parameters. It gives a client another connection than the one it had last,
 // and prefers one that somebody else has had since.
 type pool struct {
-	pooler *Pooler
-	schema atomic.Pointer[schema]
+	pooler  *Pooler
+	key     string
+	schema  atomic.Pointer[schema]
+	entered atomic.Bool // somebody was let in
+
+	users int       // clients, and those who want to be one; the pooler's lock guards it
+	left  time.Time // when the last one left; likewise
 
 	mu       sync.Mutex
 	upstream *pgconn.Config // replaced, never changed
-	unproven bool           // the server was not asked yet whether its password is right
+	letIn    letIn          // why its password is good
 	idle     []*backend     // the one that was given back longest ago first
 	all      map[*backend]bool
 	opened   int // all, and those being opened
@@ -37,53 +42,85 @@ type pool struct {
 	looked   time.Time     // when functions and policies were looked at last
 }
 
-func newPool(p *Pooler, cfg *pgconn.Config) *pool {
-	return &pool{pooler: p, upstream: cfg, all: map[*backend]bool{}, free: make(chan struct{}, 1)}
+func newPool(p *Pooler, key string, cfg *pgconn.Config) *pool {
+	return &pool{pooler: p, key: key, upstream: cfg, all: map[*backend]bool{}, free: make(chan struct{}, 1)}
 }
+
+// letIn says why a pool's password is good.
+type letIn int
+
+const (
+	untried  letIn = iota
+	byOurs         // its client knew the pooler's password, and the server let us in
+	byServer       // the server asked for it, and said yes
+)
 
 var errNoServerConnection = errors.New("no server connection became free in time")
 
-// enter gives a client its first server connection. Whether its password is
-// right the server says, once: what it said yes to last needs no question.
-func (pl *pool) enter(ctx context.Context, s *session, password string) (*backend, error) {
-	cfg, unproven := pl.config()
-	if unproven || subtle.ConstantTimeCompare([]byte(cfg.Password), []byte(password)) != 1 {
-		if err := pl.prove(ctx, cfg.Copy(), password); err != nil {
-			return nil, err
+// errTrusted says that the server asks this machine for no password.
+var errTrusted = errors.New("the server lets this machine in without a password of the client's own")
+
+// admit decides whether a client may use the pool. One that knows the pooler's
+// own password is lent what the upstream's URL holds. From everybody else the
+// server must want a password, and say yes to theirs; what it said yes to last
+// needs no question.
+func (pl *pool) admit(ctx context.Context, password string) error {
+	p := pl.pooler
+	cfg, why := pl.config()
+	cfg = cfg.Copy()
+	cfg.RequireAuth = p.upstream.RequireAuth
+	switch {
+	case p.knows(password):
+		if why == byOurs {
+			break
+		}
+		cfg.Password = ""
+		if own := cfg.User == p.upstream.User; own {
+			cfg.Password = p.upstream.Password
+			pl.settle(cfg, byOurs) // whether that is right shows when a server connection is opened
+		} else if err := pl.try(ctx, cfg, byOurs); err != nil {
+			return err
+		}
+	case why == byServer && subtle.ConstantTimeCompare([]byte(cfg.Password), []byte(password)) == 1:
+	default:
+		cfg.Password = password
+		if cfg.RequireAuth == "" || strings.Contains(cfg.RequireAuth, "none") {
+			cfg.RequireAuth = "!none"
+		}
+		if err := pl.try(ctx, cfg, byServer); err != nil {
+			return err
 		}
 	}
-	return pl.acquire(ctx, s)
+	pl.entered.Store(true)
+	return nil
 }
 
-// errTrusted says that the server asks this machine for no password.
-var errTrusted = errors.New("the server lets this machine in without a password, and others can reach this pooler")
-
-// prove tries a password by a connection of its own.
-func (pl *pool) prove(ctx context.Context, cfg *pgconn.Config, password string) error {
-	cfg.Password = password
-	if pl.pooler.cfg.Passwords {
-		cfg.RequireAuth = "!none"
-	}
+// try asks the server, by a connection of its own, whether it lets us in.
+func (pl *pool) try(ctx context.Context, cfg *pgconn.Config, why letIn) error {
 	ctx, cancel := context.WithTimeout(ctx, pl.pooler.cfg.WaitTimeout)
 	defer cancel()
 	c, err := pgconn.ConnectConfig(ctx, cfg)
 	if err != nil {
-		if cfg.RequireAuth != "" && strings.Contains(err.Error(), "require_auth check failed") { // pgconn has no type for it
+		if why == byServer && strings.Contains(err.Error(), "require_auth check failed") { // pgconn has no type for it
 			return errTrusted
 		}
 		return err
 	}
-	pl.mu.Lock()
-	pl.upstream, pl.unproven = cfg, false
-	pl.mu.Unlock()
+	pl.settle(cfg, why)
 	return c.Close(ctx)
 }
 
-// config is how to connect to the server.
-func (pl *pool) config() (cfg *pgconn.Config, unproven bool) {
+func (pl *pool) settle(cfg *pgconn.Config, why letIn) {
 	pl.mu.Lock()
 	defer pl.mu.Unlock()
-	return pl.upstream, pl.unproven
+	pl.upstream, pl.letIn = cfg, why
+}
+
+// config is how to connect to the server, and why that is allowed.
+func (pl *pool) config() (*pgconn.Config, letIn) {
+	pl.mu.Lock()
+	defer pl.mu.Unlock()
+	return pl.upstream, pl.letIn
 }
 
 // acquire gives a session a server connection and attaches it.

@@ -22,9 +22,12 @@ import (
 
 // Config is what a [Pooler] needs. Only Upstream is required.
 type Config struct {
-	// Upstream is the URL of the PostgreSQL server, not of a pooler. Clients that connect as its user need no password,
-	// unless they are observed: then the server asks them itself, as it does everybody.
+	// Upstream is the URL of the PostgreSQL server, not of a pooler.
 	Upstream string
+	// Password lets clients in whom the server would let in unasked because we are the ones who connect: as the user of
+	// Upstream with what that URL holds, as others where the server trusts this machine. Everybody else needs a password
+	// that the server itself asks for. With "" only those get in.
+	Password string
 	// Profile is the pooler that is played. Default: strict.
 	Profile string
 	// Observe keeps a server connection for each client, so that nothing breaks, and reports the same hazards. Startup and
@@ -36,9 +39,6 @@ type Config struct {
 	WaitTimeout time.Duration
 	// IdleBound is how long a transaction may wait for its client before it is reported. Default 5 s.
 	IdleBound time.Duration
-	// Passwords asks clients for the password even of the upstream URL's user, and lets nobody in whom the server asks for
-	// none. For a pooler that others can reach.
-	Passwords bool
 	// TLS, if not nil, is offered to clients.
 	TLS *tls.Config
 	// Found, if not nil, is called for each occurrence, first of its kind or not. It must not block.
@@ -59,6 +59,8 @@ type Pooler struct {
 
 	backends     atomic.Int64
 	clients      atomic.Int64
+	refused      atomic.Int64 // connections that ended before they were let in
+	strangers    *strangers
 	transactions atomic.Int64
 
 	mu       sync.Mutex
@@ -105,7 +107,8 @@ func New(cfg Config) (*Pooler, error) {
 	}
 	p := &Pooler{
 		cfg: cfg, profile: profile, upstream: upstream, begun: time.Now(), ledger: newLedger(), texts: newTexts(),
-		pools: map[string]*pool{}, sessions: map[uint32]*session{}, claims: map[string]uint32{}, benign: map[string]string{}, leaks: map[string][]leak{},
+		strangers: newStrangers(),
+		pools:     map[string]*pool{}, sessions: map[uint32]*session{}, claims: map[string]uint32{}, benign: map[string]string{}, leaks: map[string][]leak{},
 	}
 	p.ledger.watch = cfg.Found
 	return p, nil
@@ -127,7 +130,11 @@ func (p *Pooler) Serve(ctx context.Context, l net.Listener) error {
 			}
 			break
 		}
-		p.wg.Go(func() { p.welcome(ctx, conn) })
+		st, err := p.strangers.enter(ctx, conn)
+		if err != nil {
+			break // it is over
+		}
+		p.wg.Go(func() { p.welcome(ctx, st) })
 	}
 	cancel()
 	p.closeAll()
@@ -158,12 +165,12 @@ func (p *Pooler) closeAll() {
 // Report says what was found so far.
 func (p *Pooler) Report() Report {
 	r := Report{
-		Profile: p.profile.Name, Clients: int(p.clients.Load()), Transactions: int(p.transactions.Load()), Statements: p.texts.count(),
+		Profile: p.profile.Name, Clients: int(p.clients.Load()), Refused: int(p.refused.Load()), Transactions: int(p.transactions.Load()), Statements: p.texts.count(),
 	}
 	if p.cfg.Observe {
 		r.Profile += ", observing"
 	}
-	r.Findings, r.Notes = p.ledger.list()
+	r.Findings, r.Notes, r.LeftOut = p.ledger.list()
 	return r
 }
 
@@ -173,25 +180,57 @@ func (p *Pooler) found(f fault) {
 	}
 }
 
-// poolFor finds or makes the pool for a client.
+// maxPools bounds the pools that are kept while nobody uses them.
+const maxPools = 128
+
+// poolFor finds or makes the pool for a client, which must be released.
 func (p *Pooler) poolFor(user, database string, params map[string]string) *pool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	key := poolKey(user, database, params)
 	pl := p.pools[key]
 	if pl == nil {
+		p.dropIdlePool()
 		cfg := p.upstream.Copy()
 		cfg.User, cfg.Database, cfg.RuntimeParams = user, database, params
-		pl = newPool(p, cfg)
-		if own := user == p.upstream.User; !own {
-			cfg.Password, pl.unproven = "", true
-		}
+		pl = newPool(p, key, cfg)
 		p.pools[key] = pl
 	}
+	pl.users++
 	return pl
 }
 
-// register gives a session its key for cancel requests.
+// release ends a client's use of a pool. One that nobody was let into is forgotten.
+func (p *Pooler) release(pl *pool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	pl.users--
+	pl.left = time.Now()
+	if pl.users == 0 && !pl.entered.Load() {
+		delete(p.pools, pl.key)
+	}
+}
+
+// dropIdlePool makes room for another pool: of those that nobody uses, the one
+// that was left longest ago goes. The pooler is locked.
+func (p *Pooler) dropIdlePool() {
+	if len(p.pools) < maxPools {
+		return
+	}
+	var oldest *pool
+	for _, pl := range p.pools {
+		if pl.users == 0 && (oldest == nil || pl.left.Before(oldest.left)) {
+			oldest = pl
+		}
+	}
+	if oldest != nil {
+		delete(p.pools, oldest.key)
+		oldest.closeAll()
+	}
+}
+
+// register gives a session that was let in its number, and its key for cancel
+// requests. The session is locked.
 func (p *Pooler) register(s *session) {
 	var key [4]byte
 	rand.Read(key[:])
@@ -208,8 +247,9 @@ func (p *Pooler) register(s *session) {
 
 func (p *Pooler) left(s *session) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	delete(p.sessions, s.id)
+	p.mu.Unlock()
+	p.release(s.pool)
 }
 
 // cancel passes a cancel request on to whatever server connection the client
@@ -244,6 +284,7 @@ func (p *Pooler) cancel(ctx context.Context, id, secret uint32) {
 func (p *Pooler) claim(name string, s *session) (taken bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	name = name[:min(len(name), 63)] // more of a name PostgreSQL does not keep either (NAMEDATALEN)
 	owner, known := p.claims[name]
 	if !known && len(p.claims) < 100_000 {
 		p.claims[name] = s.id
@@ -340,7 +381,7 @@ func (p *Pooler) judge(l left, t *transaction) {
 	o := t.occurrence(t.blame(l.code, l.subject))
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if l.code == TempTable && len(p.temps) < 20 {
+	if l.code == TempTable && len(p.temps) < 20 { // a name has at most 63 bytes
 		p.temps = appendNew(p.temps, l.subject)
 	}
 	switch l.code {
@@ -354,6 +395,7 @@ func (p *Pooler) judge(l left, t *transaction) {
 	if strings.Contains(l.subject, ".") {
 		p.leaked(l.subject, leak{t.client.ID, l.value})
 	} else if benignSettings[strings.ToLower(l.subject)] {
+		l.value = l.value[:min(len(l.value), maxLeak)]
 		agreed, known := p.benign[l.subject]
 		if !known {
 			p.benign[l.subject] = l.value
@@ -373,8 +415,17 @@ var benignSettings = map[string]bool{
 	"extra_float_digits": true, "intervalstyle": true, "lc_messages": true, "standard_conforming_strings": true, "timezone": true,
 }
 
+// What is remembered of settings that were left behind: as many, none with a longer value.
+const (
+	maxLeaks = 200
+	maxLeak  = 1000
+)
+
 // leaked remembers who left a custom setting; the pooler is locked.
 func (p *Pooler) leaked(name string, l leak) {
+	if _, known := p.leaks[name]; !known && len(p.leaks) >= maxLeaks || len(l.value) > maxLeak {
+		return
+	}
 	others := slices.DeleteFunc(p.leaks[name], func(o leak) bool { return o.client == l.client })
 	if len(others) > 1 {
 		others = others[1:]

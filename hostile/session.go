@@ -36,7 +36,11 @@ type session struct {
 	held        bool        // the server connection is being looked at: send nothing
 	status      byte        // of the last ReadyForQuery
 	idleSince   time.Time   // since when a transaction waits for the client; zero: it does not
+	starting    bool        // the server has not let it in yet
 	asked       bool        // the server asked the client who it is
+	stranger    *stranger   // who it was until it was let in, if it is observed
+	vouching    atomic.Bool // its next message answers vouch
+	answers     chan string // takes that
 	unbound     atomic.Bool // the server's offer of channel binding was kept from it
 	restoring   bool        // the answer of restore's query is still to come
 	gone        bool        // the client is
@@ -62,6 +66,14 @@ func (s *session) run(ctx context.Context) {
 		if f.typ == 'X' {
 			s.farewell()
 			return
+		}
+		if f.typ == 'p' && s.vouching.CompareAndSwap(true, false) {
+			password, _, _ := cstring(f.body())
+			s.answers <- password
+			if s.drop(f) != nil {
+				return
+			}
+			continue
 		}
 		if f.typ == 'p' && s.suspects(f) {
 			s.refuseUnbound()
@@ -121,6 +133,12 @@ func (s *session) place(ctx context.Context, f frame) (*backend, error) {
 		switch {
 		case s.gone:
 			return nil, io.EOF
+		case s.starting && f.typ != 'p':
+			// Nothing that a stranger says is looked at; where a password is wanted it is none.
+			if s.vouching.CompareAndSwap(true, false) {
+				s.answers <- ""
+			}
+			s.changed.Wait()
 		case f.typ == 'H' && !s.open:
 			return nil, nil //nolint:nilnil // psycopg sends one after its last Sync: no unit, and no answer to wait for
 		case s.backend == nil && copyData:
@@ -243,8 +261,10 @@ func (s *session) answer(b *backend, f frame) error {
 		}
 		return s.answered(b, f)
 	case 'R':
-		if !s.admits(f) {
-			return errRefused
+		if s.trusted(f) {
+			if err := s.vouch(); err != nil {
+				return err
+			}
 		}
 		if f.whole() {
 			if err := b.replace(f, s.offered(b, f), s.stream); err != nil {
@@ -454,6 +474,6 @@ func (s *session) backendLost(b *backend, err error) {
 
 // refuse tells a client why it must go.
 func (s *session) refuse(code, message string) {
-	send(s.w, &pgproto3.ErrorResponse{Severity: "FATAL", SeverityUnlocalized: "FATAL", Code: code, Message: message})
+	refuse(s.w, code, message, "")
 	_ = s.flush()
 }

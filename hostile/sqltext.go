@@ -193,15 +193,17 @@ func sqlcommenter(comment string) map[string]string {
 type texts struct {
 	mu    sync.RWMutex
 	known map[string]*text
+	size  int // bytes of the texts that are known
 	seed  maphash.Seed
 	once  [maxTexts]atomic.Uint64 // hashes of texts that were seen: what comes once is not worth keeping
 	seen  atomic.Int64            // different texts, more or less
 }
 
-// What is remembered: as many texts, none longer.
+// What is remembered: as many texts, none longer, and in all as many bytes.
 const (
-	maxTexts    = 4096
-	maxTextKept = 8 << 10
+	maxTexts     = 4096
+	maxTextKept  = 8 << 10
+	maxTextsKept = 2 << 20
 )
 
 func newTexts() *texts { return &texts{known: map[string]*text{}, seed: maphash.MakeSeed()} }
@@ -229,11 +231,16 @@ func (c *texts) of(sql []byte, truncated bool) *text {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.known) >= maxTexts {
-		for k := range c.known { // any: a map's order is as good as a clock's here
-			delete(c.known, k)
+	if known := c.known[t.sql]; known != nil { // another client was first
+		return known
+	}
+	c.size += len(t.sql)
+	for k := range c.known { // any: a map's order is as good as a clock's here
+		if len(c.known) < maxTexts && c.size <= maxTextsKept {
 			break
 		}
+		c.size -= len(k)
+		delete(c.known, k)
 	}
 	c.known[t.sql] = t
 	return t

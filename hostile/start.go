@@ -2,6 +2,7 @@ package hostile
 
 import (
 	"context"
+	"crypto/rand"
 	"net"
 	"net/url"
 	"strings"
@@ -33,19 +34,25 @@ func Start(t TB, url string) string {
 }
 
 // StartWith runs a pooler as cfg says until the test is over, and gives it and
-// the URL that the program under test should use. What its Report says is for
-// the test to judge.
+// the URL that the program under test should use; without a password in cfg it
+// makes one up. What its Report says is for the test to judge.
 func StartWith(t TB, cfg Config) (*Pooler, string) {
 	t.Helper()
 	p, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
+	if p.cfg.Password == "" {
+		p.cfg.Password = rand.Text()
+		if cfg.Observe && p.upstream.Password != "" {
+			p.cfg.Password = p.upstream.Password
+		}
+	}
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	pooled, err := URLAt(cfg.Upstream, l.Addr().String())
+	pooled, err := p.URL(l.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,6 +66,22 @@ func StartWith(t TB, cfg Config) (*Pooler, string) {
 		}
 	})
 	return p, pooled
+}
+
+// URL is what clients of a pooler that listens at addr use: the upstream's URL
+// with that address, and with the pooler's password where it has one. Clients
+// that are observed are asked by the server first: they need that one's.
+func (p *Pooler) URL(addr string) (string, error) {
+	raw, err := URLAt(p.cfg.Upstream, addr)
+	if err != nil || p.cfg.Password == "" {
+		return raw, err
+	}
+	u, err := url.Parse(raw)
+	if err != nil {
+		return "", err
+	}
+	u.User = url.UserPassword(p.upstream.User, p.cfg.Password)
+	return u.String(), nil
 }
 
 // URLAt is a server's URL with another address, unencrypted: the pooler's.

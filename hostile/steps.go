@@ -52,7 +52,7 @@ func (x step) String() string {
 	if x.text != nil {
 		sql = oneLine(x.text.sql, 160)
 	}
-	name := x.name
+	name := clip(x.name, 100)
 	if name == "" {
 		name = "unnamed"
 	}

@@ -2,19 +2,15 @@ package hostile
 
 import (
 	"context"
-	"crypto/subtle"
 	"crypto/tls"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"net"
 	"slices"
 	"strings"
-	"time"
 
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
 )
 
@@ -26,37 +22,31 @@ const (
 	protocol3  = 3
 )
 
-// startupTimeout bounds how long a client may take to introduce itself, and
-// maxStartup how much it may say (PostgreSQL's own MAX_STARTUP_PACKET_LENGTH).
-const (
-	startupTimeout = 30 * time.Second
-	maxStartup     = 10_000
-)
-
 // welcome takes a client's introduction and serves it.
-func (p *Pooler) welcome(ctx context.Context, conn net.Conn) {
-	defer conn.Close() //nolint:errcheck // it is over
-	_ = conn.SetDeadline(time.Now().Add(startupTimeout))
-	conn, packet, err := p.introduction(ctx, conn)
+func (p *Pooler) welcome(ctx context.Context, st *stranger) {
+	defer st.conn.Close() //nolint:errcheck // it is over
+	defer st.known()
+	conn, packet, err := p.introduction(st)
 	if err != nil || packet == nil {
 		return
 	}
 	defer conn.Close() //nolint:errcheck // the one within may be TLS
-	s := p.newSession(conn)
-	begin := s.begin
+	begin := p.begin
 	if p.cfg.Observe {
-		begin = s.observe
+		begin = p.observe
 	}
-	if err := begin(ctx, packet); err != nil {
-		return // the client was told
+	if s := begin(ctx, st, conn, packet); s != nil {
+		s.run(ctx)
 	}
-	_ = conn.SetDeadline(time.Time{})
-	s.run(ctx)
+	if !st.let.Load() {
+		p.refused.Add(1)
+	}
 }
 
 // introduction answers requests for encryption until the startup packet comes,
 // and gives that. A cancel request is done with here: nil.
-func (p *Pooler) introduction(ctx context.Context, conn net.Conn) (net.Conn, []byte, error) {
+func (p *Pooler) introduction(st *stranger) (net.Conn, []byte, error) {
+	conn := st.conn
 	for {
 		var head [8]byte
 		if _, err := io.ReadFull(conn, head[:]); err != nil {
@@ -89,9 +79,9 @@ func (p *Pooler) introduction(ctx context.Context, conn net.Conn) (net.Conn, []b
 			}
 		case cancelCode:
 			if p.cfg.Observe {
-				p.cancelRequest(ctx, packet)
+				p.cancelRequest(st.ctx, packet)
 			} else if len(packet) >= 12 {
-				p.cancel(ctx, binary.BigEndian.Uint32(packet[4:]), binary.BigEndian.Uint32(packet[8:]))
+				p.cancel(st.ctx, binary.BigEndian.Uint32(packet[4:]), binary.BigEndian.Uint32(packet[8:]))
 			}
 			return conn, nil, nil
 		default:
@@ -100,48 +90,79 @@ func (p *Pooler) introduction(ctx context.Context, conn net.Conn) (net.Conn, []b
 	}
 }
 
-// begin reads the startup packet, authenticates the client and says hello.
-func (s *session) begin(ctx context.Context, packet []byte) error {
+// begin reads the startup packet, lets the client in and says hello; nil if it
+// must go, which it was told.
+func (p *Pooler) begin(ctx context.Context, st *stranger, conn net.Conn, packet []byte) *session {
 	version := binary.BigEndian.Uint32(packet)
 	if version>>16 != protocol3 {
-		s.refuse("0A000", fmt.Sprintf("poolproof: protocol %d.%d is not spoken here", version>>16, version&0xffff))
-		return errRefused
+		refuse(conn, "0A000", fmt.Sprintf("poolproof: protocol %d.%d is not spoken here", version>>16, version&0xffff), "")
+		return nil
 	}
 	params, options, ok := startupParams(packet[4:])
 	if !ok {
-		s.refuse("08P01", "poolproof: the startup packet could not be read")
-		return errRefused
+		refuse(conn, "08P01", "poolproof: the startup packet could not be read", "")
+		return nil
 	}
 	if version&0xffff != 0 || len(options) > 0 {
 		const newest = protocol3 << 16 // whole, as PostgreSQL sends it and libpq 18 wants it, whatever the field is called
-		send(s.w, &pgproto3.NegotiateProtocolVersion{NewestMinorProtocol: newest, UnrecognizedOptions: options})
+		send(conn, &pgproto3.NegotiateProtocolVersion{NewestMinorProtocol: newest, UnrecognizedOptions: options})
 	}
 	if replicates(params) {
-		s.refuse("0A000", "poolproof: replication needs a direct connection")
-		return errRefused
+		refuse(conn, "0A000", "poolproof: replication needs a direct connection", "")
+		return nil
 	}
-	user, database, runtime := s.introduce(params, packet)
-	password, err := s.authenticate(user)
+	password, err := askPassword(conn)
 	if err != nil {
-		s.p.left(s)
-		return err
+		return nil
 	}
-	s.pool = s.p.poolFor(user, database, runtime)
-	b, err := s.pool.enter(ctx, s, password)
-	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && passwordWanted(pg) && password == "" {
-		if password, err = s.askPassword(); err == nil {
-			b, err = s.pool.enter(ctx, s, password)
-		}
+	user, database := names(params)
+	pl := p.poolFor(user, database, runtimeParams(params))
+	if err := pl.admit(st.ctx, password); err != nil {
+		p.release(pl)
+		p.refuseAs(conn, user, err)
+		return nil
+	}
+	st.let.Store(true)
+	st.known()
+	s := p.newSession(conn)
+	s.pool = pl
+	s.introduce(params, packet)
+	s.mu.Lock()
+	p.register(s)
+	s.judgeStartup()
+	s.mu.Unlock()
+	b, err := pl.acquire(ctx, s)
+	if err == nil {
+		s.hello(b)
+		b.session.Store(nil)
+		pl.giveBack(b)
+		err = s.flush()
+	} else {
+		p.refuseAs(conn, user, err)
 	}
 	if err != nil {
-		s.p.left(s)
-		s.refuseAs(err)
-		return err
+		p.left(s)
+		return nil
 	}
-	s.hello(b)
-	b.session.Store(nil)
-	s.pool.giveBack(b)
-	return s.flush()
+	return s
+}
+
+// names are the user and the database that a startup packet asks for.
+func names(params map[string]string) (user, database string) {
+	user, database = params["user"], params["database"]
+	if database == "" {
+		database = user
+	}
+	return user, database
+}
+
+// runtimeParams are the settings among a startup packet's parameters.
+func runtimeParams(params map[string]string) map[string]string {
+	runtime := maps.Clone(params)
+	for _, name := range []string{"user", "database", "replication"} {
+		delete(runtime, name)
+	}
+	return runtime
 }
 
 // hello is what a server says to a client that it has let in.
@@ -182,61 +203,8 @@ func startupParams(b []byte) (params map[string]string, options []string, ok boo
 	}
 }
 
-// authenticate lets a client in: the upstream URL's user without a password
-// unless they are wanted, everybody else by what the server says to theirs.
-func (s *session) authenticate(user string) (password string, err error) {
-	own := user == s.p.upstream.User
-	if own && !s.p.cfg.Passwords {
-		return s.p.upstream.Password, nil
-	}
-	if !s.p.cfg.Passwords {
-		return "", nil // asked for if the server does
-	}
-	if password, err = s.askPassword(); err != nil {
-		return "", err
-	}
-	if own && subtle.ConstantTimeCompare([]byte(password), []byte(s.p.upstream.Password)) != 1 {
-		s.refuse("28P01", fmt.Sprintf("password authentication failed for user %q", user))
-		return "", errRefused
-	}
-	return password, nil
-}
-
-func (s *session) askPassword() (string, error) {
-	send(s.w, &pgproto3.AuthenticationCleartextPassword{})
-	if err := s.flush(); err != nil {
-		return "", err
-	}
-	f, err := s.next()
-	if err != nil {
-		return "", err
-	}
-	if f.typ != 'p' || !f.whole() {
-		s.refuse("08P01", "poolproof: expected a password")
-		return "", errRefused
-	}
-	password, _, _ := cstring(f.body())
-	return password, s.drop(f)
-}
-
-func passwordWanted(pg *pgconn.PgError) bool { return pg.Code == "28P01" || pg.Code == "28000" }
-
-// refuseAs passes the server's refusal on, or says that it cannot be reached.
-func (s *session) refuseAs(err error) {
-	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
-		send(s.w, &pgproto3.ErrorResponse{Severity: "FATAL", SeverityUnlocalized: "FATAL", Code: pg.Code, Message: pg.Message, Detail: pg.Detail, Hint: pg.Hint})
-		_ = s.flush()
-		return
-	}
-	if errors.Is(err, errTrusted) {
-		s.refuse("28000", "poolproof: "+err.Error())
-		return
-	}
-	s.p.cfg.Logger.Warn("a server connection could not be opened", "cause", err)
-	s.refuse("08006", "poolproof: the server cannot be reached: "+err.Error())
-}
-
-// judgeStartup reports startup parameters that poolers refuse or drop.
+// judgeStartup reports startup parameters that poolers refuse or drop. The session
+// is locked.
 func (s *session) judgeStartup() {
 	for _, name := range slices.Sorted(maps.Keys(s.startup)) {
 		low := strings.ToLower(name)
@@ -245,9 +213,7 @@ func (s *session) judgeStartup() {
 		case low == "extra_float_digits":
 			s.p.ledger.note("startup parameter "+low, "the driver sends it always: PgBouncer needs ignore_startup_parameters = "+low)
 		default:
-			s.mu.Lock()
 			s.fault(StartupParameter, low, nil, nil)
-			s.mu.Unlock()
 		}
 	}
 }

@@ -58,6 +58,18 @@ func (c *conversation) starts(version uint32, params ...string) {
 	c.request(append(packet, 0))
 }
 
+// gives answers the pooler's question for a password.
+func (c *conversation) gives(password string) {
+	c.t.Helper()
+	if got := c.until("RE"); got['R'] != "\x00\x00\x00\x03" {
+		c.t.Fatalf("it does not ask for a password: %q", got)
+	}
+	msg := binary.BigEndian.AppendUint32([]byte{'p'}, uint32(4+len(password)+1))
+	if _, err := c.conn.Write(append(append(msg, password...), 0)); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
 // until reads messages up to one of these types, and gives them by type; of
 // each type the last, of ParameterStatus none.
 func (c *conversation) until(types string) map[byte]string {
@@ -94,7 +106,13 @@ func TestIntroduction(t *testing.T) {
 			}
 		}
 		c.starts(3<<16|2, "user", userOf(t, to), "database", databaseOf(t, to), "_pq_.poolproof", "1", "_pq_.other", "")
+		offered := ""
+		if password := passwordOf(t, to); password != "" {
+			offered = c.until("v")['v']
+			c.gives(password)
+		}
 		got := c.until("ZE")
+		got['v'] += offered
 		if _, ok := got['Z']; !ok || len(got['K']) < 8 {
 			t.Errorf("%q", got)
 		}
@@ -137,6 +155,15 @@ func userOf(t *testing.T, to string) string {
 		t.Fatal(err)
 	}
 	return cfg.User
+}
+
+func passwordOf(t *testing.T, to string) string {
+	t.Helper()
+	cfg, err := pgx.ParseConfig(to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cfg.Password
 }
 
 func databaseOf(t *testing.T, to string) string {

@@ -109,7 +109,7 @@ func (d *demo) together(ctx context.Context, through string, pooled, oneSync boo
 	url := d.up.url
 	if pooled {
 		flags := hostileFlags{As: "plain"}
-		h, err2 := flags.listen(ctx, d.program, d.up, hostile.Config{MaxServerConns: demoServers}, "127.0.0.1:0")
+		h, err2 := flags.listen(ctx, d.program, d.up, hostile.Config{MaxServerConns: demoServers, Password: flags.passwordFor(d.up)}, "127.0.0.1:0")
 		if err2 != nil {
 			return err2
 		}
@@ -149,7 +149,7 @@ func (d *demo) prove(ctx context.Context, program exhibit.Program, oneSync bool)
 		return err
 	}
 	flags := hostileFlags{As: "strict"}
-	h, err := flags.listen(ctx, d.program, d.up, hostile.Config{}, "127.0.0.1:0")
+	h, err := flags.listen(ctx, d.program, d.up, hostile.Config{Password: flags.passwordFor(d.up)}, "127.0.0.1:0")
 	if err != nil {
 		return err
 	}

@@ -113,8 +113,9 @@ func (d *devSystem) start(ctx context.Context) error {
 		return err
 	}
 	addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(freeOr0(d.state.PoolerPort)))
+	// No password of its own: clients need the login's, which PostgreSQL asks for (scram).
 	d.pooler, err = startHostile(ctx, addr, hostile.Config{
-		Upstream: direct.String(), Passwords: true, Logger: d.log, Found: d.tell,
+		Upstream: direct.String(), Logger: d.log, Found: d.tell,
 	})
 	if err != nil {
 		return err

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -90,7 +91,7 @@ func startHostile(ctx context.Context, addr string, cfg hostile.Config) (*standi
 	if err != nil {
 		return nil, usage("choose another address", "listening: %w", err)
 	}
-	pooled, err := hostile.URLAt(cfg.Upstream, l.Addr().String())
+	pooled, err := pl.URL(l.Addr().String())
 	if err != nil { // its text holds the password
 		return nil, errors.Join(errors.New("the upstream's URL is malformed"), l.Close())
 	}
@@ -112,6 +113,16 @@ func startHostile(ctx context.Context, addr string, cfg hostile.Config) (*standi
 		<-served
 		return fault
 	}}, nil
+}
+
+// passwordFor is what lets a run's clients in: made up for this run, so that
+// nobody else on this machine gets in; but observed clients whom the server asks
+// need what it wants to hear.
+func (c *hostileFlags) passwordFor(up *upstream) string {
+	if c.Observe && up.asks {
+		return up.password
+	}
+	return rand.Text()
 }
 
 // listen starts the pooler as the flags say; cfg is what they do not say.

@@ -22,6 +22,7 @@ import (
 
 	"github.com/poolproof/poolproof"
 	"github.com/poolproof/poolproof/hostile"
+	"github.com/poolproof/poolproof/internal/visible"
 )
 
 // Exit codes.
@@ -134,9 +135,9 @@ func profileNames() string {
 
 func newLogger(format string, w io.Writer) *slog.Logger {
 	if format == "json" {
-		return slog.New(slog.NewJSONHandler(w, nil))
+		return slog.New(slog.NewJSONHandler(shown{w}, nil))
 	}
-	return slog.New(slog.NewTextHandler(w, nil))
+	return slog.New(slog.NewTextHandler(w, nil)) // which quotes what cannot be seen
 }
 
 // hinted is an error with the next thing that a person should do.
@@ -189,4 +190,14 @@ func conclude(stderr io.Writer, err error) int {
 	return code
 }
 
-func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
+func oneLine(s string) string { return visible.Line(strings.Join(strings.Fields(s), " ")) }
+
+// shown writes lines of JSON so that every character can be seen.
+type shown struct{ w io.Writer }
+
+func (s shown) Write(line []byte) (int, error) {
+	if _, err := s.w.Write(visible.JSON(line)); err != nil {
+		return 0, err
+	}
+	return len(line), nil
+}

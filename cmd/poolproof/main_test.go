@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 	// What stands in a developer's shell must not decide a test.
 	for _, name := range []string{
 		"DATABASE_URL", "DIRECT_URL", "POOLPROOF_ADDR", "POOLPROOF_ROLE", "POOLPROOF_MAX_CONNS",
-		"POOLPROOF_JWT_SECRET", "POOLPROOF_JWKS_URL", "POOLPROOF_JWT_ISSUER", "POOLPROOF_JWT_AUDIENCE",
+		"POOLPROOF_JWT_SECRET", "POOLPROOF_JWKS_URL", "POOLPROOF_JWT_ISSUER", "POOLPROOF_JWT_AUDIENCE", "POOLPROOF_PROXY_PASSWORD",
 	} {
 		if err := os.Unsetenv(name); err != nil {
 			panic(err)

@@ -62,7 +62,7 @@ func (c *proveCommand) Run(ctx context.Context, p *program) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, up.stop()) }()
-	h, err := c.listen(ctx, p, up, hostile.Config{}, "127.0.0.1:0")
+	h, err := c.listen(ctx, p, up, hostile.Config{Password: c.passwordFor(up)}, "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
@@ -71,7 +71,7 @@ func (c *proveCommand) Run(ctx context.Context, p *program) (err error) {
 		return err
 	}
 	unknown := baseline.Mark(&r)
-	ran := &report.Command{Exit: exit}
+	ran := &report.Command{Exit: exit, PrivateServer: up.private}
 	if err := report.Text(p.stderr, r, ran, coloured(p.stderr)); err != nil {
 		return err
 	}

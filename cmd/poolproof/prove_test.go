@@ -89,6 +89,11 @@ func testProgram(what string) int {
 			}
 			time.Sleep(10 * time.Millisecond)
 		}
+	case "besieged":
+		if err := besieged(ctx); err != nil {
+			sayf("%v", err)
+			return 7
+		}
 	case "die":
 		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 		select {}
@@ -227,23 +232,22 @@ func TestProveWithPassword(t *testing.T) {
 	}
 	args = append(args, "--upstream", u.String(), "--env", "JDBC=jdbc:postgresql://{host}:{port}/{database}?user={user}&password={password}",
 		"--env", "RAW={user} {password} {database}", "--env", "ALSO={url}")
-	r := prove(t, "everywhere", args...)
+	strict := prove(t, "everywhere", args...)
+	if strict.code != 0 || !strings.Contains(strict.stderr, "nothing found") {
+		t.Fatalf("exit status %d: %s", strict.code, strict.stderr)
+	}
+	env := programEnv(t, out)
+	lent := env["PGPASSWORD"]
+	if env["RAW"] != "postgres "+lent+" postgres" || !strings.Contains(env["DATABASE_URL"], "postgres:"+lent+"@") || len(lent) < 26 || lent == password {
+		t.Errorf("the program is given %q", env)
+	}
+	sql(t, u.String(), "drop table migrated")
+	// Observed, the program is asked by the server itself.
+	r := prove(t, "everywhere", append([]string{"--observe"}, args...)...)
 	if r.code != 0 || !strings.Contains(r.stderr, "nothing found") {
 		t.Fatalf("exit status %d: %s", r.code, r.stderr)
 	}
-	raw, err := os.ReadFile(out)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var list []string
-	if err := json.Unmarshal(raw, &list); err != nil {
-		t.Fatal(err)
-	}
-	env := map[string]string{}
-	for _, e := range list {
-		name, value, _ := strings.Cut(e, "=")
-		env[name] = value
-	}
+	env = programEnv(t, out)
 	pooled, err := url.Parse(env["DATABASE_URL"])
 	if err != nil {
 		t.Fatal(err)
@@ -268,7 +272,10 @@ func TestProveWithPassword(t *testing.T) {
 			t.Errorf("%s=%s reaches the program", name, v)
 		}
 	}
-	said := r.stdout + r.stderr
+	said := strict.stdout + strict.stderr + r.stdout + r.stderr
+	if strings.Contains(said, lent) {
+		t.Errorf("the run's password is shown: %s", said)
+	}
 	for name, file := range files {
 		if info, err := os.Stat(file); err == nil && !info.IsDir() {
 			text, err := os.ReadFile(file)
@@ -290,6 +297,21 @@ func TestProveWithPassword(t *testing.T) {
 			t.Errorf("the password is shown as %q in %s", secret, said)
 		}
 	}
+}
+
+// programEnv is what the program wrote of its environment.
+func programEnv(t *testing.T, file string) map[string]string {
+	t.Helper()
+	var list []string
+	if err := json.Unmarshal([]byte(readFile(t, file)), &list); err != nil {
+		t.Fatal(err)
+	}
+	env := map[string]string{}
+	for _, e := range list {
+		name, value, _ := strings.Cut(e, "=")
+		env[name] = value
+	}
+	return env
 }
 
 // What programs are told of servers that are reached in other ways.

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"io"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -38,10 +39,11 @@ func certificate(t *testing.T) (cert, key string) {
 
 // proxyRun is a poolproof proxy under way.
 type proxyRun struct {
-	addr   string
-	port   int
-	stderr *logBuffer
-	stop   func() // ends it, and fails the test if that did not go well
+	addr     string
+	port     int
+	password string // of clients whom the server does not ask
+	stderr   *logBuffer
+	stop     func() // ends it, and fails the test if that did not go well
 }
 
 // startProxy runs poolproof proxy until it is stopped or the test is over.
@@ -50,9 +52,10 @@ func startProxy(t *testing.T, args ...string) *proxyRun {
 	ctx, cancel := interruptible(context.WithoutCancel(t.Context()))
 	out, stdout := io.Pipe()
 	p := &proxyRun{stderr: &logBuffer{}}
+	file := filepath.Join(t.TempDir(), "password")
 	exit := make(chan int, 1)
 	go func() {
-		code := run(ctx, append([]string{"proxy", "--listen", "127.0.0.1:0"}, args...), strings.NewReader(""), stdout, p.stderr)
+		code := run(ctx, append([]string{"proxy", "--listen", "127.0.0.1:0", "--password-file", file}, args...), strings.NewReader(""), stdout, p.stderr)
 		_ = stdout.Close() // a pipe's Close does not fail
 		exit <- code
 	}()
@@ -76,7 +79,27 @@ func startProxy(t *testing.T, args ...string) *proxyRun {
 		t.Fatal(err)
 	}
 	p.addr = addr
+	info, err := os.Stat(file)
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Fatalf("the file of the password: %v, %v", info, err)
+	}
+	p.password = strings.TrimSpace(readFile(t, file))
 	return p
+}
+
+// pooled is the URL of a database through the proxy.
+func (p *proxyRun) pooled(t *testing.T, direct string) string {
+	t.Helper()
+	raw, err := hostile.URLAt(direct, p.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u, err := url.Parse(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.User = url.UserPassword(u.User.Username(), p.password)
+	return u.String()
 }
 
 // The standing pooler: it says when it is ready, serves TLS, reports on SIGUSR1
@@ -86,10 +109,7 @@ func TestProxy(t *testing.T) {
 	cert, key := certificate(t)
 	file := filepath.Join(t.TempDir(), "report.json")
 	proxy := startProxy(t, "--upstream", up, "--json", file, "--tls-cert", cert, "--tls-key", key)
-	pooled, err := hostile.URLAt(up, proxy.addr)
-	if err != nil {
-		t.Fatal(err)
-	}
+	pooled := proxy.pooled(t, up)
 	leave := func(url, setting string) {
 		t.Helper()
 		c, err := pgx.Connect(t.Context(), url)

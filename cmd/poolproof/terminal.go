@@ -6,6 +6,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"github.com/poolproof/poolproof/internal/visible"
 )
 
 // isTerminal tells whether a person reads along.
@@ -56,7 +58,7 @@ func title(w io.Writer, every time.Duration, text func() string) (stop func()) {
 					_, _ = io.WriteString(w, "\x1b[22;0t") // a terminal that is gone is noticed elsewhere
 					written = true
 				}
-				_, _ = fmt.Fprintf(w, "\x1b]0;%s\x07", text())
+				_, _ = fmt.Fprintf(w, "\x1b]0;%s\x07", visible.Line(text()))
 			case <-done:
 				if written {
 					_, _ = io.WriteString(w, "\x1b[23;0t")

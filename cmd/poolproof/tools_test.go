@@ -14,7 +14,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/poolproof/poolproof/hostile"
 	"github.com/poolproof/poolproof/internal/pgtest"
 )
 
@@ -33,11 +32,7 @@ func throughProxy(t *testing.T, direct string, flags []string, f func(pooled str
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "report.json")
 	proxy := startProxy(t, append([]string{"--upstream", direct, "--json", file}, flags...)...)
-	pooled, err := hostile.URLAt(direct, proxy.addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	f(pooled)
+	f(proxy.pooled(t, direct))
 	watcher, err := pgx.Connect(t.Context(), direct)
 	if err != nil {
 		t.Fatal(err)

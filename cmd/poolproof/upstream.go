@@ -5,6 +5,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net"
@@ -29,7 +30,9 @@ import (
 type upstream struct {
 	url      string // with user, password, server and database, wherever they were found
 	server   repro.Server
-	password bool // it has one
+	password string
+	asks     bool // the server wants a password, and this is it
+	private  bool // it was started for this run
 	stop     func() error
 }
 
@@ -67,7 +70,7 @@ func (c *hostileFlags) findUpstream(ctx context.Context, p *program) (_ *upstrea
 		return nil, usage("name it if you mean it: --upstream URL"+or,
 			"DATABASE_URL names a server on another machine (%s), which nobody should make hostile because a variable was set", cfg.Host)
 	}
-	up := &upstream{server: repro.Server{Host: cfg.Host, Port: cfg.Port, User: cfg.User, Database: cfg.Database}, password: cfg.Password != "", stop: func() error { return nil }}
+	up := &upstream{server: repro.Server{Host: cfg.Host, Port: cfg.Port, User: cfg.User, Database: cfg.Database}, password: cfg.Password, stop: func() error { return nil }}
 	found, err := pooler.Probe(ctx, cfg)
 	for name := refused(err, cfg); name != ""; name = refused(err, cfg) { // a driver's own parameter: it is the program's alone
 		delete(cfg.RuntimeParams, name)
@@ -86,7 +89,30 @@ func (c *hostileFlags) findUpstream(ctx context.Context, p *program) (_ *upstrea
 	if up.url, err = completeURL(raw, cfg); err != nil {
 		return nil, unreadable
 	}
+	if up.asks, err = asksForPassword(ctx, &cfg.Config); err != nil {
+		hint, cause := unreachable(err)
+		return nil, usage(hint+or, "reaching the server of %s: %w", by, cause)
+	}
 	return up, nil
+}
+
+// asksForPassword reports whether a server that lets us in wants a password for
+// that. One that trusts this machine, an account or a certificate would let in
+// everybody who reaches it by us.
+func asksForPassword(ctx context.Context, cfg *pgconn.Config) (bool, error) {
+	if cfg.Password == "" {
+		return false, nil
+	}
+	cfg = cfg.Copy()
+	cfg.RequireAuth = "!none"
+	c, err := pgconn.ConnectConfig(ctx, cfg)
+	if err != nil {
+		if strings.Contains(err.Error(), "require_auth check failed") { // pgconn has no type for it
+			return false, nil
+		}
+		return false, err
+	}
+	return true, c.Close(ctx)
 }
 
 // urlScheme is that of the URLs which programs are given: SQLAlchemy refuses
@@ -271,13 +297,17 @@ func privatePostgres(ctx context.Context, p *program) (*upstream, error) {
 	if err := os.Chmod(dir, 0o711); err != nil { //nolint:gosec // the server's account must pass through
 		return nil, fmt.Errorf("making a temporary folder: %w", err)
 	}
-	pg, err := devdb.StartPostgres(ctx, devdb.PostgresConfig{Dir: filepath.Join(dir, "postgres"), Settings: map[string]string{"max_connections": "200"}})
+	password := rand.Text() // others on this machine reach the port, too
+	pg, err := devdb.StartPostgres(ctx, devdb.PostgresConfig{Dir: filepath.Join(dir, "postgres"), Password: password, Settings: map[string]string{"max_connections": "200"}})
 	if err != nil {
 		return nil, errors.Join(failure("install PostgreSQL, or name a server with --upstream", "%w", err), os.RemoveAll(dir))
 	}
 	return &upstream{
-		url:    pg.AdminURL(),
-		server: repro.Server{Host: "127.0.0.1", Port: 5432, User: devdb.Superuser, Database: devdb.Superuser}, // of one's own: this one is gone
+		url:      pg.AdminURL(),
+		password: password,
+		asks:     true,
+		private:  true,
+		server:   repro.Server{Host: "127.0.0.1", Port: 5432, User: devdb.Superuser, Database: devdb.Superuser}, // of one's own: this one is gone
 		stop: func() error {
 			ctx, cancel := context.WithTimeout(context.Background(), devStopTime)
 			defer cancel()

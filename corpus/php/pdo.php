@@ -2,7 +2,7 @@
 // A statement that is prepared once and executed in a loop.
 $u = parse_url(getenv('DATABASE_URL'));
 $dsn = sprintf('pgsql:host=%s;port=%d;dbname=%s', $u['host'], $u['port'], substr($u['path'], 1));
-$db = new PDO($dsn, $u['user'], '', [
+$db = new PDO($dsn, $u['user'], $u['pass'] ?? '', [
     PDO::ATTR_EMULATE_PREPARES => $argv[1] === 'correct',
     PDO::ATTR_ERRMODE => PDO::ERRMODE_EXCEPTION,
 ]);

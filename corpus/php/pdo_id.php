@@ -2,7 +2,7 @@
 // The id of a row that was just inserted.
 $u = parse_url(getenv('DATABASE_URL'));
 $dsn = sprintf('pgsql:host=%s;port=%d;dbname=%s', $u['host'], $u['port'], substr($u['path'], 1));
-$db = new PDO($dsn, $u['user'], '', [PDO::ATTR_EMULATE_PREPARES => true, PDO::ATTR_ERRMODE => PDO::ERRMODE_EXCEPTION]);
+$db = new PDO($dsn, $u['user'], $u['pass'] ?? '', [PDO::ATTR_EMULATE_PREPARES => true, PDO::ATTR_ERRMODE => PDO::ERRMODE_EXCEPTION]);
 $faults = 0;
 for ($n = 1; $n <= 6; $n++) {
     $body = "note $n of " . getmypid();

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -41,13 +42,17 @@ func ReadBaseline(name string) (Baseline, error) {
 	return b, nil
 }
 
-// Mark marks what is known, and tells how many findings are not.
+// Mark marks what is known, and tells how many findings are not. What the report
+// had to leave out is not known.
 func (b Baseline) Mark(r *hostile.Report) (unknown int) {
 	for i, f := range r.Findings {
 		r.Findings[i].Known = slices.Contains(b.Known, Known{f.Code, f.Subject})
 		if !r.Findings[i].Known {
 			unknown++
 		}
+	}
+	if len(r.LeftOut) > 0 {
+		unknown++
 	}
 	return unknown
 }
@@ -58,11 +63,11 @@ func WriteBaseline(name string, r hostile.Report) error {
 	for _, f := range r.Findings {
 		b.Known = append(b.Known, Known{f.Code, f.Subject})
 	}
-	raw, err := json.MarshalIndent(b, "", "  ")
-	if err != nil {
-		return fmt.Errorf("write the baseline: %w", err)
+	var text bytes.Buffer
+	if err := encode(&text, "the baseline", b); err != nil {
+		return err
 	}
-	if err := os.WriteFile(name, append(raw, '\n'), 0o644); err != nil { //nolint:gosec // it is for the repository
+	if err := os.WriteFile(name, text.Bytes(), 0o644); err != nil { //nolint:gosec // it is for the repository
 		return fmt.Errorf("write the baseline: %w", err)
 	}
 	return nil

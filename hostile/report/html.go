@@ -30,16 +30,18 @@ var page = template.Must(template.New("page").Funcs(template.FuncMap{
 // Content-Security-Policy that allows its own style only. command is nil where
 // none was run.
 func HTML(w io.Writer, r hostile.Report, command *Command) error {
+	r = shown(r)
 	sum := sha256.Sum256([]byte(pageCSS))
 	errors, warnings, known := tally(r)
 	err := page.Execute(w, struct {
 		hostile.Report
 		Errors, Warnings, Known      int
 		Verdict, Seen, Ended, Advice string
+		More                         string
 		Policy                       string
 		Style                        template.CSS
 	}{
-		r, errors, warnings, known, verdict(r), seen(r), ended(r, command), advice(r, command),
+		r, errors, warnings, known, verdict(r), seen(r), ended(r, command), advice(r, command), leftOut(r),
 		"default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'; base-uri 'none'; form-action 'none'",
 		template.CSS(pageCSS), //nolint:gosec // our own file
 	})

@@ -1,11 +1,13 @@
 package report
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
 
 	"github.com/poolproof/poolproof/hostile"
+	"github.com/poolproof/poolproof/internal/visible"
 )
 
 // JSON writes a report as the command-line contract has it. command is nil
@@ -26,12 +28,18 @@ func JSON(w io.Writer, r hostile.Report, command *Command) error {
 	}{findings, r, command})
 }
 
-// encode writes indented JSON, with < and & as they are.
+// encode writes indented JSON, with < and & as they are, and with escapes for
+// what a terminal obeys: somebody will read it there.
 func encode(w io.Writer, what string, v any) error {
-	e := json.NewEncoder(w)
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
 	e.SetIndent("", "  ")
-	if err := e.Encode(v); err != nil {
+	err := e.Encode(v)
+	if err == nil {
+		_, err = w.Write(visible.JSON(b.Bytes()))
+	}
+	if err != nil {
 		return fmt.Errorf("write %s: %w", what, err)
 	}
 	return nil

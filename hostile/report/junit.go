@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/poolproof/poolproof/hostile"
+	"github.com/poolproof/poolproof/internal/visible"
 )
 
 // JUnit writes a report as the XML that CI services read as a list of tests:
@@ -14,11 +15,12 @@ import (
 // not found passed, unless nobody connected: then it was not tried. command is
 // nil where none was run.
 func JUnit(w io.Writer, r hostile.Report, command *Command) error {
+	r = shown(r)
 	suite := junitSuite{Name: "poolproof " + r.Profile}
 	byCode := map[hostile.Code]bool{}
 	for _, f := range r.Findings {
 		byCode[f.Code] = true
-		c := junitCase{Class: "poolproof." + string(f.Code), Name: string(f.Code) + " " + headline(f), File: f.First.File, Line: f.First.Line}
+		c := junitCase{Class: "poolproof." + string(f.Code), Name: string(f.Code) + " " + headline(f), File: visible.Line(f.First.File), Line: f.First.Line}
 		if f.Known {
 			c.Skipped = &junitMessage{Message: "known from the baseline"}
 			suite.Skipped++
@@ -40,7 +42,7 @@ func JUnit(w io.Writer, r hostile.Report, command *Command) error {
 		}
 	}
 	suite.Tests = len(suite.Cases)
-	suite.Out = strings.TrimSpace("Seen: " + seen(r) + ". " + advice(r, command) + " " + ended(r, command))
+	suite.Out = strings.TrimSpace("Seen: " + seen(r) + ". " + advice(r, command) + " " + ended(r, command) + " " + leftOut(r))
 	all := junitSuites{Name: "poolproof", Tests: suite.Tests, Failures: suite.Failures, Suites: []junitSuite{suite}}
 	if _, err := io.WriteString(w, xml.Header); err != nil {
 		return fmt.Errorf("write the report as JUnit XML: %w", err)

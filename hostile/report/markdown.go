@@ -11,6 +11,7 @@ import (
 // Markdown writes a report for a CI's summary page. command is nil where none
 // was run.
 func Markdown(w io.Writer, r hostile.Report, command *Command) error {
+	r = shown(r)
 	var b strings.Builder
 	fmt.Fprintf(&b, "### poolproof (%s): %s\n\n", r.Profile, verdict(r))
 	if len(r.Findings) > 0 {
@@ -31,8 +32,10 @@ func Markdown(w io.Writer, r hostile.Report, command *Command) error {
 		fmt.Fprintf(&b, "| %s | %s, %s | %s | %s |\n", code, cell(headline(f)), times(f.Count), cell(where), cell(f.Fix))
 	}
 	fmt.Fprintf(&b, "\nSeen: %s. %s\n", seen(r), advice(r, command))
-	if s := ended(r, command); s != "" {
-		fmt.Fprintf(&b, "\n%s\n", s)
+	for _, s := range []string{ended(r, command), leftOut(r)} {
+		if s != "" {
+			fmt.Fprintf(&b, "\n%s\n", s)
+		}
 	}
 	if _, err := io.WriteString(w, b.String()); err != nil {
 		return fmt.Errorf("write the report as Markdown: %w", err)

@@ -2,11 +2,13 @@ package report
 
 import (
 	"fmt"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/poolproof/poolproof/hostile"
+	"github.com/poolproof/poolproof/internal/visible"
 )
 
 // pages is where the codes are explained.
@@ -16,22 +18,85 @@ const pages = "https://github.com/poolproof/poolproof/blob/main/docs/prove/"
 // it, and the fix for each driver.
 func Page(c hostile.Code) string { return pages + string(c) + ".md" }
 
-// Command is how the program under test ended.
+// Command is how the program under test ended, and what it ran on.
 type Command struct {
-	Exit int `json:"exit"`
+	Exit          int  `json:"exit"`
+	PrivateServer bool `json:"private_server,omitempty"` // an empty one, started for the run because none was named
 }
 
-// ended says of a program that failed how much of it was judged; "" of one that
-// did not, or where none was run.
+// ended says on which server a program ran that named none, and of a program
+// that failed how much of it was judged and how to find out whether it fails by
+// itself; "" where neither is so, or none was run.
 func ended(r hostile.Report, c *Command) string {
-	if c == nil || c.Exit == 0 {
+	if c == nil {
 		return ""
 	}
-	s := fmt.Sprintf("The program ended with exit status %d.", c.Exit)
-	if r.Clients > 0 && len(r.Findings) > 0 && !strings.HasSuffix(r.Profile, "observing") {
-		s += " What a failure kept it from doing was not judged: with --observe nothing is broken, and the whole run is."
+	var all []string
+	if c.PrivateServer {
+		all = append(all, "The server was a private, empty PostgreSQL, because neither --upstream nor DATABASE_URL names one.")
 	}
-	return s
+	if c.Exit == 0 {
+		return strings.Join(all, " ")
+	}
+	all = append(all, fmt.Sprintf("The program ended with exit status %d.", c.Exit))
+	switch {
+	case strings.HasPrefix(r.Profile, "plain"):
+		all = append(all, "This pooler plays no tricks: what fails here fails behind an ordinary pooler, too, or it is the address, the password or the server.")
+	case strings.HasSuffix(r.Profile, "observing"):
+		all = append(all, "Nothing was broken for it: it fails by itself, or it is the address, the password or the server.")
+	default:
+		if r.Clients > 0 && len(r.Findings) > 0 {
+			all = append(all, "What a failure kept it from doing was not judged: with --observe nothing is broken, and the whole run is.")
+		}
+		all = append(all, "Does it fail only under prove? Compare: prove --as plain is reached the same way, and plays no tricks.")
+	}
+	return strings.Join(all, " ")
+}
+
+// leftOut says what a report does not hold; "" where it holds all.
+func leftOut(r hostile.Report) string {
+	var parts []string
+	for _, c := range slices.Sorted(maps.Keys(r.LeftOut)) {
+		parts = append(parts, string(c)+" "+times(r.LeftOut[c]))
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("Left out, about something else than the findings above: %s. A report keeps %d findings of a code, and so much text.",
+		strings.Join(parts, ", "), hostile.MaxFindings)
+}
+
+// shown is a report for people: of what programs said, every character can be
+// seen. Names of files stay what they are (see place).
+func shown(r hostile.Report) hostile.Report {
+	r.Findings, r.Notes = slices.Clone(r.Findings), slices.Clone(r.Notes)
+	for i := range r.Findings {
+		f := &r.Findings[i]
+		f.Subject, f.More = visible.Line(f.Subject), each(f.More, visible.Text)
+		o := &f.First
+		o.SQL, o.Types = visible.Text(o.SQL), each(o.Types, visible.Line)
+		o.Client.ApplicationName, o.Client.Driver = visible.Line(o.Client.ApplicationName), visible.Line(o.Client.Driver)
+		tags := map[string]string{}
+		for k, v := range o.Tags {
+			tags[visible.Line(k)] = visible.Line(v)
+		}
+		o.Tags, o.Trace = tags, slices.Clone(o.Trace)
+		for j := range o.Trace {
+			o.Trace[j].What = visible.Line(o.Trace[j].What)
+		}
+	}
+	for i := range r.Notes {
+		r.Notes[i].Subject, r.Notes[i].Text = visible.Line(r.Notes[i].Subject), visible.Line(r.Notes[i].Text)
+	}
+	return r
+}
+
+func each(all []string, f func(string) string) []string {
+	var out []string
+	for _, s := range all {
+		out = append(out, f(s))
+	}
+	return out
 }
 
 // advice says what to think of what was exercised.
@@ -81,12 +146,19 @@ func verdict(r hostile.Report) string {
 	if known > 0 {
 		parts = append(parts, fmt.Sprintf("%d known", known))
 	}
+	if len(r.LeftOut) > 0 {
+		parts = append(parts, "more left out")
+	}
 	return strings.Join(parts, ", ")
 }
 
 // seen says what was exercised.
 func seen(r hostile.Report) string {
-	return count(r.Clients, "connection") + ", " + count(r.Transactions, "transaction") + ", " + count(r.Statements, "different statement")
+	s := count(r.Clients, "connection") + ", " + count(r.Transactions, "transaction") + ", " + count(r.Statements, "different statement")
+	if r.Refused > 0 {
+		s += "; " + count(r.Refused, "connection") + " ended before the password was right, and " + map[bool]string{true: "was", false: "were"}[r.Refused == 1] + " not judged"
+	}
+	return s
 }
 
 // headline is a finding in one line: "setting left on the server connection: app.tenant".
@@ -102,7 +174,7 @@ func place(o hostile.Occurrence) string {
 	if o.File == "" {
 		return ""
 	}
-	return fmt.Sprintf("%s:%d", filepath.ToSlash(o.File), o.Line)
+	return fmt.Sprintf("%s:%d", visible.Line(filepath.ToSlash(o.File)), o.Line)
 }
 
 // who is a client in a few words.

@@ -5,14 +5,17 @@ import (
 	"encoding/json"
 	"encoding/xml"
 	"io"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/poolproof/poolproof/hostile"
+	"github.com/poolproof/poolproof/internal/visible"
 )
 
 // sample is a report with everything in it that a form must survive.
@@ -96,6 +99,8 @@ func TestJudgedLess(t *testing.T) {
 	nobody, observed := hostile.Report{Profile: "strict"}, sample()
 	observed.Profile = "strict, observing"
 	fine := hostile.Report{Profile: "strict", Clients: 1}
+	plain, full, besieged := fine, fine, fine
+	plain.Profile, full.LeftOut, besieged.Refused = "plain", map[hostile.Code]int{hostile.SessionSetting: 7}, 9
 	for name, form := range map[string]func(io.Writer, hostile.Report, *Command) error{
 		"text": func(w io.Writer, r hostile.Report, c *Command) error { return Text(w, r, c, false) }, "HTML": HTML, "Markdown": Markdown, "JUnit": JUnit,
 	} {
@@ -109,9 +114,13 @@ func TestJudgedLess(t *testing.T) {
 			"nobody":           {say(nobody, &Command{}), []string{"obody connected", "DATABASE_URL"}, []string{"othing found", "othing was found", "race detector", "ended with"}},
 			"nobody, standing": {say(nobody, nil), []string{"obody connected", "this pooler"}, []string{"DATABASE_URL", "race detector"}},
 			"failed":           {say(sample(), &Command{Exit: 3}), []string{"The program ended with exit status 3.", "with --observe"}, nil},
-			"failed, observed": {say(observed, &Command{Exit: 3}), []string{"The program ended with exit status 3."}, []string{"--observe"}},
-			"failed, fine":     {say(fine, &Command{Exit: 3}), []string{"The program ended with exit status 3."}, []string{"--observe"}},
-			"fine":             {say(fine, &Command{}), []string{"race detector"}, []string{"ended with", "obody connected"}},
+			"failed, observed": {say(observed, &Command{Exit: 3}), []string{"The program ended with exit status 3.", "Nothing was broken for it"}, []string{"--observe", "--as plain"}},
+			"failed, fine":     {say(fine, &Command{Exit: 3}), []string{"The program ended with exit status 3.", "only under prove", "prove --as plain"}, []string{"--observe"}},
+			"failed, plain":    {say(plain, &Command{Exit: 3}), []string{"The program ended with exit status 3.", "plays no tricks"}, []string{"--observe", "--as plain"}},
+			"private":          {say(fine, &Command{PrivateServer: true}), []string{"private, empty PostgreSQL", "neither --upstream nor DATABASE_URL"}, []string{"ended with"}},
+			"fine":             {say(fine, &Command{}), []string{"race detector"}, []string{"ended with", "obody connected", "private", "eft out", "not judged"}},
+			"left out":         {say(full, &Command{}), []string{"PP004 7 times", "keeps 100 findings"}, nil},
+			"refused":          {say(besieged, nil), []string{"9 connections ended before the password was right"}, nil},
 		} {
 			contains(t, tc.says, tc.want...)
 			for _, bad := range tc.less {
@@ -287,6 +296,76 @@ func TestMarkdown(t *testing.T) {
 	for line := range strings.Lines(text) {
 		if strings.HasPrefix(line, "| [") && strings.Count(strings.ReplaceAll(line, `\|`, ""), "|") != 5 {
 			t.Errorf("a row that is none: %s", line)
+		}
+	}
+}
+
+// What programs and strangers say is shown in every form so that it can be seen:
+// no control character and none that turns text around is left.
+func TestVisible(t *testing.T) {
+	const nasty = "\x1b]52;c;eA==\a\x1b[2J\u009b31m\u202e\x7f\xff"
+	r := sample()
+	for i := range r.Findings {
+		f := &r.Findings[i]
+		f.Subject, f.More = nasty, []string{"two\nlines " + nasty}
+		f.First = hostile.Occurrence{
+			SQL: "select '" + nasty + "'", Types: []string{nasty}, Client: hostile.Client{ApplicationName: nasty, Driver: nasty}, Tags: map[string]string{nasty: nasty},
+			File: "app/" + nasty, Line: 1, Trace: []hostile.Step{{What: nasty}},
+		}
+	}
+	r.Notes = []hostile.Note{{Subject: nasty, Text: nasty, Count: 1}}
+	file := filepath.Join(t.TempDir(), "baseline")
+	if err := WriteBaseline(file, r); err != nil {
+		t.Fatal(err)
+	}
+	baseline, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	forms := map[string]string{"baseline": string(baseline)}
+	for name, write := range map[string]func(io.Writer) error{
+		"text":     func(w io.Writer) error { return Text(w, r, &Command{}, false) },
+		"markdown": func(w io.Writer) error { return Markdown(w, r, &Command{}) },
+		"JUnit":    func(w io.Writer) error { return JUnit(w, r, &Command{}) },
+		"HTML":     func(w io.Writer) error { return HTML(w, r, &Command{}) },
+		"JSON":     func(w io.Writer) error { return JSON(w, r, &Command{}) },
+		"SARIF":    func(w io.Writer) error { return SARIF(w, r, "", Tree{}) },
+	} {
+		forms[name] = written(t, write)
+	}
+	for name, text := range forms {
+		if visible.Text(text) != text {
+			t.Errorf("%s: a terminal obeys %q", name, text)
+		}
+		if !strings.Contains(text, "52;c;eA==") {
+			t.Errorf("%s says nothing of it: %s", name, text)
+		}
+	}
+	if err := xml.Unmarshal([]byte(forms["JUnit"]), new(junitSuites)); err != nil || strings.Contains(forms["JUnit"], "\ufffd") {
+		t.Errorf("JUnit: %v: %s", err, forms["JUnit"])
+	}
+	if b, err := ReadBaseline(file); err != nil || b.Mark(&r) != 0 && utf8.ValidString(nasty) {
+		t.Errorf("the baseline does not know its own findings: %v %v", b, err)
+	}
+	if r.Findings[0].Subject != nasty || r.Findings[0].First.Trace[0].What != nasty {
+		t.Errorf("the report itself was changed: %+v", r.Findings[0])
+	}
+}
+
+// Names of files are URI references that say the same name to whoever reads
+// them: no scheme, query or fragment of its own (RFC 3986).
+func TestSARIFNames(t *testing.T) {
+	for file, want := range map[string]string{
+		"a:b": "a%3Ab", "c:/d": "c%3A/d", "my db.py": "my%20db.py", "a#b?c%d": "a%23b%3Fc%25d", `a\b`: "a%5Cb", "\xff\x1b": "%FF%1B", "größe": "gr%C3%B6%C3%9Fe",
+		"./x/@scope/y-1.2_3~.js": "x/@scope/y-1.2_3~.js", "-": "-", "a//b": "a//b", "/opt/a:b c": "file:///opt/a%3Ab%20c", "[x]": "%5Bx%5D", "a+b": "a%2Bb", "http:x": "http%3Ax",
+	} {
+		got := artifact(file)
+		if got.URI != want || (got.BaseID == "") != strings.HasPrefix(file, "/") {
+			t.Errorf("%q is %+v, want %s", file, got, want)
+		}
+		u, err := url.Parse(got.URI)
+		if err != nil || u.Path != strings.TrimPrefix(file, "./") || u.RawQuery != "" || u.Fragment != "" || u.Scheme != strings.Repeat("file", strings.Count(file[:1], "/")) {
+			t.Errorf("%q is read as %+v, %v", file, u, err)
 		}
 	}
 }

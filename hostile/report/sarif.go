@@ -1,12 +1,13 @@
 package report
 
 import (
+	"fmt"
 	"io"
-	"net/url"
 	"path/filepath"
 	"strings"
 
 	"github.com/poolproof/poolproof/hostile"
+	"github.com/poolproof/poolproof/internal/visible"
 )
 
 // SARIF writes a report for code scanning, in the form of OASIS's "Static
@@ -14,6 +15,7 @@ import (
 // points at it, the others at the tree's manifest: GitHub refuses a whole file
 // for one result without a place in the repository.
 func SARIF(w io.Writer, r hostile.Report, version string, tree Tree) error {
+	r = shown(r)
 	run := sarifRun{ColumnKind: "unicodeCodePoints", Results: []sarifResult{}}
 	run.Tool.Driver = sarifDriver{
 		Name: "poolproof", Version: version, InformationURI: strings.TrimSuffix(pages, "prove/") + "prove.md",
@@ -31,6 +33,9 @@ func SARIF(w io.Writer, r hostile.Report, version string, tree Tree) error {
 	for _, f := range r.Findings {
 		run.Results = append(run.Results, sarifResultOf(f, index[f.Code], tree))
 	}
+	if s := leftOut(r); s != "" {
+		run.Invocations = []sarifInvocation{{Successful: true, Notifications: []sarifNotification{{Level: "warning", Message: sarifText{s}}}}}
+	}
 	return encode(w, "the report as SARIF", sarifLog{
 		Schema:  "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json",
 		Version: "2.1.0", Runs: []sarifRun{run},
@@ -42,7 +47,7 @@ func sarifResultOf(f hostile.Finding, rule int, tree Tree) sarifResult {
 	file, line := f.First.File, max(f.First.Line, 1)
 	if file == "" && tree.Manifest != "" {
 		file, line = tree.Manifest, 1
-		text += " Where in the source is not known; " + filepath.Base(file) + " stands for the program."
+		text += " Where in the source is not known; " + visible.Line(filepath.Base(file)) + " stands for the program."
 	}
 	if f.First.SQL != "" {
 		text += " SQL: " + short(f.First.SQL, 300)
@@ -63,15 +68,22 @@ func sarifResultOf(f hostile.Finding, rule int, tree Tree) sarifResult {
 	return res
 }
 
-// artifact is a file as a URI reference: relative to the repository where it is
-// in it.
+// artifact is a file as a URI reference (RFC 3986): relative to the repository
+// where it is in it. Only unreserved characters stand as they are, so that no
+// part of a name is taken for a scheme, a query or a fragment, whatever reads it.
 func artifact(file string) sarifArtifact {
-	u := url.URL{Path: filepath.ToSlash(file)}
-	if filepath.IsAbs(file) {
-		u.Scheme = "file"
-		return sarifArtifact{URI: u.String()}
+	var b strings.Builder
+	for _, c := range []byte(filepath.ToSlash(file)) {
+		if c == '/' || c == '@' || c == '-' || c == '.' || c == '_' || c == '~' || '0' <= c && c <= '9' || 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z' {
+			b.WriteByte(c)
+		} else {
+			fmt.Fprintf(&b, "%%%02X", c)
+		}
 	}
-	return sarifArtifact{URI: strings.TrimPrefix(u.String(), "./"), BaseID: "%SRCROOT%"}
+	if filepath.IsAbs(file) {
+		return sarifArtifact{URI: "file:///" + strings.TrimPrefix(b.String(), "/")}
+	}
+	return sarifArtifact{URI: strings.TrimPrefix(b.String(), "./"), BaseID: "%SRCROOT%"}
 }
 
 // sentence begins with a capital and ends with a full stop.
@@ -93,8 +105,17 @@ type (
 		Tool struct {
 			Driver sarifDriver `json:"driver"`
 		} `json:"tool"`
-		ColumnKind string        `json:"columnKind"`
-		Results    []sarifResult `json:"results"`
+		Invocations []sarifInvocation `json:"invocations,omitempty"`
+		ColumnKind  string            `json:"columnKind"`
+		Results     []sarifResult     `json:"results"`
+	}
+	sarifInvocation struct {
+		Successful    bool                `json:"executionSuccessful"`
+		Notifications []sarifNotification `json:"toolExecutionNotifications"`
+	}
+	sarifNotification struct {
+		Level   string    `json:"level"`
+		Message sarifText `json:"message"`
 	}
 	sarifDriver struct {
 		Name           string      `json:"name"`

@@ -13,6 +13,7 @@ import (
 // findings grouped by code, each code explained once. command is nil where none
 // was run.
 func Text(w io.Writer, r hostile.Report, command *Command, colour bool) error {
+	r = shown(r)
 	t := &textWriter{colour: colour}
 	var last hostile.Finding
 	for _, f := range r.Findings {
@@ -38,6 +39,10 @@ func Text(w io.Writer, r hostile.Report, command *Command, colour bool) error {
 		for _, n := range r.Notes {
 			t.wrapped("  ", n.Subject+", "+times(n.Count)+": "+n.Text)
 		}
+	}
+	if s := leftOut(r); s != "" {
+		t.linef("")
+		t.wrapped("", s)
 	}
 	t.linef("")
 	sgr := green

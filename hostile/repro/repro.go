@@ -12,6 +12,7 @@ import (
 
 	"github.com/poolproof/poolproof/hostile"
 	"github.com/poolproof/poolproof/hostile/report"
+	"github.com/poolproof/poolproof/internal/visible"
 )
 
 //go:embed scripts
@@ -252,14 +253,10 @@ func cell(s string) string {
 	return s
 }
 
-// oneLine is a text without line ends and what may pass for one.
+// oneLine is a text without line ends and what may pass for one, or for anything
+// that a terminal obeys.
 func oneLine(s string) string {
-	return strings.TrimSpace(strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || r == 0x85 || r == 0x2028 || r == 0x2029 {
-			return ' '
-		}
-		return r
-	}, s))
+	return visible.Line(strings.TrimSpace(strings.NewReplacer("\n", " ", "\r", " ", "\t", " ").Replace(s)))
 }
 
 var unsafe = regexp.MustCompile(`[^A-Za-z0-9_.-]+`)

@@ -108,7 +108,8 @@ func TestLocate(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			env := append(os.Environ(), "DATABASE_URL="+pooled, "PORT="+u.Port(), "DATABASE="+strings.TrimPrefix(u.Path, "/"), "PYTHONDONTWRITEBYTECODE=1")
+			password, _ := u.User.Password()
+			env := append(os.Environ(), "DATABASE_URL="+pooled, "PGPASSWORD="+password, "PORT="+u.Port(), "DATABASE="+strings.TrimPrefix(u.Path, "/"), "PYTHONDONTWRITEBYTECODE=1")
 			without := output(t, dir, env, command)
 			with := output(t, dir, rec.Environ(env), command)
 			if with != without || !strings.Contains(with, "a") {

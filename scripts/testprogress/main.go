@@ -7,8 +7,11 @@
 //	... 40s: 120 tests passed; running b (TestSlow 31s)     at least every 20 seconds
 //	--- FAIL: TestOther (0.01s)                             all output of a failed test
 //
-// Output of tests that pass is left out. The status is 1 if a test failed, and
-// also if one was skipped: a test that did not run has proved nothing.
+// Output of tests that pass is left out. The last lines name each package that
+// failed and why: a package that was killed, by its time limit or a panic, with
+// the tests that were running. The status is 1 if a test or package failed or did
+// not end, if a line of the output was damaged, and also if a test was skipped: a
+// test that did not run has proved nothing.
 package main
 
 import (

@@ -2,6 +2,8 @@ package main
 
 import (
 	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -40,12 +42,67 @@ func TestStatusAndOutput(t *testing.T) {
 		ok        bool
 		want, not []string
 	}{
-		"all pass":     {started + passed + noTests, true, []string{"ok  \tm/a\t0.1s\n", "1 tests passed, 0 failed, 0 skipped"}, []string{"what TestOne wrote", "PASS"}},
+		"all pass":     {started + passed + noTests, true, []string{"ok  \tm/a\t0.1s\n", "1 tests passed, 0 failed, 0 skipped, 0 did not end"}, []string{"what TestOne wrote", "PASS"}},
 		"one fails":    {started + failed, false, []string{"what TestOne wrote\n", "FAIL\tm/a\t0.1s\n"}, nil},
 		"one skipped":  {started + skipped + passed, false, []string{"a.TestTwo was skipped"}, nil},
-		"not built":    {started + passed + noBuild, false, []string{"undefined: x", "FAIL\tm/c\n"}, nil},
+		"not built":    {started + passed + noBuild, false, []string{"undefined: x", "FAIL\tm/c: it was not built\n"}, nil},
 		"not an event": {"go: broken\n" + started + passed, true, []string{"go: broken\n"}, nil},
 		"nothing ran":  {noTests, false, nil, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var out strings.Builder
+			ok, err := run(strings.NewReader(c.in), &out, nil, time.Now)
+			if err != nil || ok != c.ok {
+				t.Errorf("ok = %v, %v; want %v", ok, err, c.ok)
+			}
+			for _, s := range c.want {
+				if !strings.Contains(out.String(), s) {
+					t.Errorf("%q is missing in:\n%s", s, out.String())
+				}
+			}
+			for _, s := range c.not {
+				if strings.Contains(out.String(), s) {
+					t.Errorf("%q stands in:\n%s", s, out.String())
+				}
+			}
+		})
+	}
+}
+
+// What go test itself wrote (Go 1.26, go test -json -timeout 1s) of packages that
+// end in each way: the last lines say which, why, and what was running.
+func TestRecorded(t *testing.T) {
+	read := func(name string) string {
+		text, err := os.ReadFile(filepath.Join("testdata", name+".json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	good := read("ok")
+	for name, c := range map[string]struct {
+		in        string
+		ok        bool
+		want, not []string
+	}{
+		"fine, and one without tests": {good + read("none"), true, []string{"1 tests passed, 0 failed, 0 skipped, 0 did not end"}, []string{"FAIL"}},
+		"out of time": {good + read("slow"), false, []string{
+			"about to wait", "goroutine 5 [running]", "2 tests passed, 0 failed, 0 skipped, 2 did not end",
+			"FAIL\texample.com/m/slow: panic: test timed out after 1s, while these tests were running: TestStuck (0s), TestStuck/inner (0s)\n",
+		}, []string{"TestAlso", "TestQuick ("}},
+		"a panic":      {good + read("panics"), false, []string{"assignment to entry in nil map", "2 tests passed, 1 failed", "FAIL\texample.com/m/panics\n"}, nil},
+		"it leaves":    {good + read("exits"), false, []string{"leaving\n", "FAIL\texample.com/m/exits: its process ended, while these tests were running: TestLeaves (0s)\n"}, nil},
+		"it is killed": {good + read("killed"), false, []string{"FAIL\texample.com/m/killed: signal: killed, while these tests were running: TestKilled (0s)\n"}, nil},
+		"not built":    {good + read("broken"), false, []string{"undefined: undefined", "FAIL\texample.com/m/broken: it was not built\n"}, nil},
+		"skipped":      {good + read("skips"), false, []string{"skips.TestSkips was skipped"}, nil},
+		"truncated": {good + read("slow")[:strings.Index(read("slow"), `{"Action":"run","Package":"example.com/m/slow","Test":"TestStuck/inner"`)], false, []string{
+			"FAIL\texample.com/m/slow: the output ended before it did, while these tests were running: TestStuck (0s)\n",
+		}, nil},
+		"truncated before the first test": {good + strings.SplitAfter(read("slow"), "\n")[0], false, []string{"FAIL\texample.com/m/slow: the output ended before it did\n"}, nil},
+		"cut in the middle of a line":     {good + read("slow")[:200], false, []string{"1 lines of go test's output could not be read"}, nil},
+		"garbage":                         {good + "{\"x\":1}\n", false, []string{`{"x":1}`, "1 lines of go test's output could not be read"}, nil},
+		"the process fails, no test does": {started + strings.ReplaceAll(passed, `{"Action":"pass","Package":"m/a"}`, `{"Action":"fail","Package":"m/a"}`), false, []string{"FAIL\tm/a: no test of it failed; see what it wrote\n"}, nil},
+		"nothing at all":                  {"", false, []string{"no test has passed"}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out strings.Builder

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -12,10 +13,11 @@ import (
 
 // event is one line of go test -json; see "go doc test2json".
 type event struct {
-	Action  string `json:"Action"`
-	Package string `json:"Package"`
-	Test    string `json:"Test"`
-	Output  string `json:"Output"`
+	Action      string `json:"Action"`
+	Package     string `json:"Package"`
+	Test        string `json:"Test"`
+	Output      string `json:"Output"`
+	FailedBuild string `json:"FailedBuild"`
 }
 
 // test names a test of a package.
@@ -30,15 +32,18 @@ type progress struct {
 	output  map[test]*strings.Builder
 	passed  int
 	failed  int
-	broken  []string // packages that failed, or did not build
+	cut     int            // tests that ended with their package, not by themselves
+	failing map[string]int // failed tests of a package
+	broken  []string       // packages that failed, or did not build, and why
 	skipped []string
+	damaged int   // lines that look like events and are none
 	err     error // the first that writing met
 }
 
 func newProgress(out io.Writer, now func() time.Time) *progress {
 	return &progress{
 		out: out, now: now, began: now(),
-		running: map[test]time.Time{}, output: map[test]*strings.Builder{},
+		running: map[test]time.Time{}, output: map[test]*strings.Builder{}, failing: map[string]int{},
 	}
 }
 
@@ -53,7 +58,12 @@ func (p *progress) sayf(format string, args ...any) {
 // for one) is passed on.
 func (p *progress) line(line []byte) {
 	var e event
-	if len(line) == 0 || line[0] != '{' || json.Unmarshal(line, &e) != nil {
+	if len(line) == 0 || line[0] != '{' {
+		p.sayf("%s\n", line)
+		return
+	}
+	if json.Unmarshal(line, &e) != nil || e.Action == "" {
+		p.damaged++
 		p.sayf("%s\n", line)
 		return
 	}
@@ -65,7 +75,13 @@ func (p *progress) line(line []byte) {
 		p.sayf("%s", e.Output)
 	case "output":
 		p.keep(key, e.Output)
-	case "pass", "fail", "skip":
+	case "fail":
+		if key.name == "" {
+			p.packageFailed(e)
+			return
+		}
+		fallthrough
+	case "pass", "skip":
 		p.end(key, e.Action)
 	}
 }
@@ -90,10 +106,9 @@ func (p *progress) end(key test, action string) {
 	delete(p.output, key)
 	delete(p.running, key)
 	switch {
-	case action == "fail" && key.name == "":
-		p.broken = append(p.broken, key.pkg)
 	case action == "fail":
 		p.failed++
+		p.failing[key.pkg]++
 		if held != nil {
 			p.sayf("%s", held.String())
 		}
@@ -137,14 +152,108 @@ func (p *progress) heartbeat() {
 
 func (p *progress) since(t time.Time) string { return p.now().Sub(t).Round(time.Second).String() }
 
-// summary is the last word, and whether all is well.
+// packageFailed takes the end of a package that did not pass. Tests of it that
+// are still running ended with it: their process was killed, panicked or left.
+func (p *progress) packageFailed(e event) {
+	why := ""
+	switch {
+	case e.FailedBuild != "":
+		why = "it was not built"
+	case p.failing[e.Package] == 0 && len(p.under(e.Package)) == 0:
+		why = "no test of it failed; see what it wrote"
+	}
+	p.finish(e.Package, why)
+}
+
+// under are the tests of a package that are running, the longest first.
+func (p *progress) under(pkg string) []test {
+	var all []test
+	for key := range p.running {
+		if key.pkg == pkg && key.name != "" {
+			all = append(all, key)
+		}
+	}
+	slices.SortFunc(all, func(a, b test) int {
+		return cmp.Or(p.running[a].Compare(p.running[b]), strings.Compare(a.name, b.name))
+	})
+	return all
+}
+
+// maxOutput is how much is shown of a test that did not end: what follows is what
+// all goroutines were doing.
+const maxOutput = 16 << 10
+
+// finish notes that a package failed: why, and which tests it took along.
+func (p *progress) finish(pkg, why string) {
+	running := p.under(pkg)
+	var names []string
+	for _, key := range running {
+		names = append(names, key.name+" ("+p.since(p.running[key])+")")
+		if held := p.output[key]; held != nil {
+			text := held.String()
+			if why == "" {
+				why = causeOf(text)
+			}
+			if len(text) > maxOutput {
+				text = text[:maxOutput] + fmt.Sprintf("\n… and %d bytes more\n", len(text)-maxOutput)
+			}
+			p.sayf("%s", text)
+		}
+		delete(p.output, key)
+		delete(p.running, key)
+	}
+	delete(p.running, test{pkg, ""})
+	p.cut += len(running)
+	if why == "" && len(running) > 0 {
+		why = "its process ended"
+	}
+	line := pkg
+	if why != "" {
+		line += ": " + why
+	}
+	if len(names) > 0 {
+		line += ", while these tests were running: " + strings.Join(names, ", ")
+	}
+	p.broken = append(p.broken, line)
+}
+
+// causeOf is the line of a test's output that says why its process ended, or "".
+func causeOf(output string) string {
+	for line := range strings.Lines(output) {
+		for _, begin := range []string{"panic: ", "fatal error: ", "signal: ", "exit status "} {
+			if strings.HasPrefix(line, begin) {
+				return strings.TrimSpace(line)
+			}
+		}
+	}
+	return ""
+}
+
+// summary is the last word, and whether all is well. What is running when there
+// is no more input did not end.
 func (p *progress) summary() bool {
-	p.sayf("%d tests passed, %d failed, %d skipped in %s\n", p.passed, p.failed, len(p.skipped), p.since(p.began))
-	for _, pkg := range p.broken {
-		p.sayf("FAIL\t%s\n", pkg)
+	var open []string
+	for key := range p.running {
+		if !slices.Contains(open, key.pkg) {
+			open = append(open, key.pkg)
+		}
+	}
+	slices.Sort(open)
+	for _, pkg := range open {
+		p.finish(pkg, "the output ended before it did")
+	}
+	p.sayf("%d tests passed, %d failed, %d skipped, %d did not end in %s\n", p.passed, p.failed, len(p.skipped), p.cut, p.since(p.began))
+	for _, line := range p.broken {
+		p.sayf("FAIL\t%s\n", line)
 	}
 	for _, name := range p.skipped {
 		p.sayf("FAIL: %s was skipped; a test that did not run has proved nothing\n", name)
 	}
-	return p.failed == 0 && len(p.broken) == 0 && len(p.skipped) == 0 && p.passed > 0
+	if p.damaged > 0 {
+		p.sayf("FAIL: %d lines of go test's output could not be read\n", p.damaged)
+	}
+	if p.passed == 0 {
+		p.sayf("FAIL: no test has passed\n")
+	}
+	return p.failed == 0 && p.cut == 0 && len(p.broken) == 0 && len(p.skipped) == 0 && p.damaged == 0 && p.passed > 0
 }
