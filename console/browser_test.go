@@ -36,6 +36,7 @@ type page struct {
 	refusals []*network.Response // answers of 400 and above
 	expected []int64
 	asked    []string // the address of every request
+	touch    bool     // it is a phone's
 }
 
 func openBrowser(t *testing.T) *page {
@@ -285,7 +286,11 @@ func (p *page) focused() string {
 // size makes the tab that many CSS pixels wide and high.
 func (p *page) size(width, height int64) {
 	p.t.Helper()
-	p.run(chromedp.EmulateViewport(width, height))
+	var options []chromedp.EmulateViewportOption
+	if p.touch {
+		options = append(options, chromedp.EmulateTouch)
+	}
+	p.run(chromedp.EmulateViewport(width, height, options...))
 }
 
 // scheme makes the tab prefer light or dark.
