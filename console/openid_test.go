@@ -148,7 +148,13 @@ func TestSigningInAtAProvider(t *testing.T) {
 
 	// In, to where the person wanted to go.
 	p.visit(s.url + "/#members")
+	p.size(1280, 860)
 	p.accessible("the sign-in with a provider", everyRule)
+	p.picture("console-sign-in-light.png")
+	p.fingers("the sign-in with a provider")
+	p.touch = false
+	p.size(1280, 800)
+	p.scheme("light")
 	signIn(p, "#allow")
 	p.ready("members")
 	p.shows("#who", "test-user@zitadel.ch")
