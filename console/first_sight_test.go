@@ -82,8 +82,8 @@ func TestNoPageIsBlankWhileItWaits(t *testing.T) {
 		p.goTo(front.URL + path)
 		p.until(`location.href === ` + quote(front.URL+path))
 		p.seen("#starting", text)
-		p.seen("#starting .late", "waits for its scripts")
 	}
+	p.seen("#starting .late", "waits for its scripts") // of the last one: it comes after some seconds
 	release()
 	for path := range pages {
 		p.visit(front.URL + path)
@@ -104,7 +104,6 @@ func TestNoPageIsBlankWhileItWaits(t *testing.T) {
 	release = slow.hold(func(path string) bool { return path == "/api/v3/rbac/roles" })
 	p.click(`#sections a[href="#roles"]`)
 	p.seen("#section-roles .reading", "Reading roles")
-	p.seen("#waiting", "GET /api/v3/rbac/roles")
 	p.goTo(front.URL + "/test-rbac-role.html")
 	p.seen("#waiting", "GET /api/v3/rbac/roles")
 	release()

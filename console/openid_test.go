@@ -314,6 +314,7 @@ func TestAProviderIsCheckedBeforeItIsTrusted(t *testing.T) {
 			"end_session_endpoint": provider.URL + "/end", "code_challenge_methods_supported": []string{"plain", "S256"},
 		}
 	}
+	tag := ""
 	ask := func() (policy, document string) {
 		handler, err := console.HandlerWith(console.OpenID{Issuer: provider.URL, ClientID: "c", Audience: "c"})
 		if err != nil {
@@ -324,6 +325,7 @@ func TestAProviderIsCheckedBeforeItIsTrusted(t *testing.T) {
 		document = w.Body.String()
 		w = httptest.NewRecorder()
 		handler.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
+		tag = w.Header().Get("ETag")
 		return w.Header().Get("Content-Security-Policy"), document
 	}
 	metadata = good()
@@ -333,6 +335,12 @@ func TestAProviderIsCheckedBeforeItIsTrusted(t *testing.T) {
 	}
 	if !strings.Contains(document, `"token":"id_token"`) || !strings.Contains(document, provider.URL+"/auth") {
 		t.Errorf("the page learns %s", document)
+	}
+	// Browsers keep the policy of a page that has not changed.
+	known := tag
+	metadata = nil
+	if ask(); tag == known || known == "" {
+		t.Errorf("the page's tag is %s, whatever it may ask", tag)
 	}
 	for name, wrong := range map[string]map[string]any{
 		"another issuer":         {"issuer": "https://else.example"},

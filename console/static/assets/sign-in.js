@@ -35,13 +35,18 @@ export class SignIn {
 
   /** begin leaves this page for the provider. shared says what the person wants of the other tabs, tenant for which one they ask. */
   async begin({ shared, tenant }) {
+    if (!isSecureContext) throw failed('This address is not secure enough to sign in from', 'Browsers make the keys that this needs on https pages only, and on this machine itself. Open the console by https, or paste a token.');
     const how = await this.ready();
     const oauth = await library();
     const pending = {
       state: oauth.generateRandomState(), nonce: oauth.generateRandomNonce(), verifier: oauth.generateRandomCodeVerifier(),
       shared, tenant, page: new URL(document.URL).pathname, section: new URL(document.URL).hash,
     };
-    sessionStorage.setItem(PENDING, JSON.stringify(pending));
+    try {
+      sessionStorage.setItem(PENDING, JSON.stringify(pending));
+    } catch {
+      throw failed('This browser keeps nothing for this page', 'Signing in at a provider needs the storage of this tab: allow it for this address, or paste a token.');
+    }
     const to = new URL(how.provider.authorization_endpoint);
     for (const [name, value] of Object.entries({
       response_type: 'code', client_id: how.client_id, redirect_uri: redirect(), scope: how.scope, state: pending.state, nonce: pending.nonce,
@@ -124,7 +129,9 @@ export class SignIn {
 }
 
 /** library loads oauth4webapi, which only those need who sign in this way. */
-const library = () => import('./oauth4webapi/index.js');
+const library = () => import('./oauth4webapi/index.js').catch(() => {
+  throw failed('The script for signing in did not come', 'The service is slow or out of reach. Load the page again.');
+});
 
 /** redirect is where the provider sends people back to: the console. */
 const redirect = () => `${location.origin}/`;
