@@ -171,10 +171,25 @@ func TestTheConsoleFitsAPhone(t *testing.T) {
 	p.visit(s.url + "/")
 	p.until(`document.querySelector('#signin').checkVisibility()`)
 	p.fitsWidth("the sign-in")
+	p.touch = true
 	p.platform(s, "roles")
-	p.everywhere(s, true, p.fitsWidth)
+	look := func(what string) {
+		p.fingers(what)
+		p.size(360, 740)
+		p.fitsWidth(what)
+	}
+	p.everywhere(s, true, look)
+	p.click("#who")
+	p.until(`document.querySelector('#me').matches(':popover-open')`)
+	look("who I am")
+	p.press(kb.Escape)
 	p.click("#log summary")
-	p.fitsWidth("the request log")
+	look("the request log")
+	p.visit(s.url + "/#nonsense")
+	p.shows("#section-not-found", "nonsense")
+	look("an address of nothing")
+	p.touch = false
+	p.size(360, 740)
 	p.visit(s.url + "/test-rbac-tenants.html")
 	p.shows("#count", "features on")
 	p.fitsWidth("the features page")

@@ -35,6 +35,8 @@ type page struct {
 	faults   []string            // what console, policy and script engine complained of
 	refusals []*network.Response // answers of 400 and above
 	expected []int64
+	asked    []string // the address of every request
+	touch    bool     // it is a phone's
 }
 
 func openBrowser(t *testing.T) *page {
@@ -62,16 +64,35 @@ func openBrowser(t *testing.T) *page {
 		closeTab()
 		stop()
 	})
-	// The first command starts the browser, which lives as long as its context:
-	// no deadline here.
+	p.start()
+	return p
+}
+
+// start asks the browser to report. The first command starts it, and it lives
+// as long as its context: no deadline here.
+func (p *page) start() {
+	p.t.Helper()
 	for _, err := range []error{
-		enable(ctx, runtime.Enable, cdp.Empty{}), enable(ctx, log.Enable, cdp.Empty{}), enable(ctx, network.Enable, network.EnableParams{}),
+		enable(p.ctx, runtime.Enable, cdp.Empty{}), enable(p.ctx, log.Enable, cdp.Empty{}), enable(p.ctx, network.Enable, network.EnableParams{}),
 	} {
 		if err != nil {
-			t.Fatalf("starting the browser: %v", err)
+			p.t.Fatalf("starting the browser: %v", err)
 		}
 	}
-	return p
+}
+
+// tab opens another tab of the same browser, which shares what it keeps.
+func (p *page) tab() *page {
+	p.t.Helper()
+	other := &page{t: p.t}
+	ctx, closeTab := chromedp.NewContext(p.ctx, chromedp.WithListener(other.listen))
+	other.ctx = ctx
+	p.t.Cleanup(func() {
+		other.checkFaults()
+		closeTab()
+	})
+	other.start()
+	return other
 }
 
 // enable asks the browser to report one domain's events.
@@ -98,6 +119,8 @@ func (p *page) listen(event any) {
 		if !refused && (e.Entry.Level == log.EntryLevelError || e.Entry.Level == log.EntryLevelWarning) {
 			p.faults = append(p.faults, fmt.Sprintf("%s %s: %s", e.Entry.Source, e.Entry.Level, e.Entry.Text))
 		}
+	case *network.EventRequestWillBeSent:
+		p.asked = append(p.asked, e.Request.URL+e.Request.URLFragment)
 	case *network.EventResponseReceived:
 		if e.Response.Status >= 400 {
 			p.refusals = append(p.refusals, e.Response)
@@ -263,7 +286,11 @@ func (p *page) focused() string {
 // size makes the tab that many CSS pixels wide and high.
 func (p *page) size(width, height int64) {
 	p.t.Helper()
-	p.run(chromedp.EmulateViewport(width, height))
+	var options []chromedp.EmulateViewportOption
+	if p.touch {
+		options = append(options, chromedp.EmulateTouch)
+	}
+	p.run(chromedp.EmulateViewport(width, height, options...))
 }
 
 // scheme makes the tab prefer light or dark.

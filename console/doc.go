@@ -3,8 +3,9 @@
 //
 // The pages are plain files, embedded into the binary. They hold no data and no
 // secret, know nothing of Go, and get everything they show from the public API
-// of the same origin, with the token that a person pasted. Whoever can do
-// something here can do it with curl, and the other way round.
+// of the same origin, with the token that a person pasted, or got by signing in
+// at an OpenID provider ([HandlerWith]). Whoever can do something here can do it
+// with curl, and the other way round.
 //
 //	browser                                        service
 //	┌──────────────────────────────┐  GET /…       ┌─────────────────┐
@@ -13,15 +14,19 @@
 //	│ /test-rbac-….html            │  /api/v3/…    │                 │
 //	│   connection.js              │ ◄───────────► │ httpapi         │  token + X-Tenant-ID
 //	│ shared: api  session  dialogs┼── /readyz ──► │                 │
-//	└──────────────────────────────┘               └─────────────────┘
+//	│                              │  GET /sign-in.json (console): which provider
+//	└───────────────┬──────────────┘               └─────────────────┘
+//	                └── code and token, by PKCE ──► OpenID provider
 //
 // The API's reference, /docs, is Swagger UI over the service's own openapi.json,
-// under the same policy. Its files lie in static/docs/swagger-ui as they were
+// under the same policy; the protocol of signing in is oauth4webapi's. Their
+// files lie in static/docs/swagger-ui and static/assets/oauth4webapi as they were
 // published; nothing else of the console is made elsewhere.
 //
 // What keeps the pages safe is enforced by the browser, not promised by the
 // code: the Content-Security-Policy allows scripts and styles from this origin
 // only and none inline, so text that came out of a database cannot become a
-// program; forms go nowhere, so a token cannot end in an address; nobody may
+// program; besides this origin they may ask that of the provider's token
+// endpoint, and no other; forms go nowhere, so a token cannot end in an address; nobody may
 // frame the page. The scripts write text nodes only and never parse HTML.
 package console

@@ -17,11 +17,20 @@ import (
 //go:embed static
 var static embed.FS
 
+// policy is the Content-Security-Policy of every answer. Pages may ask their own
+// origin and, if it is not "", one more: that of the OpenID provider's tokens.
+func policy(provider string) string {
+	ask := "'self'"
+	if provider != "" {
+		ask += " " + provider
+	}
+	return "default-src 'none'; script-src 'self'; style-src 'self'; " +
+		"img-src 'self' data:; connect-src " + ask + "; font-src 'self'; " +
+		"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+}
+
 // securityHeaders go with every answer, 404 included.
 var securityHeaders = map[string]string{
-	"Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; " +
-		"img-src 'self' data:; connect-src 'self'; font-src 'self'; " +
-		"base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 	"Cross-Origin-Opener-Policy":   "same-origin",
 	"Cross-Origin-Resource-Policy": "same-origin",
 	"Permissions-Policy":           "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
@@ -44,25 +53,49 @@ var contentTypes = map[string]string{
 type page struct {
 	body        []byte
 	contentType string
-	etag        string
+	sum         string
 }
 
-// Handler serves the console: "/" is the console, "/docs" the API's reference,
-// every other page has its file's name (/test-rbac-role.html) and what the pages
-// load is below /assets/ and /docs/.
+// tag returns the page's ETag. The policy counts, too: browsers keep the one
+// that they had when they are told that a page has not changed.
+func (p page) tag(provider string) string {
+	if provider == "" {
+		return `"` + p.sum + `"`
+	}
+	return `"` + p.sum + "-" + base64.RawURLEncoding.EncodeToString([]byte(provider)) + `"`
+}
+
+// Handler serves the console without an OpenID provider: people paste a token.
+func Handler() http.Handler { return handler(nil) }
+
+// HandlerWith serves the console where people can sign in at o, too. An error
+// means that o cannot work; a provider that cannot be reached is no error.
+func HandlerWith(o OpenID) (http.Handler, error) {
+	s, err := newSignIn(o)
+	if err != nil {
+		return nil, err
+	}
+	return handler(s), nil
+}
+
+// handler serves the console: "/" is the console, "/docs" the API's reference,
+// every other page has its file's name (/test-rbac-role.html), what the pages
+// load is below /assets/ and /docs/, and /sign-in.json says how to sign in.
 // Anything else is a plain 404, and methods other than GET and HEAD are 405.
 //
 // Answers need no token. They may be kept by caches but are asked for again
 // each time (ETag of the content, Cache-Control: no-cache), so a new binary's
 // pages are seen at the next visit.
-func Handler() http.Handler {
+func handler(signIn *signIn) http.Handler {
 	pages := load()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		for name, value := range securityHeaders {
 			w.Header().Set(name, value)
 		}
+		provider := signIn.origin(r)
+		w.Header().Set("Content-Security-Policy", policy(provider))
 		p, ok := pages[r.URL.Path]
-		if !ok {
+		if !ok && r.URL.Path != signInPath {
 			http.Error(w, "There is no such page.", http.StatusNotFound)
 			return
 		}
@@ -71,12 +104,19 @@ func Handler() http.Handler {
 			http.Error(w, "This page can only be read.", http.StatusMethodNotAllowed)
 			return
 		}
+		if r.URL.Path == signInPath {
+			signIn.serve(w, r)
+			return
+		}
 		w.Header().Set("Content-Type", p.contentType)
 		w.Header().Set("Cache-Control", "no-cache")
-		w.Header().Set("ETag", p.etag)
+		w.Header().Set("ETag", p.tag(provider))
 		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(p.body))
 	})
 }
+
+// signInPath is where the page learns how to sign in.
+const signInPath = "/sign-in.json"
 
 // load gives the embedded files by the path they are served at. A file that it
 // cannot read or has no type for is a fault of the build, found by the first
@@ -103,7 +143,7 @@ func load() map[string]page {
 		pages[url] = page{
 			body:        body,
 			contentType: contentType,
-			etag:        `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`,
+			sum:         base64.RawURLEncoding.EncodeToString(sum[:12]),
 		}
 		return nil
 	})

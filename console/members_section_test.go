@@ -2,11 +2,14 @@ package console_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/chromedp/chromedp/kb"
 	"github.com/google/uuid"
+
+	"github.com/poolproof/poolproof/migrations"
 )
 
 // member selects something in a member's row.
@@ -188,4 +191,53 @@ func TestMembersOfManyPages(t *testing.T) {
 	if asked != 3 {
 		t.Errorf("%d pages were read, want 3", asked)
 	}
+}
+
+// Where the API wants a user's id, an e-mail does that one of the caller's own
+// tenants knows; and everybody can see and copy their own id.
+func TestAPersonIsNamedByAnEMail(t *testing.T) {
+	s, p := newService(t), openBrowser(t)
+	other := migrations.DemoOtherTenant.String()
+	grace := one[string](t, s, `select user_id::text from poolproof.profiles where tenant_id = $1 and name = 'Grace Kim'`, other)
+	email := one[string](t, s, `select email from poolproof.profiles where tenant_id = $1 and user_id = $2`, other, grace)
+	p.console(s, "members", s.token, s.tenant)
+
+	// The caller is not in Grace's tenant: they learn nothing of her.
+	p.click("#members-new")
+	p.fill("#member-user-id", email)
+	p.press(kb.Enter)
+	p.shows("#member-user-id-error", "Nobody in")
+	p.shows("#member-user-id-error", "under their name")
+	if p.focused() != "member-user-id" {
+		t.Errorf("the focus is on %q, want the field at fault", p.focused())
+	}
+	if n := one[int](t, s, `select count(*)::int from poolproof.profiles where tenant_id = $1 and user_id = $2`, s.tenant, grace); n != 0 {
+		t.Fatal("a stranger was added")
+	}
+	p.press(kb.Escape)
+
+	s.exec(t, `insert into poolproof.profiles (tenant_id, user_id, email) values ($1, $2, 'guest@voice.example')`, other, s.user)
+	p.reload()
+	p.ready("members")
+	p.click("#members-new")
+	p.fill("#member-user-id", strings.ToUpper(email))
+	p.press(kb.Enter)
+	p.until(`!document.querySelector('#member-dialog').open`)
+	p.shows(member(grace, ".col-member"), strings.ToUpper(email))
+
+	p.section("audit")
+	mine := one[string](t, s, `select email from poolproof.profiles where tenant_id = $1 and user_id = $2`, s.tenant, s.user)
+	p.fill("#audit-actor", mine)
+	p.click("#audit-apply")
+	p.until(`!document.querySelector('#section-audit').ariaBusy`)
+	p.shows("#audit-rows", "user/"+grace[:8])
+	p.fill("#audit-actor", "stranger@example.org")
+	p.click("#audit-apply")
+	p.shows("#audit-problem", "Nobody in Last Apple")
+
+	p.click("#who")
+	p.shows("#me .own-id", s.user.String())
+	p.accessible("who I am", everyRule)
+	p.press(kb.Escape)
+	p.until(`!document.querySelector('#me').matches(':popover-open')`)
 }

@@ -21,15 +21,24 @@ import (
 // sums here.
 const swaggerUI = "/docs/swagger-ui/"
 
+// oauth4webapi is where the protocol of signing in lies: TestOauth4webapiIsAsPublished.
+const oauth4webapi = "/assets/oauth4webapi/"
+
 func TestSwaggerUIIsAsPublished(t *testing.T) {
-	sums := map[string]string{
+	checkSums(t, "static"+swaggerUI, map[string]string{
 		"LICENSE.txt":                      "cfc7749b96f63bd31c3c42b5c471bf756814053e847c10f3eb003417bc523d30",
 		"NOTICE.txt":                       "0d20d1adef18aee3f40dd258172155521ce702ac445cb5f7b7d60ed32dad2fb2",
 		"swagger-ui-bundle.js":             "e6a898692f2d768e807c3ba4626068a69a2c5dd960dd6c76f3e4d3a3de180af2",
 		"swagger-ui-bundle.js.LICENSE.txt": "37eb6e7e59aed57b2c1acf076574b818ea07b74265717e0bd67b59e0baf9abbb",
 		"swagger-ui.css":                   "5ed08757e53da3e026d6cbecc61fe5d43585c9560b302d534ad56692519a273d",
-	}
-	files, err := filepath.Glob("static" + swaggerUI + "*")
+	})
+}
+
+// checkSums fails unless a folder holds these files and no others, each with its
+// SHA-256.
+func checkSums(t *testing.T, folder string, sums map[string]string) {
+	t.Helper()
+	files, err := filepath.Glob(folder + "*")
 	if err != nil || len(files) != len(sums) {
 		t.Errorf("%v: %v", files, err)
 	}

@@ -2,11 +2,13 @@ package console_test
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/chromedp/chromedp/kb"
+	"github.com/golang-jwt/jwt/v5"
 	"github.com/google/uuid"
 
 	"github.com/poolproof/poolproof/migrations"
@@ -208,6 +210,87 @@ func TestAnExpiredTokenLeadsToTheForm(t *testing.T) {
 		where f.tenant_id = $1 and c.name = 'localminer'`, s.tenant); n != 0 {
 		t.Error("a refused switch is in the database")
 	}
+	// The tab has forgotten it, and keeps the tenant.
 	p.reload()
-	p.ready("features") // The tab still holds the good token.
+	p.until(`document.querySelector('#signin').checkVisibility()`)
+	if kept := eval[string](p, `JSON.stringify(sessionStorage)`); kept != fmt.Sprintf(`{"poolproof.tenant":%q}`, s.tenant) {
+		t.Errorf("the tab keeps %s", kept)
+	}
+}
+
+// Why a token is refused is said in words, with what to do, and nothing of it
+// stays.
+func TestARefusedTokenIsForgottenAndExplained(t *testing.T) {
+	s, p := newService(t), openBrowser(t)
+	p.expect(401, 403)
+	sign := func(claims jwt.MapClaims, key string) string {
+		all := jwt.MapClaims{"iss": issuer, "aud": audience, "sub": s.user.String(), "exp": time.Now().Add(time.Hour).Unix()}
+		maps.Copy(all, claims)
+		signed, err := jwt.NewWithClaims(jwt.SigningMethodHS256, all).SignedString([]byte(key))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return signed
+	}
+	for _, path := range []string{"/", "/test-rbac-role.html"} {
+		p.visit(s.url + path)
+		for _, refused := range []struct{ token, title, text string }{
+			{expiredToken(t, s.user), "Your sign-in has ended", "expired at"},
+			{sign(jwt.MapClaims{"nbf": time.Now().Add(time.Hour).Unix()}, secret), "not valid yet", "valid from"},
+			{sign(jwt.MapClaims{"iss": "https://else.example"}, secret), "another issuer", "https://else.example"},
+			{sign(jwt.MapClaims{"aud": "else"}, secret), "another audience", "made for else"},
+			{sign(nil, "another secret, which is 32 bytes long, too"), "not signed by a key", "its secret has changed"},
+			{"rubbish", "no token", "three parts"},
+		} {
+			p.connect(refused.token, s.tenant)
+			p.shows("#connect-problem .problem-title", refused.title)
+			p.shows("#connect-problem", refused.text)
+			p.shows("#connect-problem", "poolproof token --user")
+			p.shows(`#connect-problem [data-fact="code"]`, "unauthenticated")
+			kept := eval[string](p, `JSON.stringify(sessionStorage) + document.querySelector('#token').value + document.documentElement.outerHTML`)
+			if strings.Contains(kept, refused.token) {
+				t.Errorf("%s: the token is still in the tab or on the page", refused.title)
+			}
+		}
+		p.accessible("a refused token on "+path, everyRule)
+		// A good one for a tenant that is not theirs: that is no fault of the token.
+		p.connect(s.token, migrations.DemoOtherTenant.String())
+		p.shows(`#connect-problem [data-fact="code"]`, "not_a_member")
+		p.shows("#connect-form", "not an active member of the tenant")
+		if eval[string](p, `document.querySelector('#token').value`) != s.token {
+			t.Error("the token is forgotten although it was good")
+		}
+	}
+}
+
+// An address that names nothing says so, and where there is something.
+func TestAnUnknownAddress(t *testing.T) {
+	s, p := newService(t), openBrowser(t)
+	p.console(s, "members", s.token, s.tenant)
+	for address, shown := range map[string]string{"nonsense": "nonsense", "members/nobody": "members/nobody", "%E2%82": "%E2%82", "%3Cb%3Ex": "<b>x"} {
+		p.section("members")
+		eval[bool](p, `(location.hash = `+quote(address)+`, true)`)
+		p.shows("#section-not-found", shown)
+		if eval[bool](p, `document.querySelector('#section-members').checkVisibility()`) {
+			t.Errorf("#%s shows the members", address)
+		}
+		p.until(`document.title === 'Not found · Last Apple · poolproof'`)
+		if got := p.focused(); got != "not-found-title" {
+			t.Errorf("#%s: the focus is on %q", address, got)
+		}
+		if current := p.text(`#sections [aria-current="page"]`); current != "" {
+			t.Errorf("#%s: %s is the current section", address, current)
+		}
+	}
+	p.click(`#section-not-found a[href="#features"]`)
+	p.ready("features")
+	p.until(`document.title === 'Features · Last Apple · poolproof' && !document.querySelector('#section-not-found').checkVisibility()`)
+	p.visit(s.url + "/#audit/role/7") // What follows is an object's name there.
+	p.ready("audit")
+	p.visit(s.url + "/#nonsense")
+	p.reload()
+	p.shows("#section-not-found", "nonsense")
+	p.accessible("an unknown address", everyRule)
+	p.click("#sign-out")
+	p.until(`document.title === 'Sign in · poolproof'`)
 }

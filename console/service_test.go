@@ -37,6 +37,13 @@ type service struct {
 
 func newService(t *testing.T) *service {
 	t.Helper()
+	return newServiceWith(t, token.Config{Issuer: issuer, Audience: audience, Secret: []byte(secret)}, console.Handler(), slog.New(slog.DiscardHandler))
+}
+
+// newServiceWith is newService that takes other tokens, shows other pages, or
+// is listened to.
+func newServiceWith(t *testing.T, accepted token.Config, pages http.Handler, log *slog.Logger) *service {
+	t.Helper()
 	ctx := t.Context()
 	ownerURL := pgtest.Database(t)
 	owner, err := pgxpool.New(ctx, ownerURL)
@@ -62,25 +69,32 @@ func newService(t *testing.T) *service {
 		t.Fatalf("demo data: %v", err)
 	}
 
-	log := slog.New(slog.DiscardHandler)
 	db, err := poolproof.Open(ctx, poolproof.Config{URL: pgtest.Pooled(t, up.LoginURL, pgtest.PgBouncer118Transaction), Logger: log})
 	if err != nil {
 		t.Fatalf("opening the database through PgBouncer: %v", err)
 	}
 	t.Cleanup(db.Close)
 
-	tokens, err := token.NewVerifier(ctx, token.Config{Issuer: issuer, Audience: audience, Secret: []byte(secret)})
+	s := &service{user: user, token: tokenOf(t, user, time.Hour), tenant: migrations.DemoTenant.String(), db: db, owner: owner}
+	s.url, s.api = s.serve(t, accepted, pages, log)
+	return s
+}
+
+// serve starts an API on the service's database, and gives its address.
+func (s *service) serve(t *testing.T, accepted token.Config, pages http.Handler, log *slog.Logger) (string, *httpapi.Server) {
+	t.Helper()
+	tokens, err := token.NewVerifier(t.Context(), accepted)
 	if err != nil {
 		t.Fatal(err)
 	}
-	api, err := httpapi.New(httpapi.Config{Tokens: tokens, Pages: console.Handler(), Logger: log})
+	api, err := httpapi.New(httpapi.Config{Tokens: tokens, Pages: pages, Logger: log})
 	if err != nil {
 		t.Fatal(err)
 	}
-	api.SetDatabase(db)
+	api.SetDatabase(s.db)
 	srv := httptest.NewServer(api)
 	t.Cleanup(srv.Close)
-	return &service{url: srv.URL, user: user, token: tokenOf(t, user, time.Hour), tenant: migrations.DemoTenant.String(), api: api, db: db, owner: owner}
+	return srv.URL, api
 }
 
 const (

@@ -26,8 +26,9 @@ func TestMain(m *testing.M) {
 	}
 	// What stands in a developer's shell must not decide a test.
 	for _, name := range []string{
-		"DATABASE_URL", "DIRECT_URL", "POOLPROOF_ADDR", "POOLPROOF_ROLE", "POOLPROOF_MAX_CONNS",
+		"DATABASE_URL", "DIRECT_URL", "POOLPROOF_ADDR", "POOLPROOF_ROLE", "POOLPROOF_MAX_CONNS", "POOLPROOF_MAX_REQUESTS_PER_TENANT",
 		"POOLPROOF_JWT_SECRET", "POOLPROOF_JWKS_URL", "POOLPROOF_JWT_ISSUER", "POOLPROOF_JWT_AUDIENCE", "POOLPROOF_PROXY_PASSWORD",
+		"POOLPROOF_OIDC_CLIENT_ID", "POOLPROOF_OIDC_ISSUER", "POOLPROOF_OIDC_SCOPES", "POOLPROOF_OIDC_TOKEN",
 	} {
 		if err := os.Unsetenv(name); err != nil {
 			panic(err)
@@ -152,6 +153,8 @@ func TestServeBadConfiguration(t *testing.T) {
 		"no audience":      {nil, map[string]string{"DATABASE_URL": url, "POOLPROOF_JWT_AUDIENCE": ""}, exitUsage, "POOLPROOF_JWT_AUDIENCE"},
 		"short secret":     {nil, map[string]string{"DATABASE_URL": url, "POOLPROOF_JWT_SECRET": testSecret[:20]}, exitUsage, "20 bytes"},
 		"secret and keys":  {[]string{"--jwks-url", "https://issuer.test/jwks"}, map[string]string{"DATABASE_URL": url}, exitUsage, "both"},
+		"another audience": {nil, map[string]string{"DATABASE_URL": url, "POOLPROOF_OIDC_CLIENT_ID": "console", "POOLPROOF_OIDC_ISSUER": "https://id.example", "POOLPROOF_OIDC_TOKEN": "id_token"}, exitUsage, "audience of ID tokens"},
+		"plain provider":   {[]string{"--oidc-client-id", "console", "--oidc-issuer", "http://id.example"}, map[string]string{"DATABASE_URL": url}, exitUsage, "not https"},
 		"address in vain":  {[]string{"--addr", "203.0.113.1:80"}, map[string]string{"DATABASE_URL": url}, exitFailure, "--addr"},
 		"malformed URL":    {nil, map[string]string{"DATABASE_URL": "postgres://app:pa55word@host:port/x"}, exitFailure, "postgres://user"},
 		"dangerous option": {nil, map[string]string{"DATABASE_URL": url + "?default_query_exec_mode=describe_exec"}, exitFailure, "default_query_exec_mode"},

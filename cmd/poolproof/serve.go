@@ -1,8 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"log/slog"
 	"net"
+	"net/http"
 
 	"github.com/poolproof/poolproof/console"
 	"github.com/poolproof/poolproof/httpapi/token"
@@ -17,13 +20,15 @@ type serveCommand struct {
 	PerTenant   int      `env:"POOLPROOF_MAX_REQUESTS_PER_TENANT" placeholder:"N" help:"Most requests of one tenant that are answered at a time; further ones wait, and get 429 after two seconds (default: half of the connections, at least 2)."`
 	Origins     []string `env:"POOLPROOF_CORS_ORIGINS" name:"cors-origin" placeholder:"ORIGIN" help:"Web origins whose pages may call the API, such as https://app.example.org (default: only its own; * for any)."`
 	tokenFlags
+	signInFlags
 }
 
 // Help is the long help.
 func (serveCommand) Help() string {
 	return `POOLPROOF_JWT_SECRET is read from the environment only. Started before its database, serve stays up,
 answers 503 and serves as soon as it can. It refuses to start on what an operator must change: isolation that does not
-hold, another schema than the program's, wrong configuration.
+hold, another schema than the program's, wrong configuration. With --oidc-client-id people sign in to the console at an
+OpenID provider; see docs/console.md.
 
 Example:
   DATABASE_URL=postgres://app:secret@127.0.0.1:6432/app \
@@ -37,6 +42,10 @@ func (c *serveCommand) Run(ctx context.Context, p *program) error {
 		return usage("set DATABASE_URL to the pooler's URL of the runtime login; poolproof migrate up --login NAME prints one",
 			"no database is named")
 	}
+	pages, err := c.pages(c.tokenFlags, p.log)
+	if err != nil {
+		return err
+	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.Addr)
 	if err != nil {
 		return failure("choose another address with --addr or POOLPROOF_ADDR", "listening: %w", err)
@@ -49,9 +58,32 @@ func (c *serveCommand) Run(ctx context.Context, p *program) error {
 		PerTenant:   c.PerTenant,
 		Origins:     c.Origins,
 		Tokens:      c.config(),
-		Pages:       console.Handler(),
+		Pages:       pages,
 		Logger:      p.log,
 	})
+}
+
+// signInFlags say where people sign in to the console.
+type signInFlags struct {
+	ClientID  string `name:"oidc-client-id" env:"POOLPROOF_OIDC_CLIENT_ID" placeholder:"ID" help:"Let people sign in to the console at the OpenID provider, as its client of this id."`
+	Provider  string `name:"oidc-issuer" env:"POOLPROOF_OIDC_ISSUER" placeholder:"URL" help:"The OpenID provider (default: the tokens' issuer)."`
+	Scopes    string `name:"oidc-scopes" env:"POOLPROOF_OIDC_SCOPES" default:"openid profile email" placeholder:"SCOPES" help:"What it is asked for (default ${default})."`
+	SentToken string `name:"oidc-token" env:"POOLPROOF_OIDC_TOKEN" placeholder:"KIND" help:"Which token the console sends to the API: id_token or access_token (default: id_token if the audience is the client id)."`
+}
+
+// pages makes the console.
+func (f signInFlags) pages(tokens tokenFlags, log *slog.Logger) (http.Handler, error) {
+	if f.ClientID == "" {
+		return console.Handler(), nil
+	}
+	pages, err := console.HandlerWith(console.OpenID{
+		Issuer: cmp.Or(f.Provider, tokens.Issuer), ClientID: f.ClientID, Scopes: f.Scopes,
+		Audience: tokens.Audience, Token: f.SentToken, Logger: log,
+	})
+	if err != nil {
+		return nil, usage("see docs/console.md, Sign in at a provider, for POOLPROOF_OIDC_ISSUER, _CLIENT_ID, _SCOPES and _TOKEN", "signing in to the console: %w", err)
+	}
+	return pages, nil
 }
 
 // tokenFlags say which tokens are accepted, or signed.

@@ -38,6 +38,8 @@ var (
 	// ErrKeysUnavailable means that the issuer's key set was never read, so
 	// that no token can be judged. It passes when the issuer can be reached.
 	ErrKeysUnavailable = errors.New("the issuer's keys cannot be read")
+	// errHeader marks a token that is of no kind that is taken, whoever signed it.
+	errHeader = errors.New("not the kind of token that is taken")
 )
 
 // Config says which tokens a [Verifier] accepts. Exactly one of Secret and
@@ -178,7 +180,7 @@ func (v *Verifier) Verify(ctx context.Context, raw string) (Identity, error) {
 			return nil, err
 		}
 		if err := checkHeader(t.Header); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%w: %w", errHeader, err)
 		}
 		return find(t)
 	})
@@ -255,8 +257,8 @@ func UserID(issuer, subject string) uuid.UUID {
 func (v *Verifier) UserID(subject string) uuid.UUID { return UserID(v.issuer, subject) }
 
 // Reason says in a sentence for the client why a token was refused. Beyond an
-// expired or misdirected token, whose signature was good, it gives nothing
-// away. It holds no quotation mark.
+// expired or misdirected token, whose signature was good, it says only whether
+// the signature is the fault. It holds no quotation mark.
 func Reason(err error) string {
 	switch {
 	case errors.Is(err, jwt.ErrTokenExpired):
@@ -267,6 +269,8 @@ func Reason(err error) string {
 		return "The token is of another issuer."
 	case errors.Is(err, jwt.ErrTokenInvalidAudience):
 		return "The token is for another audience."
+	case errors.Is(err, jwt.ErrTokenSignatureInvalid), errors.Is(err, jwt.ErrTokenUnverifiable) && !errors.Is(err, errHeader):
+		return "The token is not signed by a key that this service knows."
 	}
 	return "The token is not valid."
 }

@@ -154,6 +154,23 @@ func flipUnusedBits(raw string) string {
 	return raw[:len(raw)-1] + string(alphabet[last^1])
 }
 
+// What a client is told tells a wrong signature from a wrong form, and no more.
+func TestReasonOfASignature(t *testing.T) {
+	v := mustVerifier(t, Config{Secret: secret})
+	const unknown, invalid = "The token is not signed by a key that this service knows.", "The token is not valid."
+	other := []byte("another secret, which is 32 bytes long")
+	for name, tc := range map[string]struct{ raw, want string }{
+		"another secret":       {sign(t, jwt.SigningMethodHS256, other, good(), nil), unknown},
+		"expired, and another": {sign(t, jwt.SigningMethodHS256, other, with(func(c jwt.MapClaims) { c["exp"] = 1 }), nil), unknown},
+		"another kind":         {sign(t, jwt.SigningMethodHS256, secret, good(), header{"typ": "logout+jwt"}), invalid},
+		"no token":             {"x", invalid},
+	} {
+		if _, err := v.Verify(t.Context(), tc.raw); !errors.Is(err, ErrInvalid) || Reason(err) != tc.want {
+			t.Errorf("%s: %q (%v), want %q", name, Reason(err), err, tc.want)
+		}
+	}
+}
+
 func TestTenantClaim(t *testing.T) {
 	v := mustVerifier(t, Config{Secret: secret})
 	other := "11111111-2222-4333-8444-555555555555"

@@ -95,7 +95,7 @@ func inspect(t *testing.T, dir, name string, system target, copied string) {
 	if len(files) != 3 || len(program) == 0 || !strings.Contains(string(files[name+"/LICENSE"]), "Apache License") {
 		t.Fatalf("the archive holds %d files", len(files))
 	}
-	for _, text := range []string{"github.com/jackc/pgx/v5 v", "Copyright (c) 2013-2021 Jack Christensen", "stdlib go", "Copyright 2009 The Go Authors", "swagger-ui-dist 5.", "SmartBear Software Inc.", "Jed Watson"} {
+	for _, text := range []string{"github.com/jackc/pgx/v5 v", "Copyright (c) 2013-2021 Jack Christensen", "stdlib go", "Copyright 2009 The Go Authors", "swagger-ui-dist 5.", "SmartBear Software Inc.", "Jed Watson", "oauth4webapi 3.", "Filip Skokan"} {
 		if !strings.Contains(string(files[name+"/THIRD-PARTY-LICENSES"]), text) {
 			t.Errorf("THIRD-PARTY-LICENSES lacks %q", text)
 		}
@@ -150,7 +150,7 @@ func inspect(t *testing.T, dir, name string, system target, copied string) {
 	}
 	for module, want := range map[string]string{
 		modulePath: "Apache-2.0", "stdlib": "BSD-3-Clause", "github.com/jackc/pgx/v5": "MIT", "github.com/google/uuid": "BSD-3-Clause",
-		"go.opentelemetry.io/otel/trace": "Apache-2.0 AND BSD-3-Clause", "github.com/xi2/xz": "Public domain", "golang.org/x/sys": "BSD-3-Clause", "swagger-ui-dist": "Apache-2.0",
+		"go.opentelemetry.io/otel/trace": "Apache-2.0 AND BSD-3-Clause", "github.com/xi2/xz": "Public domain", "golang.org/x/sys": "BSD-3-Clause", "swagger-ui-dist": "Apache-2.0", "oauth4webapi": "MIT",
 		"github.com/chromedp/chromedp": "", // of tests only
 	} {
 		if got := licences[module]; got != want {

@@ -58,28 +58,36 @@ func contents(program []byte, folders map[string]string) ([]part, error) {
 	return parts, nil
 }
 
-// swaggerFolder holds the files of Swagger UI that the program embeds.
-const swaggerFolder = "console/static/docs/swagger-ui"
-
-// swaggerVersion is how they name their version.
-var swaggerVersion = regexp.MustCompile(`PACKAGE_VERSION:"([0-9.]+)"`)
+// packages are the npm packages whose files the program embeds: where they lie,
+// and in which of them and how they name their version.
+var packages = []struct {
+	name, folder, file string
+	version            *regexp.Regexp
+}{
+	{"swagger-ui-dist", "console/static/docs/swagger-ui", "swagger-ui-bundle.js", regexp.MustCompile(`PACKAGE_VERSION:"([0-9.]+)"`)},
+	{"oauth4webapi", "console/static/assets/oauth4webapi", "index.js", regexp.MustCompile(`const VERSION = 'v([0-9.]+)'`)},
+}
 
 // embedded gives the parts that are files, not modules.
 func embedded(source string) ([]part, error) {
-	folder := filepath.Join(source, swaggerFolder)
-	bundle, err := os.ReadFile(filepath.Join(folder, "swagger-ui-bundle.js"))
-	if err != nil {
-		return nil, err
+	var parts []part
+	for _, npm := range packages {
+		folder := filepath.Join(source, npm.folder)
+		text, err := os.ReadFile(filepath.Join(folder, npm.file))
+		if err != nil {
+			return nil, err
+		}
+		version := npm.version.FindSubmatch(text)
+		if version == nil {
+			return nil, fmt.Errorf("the version of %s is not in it", npm.name)
+		}
+		p := part{name: npm.name, version: string(version[1]), npm: true}
+		if p.licences, err = readLicences(folder); err != nil {
+			return nil, fmt.Errorf("the licence of %s: %w", p.name, err)
+		}
+		parts = append(parts, p)
 	}
-	version := swaggerVersion.FindSubmatch(bundle)
-	if version == nil {
-		return nil, errors.New("the version of Swagger UI is not in it")
-	}
-	p := part{name: "swagger-ui-dist", version: string(version[1]), npm: true}
-	if p.licences, err = readLicences(folder); err != nil {
-		return nil, fmt.Errorf("the licence of %s: %w", p.name, err)
-	}
-	return []part{p}, nil
+	return parts, nil
 }
 
 // moduleFolders says where the source of each module is, by "path version",

@@ -4,12 +4,13 @@
 /**
  * Problem is a request that did not succeed. status is 0 when no answer came.
  * errors holds {pointer, detail} for each faulty field; body is the answer as
- * it was, if it was JSON.
+ * it was, if it was JSON; stale says that another token has taken the place of
+ * the one that was refused.
  */
 export class Problem extends Error {
-  constructor({ status, title, detail = '', code = '', errors = [], requestId = '', retryAfter = '', body = null }) {
+  constructor({ status, title, detail = '', code = '', type = '', errors = [], requestId = '', retryAfter = '', body = null }) {
     super(title);
-    Object.assign(this, { status, title, detail, code, errors, requestId, retryAfter, body });
+    Object.assign(this, { status, title, detail, code, type, errors, requestId, retryAfter, body });
   }
 
   /** fieldErrors is a Map from a field's name to what is wrong with it. */
@@ -21,12 +22,13 @@ export class Problem extends Error {
 /**
  * Client sends requests as one person in one tenant. credentials() is asked at
  * each request for {token, tenant}; report({method, path, status, ms,
- * requestId, probe}) is told of each request that ended.
+ * requestId, probe}) is told of each request that ended. fresh(), if it is set,
+ * is awaited before: it renews a token that is about to end. begun(what) gives
+ * the function that is told when the answer is there.
  */
 export class Client {
-  constructor(credentials, report) {
-    this.credentials = credentials;
-    this.report = report;
+  constructor(credentials, report, begun = () => () => {}) {
+    Object.assign(this, { credentials, report, begun, fresh: null });
   }
 
   /** call sends one request and gives the JSON of its answer, null where there is none; see send. */
@@ -44,20 +46,26 @@ export class Client {
    * send sends one request and gives {json, text, headers} of its answer. It
    * throws a Problem for every answer but 2xx and when there is no answer, and
    * passes on an AbortError. ifMatch is the ETag of the state that is to be
-   * changed. A probe carries no credentials; anyTenant leaves the tenant out.
+   * changed. A probe carries no credentials; anyTenant leaves the tenant out,
+   * inTenant names another one.
    * accept asks for something else than JSON, which is then not required.
    */
-  async send(method, path, { body, signal, ifMatch = '', accept = '', probe = false, anyTenant = false } = {}) {
+  async send(method, path, { body, signal, ifMatch = '', accept = '', probe = false, anyTenant = false, inTenant = '' } = {}) {
     const headers = { Accept: `${accept || 'application/json'}, application/problem+json` };
+    let token = '';
     if (!probe) {
-      const { token, tenant } = this.credentials();
+      await this.fresh?.();
+      const asking = this.credentials();
+      token = asking.token;
       if (token) headers.Authorization = `Bearer ${token}`;
-      if (tenant && !anyTenant) headers['X-Tenant-ID'] = tenant;
+      const tenant = inTenant || (anyTenant ? '' : asking.tenant);
+      if (tenant) headers['X-Tenant-ID'] = tenant;
     }
     if (ifMatch) headers['If-Match'] = ifMatch;
     if (body !== undefined) headers['Content-Type'] = 'application/json';
     const started = performance.now();
     const told = { method, path, probe, status: 0, ms: 0, requestId: '' };
+    const ended = probe ? () => {} : this.begun(`${method} ${path.split('?')[0]}`);
     try {
       const response = await fetch(path, {
         method,
@@ -72,7 +80,9 @@ export class Client {
       told.requestId = response.headers.get('X-Request-ID') ?? '';
       const text = await response.text();
       const json = parseJSON(response, text);
-      if (!response.ok) throw problemFrom(response, json, told.requestId);
+      if (!response.ok) {
+        throw Object.assign(problemFrom(response, json, told.requestId), { stale: !probe && token !== this.credentials().token });
+      }
       if (json === undefined && !probe && !accept) {
         throw new Problem({ status: response.status, title: 'The answer is not JSON', detail: `${method} ${path} answered something this page cannot read.`, requestId: told.requestId });
       }
@@ -85,14 +95,15 @@ export class Client {
       if (error instanceof Problem) throw error;
       throw new Problem({ status: told.status, title: 'No answer from the service', detail: `${method} ${path} was not answered: is the service running? (${error.message})`, requestId: told.requestId });
     } finally {
+      ended();
       told.ms = performance.now() - started;
       this.report(told);
     }
   }
 
   /** page gives one page of a v3 list: {rows, next}, next being the token of the page after it or ''. */
-  async page(path, { query = {}, token = '', signal } = {}) {
-    const answer = await this.call('GET', withQuery(path, { ...query, page_token: token }), { signal });
+  async page(path, { query = {}, token = '', signal, inTenant = '' } = {}) {
+    const answer = await this.call('GET', withQuery(path, { ...query, page_token: token }), { signal, inTenant });
     if (!Array.isArray(answer?.data)) {
       throw new Problem({ status: 200, title: 'The answer is not a list', detail: `GET ${path} answered without rows.` });
     }
@@ -100,11 +111,11 @@ export class Client {
   }
 
   /** list gives all rows of a v3 list, page after page. */
-  async list(path, { query, signal } = {}) {
+  async list(path, { query, signal, inTenant } = {}) {
     const all = [];
     let token = '';
     for (;;) {
-      const { rows, next } = await this.page(path, { query, token, signal });
+      const { rows, next } = await this.page(path, { query, token, signal, inTenant });
       all.push(...rows);
       if (next === '') return all;
       if (next === token) {
@@ -138,6 +149,7 @@ function problemFrom(response, json, requestId) {
     title: p.title || response.statusText || `The service answered ${response.status}`,
     detail: p.detail,
     code: p.code,
+    type: p.type,
     errors: Array.isArray(p.errors) ? p.errors : [],
     requestId,
     retryAfter: response.headers.get('Retry-After') ?? '',

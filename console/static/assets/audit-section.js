@@ -5,6 +5,7 @@ import { difference } from './audit-diff.js';
 import { announce, busy, byId, h, minute, plural, setText } from './dom.js';
 import { downloadCSV } from './download.js';
 import { nameOf } from './members-section.js';
+import { userId } from './person.js';
 import { Section, actionButton } from './section.js';
 
 const AUDIT = '/api/v3/audit';
@@ -25,7 +26,7 @@ export class AuditSection extends Section {
     const form = h('form', { class: 'filters', id: 'audit-form', autocomplete: 'off', novalidate: true },
       field('object', 'Object', h('input', { id: 'audit-object', type: 'text', class: 'mono', placeholder: 'role/7 or role/', list: 'audit-objects', spellcheck: 'false', autocapitalize: 'none' })),
       h('datalist', { id: 'audit-objects' }, ...['role/', 'user/', 'feature/', 'permission/', 'sidebar/', 'tenant/'].map((value) => h('option', { value }))),
-      field('actor', 'Actor', h('input', { id: 'audit-actor', type: 'text', class: 'mono', placeholder: 'user id', list: 'audit-people', spellcheck: 'false', autocapitalize: 'none' })),
+      field('actor', 'Actor', h('input', { id: 'audit-actor', type: 'text', class: 'mono', placeholder: 'e-mail or user id', list: 'audit-people', spellcheck: 'false', autocapitalize: 'none' })),
       this.people,
       field('from', 'From', h('input', { id: 'audit-from', type: 'date' })),
       field('to', 'To', h('input', { id: 'audit-to', type: 'date' })),
@@ -48,6 +49,10 @@ export class AuditSection extends Section {
     if (object) this.object.value = object;
   }
 
+  knows() {
+    return true; // Any object's name; one that there never was has no changes.
+  }
+
   /** filter is what the service is asked for. Days are the person's own; the last one counts in full. */
   filter() {
     const midnight = (text, days) => {
@@ -60,6 +65,7 @@ export class AuditSection extends Section {
 
   async read(signal) {
     const query = this.filter();
+    query.actor = await userId(this.client, query.actor, { field: 'actor', tenants: this.app.here() });
     const [page, profiles] = await Promise.all([
       this.client.page(AUDIT, { query: { ...query, page_size: PAGE }, signal }),
       this.client.list('/api/v3/profiles', { signal }),

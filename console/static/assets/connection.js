@@ -7,8 +7,11 @@ import { ConnectForm } from './connect-form.js';
 import { announce, busy, byId, h, setText } from './dom.js';
 import { Lamps } from './lamps.js';
 import { clearProblem, showProblem } from './problem.js';
+import { explained } from './refusal.js';
 import { RequestLog } from './requestlog.js';
-import { Session } from './session.js';
+import { Session, claimsOf } from './session.js';
+import { SignIn } from './sign-in.js';
+import { Waiting } from './waiting.js';
 
 /**
  * Connection is a page's way to the service. The page gives
@@ -26,12 +29,17 @@ export class Connection {
     this.page = page;
     this.session = new Session();
     this.log = new RequestLog({ rows: byId('log-rows'), empty: byId('log-empty'), count: byId('log-count'), clear: byId('log-clear') });
-    this.client = new Client(() => this.session, (request) => this.reported(request));
+    const waiting = new Waiting(byId('waiting'));
+    this.client = new Client(() => this.session, (request) => this.reported(request), (what) => waiting.begin(what));
+    this.signIn = new SignIn(this.session, this.client);
+    this.client.fresh = () => this.signIn.fresh();
+    this.session.changed = (before) => this.changedElsewhere(before);
     this.lamps = new Lamps(byId('lamps'), this.client, ['API', 'Token', 'Database', 'Pooler']);
     this.reading = null; // The AbortController of the reads under way: one connection's answers never reach another's page.
     this.connected = byId('connected');
     this.form = new ConnectForm(byId('connect'), {
-      connect: (token, tenant) => this.connect(token, tenant),
+      signIn: this.signIn,
+      connect: (token, tenant, how) => this.connect(token, tenant, how),
       cancel: () => {
         this.showConnected();
         byId('change').focus();
@@ -48,6 +56,7 @@ export class Connection {
 
   /** start connects with what the tab has kept. Call it once, when the page is ready. */
   start() {
+    byId('starting').hidden = true;
     this.lamps.set('Token', 'unknown', 'none');
     this.lamps.check();
     if (this.session.token) {
@@ -66,13 +75,13 @@ export class Connection {
     if (request.status === 0 || request.status === 503) this.lamps.checkSoon();
   }
 
-  async connect(token, tenant) {
-    this.session.set(token, tenant);
+  async connect(token, tenant, how) {
+    this.session.set(token, tenant, how);
     this.clear();
     if (await this.load()) this.page.arrived();
   }
 
-  forget() {
+  forget(said = 'Token forgotten.') {
     this.reading?.abort();
     this.session.forget();
     this.form.suggest(new Map());
@@ -81,7 +90,16 @@ export class Connection {
     this.lamps.set('Token', 'unknown', 'none');
     this.edit();
     this.form.token.focus();
-    announce('Token forgotten.');
+    announce(said);
+  }
+
+  /** changedElsewhere follows another tab that has signed in or out, or has renewed the token. */
+  changedElsewhere(before) {
+    if (!this.session.token) this.forget('Signed out in another tab.');
+    else if (claimsOf(before).sub !== claimsOf(this.session.token).sub) {
+      this.clear();
+      this.load();
+    }
   }
 
   edit(options) {
@@ -106,6 +124,11 @@ export class Connection {
   /** refused opens the form and says there why the service did not take what it holds. */
   refused(problem) {
     const unauthenticated = problem.status === 401;
+    if (unauthenticated) {
+      if (problem.stale) return; // Another token has taken its place.
+      problem = explained(problem, this.session.token);
+      this.session.forget({ keepTenant: true });
+    }
     this.lamps.set('Token', unauthenticated ? 'bad' : 'ok', unauthenticated ? 'refused' : 'accepted');
     this.page.clear();
     this.page.content.hidden = true;

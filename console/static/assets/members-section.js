@@ -5,6 +5,7 @@ import { announce, day, h, plural, replaceRows, setText } from './dom.js';
 import { FormDialog } from './form-dialog.js';
 import { RowLimit, cell, listTable, tableRow } from './list-table.js';
 import { MemberRoles } from './member-roles.js';
+import { userId } from './person.js';
 import { Section, actionButton, searchField } from './section.js';
 
 const PROFILES = '/api/v3/profiles';
@@ -20,8 +21,8 @@ export class MembersSection extends Section {
     this.adding = new FormDialog('member', {
       unauthenticated, codes: { name_taken: 'user_id' },
       fields: [
-        { name: 'user_id', label: 'User id', mono: true, help: 'The UUID that their token has as its subject.' },
-        { name: 'external_id', label: 'Or the identity provider’s own id', mono: true, help: 'Where the provider’s subjects are no UUIDs. Fill in one of the two.' },
+        { name: 'user_id', label: 'User id, or e-mail of somebody in one of your tenants', mono: true, help: 'Who is new here signs in to this console once: it shows them their user id, to copy and send to you. The identity provider lists it, too, as the user’s id (sub).' },
+        { name: 'external_id', label: 'Or the identity provider’s own id', mono: true, help: 'Where its ids are no UUIDs, such as auth0|65f… or a number: as it stands there. The user id is then made of the issuer and this id. Fill in one of the two.' },
         ...person,
       ],
     });
@@ -125,8 +126,11 @@ export class MembersSection extends Section {
   add() {
     this.adding.open({
       title: 'Add member', submit: 'Add member', busy: 'Adding…', values: {},
-      save: ({ user_id, external_id, ...rest }) => this.client.call('POST', PROFILES,
-        { body: { ...rest, ...(user_id ? { user_id } : {}), ...(external_id ? { external_id } : {}) } }),
+      save: async ({ user_id: typed, external_id, ...rest }) => {
+        const user_id = await userId(this.client, typed, { field: 'user_id', tenants: this.app.me.tenants });
+        if (!rest.email && typed.includes('@')) rest.email = typed;
+        return this.client.call('POST', PROFILES, { body: { ...rest, ...(user_id ? { user_id } : {}), ...(external_id ? { external_id } : {}) } });
+      },
       saved: (answer) => this.saved(`${nameOf(answer.data)} added.`),
     });
   }

@@ -6,9 +6,10 @@ import { h } from './dom.js';
 /**
  * showProblem fills a slot with a problem. fields maps a field's name in the
  * request to its input; an error that names one of them is shown at it, and
- * the first such input gets the focus. actions are buttons below the text.
+ * the first such input gets the focus. actions are buttons below the text, more
+ * is what else there is to say.
  */
-export function showProblem(slot, problem, { fields = {}, codes = {}, actions = [] } = {}) {
+export function showProblem(slot, problem, { fields = {}, codes = {}, actions = [], more = [] } = {}) {
   clearProblem(slot, fields);
   const wrong = problem.fieldErrors ?? new Map();
   const byCode = codes[problem.code];
@@ -31,6 +32,7 @@ export function showProblem(slot, problem, { fields = {}, codes = {}, actions = 
     h('p', { class: 'problem-title', text: problem.title }),
     problem.detail && !said ? h('p', { text: problem.detail }) : null,
     elsewhere.length ? h('ul', {}, ...elsewhere.map((text) => h('li', { text }))) : null,
+    ...more,
     reference(problem),
     actions.length ? h('div', { class: 'row' }, ...actions) : null,
   ));

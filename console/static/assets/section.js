@@ -23,8 +23,9 @@ export class Section {
     this.slot = h('div', { class: 'slot', id: `${id}-problem` });
     this.body = h('div', { class: 'section-body' });
     this.missing = h('div', { class: 'notice', hidden: true });
+    this.note = h('p', { class: 'reading', hidden: true, text: `Reading ${title.toLowerCase()}…` });
     this.el = h('section', { id: `section-${id}`, 'aria-labelledby': `${id}-title`, hidden: true },
-      this.heading, h('p', { class: 'lede', text: lede }), this.missing, this.slot, this.body);
+      this.heading, h('p', { class: 'lede', text: lede }), this.missing, this.slot, this.note, this.body);
     this.build(this.body);
     this.body.hidden = true;
   }
@@ -59,6 +60,7 @@ export class Section {
     this.reading?.abort();
     const current = this.reading = new AbortController();
     this.el.setAttribute('aria-busy', 'true');
+    this.note.hidden = !this.body.hidden;
     clearProblem(this.slot);
     try {
       const data = await this.read(current.signal);
@@ -73,7 +75,10 @@ export class Section {
       this.fail(problem, { actions: [retry] });
       return false;
     } finally {
-      if (this.reading === current) this.el.removeAttribute('aria-busy');
+      if (this.reading === current) {
+        this.el.removeAttribute('aria-busy');
+        this.note.hidden = true;
+      }
     }
   }
 
@@ -101,6 +106,11 @@ export class Section {
   }
 
   arrive() {}
+
+  /** knows tells whether rest is part of an address of this section. */
+  knows(rest) {
+    return rest === '';
+  }
 }
 
 /** searchField makes a search field with its hidden label: {el, input}. */

@@ -4,6 +4,7 @@
 import { announce, day, h, plural, replaceRows, setText } from './dom.js';
 import { FormDialog } from './form-dialog.js';
 import { RowLimit, cell, listTable, tableRow } from './list-table.js';
+import { userId } from './person.js';
 import { Section, actionButton, searchField } from './section.js';
 
 const TENANTS = '/api/v3/rbac-admin/tenants';
@@ -21,7 +22,7 @@ export class TenantsSection extends Section {
       fields: [
         { name: 'name', label: 'Name', required: true },
         { name: 'slug', label: 'Slug', mono: true, help: 'Optional: made of the name. Small letters, digits and hyphens.' },
-        { name: 'admin_user_id', label: 'Administrator’s user id', mono: true, required: true, help: 'The UUID of the first member, who becomes its SUPER_ADMIN.' },
+        { name: 'admin_user_id', label: 'Administrator’s user id, or e-mail', mono: true, required: true, help: 'The first member, who becomes its SUPER_ADMIN: a UUID, or the e-mail of somebody in one of your tenants. People see their own user id in this console, under their name.' },
         { name: 'admin_email', label: 'Administrator’s e-mail', help: 'Optional.' },
       ],
     });
@@ -95,7 +96,11 @@ export class TenantsSection extends Section {
     }
     this.adding.open({
       title: 'New tenant', submit: 'Create tenant', busy: 'Creating…', values: {},
-      save: (values) => this.client.call('POST', TENANTS, { body: values }),
+      save: async (values) => {
+        const admin = await userId(this.client, values.admin_user_id, { field: 'admin_user_id', tenants: this.app.me.tenants });
+        const email = values.admin_email || (values.admin_user_id.includes('@') ? values.admin_user_id : '');
+        return this.client.call('POST', TENANTS, { body: { ...values, admin_user_id: admin, admin_email: email } });
+      },
       saved: (answer) => this.saved(`Tenant ${answer.data.name} created.`),
     });
   }

@@ -23,8 +23,23 @@ const parts = {
   },
 };
 
-window.SwaggerUIBundle({
-  url: "/openapi.json",
+/** read gives the service's document. Meanwhile, and if it does not come, the page says so. */
+async function read() {
+  const text = document.getElementById("starting-text");
+  text.textContent = "Reading openapi.json…";
+  try {
+    const answer = await fetch("/openapi.json", { credentials: "omit" });
+    if (!answer.ok) throw new Error(`the service answered ${answer.status}`);
+    return await answer.json();
+  } catch (error) {
+    text.textContent = `The API's description did not come: ${error.message}. Load the page again.`;
+    return null;
+  }
+}
+
+const spec = await read();
+if (spec) window.SwaggerUIBundle({
+  spec,
   domNode: document.getElementById("reference"),
   layout: "BaseLayout",
   deepLinking: true,
