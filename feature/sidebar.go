@@ -4,7 +4,6 @@ import (
 	"context"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/google/uuid"
 
@@ -225,7 +224,7 @@ func (p SidebarPatch) args(id uuid.UUID) []any {
 	return []any{id.String(), p.Title, p.Icon, p.Path, feature, p.RequiredPermission, p.Group, p.DisplayOrder}
 }
 
-// check trims what is there and adds what is wrong with it to fields.
+// check brings what is there into its form and adds what is wrong with it to fields.
 func (p SidebarPatch) check(fields []tenancy.Field) error {
 	for _, f := range []struct {
 		pointer  string
@@ -234,18 +233,7 @@ func (p SidebarPatch) check(fields []tenancy.Field) error {
 		required bool
 	}{{"/title", p.Title, 100, true}, {"/icon", p.Icon, 100, false}, {"/path", p.Path, 500, true}, {"/group", p.Group, 100, true},
 		{"/required_permission", p.RequiredPermission, 100, false}} {
-		if f.text == nil {
-			continue
-		}
-		*f.text = strings.TrimSpace(*f.text)
-		switch {
-		case f.required && *f.text == "":
-			fields = append(fields, tenancy.Field{Pointer: f.pointer, Detail: "must not be blank"})
-		case utf8.RuneCountInString(*f.text) > f.most:
-			fields = append(fields, tenancy.Field{Pointer: f.pointer, Detail: "must have at most " + strconv.Itoa(f.most) + " characters"})
-		case !tenancy.IsLine(*f.text):
-			fields = append(fields, tenancy.Field{Pointer: f.pointer, Detail: "must not hold control characters"})
-		}
+		fields = append(fields, tenancy.CheckName(f.pointer, f.text, f.most, f.required)...)
 	}
 	if p.Path != nil && (!strings.HasPrefix(*p.Path, "/") || strings.HasPrefix(*p.Path, "//") || strings.ContainsAny(*p.Path, " \t\u00a0\u2028\u2029\\")) {
 		fields = append(fields, tenancy.Field{Pointer: "/path", Detail: "must be a path of this site: one slash, and no spaces"})

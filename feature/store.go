@@ -81,7 +81,7 @@ select case v.code when 'same' then 'ok' else v.code end, null, poolproof.epoch_
 // configure_features; not_found for a name that is not in the catalogue. Set
 // as it is already, it does nothing; the default is no setting.
 func (s *Store) Set(ctx context.Context, c tenancy.Caller, name string, enabled bool) (tenancy.Epoch, error) {
-	if !tenancy.IsText(name) {
+	if !tenancy.IsStorable(name) {
 		return tenancy.Epoch{}, tenancy.Refuse(tenancy.NotFound, detailNoFeature) // PostgreSQL would refuse the text itself
 	}
 	d, err := s.db.Write(ctx, c, "switch a feature", configureFeatures, setFeature, []any{name, enabled})

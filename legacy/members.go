@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/google/uuid"
+
+	"github.com/poolproof/poolproof/tenancy"
 )
 
 // membership is a user in a tenant, with what is said there about their role
@@ -26,10 +28,11 @@ type named struct {
 	from string
 }
 
-// userOf is the user's id: what tokens name.
+// userOf is the user's id: what tokens name. A UUID of version 5 is none: as a
+// token's sub it is mapped to another, and here it would be somebody else's.
 func userOf(profile Row) string {
 	id, ok := parseID(cmp.Or(profile["user_id"], profile["id"]))
-	if !ok {
+	if !ok || id.Version() == 5 {
 		return ""
 	}
 	return id.String()
@@ -76,7 +79,7 @@ func (p *planner) planMembers() {
 		if r["bio"] != "" {
 			bios++
 		}
-		if line(r["email"], 320) != r["email"] || line(r["name"], 200) != r["name"] {
+		if line(r["email"], 320) != tenancy.Name(r["email"]) || line(r["name"], 200) != tenancy.Name(r["name"]) {
 			cut++
 		}
 		homes[id] = r
@@ -134,7 +137,7 @@ func (p *planner) planMembers() {
 		p.decided("profiles", count(inactive, "profile"), "not active: imported as members who are not active and so hold nothing")
 	}
 	if cut > 0 {
-		p.decided("profiles", count(cut, "profile"), "email or name does not fit here: shortened, or left empty where it has control characters")
+		p.decided("profiles", count(cut, "profile"), "email or name does not fit here: shortened, or left empty where it has characters that are not shown")
 	}
 	p.notCarried("profiles", "avatar_url", avatars)
 	p.notCarried("profiles", "bio", bios)

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/google/uuid"
+
+	"github.com/poolproof/poolproof/tenancy"
 )
 
 // The four roles that every tenant has.
@@ -55,7 +57,7 @@ func (p *planner) readRoles() {
 	}
 	for _, r := range p.rows("roles") {
 		x := &role{
-			id: r["id"], name: strings.TrimSpace(r["name"]), description: text(r["description"], 1000),
+			id: r["id"], name: tenancy.Name(r["name"]), description: text(r["description"], 1000),
 			permissions: map[string]bool{}, known: known,
 		}
 		row := "role " + x.id + " " + r["name"]
@@ -69,7 +71,7 @@ func (p *planner) readRoles() {
 		}
 		switch {
 		case line(x.name, 100) != x.name || x.name == "":
-			p.unmapped("roles", row, "a role's name is one line of 1 to 100 characters")
+			p.unmapped("roles", row, "a role's name is one line of 1 to 100 characters, all of them shown")
 			continue
 		case x.name != r["name"] && isSystem(x.name):
 			p.unmapped("roles", row, "its name is a system role's but for blanks")

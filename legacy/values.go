@@ -41,22 +41,18 @@ func number(text string, otherwise int) int {
 	return otherwise
 }
 
-// line fits a text into a column of at most limit characters that holds one
-// line; "" where it is not one.
+// line fits a text into a column of at most limit characters that holds a name,
+// in the form of names; "" where it is none, such as one with invisible
+// characters.
 func line(s string, limit int) string {
-	if !tenancy.IsLine(s) {
+	if s = tenancy.Name(s); !tenancy.IsLine(s) {
 		return ""
 	}
-	return strings.TrimSpace(shorten(s, limit))
+	return tenancy.Name(shorten(s, limit))
 }
 
-// text is line for columns of several lines.
-func text(s string, limit int) string {
-	if !tenancy.IsText(s) {
-		return ""
-	}
-	return shorten(s, limit)
-}
+// text is line for columns of several lines; what is no text there is left out.
+func text(s string, limit int) string { return shorten(tenancy.Text(s), limit) }
 
 func shorten(s string, limit int) string {
 	if utf8.RuneCountInString(s) <= limit {

@@ -21,12 +21,16 @@ func Bootstrap(ctx context.Context, url string, user uuid.UUID, email string) er
 	if user == uuid.Nil {
 		return errors.New("migrations: bootstrap: a user id is needed")
 	}
+	name := "Platform"
+	if err := named(&name, &email); err != nil {
+		return fmt.Errorf("migrations: bootstrap: %w", err)
+	}
 	db, err := openOwner(ctx, url)
 	if err != nil {
 		return err
 	}
 	defer db.Close()
-	if err := bootstrap(ctx, db, uuid.New(), "Platform", user, email, "Platform administrator"); err != nil {
+	if err := bootstrap(ctx, db, uuid.New(), name, user, email, "Platform administrator"); err != nil {
 		return fmt.Errorf("migrations: bootstrap: %w", schemaMissing(err))
 	}
 	return nil

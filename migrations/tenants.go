@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -12,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/poolproof/poolproof"
+	"github.com/poolproof/poolproof/tenancy"
 )
 
 // NewTenant is a tenant for [CreateTenant] to make.
@@ -32,6 +32,9 @@ func CreateTenant(ctx context.Context, url string, n NewTenant) (uuid.UUID, erro
 	if n.Admin == uuid.Nil {
 		return uuid.Nil, errors.New("migrations: make a tenant: a user id is needed")
 	}
+	if err := named(&n.Name, &n.Email); err != nil {
+		return uuid.Nil, fmt.Errorf("migrations: make a tenant: %w", err)
+	}
 	db, err := openOwner(ctx, url)
 	if err != nil {
 		return uuid.Nil, err
@@ -42,7 +45,7 @@ func CreateTenant(ctx context.Context, url string, n NewTenant) (uuid.UUID, erro
 	}
 	id := uuid.New()
 	err = scoped(ctx, db, id, `select poolproof.create_tenant($1::uuid, $2::text, $3::text, $4::uuid, $5::text, '')`,
-		id.String(), strings.TrimSpace(n.Name), n.Slug, n.Admin.String(), n.Email)
+		id.String(), n.Name, n.Slug, n.Admin.String(), n.Email)
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.Code == "23505" {
 		return uuid.Nil, fmt.Errorf("migrations: make a tenant: the slug %q is taken", n.Slug)
 	}
@@ -50,6 +53,20 @@ func CreateTenant(ctx context.Context, url string, n NewTenant) (uuid.UUID, erro
 		return uuid.Nil, fmt.Errorf("migrations: make a tenant: %w", err)
 	}
 	return id, nil
+}
+
+// ErrName means that a name or an email address cannot be kept; the error says
+// why.
+var ErrName = errors.New("a name cannot be kept")
+
+// named brings a tenant's name and its administrator's email address into the
+// form that the API gives them, or says what is wrong with them.
+func named(name, email *string) error {
+	wrong := append(tenancy.CheckName("name", name, 200, true), tenancy.CheckName("email", email, 320, false)...)
+	if len(wrong) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%w: the %s %s", ErrName, wrong[0].Pointer, wrong[0].Detail)
 }
 
 // Tenant is a row of [Tenants].

@@ -6,7 +6,6 @@ import (
 	"regexp"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -51,6 +50,9 @@ type Patch struct {
 
 // MaxName bounds a tenant's name, in characters.
 const MaxName = 200
+
+// maxEmail bounds an email address, in characters.
+const maxEmail = 320
 
 // Store manages tenants. It is safe for concurrent use and holds no connection
 // between calls.
@@ -114,17 +116,15 @@ where $3::text = '` + manageTenants + `'`
 // Create makes a tenant with its four roles and its first SUPER_ADMIN.
 // Refusals: invalid, forbidden, name_taken for the slug.
 func (s *Store) Create(ctx context.Context, c tenancy.Caller, n NewTenant) (Tenant, tenancy.Epoch, error) {
-	n.Name = strings.TrimSpace(n.Name)
+	wrong := tenancy.CheckName("/name", &n.Name, MaxName, true)
 	if n.Slug == "" {
 		n.Slug = Slug(n.Name)
 	}
-	wrong := append(checkName(n.Name), checkSlug(n.Slug)...)
+	wrong = append(wrong, checkSlug(n.Slug)...)
 	if n.Admin == uuid.Nil {
 		wrong = append(wrong, tenancy.Field{Pointer: "/admin_user_id", Detail: "is required: a tenant needs somebody who manages it"})
 	}
-	if utf8.RuneCountInString(n.AdminEmail) > 320 || !tenancy.IsLine(n.AdminEmail) {
-		wrong = append(wrong, tenancy.Field{Pointer: "/admin_email", Detail: "must be one line of at most 320 characters"})
-	}
+	wrong = append(wrong, tenancy.CheckName("/admin_email", &n.AdminEmail, maxEmail, false)...)
 	if err := tenancy.InvalidFields(wrong...); err != nil {
 		return Tenant{}, tenancy.Epoch{}, err
 	}
@@ -141,12 +141,11 @@ where $3::text = '` + manageTenants + `'`
 // Update changes what the patch names. Refusals: invalid, not_found,
 // version_mismatch, forbidden, name_taken for the slug.
 func (s *Store) Update(ctx context.Context, c tenancy.Caller, id uuid.UUID, p Patch, match tenancy.Match) (Tenant, tenancy.Epoch, error) {
-	var wrong []tenancy.Field
 	if p.Name != nil {
-		name := strings.TrimSpace(*p.Name)
+		name := *p.Name // the caller's stays as it is
 		p.Name = &name
-		wrong = checkName(name)
 	}
+	wrong := tenancy.CheckName("/name", p.Name, MaxName, true)
 	if p.Slug != nil {
 		wrong = append(wrong, checkSlug(*p.Slug)...)
 	}
@@ -195,18 +194,6 @@ func (s *Store) write(ctx context.Context, c tenancy.Caller, op, sql string, arg
 }
 
 const detailSlugTaken = "Another tenant has this slug."
-
-func checkName(name string) []tenancy.Field {
-	switch {
-	case name == "":
-		return []tenancy.Field{{Pointer: "/name", Detail: "must not be blank"}}
-	case utf8.RuneCountInString(name) > MaxName:
-		return []tenancy.Field{{Pointer: "/name", Detail: "must have at most 200 characters"}}
-	case !tenancy.IsLine(name):
-		return []tenancy.Field{{Pointer: "/name", Detail: "must not hold control characters"}}
-	}
-	return nil
-}
 
 // slugForm is what the schema lets a slug be.
 var slugForm = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)

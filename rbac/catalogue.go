@@ -4,7 +4,6 @@ import (
 	"context"
 	"regexp"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/google/uuid"
 
@@ -71,8 +70,8 @@ from verdict v left join created p on true`
 func (s *Store) CreatePermission(ctx context.Context, c tenancy.Caller, n NewPermission) (Permission, tenancy.Epoch, error) {
 	n.derive()
 	fields := checkCatalogueName(n.Name)
-	fields = append(fields, checkWord("/resource_type", n.ResourceType)...)
-	fields = append(fields, checkWord("/action", n.Action)...)
+	fields = append(fields, checkWord("/resource_type", &n.ResourceType)...)
+	fields = append(fields, checkWord("/action", &n.Action)...)
 	fields = append(fields, checkDescription(n.Description)...)
 	if err := tenancy.InvalidFields(fields...); err != nil {
 		return Permission{}, tenancy.Epoch{}, err
@@ -145,10 +144,10 @@ func (s *Store) UpdatePermission(ctx context.Context, c tenancy.Caller, id uuid.
 		fields = append(fields, checkCatalogueName(*p.Name)...)
 	}
 	if p.ResourceType != nil {
-		fields = append(fields, checkWord("/resource_type", *p.ResourceType)...)
+		fields = append(fields, checkWord("/resource_type", p.ResourceType)...)
 	}
 	if p.Action != nil {
-		fields = append(fields, checkWord("/action", *p.Action)...)
+		fields = append(fields, checkWord("/action", p.Action)...)
 	}
 	if p.Description != nil {
 		fields = append(fields, checkDescription(*p.Description)...)
@@ -202,15 +201,8 @@ func checkCatalogueName(name string) []tenancy.Field {
 	return nil
 }
 
-// checkWord says what is wrong with a resource type or an action.
-func checkWord(pointer, word string) []tenancy.Field {
-	switch {
-	case strings.TrimSpace(word) == "":
-		return []tenancy.Field{{Pointer: pointer, Detail: "must not be blank"}}
-	case utf8.RuneCountInString(word) > 100:
-		return []tenancy.Field{{Pointer: pointer, Detail: "must have at most 100 characters"}}
-	case !tenancy.IsLine(word):
-		return []tenancy.Field{{Pointer: pointer, Detail: "must not hold control characters"}}
-	}
-	return nil
+// checkWord brings a resource type or an action into the form of names and says
+// what is wrong with it.
+func checkWord(pointer string, word *string) []tenancy.Field {
+	return tenancy.CheckName(pointer, word, 100, true)
 }

@@ -3,7 +3,6 @@ package rbac
 import (
 	"context"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/google/uuid"
 
@@ -219,25 +218,17 @@ func (s *Store) DeleteProfile(ctx context.Context, c tenancy.Caller, user uuid.U
 	return epoch, err
 }
 
-// checkProfile trims what is there and says what is wrong with it.
-func checkProfile(externalID, email, name *string) (fields []tenancy.Field) {
-	for _, f := range []struct {
-		pointer string
-		text    *string
-		most    int
-	}{{"/external_id", externalID, MaxExternalID}, {"/email", email, MaxEmail}, {"/name", name, MaxPersonName}} {
-		if f.text == nil {
-			continue
-		}
-		*f.text = strings.TrimSpace(*f.text)
-		switch {
-		case utf8.RuneCountInString(*f.text) > f.most:
-			fields = append(fields, tenancy.Field{Pointer: f.pointer, Detail: "is too long"})
-		case !tenancy.IsLine(*f.text):
-			fields = append(fields, tenancy.Field{Pointer: f.pointer, Detail: "must not hold control characters"})
-		}
+// checkProfile brings what is there into its form and says what is wrong with
+// it. An external id is compared with the sub of tokens, and so kept as it is
+// but for white space around it.
+func checkProfile(externalID, email, name *string) []tenancy.Field {
+	fields := append(tenancy.CheckName("/email", email, MaxEmail, false), tenancy.CheckName("/name", name, MaxPersonName, false)...)
+	if externalID == nil {
+		return fields
 	}
-	return fields
+	*externalID = strings.TrimSpace(*externalID)
+	as := *externalID
+	return append(tenancy.CheckName("/external_id", &as, MaxExternalID, false), fields...)
 }
 
 const stats = `select coalesce(m.refused, 'row'), s.users, s.active, s.roles, s.permissions, s.features

@@ -3,7 +3,6 @@ package rbac
 import (
 	"context"
 	"errors"
-	"strings"
 	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -120,18 +119,10 @@ const (
 	detailNameTaken    = "It is taken already."
 )
 
-// cleanName trims a role's name and says what is wrong with it.
+// cleanName brings a role's name into its form and says what is wrong with it.
 func cleanName(name string) (string, []tenancy.Field) {
-	name = strings.TrimSpace(name)
-	switch {
-	case name == "":
-		return name, []tenancy.Field{{Pointer: "/name", Detail: "must not be blank"}}
-	case utf8.RuneCountInString(name) > MaxName:
-		return name, []tenancy.Field{{Pointer: "/name", Detail: "must have at most 100 characters"}}
-	case !tenancy.IsLine(name):
-		return name, []tenancy.Field{{Pointer: "/name", Detail: "must not hold control characters"}}
-	}
-	return name, nil
+	wrong := tenancy.CheckName("/name", &name, MaxName, true)
+	return name, wrong
 }
 
 // checkDescription says what is wrong with a description. Line breaks are fine.
@@ -140,7 +131,7 @@ func checkDescription(d string) []tenancy.Field {
 	case utf8.RuneCountInString(d) > MaxDescription:
 		return []tenancy.Field{{Pointer: "/description", Detail: "must have at most 1000 characters"}}
 	case !tenancy.IsText(d):
-		return []tenancy.Field{{Pointer: "/description", Detail: "must be text"}}
+		return []tenancy.Field{{Pointer: "/description", Detail: tenancy.NotText}}
 	}
 	return nil
 }

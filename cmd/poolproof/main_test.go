@@ -117,19 +117,23 @@ func TestUsageErrors(t *testing.T) {
 		args []string
 		want string
 	}{
-		"no command":           {nil, "expected one of"},
-		"unknown command":      {[]string{"frobnicate"}, "frobnicate"},
-		"unknown flag":         {[]string{"token", "--colour"}, "poolproof token --help"},
-		"bad log format":       {[]string{"--log-format", "xml", "version"}, "--log-format"},
-		"token, no user":       {[]string{"token"}, "--user"},
-		"token, bad tenant":    {[]string{"token", "--user", testUser, "--tenant", "last-apple"}, "is not a UUID"},
-		"token, no time":       {[]string{"token", "--user", testUser, "--expires", "0s"}, "--expires"},
-		"token, past":          {[]string{"token", "--user", testUser, "--expires=-1h"}, "--expires"},
-		"migrate, no URL":      {[]string{"migrate", "up"}, "DIRECT_URL"},
-		"status, no URL":       {[]string{"migrate", "status"}, "DIRECT_URL"},
-		"bootstrap, no URL":    {[]string{"bootstrap", "--user", testUser, "--email", "a@b.example"}, "DIRECT_URL"},
-		"bootstrap, no user":   {[]string{"bootstrap", "--direct-url", "postgres://x", "--email", "a@b.example"}, "--user"},
-		"migrate, half of one": {[]string{"migrate"}, "expected one of"},
+		"no command":            {nil, "expected one of"},
+		"unknown command":       {[]string{"frobnicate"}, "frobnicate"},
+		"unknown flag":          {[]string{"token", "--colour"}, "poolproof token --help"},
+		"bad log format":        {[]string{"--log-format", "xml", "version"}, "--log-format"},
+		"token, no user":        {[]string{"token"}, "--user"},
+		"token, bad tenant":     {[]string{"token", "--user", testUser, "--tenant", "last-apple"}, "is not a UUID"},
+		"token, no time":        {[]string{"token", "--user", testUser, "--expires", "0s"}, "--expires"},
+		"token, past":           {[]string{"token", "--user", testUser, "--expires=-1h"}, "--expires"},
+		"migrate, no URL":       {[]string{"migrate", "up"}, "DIRECT_URL"},
+		"status, no URL":        {[]string{"migrate", "status"}, "DIRECT_URL"},
+		"bootstrap, no URL":     {[]string{"bootstrap", "--user", testUser, "--email", "a@b.example"}, "DIRECT_URL"},
+		"bootstrap, no user":    {[]string{"bootstrap", "--direct-url", "postgres://x", "--email", "a@b.example"}, "--user"},
+		"bootstrap, an address": {[]string{"bootstrap", "--direct-url", "postgres://127.0.0.1:1/x", "--user", testUser, "--email", "a\u202e@b.example"}, "not shown"},
+		"tenant, hidden name":   {[]string{"tenant", "create", "Last\u200b Apple", "--direct-url", "postgres://127.0.0.1:1/x", "--admin", testUser}, "not shown"},
+		"tenant, no name":       {[]string{"tenant", "create", "\u2800", "--slug", "x", "--direct-url", "postgres://127.0.0.1:1/x", "--admin", testUser}, "must not be blank"},
+		"tenant, an address":    {[]string{"tenant", "create", "x", "--email", "a\u200b@b", "--direct-url", "postgres://127.0.0.1:1/x", "--admin", testUser}, "not shown"},
+		"migrate, half of one":  {[]string{"migrate"}, "expected one of"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := command(t, tc.args...)
@@ -236,6 +240,8 @@ func TestMigrateAndBootstrap(t *testing.T) {
 	}
 	command(t, "bootstrap", "--user", uuid.NewString(), "--email", "x@b.example").wantFailure(t, "GLOBAL_ADMIN")
 	command(t, "bootstrap", "--user", "auth0|42", "--email", "x@b.example").wantError(t, exitUsage, "POOLPROOF_JWT_ISSUER")
+	derived := token.UserID("https://issuer.test", "auth0|42").String() // a sub of this form is mapped, too
+	command(t, "bootstrap", "--user", derived, "--email", "x@b.example").wantError(t, exitUsage, "POOLPROOF_JWT_ISSUER")
 	if got := scalar(t, owner, `select count(*)::text from poolproof.platform`); got != "1" {
 		t.Errorf("%s platform tenants", got)
 	}

@@ -122,6 +122,8 @@ func migrationFailure(doing string, err error) error {
 		return failure("run: poolproof migrate up", "%s: %w", doing, err)
 	case errors.Is(err, migrations.ErrNoPlatform):
 		return failure("run: poolproof bootstrap --user ID --email ADDRESS", "%s: %w", doing, err)
+	case errors.Is(err, migrations.ErrName):
+		return usage("type it again: what was pasted may hold invisible characters", "%s: %w", doing, err)
 	case errors.Is(err, migrations.ErrSchemaNewer):
 		return failure("run the version of poolproof that migrated the database, or a later one", "%s: %w", doing, err)
 	}

@@ -140,6 +140,38 @@ func TestSchemasAreJSONSchema(t *testing.T) {
 	}
 }
 
+// What generators of clients stumble over: two components of one name, which
+// become two types of one; a value of several types, but for null; alternatives
+// that only constraints tell apart; a header that is no plain value.
+func TestGeneratorsCanReadIt(t *testing.T) {
+	doc := parse(t, document)
+	kindOf := map[string]string{}
+	components := doc["components"].(map[string]any)
+	for _, kind := range []string{"schemas", "parameters", "responses"} {
+		for name := range components[kind].(map[string]any) {
+			if other := kindOf[name]; other != "" {
+				t.Errorf("%s is among the %s and the %s", name, other, kind)
+			}
+			kindOf[name] = kind
+		}
+	}
+	walk(doc, "", func(pointer string, node any) {
+		object, ok := node.(map[string]any)
+		if !ok || strings.HasSuffix(pointer, "/properties") {
+			return
+		}
+		if types, ok := object["type"].([]any); ok && (len(types) != 2 || types[1] != "null") {
+			t.Errorf("%s has the types %v", pointer, types)
+		}
+		if object["anyOf"] != nil || object["oneOf"] != nil {
+			t.Errorf("%s has alternatives", pointer)
+		}
+		if schema, ok := object["schema"].(map[string]any); ok && object["in"] == "header" && schema["format"] != nil {
+			t.Errorf("%s is a header with a format", pointer)
+		}
+	})
+}
+
 // Every example fits the schema beside it.
 func TestExamplesFitTheirSchemas(t *testing.T) {
 	doc := parse(t, document)
