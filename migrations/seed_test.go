@@ -2,7 +2,6 @@ package migrations
 
 import (
 	"errors"
-	"strings"
 	"sync"
 	"testing"
 
@@ -17,12 +16,7 @@ import (
 func ownedDatabase(t *testing.T) (owner, admin string) {
 	t.Helper()
 	admin = pgtest.Database(t)
-	conn := open(t, admin)
-	name := "owner_" + strings.ReplaceAll(uuid.NewString(), "-", "")[:12]
-	database := one[string](t, conn, `select current_database()`)
-	exec(t, conn, `create role `+name+` login createrole`)
-	exec(t, conn, `alter database `+database+` owner to `+name)
-	return pgtest.Server(t).URL(name, database), admin
+	return pgtest.Owned(t, admin), admin
 }
 
 func TestAnOwnerWithoutPrivileges(t *testing.T) {
@@ -67,7 +61,7 @@ func TestAnOwnerWithoutPrivileges(t *testing.T) {
 }
 
 func TestTenBootstrapsMakeOnePlatform(t *testing.T) {
-	owner := pgtest.Database(t)
+	owner, admin := ownedDatabase(t)
 	url := pgtest.Pooled(t, owner, pgtest.PgBouncer118Statement)
 	if err := Bootstrap(t.Context(), url, uuid.New(), ""); !errors.Is(err, ErrSchemaOlder) {
 		t.Errorf("without a schema: %v", err)
@@ -91,7 +85,7 @@ func TestTenBootstrapsMakeOnePlatform(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if n := one[int](t, open(t, owner), `select count(*)::int from poolproof.tenants`); n != 3 {
+	if n := one[int](t, open(t, admin), `select count(*)::int from poolproof.tenants`); n != 3 {
 		t.Errorf("%d tenants, want 3", n)
 	}
 }
@@ -102,7 +96,7 @@ func TestDemoLeavesChangesAlone(t *testing.T) {
 	exec(t, conn, `delete from poolproof.roles where tenant_id = $1 and name = 'Auditor'`, DemoTenant)
 	exec(t, conn, `update poolproof.tenant_features set enabled = false where tenant_id = $1`, DemoTenant)
 	second := uuid.New()
-	if err := Demo(t.Context(), owner, second); err != nil {
+	if err := Demo(t.Context(), pgtest.Owned(t, owner), second); err != nil {
 		t.Fatal(err)
 	}
 	if n := one[int](t, conn, `select count(*)::int from poolproof.roles where tenant_id = $1 and name = 'Auditor'`, DemoTenant); n != 0 {
