@@ -53,7 +53,7 @@ func newServiceWith(t *testing.T, accepted token.Config, pages http.Handler, log
 	t.Cleanup(owner.Close)
 
 	login := "page_" + strings.ReplaceAll(uuid.NewString(), "-", "")
-	up, err := migrations.Up(ctx, ownerURL, migrations.Options{Login: login})
+	up, err := migrations.Up(ctx, pgtest.Owned(t, ownerURL), migrations.Options{Login: login})
 	if err != nil {
 		t.Fatalf("migrating: %v", err)
 	}
@@ -65,7 +65,7 @@ func newServiceWith(t *testing.T, accepted token.Config, pages http.Handler, log
 		}
 	})
 	user := uuid.New()
-	if err := migrations.Demo(ctx, ownerURL, user); err != nil {
+	if err := migrations.Demo(ctx, pgtest.Owned(t, ownerURL), user); err != nil {
 		t.Fatalf("demo data: %v", err)
 	}
 

@@ -40,7 +40,7 @@ func eachKind(t *testing.T, f func(b *testBundle)) {
 func setup(t *testing.T, kind pgtest.Kind) *testBundle {
 	t.Helper()
 	url := pgtest.Database(t)
-	res, err := migrations.Up(t.Context(), url, migrations.Options{Login: "service_" + strings.ReplaceAll(uuid.NewString(), "-", "")[:12]})
+	res, err := migrations.Up(t.Context(), pgtest.Owned(t, url), migrations.Options{Login: "service_" + strings.ReplaceAll(uuid.NewString(), "-", "")[:12]})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,7 +49,7 @@ func setup(t *testing.T, kind pgtest.Kind) *testBundle {
 		boss:  tenancy.Caller{Tenant: migrations.DemoTenant, User: uuid.New()},
 		other: tenancy.Caller{Tenant: migrations.DemoOtherTenant, User: migrations.DemoOtherAdmin},
 	}
-	if err := migrations.Demo(t.Context(), url, b.boss.User); err != nil {
+	if err := migrations.Demo(t.Context(), pgtest.Owned(t, url), b.boss.User); err != nil {
 		t.Fatal(err)
 	}
 	if b.owner, err = pgxpool.New(t.Context(), url); err != nil {

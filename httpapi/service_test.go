@@ -81,7 +81,8 @@ var demoLogin *url.URL
 // its owner's URL and the runtime login's.
 func demoDatabase(t *testing.T) (owner, login string) {
 	t.Helper()
-	owner = pgtest.Copy(t, "demo", func(owner string) {
+	owner = pgtest.Copy(t, "demo", func(database string) {
+		owner := pgtest.Owned(t, database)
 		up, err := migrations.Up(t.Context(), owner, migrations.Options{Login: "app_httpapi"})
 		if err != nil {
 			t.Fatalf("migrating: %v", err)
@@ -93,6 +94,7 @@ func demoDatabase(t *testing.T) (owner, login string) {
 			t.Fatal(err)
 		}
 	})
+	pgtest.Owned(t, owner)
 	at, err := url.Parse(owner)
 	if err != nil {
 		t.Fatal(err)

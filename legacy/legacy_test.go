@@ -60,10 +60,7 @@ func destination(t *testing.T) (owner string, admin *pgx.Conn) {
 	t.Helper()
 	super := pgtest.Database(t)
 	admin = open(t, super)
-	database := one[string](t, admin, `select current_database()`)
-	name := "owner_" + strings.ReplaceAll(uuid.NewString(), "-", "")[:12]
-	exec(t, admin, `create role `+name+` login createrole; alter database `+database+` owner to `+name)
-	owner = pgtest.Server(t).URL(name, database)
+	owner = pgtest.Owned(t, super)
 	if _, err := migrations.Up(t.Context(), owner, migrations.Options{}); err != nil {
 		t.Fatal(err)
 	}

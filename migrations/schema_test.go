@@ -13,24 +13,26 @@ import (
 	"github.com/poolproof/poolproof/internal/pgtest"
 )
 
-// demoDatabase is a database with schema and demo data, as its superuser owner.
-func demoDatabase(t testing.TB) (owner string, user uuid.UUID) {
+// demoDatabase is a database with schema and demo data. admin is the
+// superuser, bound by no policy, to arrange and to look.
+func demoDatabase(t testing.TB) (admin string, user uuid.UUID) {
 	t.Helper()
-	owner, user = pgtest.Database(t), uuid.New()
+	admin, user = pgtest.Database(t), uuid.New()
+	owner := pgtest.Owned(t, admin)
 	if _, err := Up(t.Context(), owner, Options{}); err != nil {
 		t.Fatal(err)
 	}
 	if err := Demo(t.Context(), owner, user); err != nil {
 		t.Fatal(err)
 	}
-	return owner, user
+	return admin, user
 }
 
 // runtime is a connection with the service's rights.
-func runtime(t *testing.T, owner string) *pgx.Conn {
+func runtime(t *testing.T, admin string) *pgx.Conn {
 	t.Helper()
 	name := "app_" + strings.ReplaceAll(uuid.NewString(), "-", "")[:12]
-	res, err := Up(t.Context(), owner, Options{Login: name})
+	res, err := Up(t.Context(), pgtest.Owned(t, admin), Options{Login: name})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -125,7 +125,7 @@ func TestTenCopiesOnOneDatabase(t *testing.T) {
 	for _, kind := range pgtest.Kinds {
 		t.Run(kind.String(), func(t *testing.T) {
 			owner := pgtest.Database(t)
-			applied := tenUps(t, []string{pgtest.Pooled(t, owner, kind)})
+			applied := tenUps(t, []string{pgtest.Pooled(t, pgtest.Owned(t, owner), kind)})
 			if len(applied) != Version {
 				t.Errorf("%d migrations were applied, want %d", len(applied), Version)
 			}
@@ -141,7 +141,7 @@ func TestTenCopiesOnOneDatabase(t *testing.T) {
 			if n := one[int](t, conn, `select count(*)::int from pg_locks where locktype = 'advisory'`); n != 0 {
 				t.Errorf("%d advisory locks were left behind", n)
 			}
-			again, err := Up(t.Context(), pgtest.Pooled(t, owner, kind), Options{})
+			again, err := Up(t.Context(), pgtest.Pooled(t, pgtest.Owned(t, owner), kind), Options{})
 			if err != nil || len(again.Applied) != 0 {
 				t.Errorf("a later run applied %v, %v; want nothing", again.Applied, err)
 			}
@@ -152,7 +152,7 @@ func TestTenCopiesOnOneDatabase(t *testing.T) {
 // Nothing that a migration sets may stay on the pooler's server connections.
 func TestLeavesNoSessionState(t *testing.T) {
 	owner := pgtest.Database(t)
-	url := pgtest.Pooled(t, owner, pgtest.PgBouncer118Statement)
+	url := pgtest.Pooled(t, pgtest.Owned(t, owner), pgtest.PgBouncer118Statement)
 	if _, err := Up(t.Context(), url, Options{}); err != nil {
 		t.Fatal(err)
 	}
@@ -306,17 +306,17 @@ func TestAnEditedMigrationIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := up(t.Context(), owner, files, Options{}); err != nil {
+	if _, err := up(t.Context(), pgtest.Owned(t, owner), files, Options{}); err != nil {
 		t.Fatal(err)
 	}
 	edited := slices.Clone(files)
 	edited[2].checksum = strings.Repeat("0", 64)
-	_, err = up(t.Context(), owner, edited, Options{})
+	_, err = up(t.Context(), pgtest.Owned(t, owner), edited, Options{})
 	if err == nil || !strings.Contains(err.Error(), files[2].name) {
 		t.Errorf("an edited file: %v, want an error that names it", err)
 	}
 	// The guard inside the message sees it, too, if it happens in between.
-	conn, err := connect(t.Context(), owner)
+	conn, err := connect(t.Context(), pgtest.Owned(t, owner))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -331,7 +331,7 @@ func TestAnEditedMigrationIsRefused(t *testing.T) {
 
 func TestNewerAndOlderSchemas(t *testing.T) {
 	owner := pgtest.Database(t)
-	url := pgtest.Pooled(t, owner, pgtest.PgBouncer118Statement)
+	url := pgtest.Pooled(t, pgtest.Owned(t, owner), pgtest.PgBouncer118Statement)
 	db, err := poolproof.Open(t.Context(), poolproof.Config{URL: url})
 	if err != nil {
 		t.Fatal(err)
@@ -387,10 +387,10 @@ func TestErrorsNameFileAndLineAndLeaveNothing(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			owner := pgtest.Database(t)
-			if _, err := Up(t.Context(), owner, Options{}); err != nil {
+			if _, err := Up(t.Context(), pgtest.Owned(t, owner), Options{}); err != nil {
 				t.Fatal(err)
 			}
-			conn, err := connect(t.Context(), pgtest.Pooled(t, owner, pgtest.PgBouncer118Statement))
+			conn, err := connect(t.Context(), pgtest.Pooled(t, pgtest.Owned(t, owner), pgtest.PgBouncer118Statement))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -412,7 +412,7 @@ func TestScopesAreCarriedAsAParameter(t *testing.T) {
 	for _, kind := range pgtest.Kinds {
 		for _, before := range []string{"", poolproof.ScopeSQL} {
 			t.Run(fmt.Sprintf("%v/%d bytes before", kind, len(before)), func(t *testing.T) {
-				owner := pgtest.Database(t)
+				owner := pgtest.Owned(t, pgtest.Database(t))
 				if before != "" {
 					exec(t, open(t, owner), before, pgx.QueryExecModeSimpleProtocol)
 				}

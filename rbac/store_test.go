@@ -52,7 +52,7 @@ func eachKind(t *testing.T, f func(b *testBundle)) {
 func setup(t *testing.T, kind pgtest.Kind) *testBundle {
 	t.Helper()
 	url := pgtest.Database(t)
-	res, err := migrations.Up(t.Context(), url, migrations.Options{Login: "service_" + strings.ReplaceAll(uuid.NewString(), "-", "")[:12]})
+	res, err := migrations.Up(t.Context(), pgtest.Owned(t, url), migrations.Options{Login: "service_" + strings.ReplaceAll(uuid.NewString(), "-", "")[:12]})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -105,11 +105,7 @@ func runDoc(t *testing.T, doc string, values map[string]string) string {
 func plainOwner(t *testing.T) (superuser, direct string) {
 	t.Helper()
 	superuser = pgtest.Database(t)
-	const login = "docs_owner"
-	sql(t, superuser, "create role "+login+" login createrole")
-	dropLogin(t, superuser, login)
-	sql(t, superuser, "do $$ begin execute format('alter database %I owner to "+login+"', current_database()); end $$")
-	return superuser, as(t, superuser, login)
+	return superuser, pgtest.Owned(t, superuser)
 }
 
 // as is the same database for another user.

@@ -37,7 +37,7 @@ func legacyDatabase(t *testing.T) string {
 // TestImportLegacyDocs runs the commands of docs/import-legacy.md.
 func TestImportLegacyDocs(t *testing.T) {
 	owner := pgtest.Database(t)
-	t.Setenv("DIRECT_URL", pgtest.Pooled(t, owner, pgtest.PgBouncer118Statement))
+	t.Setenv("DIRECT_URL", pgtest.Pooled(t, pgtest.Owned(t, owner), pgtest.PgBouncer118Statement))
 	t.Setenv("LEGACY_URL", pgtest.Pooled(t, legacyDatabase(t), pgtest.PgBouncer118Transaction))
 	doc, err := os.ReadFile("../../docs/import-legacy.md")
 	if err != nil {
@@ -123,7 +123,7 @@ func TestImportLegacyRefuses(t *testing.T) {
 			t.Errorf("a secret is shown: %s", r.stderr)
 		}
 	}
-	t.Setenv("DIRECT_URL", owner)
+	t.Setenv("DIRECT_URL", pgtest.Owned(t, owner))
 	if r := command(t, "migrate", "up"); r.code != 0 {
 		t.Fatal(r.stderr)
 	}
@@ -154,7 +154,7 @@ func TestImportLegacyAsks(t *testing.T) {
 		t.Fatalf("building: %v\n%s", err, out)
 	}
 	owner := pgtest.Database(t)
-	t.Setenv("DIRECT_URL", owner)
+	t.Setenv("DIRECT_URL", pgtest.Owned(t, owner))
 	t.Setenv("LEGACY_URL", legacyDatabase(t))
 	for _, args := range [][]string{{"migrate", "up"}, {"bootstrap", "--user", testUser, "--email", "a@b.example"}} {
 		if r := command(t, args...); r.code != 0 {

@@ -213,7 +213,7 @@ func TestToken(t *testing.T) {
 
 func TestMigrateAndBootstrap(t *testing.T) {
 	owner := pgtest.Database(t)
-	t.Setenv("DIRECT_URL", owner)
+	t.Setenv("DIRECT_URL", pgtest.Owned(t, owner))
 	if r := command(t, "migrate", "status"); r.code != 0 || !strings.Contains(r.stdout, "not yet") {
 		t.Fatalf("status before: %d %s %s", r.code, r.stdout, r.stderr)
 	}

@@ -99,12 +99,12 @@ type database struct {
 func newDatabase(t *testing.T) database {
 	t.Helper()
 	d := database{owner: pgtest.Database(t), login: "app_" + strings.ReplaceAll(uuid.NewString(), "-", "")}
-	up, err := migrations.Up(t.Context(), d.owner, migrations.Options{Login: d.login})
+	up, err := migrations.Up(t.Context(), pgtest.Owned(t, d.owner), migrations.Options{Login: d.login})
 	if err != nil {
 		t.Fatalf("migrating: %v", err)
 	}
 	dropLogin(t, d.owner, d.login)
-	if err := migrations.Demo(t.Context(), d.owner, uuid.MustParse(testUser)); err != nil {
+	if err := migrations.Demo(t.Context(), pgtest.Owned(t, d.owner), uuid.MustParse(testUser)); err != nil {
 		t.Fatalf("demo data: %v", err)
 	}
 	d.url = up.LoginURL

@@ -6,12 +6,16 @@
 // of the statement, and the statement's first column says how it decided:
 //
 //	Read    scope ─ select verdict, … from (may the caller read?) left join …           one Sync
-//	Write   scope ─ lock the tenant ─ with may as (…), change as (… where verdict = 'ok'),
+//	Write   scope ─ may the caller write? then lock the tenant, else drop the scope ─
+//	                with may as (…), change as (… where verdict = 'ok'),
 //	                audit as (…) select verdict, detail, epoch, …                        one Sync
 //
-// A write takes its tenant's row lock first. Whoever waits for it decides
-// afterwards, by a snapshot taken after the lock: a right whose revocation was
-// acknowledged is gone for every write that had not finished by then.
+// A write takes its tenant's row lock first, and only a caller who may write
+// takes it: whoever is refused, be it a stranger or a member without the
+// permission, locks no row, takes no transaction id and waits for nobody, and
+// that costs the same for a tenant that is not there. Whoever waits for the lock is
+// asked again afterwards, by a snapshot taken after it: a right whose revocation
+// was acknowledged is gone for every write that had not finished by then.
 //
 // What belongs to no tenant, the catalogues and the tenants themselves, is
 // written under the platform tenant: its id is the scope, its row the lock, and

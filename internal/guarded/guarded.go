@@ -72,6 +72,7 @@ func New(db *poolproof.DB) *DB { return &DB{db: db} }
 // scope is a statement's tenant, user and first parameters.
 type scope struct {
 	tenant, user string
+	home         string // the request's tenant
 	params       []any
 }
 
@@ -79,7 +80,7 @@ func (d *DB) session(s scope) poolproof.Session { return d.db.Tenant(s.tenant).A
 
 func own(c tenancy.Caller, permission string) scope {
 	tenant, user := c.Tenant.String(), c.User.String()
-	return scope{tenant, user, []any{tenant, user, permission}}
+	return scope{tenant, user, tenant, []any{tenant, user, permission}}
 }
 
 // ofPlatform gives the platform's scope; its last parameter is the request's
@@ -99,7 +100,8 @@ func (d *DB) ofPlatform(ctx context.Context, c tenancy.Caller, permission string
 		id = &text
 		d.platform.Store(id)
 	}
-	return scope{*id, user, []any{*id, user, permission, c.Tenant.String()}}, nil
+	home := c.Tenant.String()
+	return scope{*id, user, home, []any{*id, user, permission, home}}, nil
 }
 
 // Read runs a statement that decides who may see its rows. $1 is the tenant,
@@ -229,8 +231,8 @@ type Decision struct {
 	Epoch   tenancy.Epoch
 }
 
-// Write locks the tenant and runs a statement that decides, changes and
-// records. $1 is the tenant, $2 the user, $3 the permission it needs, args
+// Write locks the tenant, if the caller may write in it, and runs a statement
+// that decides again, changes and records. $1 is the tenant, $2 the user, $3 the permission it needs, args
 // follow. Its one row is the verdict, a detail in text or null, the epoch
 // (see poolproof.epoch_after in the migrations), and the columns for dest,
 // which are scanned only if the verdict is [OK]. Success is told only after
@@ -255,7 +257,7 @@ func (d *DB) WritePlatform(ctx context.Context, c tenancy.Caller, op, permission
 
 func (d *DB) write(ctx context.Context, s scope, op, permission, sql string, args, dest []any) (Decision, error) {
 	b := &pgx.Batch{}
-	b.Queue(`select 1 from poolproof.tenants t where t.id = $1::uuid for no key update`, s.tenant)
+	b.Queue(`select poolproof.lock_tenant($1::uuid, $2::uuid, $3::text, $4::uuid)`, s.tenant, s.user, permission, s.home)
 	b.Queue(sql, append(s.params, args...)...)
 	br := d.session(s).SendBatch(ctx, b)
 	decision, err := decide(br, dest)
@@ -269,8 +271,15 @@ func (d *DB) write(ctx context.Context, s scope, op, permission, sql string, arg
 }
 
 func decide(br pgx.BatchResults, dest []any) (Decision, error) {
-	if _, err := br.Exec(); err != nil {
+	var refused *string
+	if err := br.QueryRow().Scan(&refused); err != nil {
 		return Decision{}, fmt.Errorf("lock the tenant: %w", err)
+	}
+	if refused != nil { // the statement after it saw nothing, and its verdict is worth nothing
+		if _, err := br.Exec(); err != nil {
+			return Decision{}, err
+		}
+		return Decision{Verdict: Verdict(*refused)}, nil
 	}
 	rows, err := br.Query()
 	if err != nil {

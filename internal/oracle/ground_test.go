@@ -43,7 +43,7 @@ func newGround(t *testing.T, kind pgtest.Kind) *ground {
 	t.Helper()
 	owner := pgtest.Database(t)
 	login := "app_" + strings.ReplaceAll(uuid.NewString(), "-", "")
-	up, err := migrations.Up(t.Context(), owner, migrations.Options{Login: login})
+	up, err := migrations.Up(t.Context(), pgtest.Owned(t, owner), migrations.Options{Login: login})
 	if err != nil {
 		t.Fatalf("migrating: %v", err)
 	}

@@ -3,8 +3,10 @@ package pgtest
 import (
 	"context"
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -20,6 +22,32 @@ import (
 func Database(t testing.TB) string {
 	t.Helper()
 	return create(t, "")
+}
+
+// owner is the role that Owned gives databases to.
+const owner = "poolproof_owner"
+
+// Owned gives a database of Database or Copy to a role that may do what
+// docs/production.md asks of a schema's owner and nothing else, and returns its
+// direct URL as that role: it may log in and make roles, and row-level security
+// that is forced binds it. All databases of a test process have the same owner,
+// because the roles that it makes belong to the server.
+func Owned(t testing.TB, database string) string {
+	t.Helper()
+	err := admin(t, `do $$ begin
+		if not exists (select from pg_roles where rolname = '`+owner+`') then
+			create role `+owner+` login createrole nosuperuser nocreatedb noreplication nobypassrls;
+		end if;
+	end $$`)
+	u := parse(t, database)
+	if err == nil {
+		err = admin(t, "ALTER DATABASE "+pgx.Identifier{strings.TrimPrefix(u.Path, "/")}.Sanitize()+" OWNER TO "+owner)
+	}
+	if err != nil {
+		t.Fatalf("give the database an owner: %v", err)
+	}
+	u.User = url.User(owner)
+	return u.String()
 }
 
 func create(t testing.TB, options string) string {
