@@ -137,24 +137,27 @@ func (s *suite) upstream() string {
 
 // environ is that of the tests: every way to a server at a TCP port and in a
 // socket's folder.
-func (s *suite) environ(port, socketPort int, socket string) []string {
+//
+// A client that the server asks for nothing, by its socket or its certificate,
+// gives the password of the proxy before it.
+func (s *suite) environ(port, socketPort int, socket, unasked, unaskedBySocket string) []string {
 	at := func(rest string) string { return fmt.Sprintf("port=%d dbname=pgx_test %s", port, rest) }
 	md5 := at("host=127.0.0.1 user=pgx_md5 password=secret")
 	tls := "host=localhost sslmode=verify-full sslrootcert=" + s.cert("ca.pem")
 	return []string{
 		"PGX_TEST_DATABASE=" + md5, "PGX_TEST_TCP_CONN_STRING=" + md5, "PGX_TEST_MD5_PASSWORD_CONN_STRING=" + md5,
-		fmt.Sprintf("PGX_TEST_UNIX_SOCKET_CONN_STRING=host=%s port=%d dbname=pgx_test", socket, socketPort),
+		fmt.Sprintf("PGX_TEST_UNIX_SOCKET_CONN_STRING=host=%s port=%d dbname=pgx_test%s", socket, socketPort, unaskedBySocket),
 		"PGX_TEST_SCRAM_PASSWORD_CONN_STRING=" + at("host=127.0.0.1 user=pgx_scram password=secret channel_binding=disable"),
 		"PGX_TEST_SCRAM_PLUS_CONN_STRING=" + at("user=pgx_ssl password=secret channel_binding=require "+tls),
 		"PGX_TEST_PLAIN_PASSWORD_CONN_STRING=" + at("host=127.0.0.1 user=pgx_pw password=secret"),
 		"PGX_TEST_TLS_CONN_STRING=" + at("user=pgx_ssl password=secret channel_binding=disable "+tls),
-		"PGX_TEST_TLS_CLIENT_CONN_STRING=" + at("user=pgx_sslcert sslcert="+s.cert("pgx_sslcert.crt")+" sslkey="+s.cert("pgx_sslcert.key")+" "+tls),
+		"PGX_TEST_TLS_CLIENT_CONN_STRING=" + at("user=pgx_sslcert sslcert="+s.cert("pgx_sslcert.crt")+" sslkey="+s.cert("pgx_sslcert.key")+" "+tls+unasked),
 		"PGX_SSL_PASSWORD=certpw",
 	}
 }
 
 // direct is the environment for the server itself.
-func (s *suite) direct() []string { return s.environ(s.port, s.port, s.socket) }
+func (s *suite) direct() []string { return s.environ(s.port, s.port, s.socket, "", "") }
 
 // observed starts poolproof proxy --observe, with the server's own certificate,
 // and gives the environment for it. It listens on TCP only; what comes
@@ -167,7 +170,8 @@ func (s *suite) observed(t *testing.T) []string {
 	}
 	bySocket := url.URL{Scheme: "postgres", User: url.User(me.Username), Path: "/pgx_test", RawQuery: url.Values{"host": {s.socket}, "port": {strconv.Itoa(s.port)}}.Encode()}
 	tcp := startProxy(t, "--observe", "--upstream", s.upstream(), "--tls-cert", s.cert("localhost.crt"), "--tls-key", s.cert("localhost.key"))
-	return s.environ(tcp.port, startProxy(t, "--observe", "--upstream", bySocket.String()).port, "127.0.0.1")
+	socket := startProxy(t, "--observe", "--upstream", bySocket.String())
+	return s.environ(tcp.port, socket.port, "127.0.0.1", " password="+tcp.password, " password="+socket.password)
 }
 
 // run runs a command to its end and gives what it wrote; it must succeed.

@@ -40,6 +40,10 @@ the program: what follows it is its own.
 The server is --upstream; else DATABASE_URL if it is on this machine; else a private PostgreSQL that is gone afterwards.
 Exits as the program did if nothing is found, with 66 if something is, with 2 if it could not be run.
 
+Others on this machine do not get in: the password in DATABASE_URL and PGPASSWORD is made up for the run. A client that
+connects as another user gives that user's password, or the run's where the server asks for none.
+A program that fails only under prove: compare with --as plain, an ordinary pooler that is reached in the same way.
+
 DATABASE_URL has the form of the one that is set: its scheme, such as postgresql+asyncpg://, and its parameters.
 In a --env template that is a URL (with "://"), user, password and database are percent-encoded.
 

@@ -67,7 +67,9 @@ func allTests() bool {
 
 // Server returns this test process's PostgreSQL, which it starts the first time,
 // and again if a test has killed it. Its superuser is devdb.Superuser; every
-// user may log in without a password. Commits survive Kill (but not a crash of
+// user may log in without a password, so while tests run any account of this
+// machine can be its superuser, who may run programs as the account that the
+// server runs under. Commits survive Kill (but not a crash of
 // the machine: fsync is off).
 func Server(t testing.TB) *devdb.Postgres {
 	t.Helper()

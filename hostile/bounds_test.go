@@ -1,0 +1,73 @@
+package hostile
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// However much a program says, what is kept of it is bounded in number and
+// bytes; the first finding of each code is kept, and what is not is counted.
+func TestKept(t *testing.T) {
+	l := newLedger()
+	long := strings.Repeat("x", 100_000)
+	told := 0
+	l.watch = func(Finding, bool) { told++ }
+	add := func(code Code, i int) {
+		l.add(fault{code, fmt.Sprintf("%d %s", i, long), Occurrence{
+			SQL: shorten(fmt.Sprintf("select %d %s", i, long)), Types: make([]string, 5000), Client: Client{ApplicationName: long}, Tags: map[string]string{long: long},
+			Trace: make([]Step, 24),
+		}})
+	}
+	for i := range 5000 {
+		add(SessionSetting, i)
+	}
+	for i := range 5000 {
+		add(StartupParameter, i%7000)
+	}
+	for _, code := range Codes() {
+		add(code, 1)
+	}
+	for range 50 {
+		add(SessionSetting, 1) // known: counted, whatever there is no room for
+	}
+	findings, _, left := l.list()
+	codes := map[Code]int{}
+	seen := 0
+	for _, f := range findings {
+		codes[f.Code]++
+		seen += f.Count
+	}
+	for _, n := range left {
+		seen += n
+	}
+	if len(codes) != len(Codes()) || codes[SessionSetting] != MaxFindings || codes[StartupParameter] > MaxFindings {
+		t.Errorf("kept %v", codes)
+	}
+	if want := 5000 + 5000 + len(Codes()) + 50; seen != want || left[SessionSetting] != 5000-MaxFindings {
+		t.Errorf("%d of %d are counted, left out %v", seen, want, left)
+	}
+	raw, err := json.Marshal(findings)
+	if err != nil || len(raw) > 1<<20 {
+		t.Errorf("the report takes %d bytes, %v", len(raw), err)
+	}
+	if told > seen-left[SessionSetting]-left[StartupParameter] {
+		t.Errorf("told of %d", told)
+	}
+}
+
+// Texts that are remembered are bounded in bytes, too.
+func TestTextsKept(t *testing.T) {
+	c := newTexts()
+	for range 2 {
+		for i := range 2000 {
+			sql := fmt.Appendf(nil, "select %d, '%s'", i, strings.Repeat("x", maxTextKept-100))
+			c.of(sql, false)
+			c.of(sql, false)
+		}
+	}
+	if size := len(c.known) * (maxTextKept - 100); size > maxTextsKept || len(c.known) < 100 || c.size > maxTextsKept {
+		t.Errorf("%d texts of %d bytes, said to be %d", len(c.known), size, c.size)
+	}
+}
