@@ -308,7 +308,7 @@ func readInto(c *call) error {
 func TestBody(t *testing.T) {
 	s, _ := newEdge(t, Config{})
 	s.route("/api/test/body", methods{"POST": s.forTenant(readInto, false)})
-	s.stores.Store(&stores{}) // there, and not asked by this endpoint
+	s.stores.Store(&stores{shares: newShares(2)}) // there, and not asked by this endpoint
 	auth := "Bearer " + signed(t, testUser, testTenant)
 	long := `{"name":"` + strings.Repeat("x", maxBody) + `"}`
 	for name, tc := range map[string]struct {
