@@ -45,6 +45,15 @@ const (
 	testTenant   = "550e8400-e29b-41d4-a716-446655440000"
 )
 
+func readFile(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
 func setTokenEnv(t *testing.T) {
 	t.Setenv("POOLPROOF_JWT_SECRET", testSecret)
 	t.Setenv("POOLPROOF_JWT_ISSUER", testIssuer)
