@@ -162,7 +162,7 @@ func (a answer) wantProblem(t *testing.T, status int, code tenancy.Code) problem
 	if id == "" || strings.Contains(a.body, id) {
 		t.Errorf("request id %q: it must be in the header and nowhere else", id)
 	}
-	if (status == http.StatusServiceUnavailable) != (a.Header.Get("Retry-After") == "1") {
+	if (status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests) != (a.Header.Get("Retry-After") == "1") {
 		t.Errorf("status %d with Retry-After %q", status, a.Header.Get("Retry-After"))
 	}
 	if (status == http.StatusUnauthorized) != (a.Header.Get("WWW-Authenticate") != "") {
