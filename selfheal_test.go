@@ -55,6 +55,7 @@ func TestLostStatementsFallBackOnce(t *testing.T) {
 	for _, tt := range tests {
 		for _, form := range []ScopeForm{ScopeStatement, ScopeParameter} {
 			t.Run(tt.name+"/"+string(form), func(t *testing.T) {
+				t.Parallel() // each has a database of its own, and Open waits for the probe
 				setup := func() (*DB, *strings.Builder) {
 					logs := &strings.Builder{}
 					url := pgtest.Database(t)
@@ -154,7 +155,7 @@ func TestConnectionInTransactionIsDestroyed(t *testing.T) {
 			t.Errorf("%s: connection %d serves on: %v", sql, now, err)
 		}
 		db.Close() // waits until it is given up
-		other, err := Open(context.Background(), Config{URL: db.config.URL, MaxConns: 1})
+		other, err := Open(context.Background(), Config{URL: db.config.URL})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -43,7 +43,7 @@ func serveVariables(t *testing.T) []string {
 // The guide has every variable of serve and each metric by its name, and the
 // example of the environment file has no other variable.
 func TestDocumentedNames(t *testing.T) {
-	guide := readFile(t, docs+"production.md")
+	guide := readFile(t, "../../docs/production.md")
 	names := serveVariables(t)
 	_, table, _ := strings.Cut(guide, "## Variables of `serve`\n")
 	table, _, _ = strings.Cut(table, "\n`migrate`")

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -149,10 +148,6 @@ func TestImportLegacyRefuses(t *testing.T) {
 
 // On a terminal it asks: script(1) makes one.
 func TestImportLegacyAsks(t *testing.T) {
-	binary := filepath.Join(t.TempDir(), "poolproof")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
-		t.Fatalf("building: %v\n%s", err, out)
-	}
 	owner := pgtest.Database(t)
 	t.Setenv("DIRECT_URL", pgtest.Owned(t, owner))
 	t.Setenv("LEGACY_URL", legacyDatabase(t))
@@ -170,7 +165,8 @@ func TestImportLegacyAsks(t *testing.T) {
 		{"\n", "2", "1", "not confirmed"},
 		{"y\n", "1", "3", "Imported."},
 	} {
-		cmd := exec.CommandContext(t.Context(), "script", "--quiet", "--return", "--command", binary+" import-legacy", "/dev/null")
+		cmd := exec.CommandContext(t.Context(), "script", "--quiet", "--return", "--command", self(t)+" import-legacy", "/dev/null")
+		cmd.Env = append(os.Environ(), asPoolproof+"=1")
 		cmd.Stdin = strings.NewReader(tc.answer)
 		out, err := cmd.CombinedOutput()
 		if code := strconv.Itoa(cmd.ProcessState.ExitCode()); code != tc.code || !strings.Contains(string(out), "Do this? [y/N]") || !strings.Contains(string(out), tc.says) {

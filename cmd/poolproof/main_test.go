@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"syscall"
@@ -20,7 +19,17 @@ import (
 	"github.com/poolproof/poolproof/migrations"
 )
 
+// asPoolproof in the environment makes a process of this binary the program
+// itself, with the tests' race detector: nothing has to be built.
+const asPoolproof = "POOLPROOF_TEST_MAIN"
+
 func TestMain(m *testing.M) {
+	if os.Getenv(asPoolproof) != "" {
+		if err := os.Unsetenv(asPoolproof); err != nil { // what it starts is not
+			panic(err)
+		}
+		main()
+	}
 	if what := os.Getenv("POOLPROOF_TEST_PROGRAM"); what != "" {
 		os.Exit(testProgram(what)) // prove runs this binary as its program
 	}
@@ -45,10 +54,29 @@ const (
 	testTenant   = "550e8400-e29b-41d4-a716-446655440000"
 )
 
+func readFile(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
 func setTokenEnv(t *testing.T) {
 	t.Setenv("POOLPROOF_JWT_SECRET", testSecret)
 	t.Setenv("POOLPROOF_JWT_ISSUER", testIssuer)
 	t.Setenv("POOLPROOF_JWT_AUDIENCE", testAudience)
+}
+
+// self is this binary's path: see [asPoolproof] and [testProgram].
+func self(t *testing.T) string {
+	t.Helper()
+	path, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 // result is what a command line did.
@@ -277,15 +305,12 @@ func interruptible(ctx context.Context) (context.Context, context.CancelFunc) {
 
 // The program itself: log lines as JSON, and a SIGTERM that ends it well.
 func TestProcess(t *testing.T) {
-	binary := filepath.Join(t.TempDir(), "poolproof")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
-		t.Fatalf("building: %v\n%s", err, out)
-	}
+	binary := self(t)
 	log := &logBuffer{}
 	cmd := exec.CommandContext(t.Context(), binary, "serve", "--log-format", "json", "--addr", "127.0.0.1:0")
 	cmd.Env = []string{
 		"DATABASE_URL=postgres://app:pa55word@127.0.0.1:1/app", "POOLPROOF_JWT_SECRET=" + testSecret,
-		"POOLPROOF_JWT_ISSUER=" + testIssuer, "POOLPROOF_JWT_AUDIENCE=" + testAudience,
+		"POOLPROOF_JWT_ISSUER=" + testIssuer, "POOLPROOF_JWT_AUDIENCE=" + testAudience, asPoolproof + "=1",
 	}
 	cmd.Stderr = log
 	if err := cmd.Start(); err != nil {

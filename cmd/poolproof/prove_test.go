@@ -104,12 +104,8 @@ func testProgram(what string) int {
 // prove runs this binary under poolproof prove.
 func prove(t *testing.T, what string, args ...string) result {
 	t.Helper()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
 	t.Setenv("POOLPROOF_TEST_PROGRAM", what)
-	return command(t, append(append([]string{"prove"}, args...), "--", self)...)
+	return command(t, append(append([]string{"prove"}, args...), "--", self(t))...)
 }
 
 func TestProveExitStatus(t *testing.T) {
@@ -560,19 +556,12 @@ func TestProveInterrupted(t *testing.T) {
 	if err := os.Chmod(tmp, 0o755); err != nil { //nolint:gosec // PostgreSQL's account passes through
 		t.Fatal(err)
 	}
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	binary := filepath.Join(t.TempDir(), "poolproof")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
-		t.Fatalf("building: %v\n%s", err, out)
-	}
+	binary := self(t)
 	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
 		t.Run(sig.String(), func(t *testing.T) {
 			out := &logBuffer{}
-			cmd := exec.CommandContext(t.Context(), binary, "prove", "--", self)
-			cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "TMPDIR=" + tmp, "POOLPROOF_TEST_PROGRAM=wait"}
+			cmd := exec.CommandContext(t.Context(), binary, "prove", "--", binary)
+			cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "TMPDIR=" + tmp, "POOLPROOF_TEST_PROGRAM=wait", asPoolproof + "=1"}
 			cmd.Stdout, cmd.Stderr = out, out
 			cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // no terminal, as in a CI
 			if err := cmd.Start(); err != nil {
@@ -588,7 +577,7 @@ func TestProveInterrupted(t *testing.T) {
 			}
 			err := cmd.Wait()
 			said := out.String()
-			if cmd.ProcessState.ExitCode() != 66 || !strings.Contains(said, "got "+sig.String()) || strings.Contains(said, "\nand ") || !strings.Contains(said, "PP004") {
+			if cmd.ProcessState.ExitCode() != 66 || !strings.Contains(said, "got "+sig.String()) || strings.Contains(said, "\nand "+sig.String()) || !strings.Contains(said, "PP004") {
 				t.Errorf("%v: %s", err, said)
 			}
 			if left, err := os.ReadDir(tmp); err != nil || len(left) > 0 {
@@ -618,17 +607,13 @@ func TestProveWaits(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "end")
 	t.Setenv("TEST_OUT", file)
 	t.Setenv("POOLPROOF_TEST_PROGRAM", "deaf")
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
 	up := pgtest.Database(t)
 	out := &logBuffer{}
 	ctx, cancel := context.WithCancelCause(t.Context())
 	defer cancel(nil)
 	ended := make(chan int, 1)
 	go func() {
-		ended <- run(ctx, []string{"prove", "--upstream", up, "--", self}, strings.NewReader(""), out, out)
+		ended <- run(ctx, []string{"prove", "--upstream", up, "--", self(t)}, strings.NewReader(""), out, out)
 	}()
 	eventually(t, time.Minute, "waiting", func() bool { return strings.Contains(out.String(), "waiting\n") })
 	if strings.Contains(out.String(), "waiting for the program") {
@@ -711,16 +696,9 @@ func TestProveDriversParameters(t *testing.T) {
 // At a terminal Ctrl-C reaches the program by itself, and once; progress is in
 // the title, and only there.
 func TestProveAtATerminal(t *testing.T) {
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	binary := filepath.Join(t.TempDir(), "poolproof")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
-		t.Fatalf("building: %v\n%s", err, out)
-	}
-	cmd := exec.CommandContext(t.Context(), "python3", "testdata/ctrlc.py", `\x1b]0;poolproof: 1 transactions, 1 findings`, binary, "prove", "--upstream", pgtest.Database(t), "--", self)
-	cmd.Env = append(os.Environ(), "POOLPROOF_TEST_PROGRAM=wait")
+	binary := self(t)
+	cmd := exec.CommandContext(t.Context(), "python3", "testdata/ctrlc.py", `\x1b]0;poolproof: 1 transactions, 1 findings`, binary, "prove", "--upstream", pgtest.Database(t), "--", binary)
+	cmd.Env = append(os.Environ(), "POOLPROOF_TEST_PROGRAM=wait", asPoolproof+"=1")
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v: %s", err, out)
@@ -731,7 +709,7 @@ func TestProveAtATerminal(t *testing.T) {
 			t.Errorf("there is no %q in %q", want, said)
 		}
 	}
-	if strings.Contains(said, "\nand ") {
+	if strings.Contains(said, "\nand interrupt") {
 		t.Errorf("it reached the program twice: %q", said)
 	}
 }

@@ -360,3 +360,22 @@ func TestServeDrains(t *testing.T) {
 		t.Errorf("%s roles were made, want 1", got)
 	}
 }
+
+// After a migration that it does not know, a running copy goes on answering,
+// and says so while it stays ready.
+func TestServeOutlivesANewerMigration(t *testing.T) {
+	d := newDatabase(t)
+	s := serve(t, pgtest.Pooled(t, d.url, pgtest.PgBouncer118Transaction))
+	s.wantReady(t)
+	sql(t, d.owner, `insert into poolproof.schema_migrations select (jsonb_populate_record(m, jsonb_build_object('version', 999, 'name', '0999_future'))).* from poolproof.schema_migrations m where version = 1`)
+	eventually(t, 5*time.Second, "/readyz tells", func() bool {
+		status, _, body := s.ask(t.Context(), "GET", "/readyz", "")
+		return status == 200 && strings.Contains(body, `"schema":"newer"`)
+	})
+	if status, _, body := s.ask(t.Context(), "GET", rolesPath, ""); status != 200 || !strings.Contains(body, "SUPER_ADMIN") {
+		t.Errorf("roles: %d %s", status, body)
+	}
+	if status, _, body := s.ask(t.Context(), "POST", rolesPath, `{"name":"made afterwards"}`); status != 201 {
+		t.Errorf("a new role: %d %s", status, body)
+	}
+}

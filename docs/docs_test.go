@@ -1,10 +1,14 @@
-package main
+//go:build unix
+
+package docs
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"maps"
 	"net"
+	"net/http"
 	"net/url"
 	"os"
 	"os/exec"
@@ -16,11 +20,21 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/poolproof/poolproof/internal/pgtest"
 	"github.com/poolproof/poolproof/migrations"
 )
 
-const docs = "../../docs/"
+func TestMain(m *testing.M) { pgtest.Main(m) }
+
+// What the guides' service is told, and who asks it.
+const (
+	issuer   = "https://issuer.test"
+	audience = "authenticated"
+	secret   = "the-secret-of-the-guides'-tests------"
+	admin    = "5b0d1c5e-8f0a-4b6e-9c5e-2b8a3f1d7e10"
+)
 
 // Kinds of blocks of commands in the guides, after "sh" at their fence.
 const (
@@ -39,7 +53,7 @@ var fence = regexp.MustCompile("(?ms)^```sh *([a-z-]*)\n(.*?)^```$")
 
 func blocksOf(t *testing.T, doc string) []block {
 	t.Helper()
-	text := readFile(t, docs+doc)
+	text := readFile(t, doc)
 	var found []block
 	for _, at := range fence.FindAllStringSubmatchIndex(text, -1) {
 		b := block{1 + strings.Count(text[:at[0]], "\n"), text[at[2]:at[3]], text[at[4]:at[5]]}
@@ -60,14 +74,20 @@ func readFile(t *testing.T, path string) string {
 	return string(text)
 }
 
+// build builds the program.
+func build(t *testing.T, binary string) {
+	t.Helper()
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "github.com/poolproof/poolproof/cmd/poolproof").CombinedOutput(); err != nil {
+		t.Fatalf("building: %v\n%s", err, out)
+	}
+}
+
 // runDoc runs a document's tested blocks as a reader would, with these values
 // of variables, and returns what they printed.
 func runDoc(t *testing.T, doc string, values map[string]string) string {
 	t.Helper()
 	dir := t.TempDir()
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", dir+"/bin/poolproof", ".").CombinedOutput(); err != nil {
-		t.Fatalf("building: %v\n%s", err, out)
-	}
+	build(t, dir+"/bin/poolproof")
 	script := "set -Eeuo pipefail\ntrap 'echo \"failed: $BLOCK\" >&2' ERR\n"
 	for _, b := range blocksOf(t, doc) {
 		if b.kind == blockTested {
@@ -79,7 +99,7 @@ func runDoc(t *testing.T, doc string, values map[string]string) string {
 		t.Fatal(err)
 	}
 	defer output.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "bash", "-c", script)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, output, output
@@ -98,6 +118,76 @@ func runDoc(t *testing.T, doc string, values map[string]string) string {
 		t.Fatalf("%s: %v\n%s", doc, err, printed)
 	}
 	return printed
+}
+
+// sql runs a statement as the owner, a superuser.
+func sql(t *testing.T, owner, text string) {
+	t.Helper()
+	ctx := context.WithoutCancel(t.Context()) // for the test's end
+	conn, err := pgx.Connect(ctx, owner)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(ctx) //nolint:errcheck // nothing is lost
+	if _, err := conn.Exec(ctx, text); err != nil {
+		t.Fatalf("%s: %v", text, err)
+	}
+}
+
+// scalar is a query's only value.
+func scalar(t *testing.T, owner, query string) (text string) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), owner)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(t.Context()) //nolint:errcheck // nothing is lost
+	if err := conn.QueryRow(t.Context(), query).Scan(&text); err != nil {
+		t.Fatalf("%s: %v", query, err)
+	}
+	return text
+}
+
+// wantServed asserts that poolproof serve, with these variables, becomes ready
+// and ends well.
+func wantServed(t *testing.T, values map[string]string) {
+	t.Helper()
+	binary := filepath.Join(t.TempDir(), "poolproof")
+	build(t, binary)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, binary, "serve")
+	for name, value := range values {
+		cmd.Env = append(cmd.Env, name+"="+value)
+	}
+	var said bytes.Buffer
+	cmd.Stderr = &said
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	for ready := false; !ready; {
+		select {
+		case err := <-ended:
+			t.Fatalf("the service does not become ready: %v: %s", err, &said)
+		case <-time.After(20 * time.Millisecond):
+		}
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+values["POOLPROOF_ADDR"]+"/readyz", http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if res, err := http.DefaultClient.Do(req); err == nil { // it does not listen yet
+			ready = res.StatusCode == http.StatusOK
+			_ = res.Body.Close() // nothing is read
+		}
+	}
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; err != nil {
+		t.Errorf("after SIGTERM: %v: %s", err, &said)
+	}
 }
 
 // plainOwner is a database whose owner is no superuser and obeys row-level
@@ -132,13 +222,14 @@ func valuesOf(t *testing.T, direct, pooled string) map[string]string {
 	}
 	defer free.Close()
 	return map[string]string{
-		"DIRECT_URL": direct, "POOLER": u.Host, "ADMIN": testUser, "POOLPROOF_ADDR": free.Addr().String(),
-		"POOLPROOF_JWT_ISSUER": testIssuer, "POOLPROOF_JWT_AUDIENCE": testAudience, "POOLPROOF_JWT_SECRET": testSecret,
+		"DIRECT_URL": direct, "POOLER": u.Host, "ADMIN": admin, "POOLPROOF_ADDR": free.Addr().String(),
+		"POOLPROOF_JWT_ISSUER": issuer, "POOLPROOF_JWT_AUDIENCE": audience, "POOLPROOF_JWT_SECRET": secret,
 	}
 }
 
 // TestDocs runs the guides.
 func TestDocs(t *testing.T) {
+	t.Parallel()
 	t.Run("production.md", func(t *testing.T) {
 		superuser, direct := plainOwner(t)
 		t.Cleanup(func() {
@@ -164,14 +255,14 @@ func TestDocs(t *testing.T) {
 
 		printed := runDoc(t, "production.md", values)
 		for _, want := range []string{
-			testUser + " (admin@example.org) is GLOBAL_ADMIN", "last-apple", `"status":"ok"`, `"mode":"transaction"`, `"name":"SUPER_ADMIN"`,
+			admin + " (admin@example.org) is GLOBAL_ADMIN", "last-apple", `"status":"ok"`, `"mode":"transaction"`, `"name":"SUPER_ADMIN"`,
 			"poolproof_leaked_settings_total 0", "the schema is up to date", `"schema":` + fmt.Sprint(migrations.Version),
 		} {
 			if !strings.Contains(printed, want) {
 				t.Errorf("the commands do not print %q:\n%s", want, printed)
 			}
 		}
-		if strings.Contains(printed, "failed: ") || strings.Contains(printed, testSecret) || strings.Contains(printed, "DATABASE_URL=") {
+		if strings.Contains(printed, "failed: ") || strings.Contains(printed, secret) || strings.Contains(printed, "DATABASE_URL=") {
 			t.Errorf("printed:\n%s", printed)
 		}
 		t.Run("restored", func(t *testing.T) {
@@ -179,7 +270,8 @@ func TestDocs(t *testing.T) {
 			if was, is := scalar(t, superuser, count), scalar(t, restored, count); was != is || strings.HasPrefix(is, "0 ") {
 				t.Errorf("%s, restored %s", was, is)
 			}
-			serve(t, as(t, restored, "poolproof_app")).wantReady(t)
+			values["DATABASE_URL"] = as(t, restored, "poolproof_app")
+			wantServed(t, values)
 		})
 		t.Run("the plain owner's dump", func(t *testing.T) {
 			out, err := exec.CommandContext(t.Context(), "pg_dump", "--format=custom", "--file="+os.DevNull, direct).CombinedOutput()
@@ -192,7 +284,11 @@ func TestDocs(t *testing.T) {
 		superuser := pgtest.Database(t)
 		const login = "docs_single"
 		sql(t, superuser, "create role "+login+" login createrole bypassrls")
-		dropLogin(t, superuser, login)
+		t.Cleanup(func() {
+			for _, text := range []string{"reassign owned by " + login + " to postgres", "drop owned by " + login, "drop role " + login} {
+				sql(t, superuser, text)
+			}
+		})
 		sql(t, superuser, "do $$ begin execute format('alter database %I owner to "+login+"', current_database()); end $$")
 		direct := as(t, superuser, login)
 		printed := runDoc(t, "supabase.md", valuesOf(t, direct, pgtest.Pooled(t, direct, pgtest.PgBouncer118Transaction)))
@@ -200,23 +296,4 @@ func TestDocs(t *testing.T) {
 			t.Errorf("printed:\n%s", printed)
 		}
 	})
-}
-
-// After a migration that it does not know, a running copy goes on answering,
-// and says so while it stays ready.
-func TestServeOutlivesANewerMigration(t *testing.T) {
-	d := newDatabase(t)
-	s := serve(t, pgtest.Pooled(t, d.url, pgtest.PgBouncer118Transaction))
-	s.wantReady(t)
-	sql(t, d.owner, `insert into poolproof.schema_migrations select (jsonb_populate_record(m, jsonb_build_object('version', 999, 'name', '0999_future'))).* from poolproof.schema_migrations m where version = 1`)
-	eventually(t, 5*time.Second, "/readyz tells", func() bool {
-		status, _, body := s.ask(t.Context(), "GET", "/readyz", "")
-		return status == 200 && strings.Contains(body, `"schema":"newer"`)
-	})
-	if status, _, body := s.ask(t.Context(), "GET", rolesPath, ""); status != 200 || !strings.Contains(body, "SUPER_ADMIN") {
-		t.Errorf("roles: %d %s", status, body)
-	}
-	if status, _, body := s.ask(t.Context(), "POST", rolesPath, `{"name":"made afterwards"}`); status != 201 {
-		t.Errorf("a new role: %d %s", status, body)
-	}
 }

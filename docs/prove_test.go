@@ -1,6 +1,6 @@
 //go:build unix
 
-package main
+package docs
 
 import (
 	"strings"
@@ -13,6 +13,7 @@ import (
 // TestProveGuide runs docs/prove.md and holds what it shows, and the README's
 // copy of the demo, to what is printed.
 func TestProveGuide(t *testing.T) {
+	t.Parallel()
 	direct := pgtest.Database(t)
 	printed := runDoc(t, "prove.md", map[string]string{"DATABASE_URL": direct, "DIRECT_URL": direct})
 	for _, want := range []string{"of 500 rows are left", "jdbc:postgresql://127.0.0.1:", "user=postgres&password=", "r.sarif\n", "nothing found, 1 known", "strict, observing"} {
@@ -20,7 +21,7 @@ func TestProveGuide(t *testing.T) {
 			t.Errorf("the commands do not print %q:\n%s", want, printed)
 		}
 	}
-	guide := readFile(t, docs+"prove.md")
+	guide := readFile(t, "prove.md")
 	_, shown, _ := strings.Cut(guide, "```\n✗ ")
 	shown, _, _ = strings.Cut(shown, "```")
 	for line := range strings.Lines(shown) {
@@ -28,7 +29,7 @@ func TestProveGuide(t *testing.T) {
 			t.Errorf("the guide shows what is not printed: %q", line)
 		}
 	}
-	_, demo, found := strings.Cut(readFile(t, "../../README.md"), "poolproof prove -- deleter, alone:\n")
+	_, demo, found := strings.Cut(readFile(t, "../README.md"), "poolproof prove -- deleter, alone:\n")
 	demo, _, _ = strings.Cut(demo, "```")
 	for line := range strings.Lines(demo) {
 		if !strings.Contains(printed, line) && !strings.Contains(line, " times") {

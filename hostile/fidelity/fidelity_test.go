@@ -1,6 +1,6 @@
 //go:build unix
 
-package main
+package fidelity
 
 import (
 	"bufio"
@@ -169,8 +169,9 @@ func (s *suite) observed(t *testing.T) []string {
 		t.Fatal(err)
 	}
 	bySocket := url.URL{Scheme: "postgres", User: url.User(me.Username), Path: "/pgx_test", RawQuery: url.Values{"host": {s.socket}, "port": {strconv.Itoa(s.port)}}.Encode()}
-	tcp := startProxy(t, "--observe", "--upstream", s.upstream(), "--tls-cert", s.cert("localhost.crt"), "--tls-key", s.cert("localhost.key"))
-	socket := startProxy(t, "--observe", "--upstream", bySocket.String())
+	binary := build(t)
+	tcp := startProxy(t, binary, "--observe", "--upstream", s.upstream(), "--tls-cert", s.cert("localhost.crt"), "--tls-key", s.cert("localhost.key"))
+	socket := startProxy(t, binary, "--observe", "--upstream", bySocket.String())
 	return s.environ(tcp.port, socket.port, "127.0.0.1", " password="+tcp.password, " password="+socket.password)
 }
 
@@ -316,9 +317,15 @@ func union(a, b results) results {
 // left asserts that the server has no connection but the one that asks.
 func (s *suite) left(t *testing.T) {
 	t.Helper()
-	eventually(t, 20*time.Second, "no server connection is left", func() bool {
+	limit := time.Now().Add(20 * time.Second)
+	for {
 		out := s.run(t, s.dir, nil, "psql", "-X", "-A", "-t", "-h", s.socket, "-p", strconv.Itoa(s.port), "-U", "postgres", "-d", "pgx_test",
 			"-c", "select count(*) from pg_stat_activity where backend_type = 'client backend' and pid <> pg_backend_pid()")
-		return strings.TrimSpace(out) == "0"
-	})
+		if strings.TrimSpace(out) == "0" {
+			return
+		}
+		if time.Now().After(limit) {
+			t.Fatalf("%s server connections are left", strings.TrimSpace(out))
+		}
+	}
 }

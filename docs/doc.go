@@ -1,0 +1,3 @@
+// Package docs is the guides. Its tests run their commands as readers would, by
+// the program itself.
+package docs
