@@ -36,7 +36,7 @@ func TestDemo(t *testing.T) {
 		t.Errorf("%q", left[0])
 	}
 	for text, want := range map[string]int{
-		"all rows are there; 0 of the reader's": 2, "✗ PP001": 2, "binary_parameters=yes to the connection string": 2, "nothing found": 2, "1 error": 2,
+		"all rows are there; 0 of the reader's": 2, "✗ PP001": 2, "binary_parameters=yes to the connection string": 2, "nothing found": 2, "(strict): 1 error": 2,
 	} {
 		if n := strings.Count(r.stdout, text); n != want {
 			t.Errorf("%q is said %d times, want %d:\n%s", text, n, want, r.stdout)

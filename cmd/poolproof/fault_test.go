@@ -44,9 +44,9 @@ func (c *crowd) note(status int, header http.Header, body string, acked string) 
 			c.acked[acked] = true
 		}
 	case 409: // an earlier try of the same name, whose end was not known, had taken effect
-	case 503:
+	case 429, 503: // the tenant's requests wait for each other while the database does not answer
 		if header.Get("Retry-After") != "1" || header.Get("Content-Type") != "application/problem+json" {
-			c.faults = append(c.faults, fmt.Sprintf("503 with %v", header))
+			c.faults = append(c.faults, fmt.Sprintf("%d with %v", status, header))
 		}
 	default:
 		c.faults = append(c.faults, fmt.Sprintf("%d: %s", status, body))
@@ -73,7 +73,7 @@ func (c *crowd) work(ctx context.Context) {
 		for ctx.Err() == nil { // until it is answered for good, as a client would
 			status, header, body := c.s.ask(context.WithoutCancel(ctx), "POST", rolesPath, `{"name":"`+name+`"}`)
 			c.note(status, header, body, map[bool]string{true: name}[status == 201])
-			if status != 503 {
+			if status != 503 && status != 429 {
 				break
 			}
 			select {
