@@ -311,7 +311,9 @@ func (x *Exchange) receive() (pgproto3.BackendMessage, error) {
 		msg, err := x.conn.pg.ReceiveMessage(context.Background())
 		if err != nil {
 			if pgErr, fatal := errors.AsType[*pgconn.PgError](err); fatal && x.err == nil { // its last words
-				err = x.failure(pgErr)
+				if err = x.failure(pgErr); pgErr.Code == "" {
+					err = &LostStepError{errors.New("an error without a code")}
+				}
 			}
 			x.fail(x.causeOf(err))
 			break
@@ -328,9 +330,11 @@ func (x *Exchange) receive() (pgproto3.BackendMessage, error) {
 			x.fail(errors.New("COPY cannot be part of a pipeline; use CopyFrom"))
 			continue
 		case *pgproto3.ErrorResponse:
-			if x.err == nil {
-				x.err = x.failure(pgconn.ErrorResponseToPgError(msg))
+			if x.refused || msg.Code == "" { // after one error the server says nothing but ReadyForQuery
+				x.lose("a further error, or one without a code")
+				continue
 			}
+			x.err = x.failure(pgconn.ErrorResponseToPgError(msg))
 			x.refused = true
 			continue
 		}
@@ -544,8 +548,19 @@ func (e *LostStepError) Error() string { return "the answers are out of step: " 
 func (e *LostStepError) Unwrap() error { return e.cause }
 
 func (x *Exchange) unexpected(msg pgproto3.BackendMessage) error {
-	x.fail(&LostStepError{fmt.Errorf("%T was not expected", msg)})
+	x.lose(fmt.Sprintf("%T", msg))
 	return x.err
+}
+
+// lose notes that what has come was not asked for. An error that came before it may
+// be somebody else's, so that it proves nothing about our statements any more.
+func (x *Exchange) lose(what string) {
+	lost := &LostStepError{errors.New(what + " was not expected")}
+	if _, answered := errors.AsType[*pgconn.PgError](x.err); answered {
+		lost.cause = fmt.Errorf("%w after: %s", lost.cause, x.err.Error())
+		x.err = nil
+	}
+	x.fail(lost)
 }
 
 // Riding tells whether a rider was not yet bound. What failed then, if anything
