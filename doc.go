@@ -35,9 +35,22 @@
 // # What is promised
 //
 // A statement runs with its tenant or not at all. Success is told only after
-// the transaction has ended. Statements that would end the scope's transaction
-// or leave state on a shared server connection are refused before they are
-// sent, as far as their first words tell. Nothing else is promised about SQL that a caller passes: it may set the
+// the transaction has ended. Where what the server answers is not what was asked
+// for, the connection is given up and the error is of kind [ErrUnavailable].
+//
+// Statements that would end the scope's transaction or leave state on a shared
+// server connection are refused before they are sent ([ErrStatementRefused]).
+// This is a check of mistakes, not of attackers. It reads a statement's words,
+// past comments, strings and quoted bodies, and knows: BEGIN, COMMIT and their
+// like; SET (but LOCAL), RESET, DISCARD, LOAD, LISTEN, PREPARE, EXECUTE,
+// DEALLOCATE and COPY, behind EXPLAIN too; temporary objects, however they are
+// made, SELECT INTO among them; names in pg_temp; DECLARE … WITH HOLD; advisory
+// locks of the session; set_config whose last argument is a plain false; UPDATE
+// of pg_settings; dblink_connect, setseed, set_limit. It does not see what
+// a function, a trigger, a view or a DO block does inside, nor a last argument
+// that is computed or a parameter.
+//
+// Nothing else is promised about SQL that a caller passes: it may set the
 // tenant itself, for instance, and SQL built from a user's input can do what
 // SQL injection can.
 //

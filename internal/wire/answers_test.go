@@ -288,6 +288,7 @@ func checkNamed(t tester, url string, r *reply, said string) {
 var namedSeeds = []string{
 	"1tTZ|2DDCZ", "1tnZ|2nCZ", "1tTZ|2IZ", "1tTZ|2TDCZ", "1tTZ|12DCZ", "1TZ|2DCZ", "1ttTZ|2DCZ", "1tTTZ|2DCZ", "11tTZ|2DCZ", "1t|2DCZ",
 	"1tTZ|eZ", "eZ|eZ", "1tTZ|2DCz", "1tTZ|2dCZ", "1tTZ|2DCC", "1tTZ|3Z", "3Z|3Z", "1tTZZ|2DCZ",
+	"1tTZ2|DCZ", "1tTZA|2DCZ", // what comes before it was asked for: an answer, and a notification
 }
 
 // Seeds: right ones, and what poolers were seen to do.

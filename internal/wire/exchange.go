@@ -39,6 +39,7 @@ type Exchange struct {
 	script []answer   // what the server is to answer to what was sent, in order
 	short  [16]answer // where script begins
 	said   int        // how much of it has come
+	early  bool       // what is read next came before anything was sent, so that it answers nothing of it
 
 	parsing    []*description  // Parse messages not yet answered; nil for unnamed ones
 	few        [4]*description // where parsing begins
@@ -120,6 +121,7 @@ func (c *Conn) open(ctx context.Context, mode Mode) (*Exchange, error) {
 	}
 	x := &Exchange{conn: c, fe: c.pg.Frontend(), mode: mode, ctx: ctx, concluded: true}
 	x.parsing, x.script = x.few[:0], x.short[:0]
+	x.early = x.fe.ReadBufferLen() > 0
 	c.current = x
 	x.sendCloses()
 	return x, nil
@@ -318,6 +320,8 @@ func (x *Exchange) receive() (pgproto3.BackendMessage, error) {
 			x.fail(x.causeOf(err))
 			break
 		}
+		early := x.early
+		x.early = early && x.fe.ReadBufferLen() > 0
 		switch msg := msg.(type) {
 		case *pgproto3.ParameterStatus, *pgproto3.NotificationResponse:
 			continue
@@ -326,6 +330,12 @@ func (x *Exchange) receive() (pgproto3.BackendMessage, error) {
 				x.notices = append(x.notices, (*pgconn.Notice)(pgconn.ErrorResponseToPgError((*pgproto3.ErrorResponse)(msg))))
 			}
 			continue
+		}
+		if early {
+			_ = x.unexpected(msg)
+			break
+		}
+		switch msg := msg.(type) {
 		case *pgproto3.CopyInResponse, *pgproto3.CopyOutResponse, *pgproto3.CopyBothResponse:
 			x.fail(errors.New("COPY cannot be part of a pipeline; use CopyFrom"))
 			continue
