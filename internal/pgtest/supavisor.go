@@ -27,6 +27,7 @@ type Supavisor struct {
 
 	upstream string
 	refusal  atomic.Pointer[pgproto3.ErrorResponse]
+	failure  atomic.Pointer[pgproto3.ErrorResponse]
 	cancels  atomic.Int64
 	clients  atomic.Uint32
 	running  sync.WaitGroup
@@ -69,6 +70,10 @@ func (s *Supavisor) Refuse(code, message string) {
 	}
 	s.refusal.Store(fatal(code, message))
 }
+
+// FailNext has the next statement of any client fail with this code and message
+// as the pooler's own, FATAL, before the server hears of it.
+func (s *Supavisor) FailNext(code, message string) { s.failure.Store(fatal(code, message)) }
 
 func fatal(code, message string) *pgproto3.ErrorResponse {
 	return &pgproto3.ErrorResponse{Code: code, Message: message, Severity: "FATAL"}
@@ -188,6 +193,13 @@ func (l *link) ask(server *pgconn.HijackedConn) {
 		server.Frontend.Send(msg)
 		switch msg.(type) {
 		case *pgproto3.Sync, *pgproto3.Query, *pgproto3.Flush:
+			if failure := l.s.failure.Swap(nil); failure != nil {
+				l.mu.Lock()
+				l.client.Send(failure)
+				_ = l.client.Flush()
+				l.mu.Unlock()
+				return
+			}
 			if server.Frontend.Flush() != nil {
 				return
 			}
