@@ -164,6 +164,17 @@ func testCanceledByOther(t *testing.T, form option) {
 	if n := f.count(t, "select count(*) from documents where body = 'canceled'"); n != 0 {
 		t.Errorf("%d rows are there", n)
 	}
+	f.exec(t, `create function sleeps() returns trigger language plpgsql as $$ begin perform pg_sleep(10); return null; end $$;
+		create constraint trigger sleeps after insert on documents deferrable initially deferred for each row when (new.body = 'canceled') execute function sleeps()`)
+	err = s.InTx(ctx, func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, "insert into documents (tenant_id, body) values ($1, 'canceled')", tenant(0))
+		sv.CancelNext()
+		return err
+	})
+	wantKind(t, "canceled by another at the COMMIT", err, poolproof.ErrCanceledByOther)
+	if n := f.count(t, "select count(*) from documents where body = 'canceled'"); n != 0 {
+		t.Errorf("%d rows are there", n)
+	}
 	err = s.InTx(ctx, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, "set local statement_timeout = 5"); err != nil {
 			return err
