@@ -9,10 +9,11 @@
 //	Parse/Bind/Execute   the caller's statement; Bind carries the tenant
 //	Sync                 one round trip, one implicit transaction, no BEGIN, no COMMIT
 //
-// The tenant is a parameter more, of a domain whose check sets it (install
-// [ScopeSQL] once), or, without that domain, a statement before the caller's
-// in the same pipeline: as safe, and dearer. The setting is local to that transaction and gone when it ends. If it cannot
-// be made, PostgreSQL skips the statement. Row-level security policies read the
+// The tenant travels as one extra parameter of the statement. Its type is a domain
+// whose check sets the tenant (install [ScopeSQL] once). Without the domain it
+// travels as a separate statement in the same pipeline: just as safe, but slower.
+// The setting is local to that transaction and gone when it ends. If it cannot be
+// made, PostgreSQL skips the statement. Row-level security policies read the
 // setting and do the isolating:
 //
 //	create policy tenant on documents
@@ -35,29 +36,26 @@
 // # What is promised
 //
 // A statement runs with its tenant or not at all. Success is told only after
-// the transaction has ended. Where what the server answers is not what was asked
-// for, the connection is given up and the error is of kind [ErrUnavailable].
+// the server has said that the transaction has ended, and that it was this
+// statement's own: a scope that ends in a transaction somebody else left open is
+// an error, and its connection is given up. A transaction that fails, or panics,
+// before its BEGIN and its tenant are answered is over. Results that are kept past
+// their transaction answer an error, never another's bytes. An answer that was
+// not asked for breaks the connection.
 //
-// Statements that would end the scope's transaction or leave state on a shared
-// server connection are refused before they are sent ([ErrStatementRefused]).
-// This is a check of mistakes, not of attackers. It reads a statement's words,
-// past comments, strings and quoted bodies, and knows: BEGIN, COMMIT and their
-// like; SET (but LOCAL), RESET, DISCARD, LOAD, LISTEN, PREPARE, EXECUTE,
-// DEALLOCATE and COPY, behind EXPLAIN too; temporary objects, however they are
-// made, SELECT INTO among them; names in pg_temp; DECLARE … WITH HOLD; advisory
-// locks of the session; set_config whose last argument is a plain false; UPDATE
-// of pg_settings; dblink_connect, setseed, set_limit. It does not see what
-// a function, a trigger, a view or a DO block does inside, nor a last argument
-// that is computed or a parameter.
-//
-// Nothing else is promised about SQL that a caller passes: it may set the
-// tenant itself, for instance, and SQL built from a user's input can do what
-// SQL injection can.
+// Before it is sent, a statement is checked for mistakes: it is refused if it
+// would end the scope's transaction, or would leave state on a shared server
+// connection. The check reads words. It sees SET, LISTEN, PREPARE and their
+// like, temporary objects and pg_temp, SELECT INTO TEMP, WITH HOLD,
+// session advisory locks, set_config(…, false) with a constant, UPDATE of pg_settings, and some functions that leave something
+// (dblink_connect, setseed), wherever they stand, past strings and comments. It does
+// not see what functions, DO blocks and dynamic SQL do inside, and is no defence
+// against SQL that an attacker wrote: that may set the tenant itself.
 //
 // What the scope as a parameter asks in return: alter neither the domain nor its
-// constraint while programs run (drop it instead: they notice, and go on with
-// statements); and open the database again after making a domain whose check
-// reads the tenant, if statements have parameters of it: their checks come first.
+// constraint while programs run. Drop it instead: they notice, and go on with
+// statements. After making a domain whose check reads the tenant, open the
+// database again if statements have parameters of that domain: their checks come first.
 //
 // # Operations
 //

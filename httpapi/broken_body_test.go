@@ -52,7 +52,7 @@ func TestBodiesThatDoNotArrive(t *testing.T) {
 				timeout = 100 * time.Millisecond
 			}
 			s, log := newEdge(t, Config{Timeout: timeout})
-			s.stores.Store(&stores{}) // asked for anything, it would panic
+			s.stores.Store(&stores{shares: newShares(2)}) // asked for anything, it would panic
 			done := make(chan struct{})
 			srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				defer close(done)

@@ -162,7 +162,7 @@ func (a answer) wantProblem(t *testing.T, status int, code tenancy.Code) problem
 	if id == "" || strings.Contains(a.body, id) {
 		t.Errorf("request id %q: it must be in the header and nowhere else", id)
 	}
-	if (status == http.StatusServiceUnavailable) != (a.Header.Get("Retry-After") == "1") {
+	if (status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests) != (a.Header.Get("Retry-After") == "1") {
 		t.Errorf("status %d with Retry-After %q", status, a.Header.Get("Retry-After"))
 	}
 	if (status == http.StatusUnauthorized) != (a.Header.Get("WWW-Authenticate") != "") {
@@ -308,7 +308,7 @@ func readInto(c *call) error {
 func TestBody(t *testing.T) {
 	s, _ := newEdge(t, Config{})
 	s.route("/api/test/body", methods{"POST": s.forTenant(readInto, false)})
-	s.stores.Store(&stores{}) // there, and not asked by this endpoint
+	s.stores.Store(&stores{shares: newShares(2)}) // there, and not asked by this endpoint
 	auth := "Bearer " + signed(t, testUser, testTenant)
 	long := `{"name":"` + strings.Repeat("x", maxBody) + `"}`
 	for name, tc := range map[string]struct {

@@ -78,7 +78,7 @@ $$;
 -- What a tenant has above a lowered bound stays and can be read; it cannot grow.
 create table poolproof.bounds (
     one         boolean primary key default true check (one),
-    roles       int not null default 1000 check (roles between 4 and 100000),            -- of a tenant
+    roles       int not null default 2000 check (roles between 4 and 100000),            -- of a tenant
     parents     int not null default 50 check (parents between 1 and 10000),             -- of a role
     depth       int not null default 10 check (depth between 1 and 100),                 -- steps of inheritance in a line
     assignments int not null default 100 check (assignments between 1 and 10000)         -- roles of a user in a tenant
