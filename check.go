@@ -48,6 +48,10 @@ func (i *Isolation) Err() error {
 		Err: fmt.Errorf("row-level security does not isolate tenants: %s", strings.Join(lines, "; "))}
 }
 
+// ownPath keeps the questions that come after it to PostgreSQL's own operators and
+// functions, whatever search_path the role has. It ends with their transaction.
+const ownPath = `select pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true)`
+
 // checkRole asks about the role that statements run as: current_user within a
 // scope, so Config.Role where there is one.
 const checkRole = `
@@ -96,6 +100,7 @@ func Check(ctx context.Context, cfg Config) (*Isolation, error) {
 func (db *DB) Check(ctx context.Context) (*Isolation, error) {
 	found := &Isolation{}
 	batch := &pgx.Batch{}
+	batch.Queue(ownPath)
 	batch.Queue(checkRole).QueryRow(func(row pgx.Row) error {
 		var super, bypass bool
 		if err := row.Scan(&found.Role, &super, &bypass); err != nil {

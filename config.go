@@ -28,7 +28,8 @@ const (
 	// ModeCacheDescribe learns a statement's types once (one more round trip, then) and sends it unnamed from then on,
 	// with binary values. Safe through any pooler.
 	ModeCacheDescribe Mode = "cache_describe"
-	// ModeCacheStatement keeps named statements on the server: the fastest. Open refuses it where the probe could not
+	// ModeCacheStatement keeps named statements on the server: the fastest. Open refuses it behind Supavisor, which answers
+	// them out of step after any client's error, and where the probe could not
 	// prove that the pooler tracks them. As with pgx: where a column's type is altered while a pooler re-prepares
 	// statements on new server connections by itself, have it reconnect (PgBouncer: RECONNECT), or results keep being
 	// read as the old type.

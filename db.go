@@ -185,7 +185,7 @@ func unavailableOr(ctx context.Context, op string, err error) error {
 	if ctx.Err() != nil { // not the connection's own timeout
 		return fmt.Errorf("poolproof: %s: %w", op, err)
 	}
-	return &Error{Kind: ErrUnavailable, Op: op, Err: err, Hint: `see whether it answers at all: psql "$DATABASE_URL" -c 'select 1'`}
+	return &Error{Kind: ErrUnavailable, Op: op, Err: err, Hint: hintFor(err)}
 }
 
 // Report is what Open's probe saw.

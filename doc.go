@@ -47,7 +47,7 @@
 // would end the scope's transaction, or would leave state on a shared server
 // connection. The check reads words. It sees SET, LISTEN, PREPARE and their
 // like, temporary objects and pg_temp, SELECT INTO TEMP, WITH HOLD,
-// session advisory locks, set_config(…, false) with a constant, and some functions that leave something
+// session advisory locks, set_config(…, false) with a constant, UPDATE of pg_settings, and some functions that leave something
 // (dblink_connect, setseed), wherever they stand, past strings and comments. It does
 // not see what functions, DO blocks and dynamic SQL do inside, and is no defence
 // against SQL that an attacker wrote: that may set the tenant itself.

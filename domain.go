@@ -22,9 +22,11 @@ import (
 // ScopeSQL installs what [ScopeParameter] needs: a domain poolproof.scope whose
 // check makes the settings, and a function for it. Run it once in the
 // database, as whoever may create a schema there; running it again changes
-// nothing. "poolproof migrate up" installs the same.
+// nothing, and brings what an older version installed up to date: that goes on
+// working, but its canary trusts the operators of the search_path. "poolproof
+// migrate up" installs the same.
 //
-//go:embed migrations/sql/0009_scope.sql
+//go:embed migrations/sql/0015_scope_operators.sql
 var ScopeSQL string
 
 const installHint = `leave Config.Scope out or, where the domain is missing, run poolproof.ScopeSQL in the database as its owner ("poolproof migrate up" does)`

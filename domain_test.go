@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -17,6 +19,16 @@ import (
 
 var modes = []poolproof.Mode{poolproof.ModeExec, poolproof.ModeCacheDescribe, poolproof.ModeCacheStatement}
 
+// olderScopeSQL is ScopeSQL as it was first: migration 0009.
+func olderScopeSQL(t testing.TB) string {
+	t.Helper()
+	text, err := os.ReadFile("migrations/sql/0009_scope.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
 // Open takes the parameter where it works, says why not where it does not, and
 // refuses to be told to use it then.
 func TestChoiceOfTheScopesForm(t *testing.T) {
@@ -26,6 +38,8 @@ func TestChoiceOfTheScopesForm(t *testing.T) {
 	}{
 		{name: "installed", why: ""},
 		{name: "installed twice", sql: poolproof.ScopeSQL, why: ""},
+		{name: "an older one", sql: "drop schema poolproof cascade; " + olderScopeSQL(t), why: ""},
+		{name: "brought up to date", sql: "drop schema poolproof cascade; " + olderScopeSQL(t) + poolproof.ScopeSQL, why: ""},
 		{name: "not installed", sql: "drop schema poolproof cascade", why: "not installed"},
 		{name: "no check", sql: "alter domain poolproof.scope drop constraint scope_v1", why: "not what this version knows"},
 		{name: "another check", sql: "alter domain poolproof.scope drop constraint scope_v1; alter domain poolproof.scope add constraint scope_v1 check (true)",
@@ -294,23 +308,41 @@ func TestRoleAsAParameter(t *testing.T) {
 // neither the canary nor a scope.
 func TestShadowedOperators(t *testing.T) { forForms(t, testShadowedOperators) }
 
+// evil has a schema ahead of PostgreSQL's own, in which every operator that our
+// statements use does something else.
+const evil = `create schema evil; grant usage on schema evil to public;
+	create function evil.glue(text, text) returns text language sql immutable as $$select '0'$$;
+	do $$ declare t text; o text; begin
+		foreach t in array array['text', 'name', 'int4', 'int8', 'oid', '"char"', 'bool', 'uuid'] loop
+			execute format($f$create function evil.never(%s, %s) returns boolean language sql immutable as 'select false'$f$, t, t);
+			foreach o in array array['=', '<>', '>', '<', '>=', '<=', '~', '!~', '~~'] loop
+				execute format('create operator evil.%s (leftarg = %s, rightarg = %s, function = evil.never)', o, t, t);
+			end loop;
+		end loop;
+	end $$;
+	create operator evil.|| (leftarg = text, rightarg = text, function = evil.glue);
+	create function evil.glue_number(int4, text) returns text language sql immutable as $$select '0'$$;
+	create operator evil.|| (leftarg = int4, rightarg = text, function = evil.glue_number);
+	create function evil.nothing(int, int) returns int language sql immutable as 'select 1';
+	create operator evil.+ (leftarg = int, rightarg = int, function = evil.nothing);
+	create function evil.set_config(text, text, boolean) returns text language sql as 'select null::text';
+	create function evil.current_setting(text, boolean) returns text language sql as 'select null::text';
+	create function evil.pg_backend_pid() returns int language sql as 'select 1';
+	create function evil.format(text, variadic text[]) returns text language sql as $$select ''$$;
+	create function evil.strpos(text, text) returns int language sql as 'select 0';
+	`
+
 func testShadowedOperators(t *testing.T, form option) {
 	f := newFixture(t, 2)
-	f.exec(t, `create schema evil; grant usage on schema evil to public;
-		create function evil.never(text, text) returns boolean language sql immutable as 'select false';
-		create function evil.nothing(int, int) returns int language sql immutable as 'select 1';
-		create function evil.no(int, int) returns boolean language sql immutable as 'select false';
-		create operator evil.<> (leftarg = text, rightarg = text, function = evil.never);
-		create operator evil.= (leftarg = text, rightarg = text, function = evil.never);
-		create operator evil.+ (leftarg = int, rightarg = int, function = evil.nothing);
-		create operator evil.> (leftarg = int, rightarg = int, function = evil.no);
-		create function evil.set_config(text, text, boolean) returns text language sql as 'select null::text';
-		create function evil.current_setting(text, boolean) returns text language sql as 'select null::text';
+	f.exec(t, evil+"drop schema poolproof cascade; "+olderScopeSQL(t)+poolproof.ScopeSQL+`; create table open_to_all (tenant_id uuid); grant select on open_to_all to public;
 		alter role `+loginOf(t, f.url)+` set search_path = evil, pg_catalog, public`)
 	for _, further := range [][]string{nil, {"app.further"}} { // the domain's own check, and its function
 		url, _ := pgtest.PrivatePooler(t, f.url, pgtest.PgBouncer118Transaction, map[string]string{"default_pool_size": "1"})
 		registry := prometheus.NewRegistry()
 		db := open(t, url, form, mode(poolproof.ModeExec), func(c *poolproof.Config) { c.MaxConns, c.Settings, c.Registerer = 1, further, registry })
+		if r := db.Report(); !r.Present || !r.ImplicitScope || r.NamedStatements {
+			t.Errorf("the probe found %s", r)
+		}
 		leave(t, url, tenant(1))
 		s := db.Tenant(tenant(0))
 		if further != nil {
@@ -323,6 +355,10 @@ func testShadowedOperators(t *testing.T, form option) {
 		}
 		if n := counter(t, registry, "poolproof_leaked_settings_total"); n != 1 {
 			t.Errorf("the canary saw %v leaks of 1", n)
+		}
+		found, err := db.Check(t.Context())
+		if err != nil || !slices.Contains(found.Tables, "public.documents") || !slices.ContainsFunc(found.Problems, func(p poolproof.Problem) bool { return p.Table == "public.open_to_all" }) {
+			t.Errorf("the check found %+v, %v", found, err)
 		}
 	}
 }

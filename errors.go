@@ -145,8 +145,39 @@ func classify(op string, err error) error {
 		return err
 	}
 	if unreachable(err) {
-		return &Error{Kind: ErrUnavailable, Op: op, Err: err,
-			Hint: `see whether it answers at all: psql "$DATABASE_URL" -c 'select 1'`}
+		return &Error{Kind: ErrUnavailable, Op: op, Err: err, Hint: hintFor(err)}
 	}
 	return err
+}
+
+// reasons are what servers and poolers say when they let nobody in, with what to
+// do then. Supavisor's words begin with a code of its own in parentheses.
+var reasons = []struct{ code, text, hint string }{
+	{"", "(ENOTFOUND)", hintUser}, {"", "(ENOIDENTIFIER)", hintUser}, {"", "Tenant or user not found", hintUser},
+	{"28P01", "", "see whether the password is right; the pooler may lock this address out after a few more tries"},
+	{"", "(EWRONGPASSWORD)", "see whether the password is right; the pooler may lock this address out after a few more tries"},
+	{"", "(ECIRCUITBREAKER)", "the pooler has locked this address out after wrong passwords: mend the password, then wait two minutes without any try"},
+	{"", "(EMAXCONNSESSION)", hintSession}, {"", "MaxClientsInSessionMode", hintSession},
+	{"", "(EMAXCONN)", hintMaxConns}, {"", "no more connections allowed", hintMaxConns}, {"53300", "", hintMaxConns},
+	{"", "(ECHECKOUT", "all the pooler's server connections are busy: look for long transactions, or enlarge its pool"},
+	{"", "(ESETNOTALLOWED)", "the pooler refuses SET: use Session.With for a scope's settings"},
+	{"08006", "Failed to connect", "the pooler answers and cannot reach its PostgreSQL: see whether that is up"},
+}
+
+const (
+	hintUser     = "see the user name: a pooler that serves many projects wants the project's in it, as in postgres.REF"
+	hintSession  = "lower Config.MaxConns: in session mode all clients together have only as many connections as the pooler's pool_size; or use its transaction mode"
+	hintMaxConns = "lower Config.MaxConns, or raise the limit of connections"
+)
+
+// hintFor is the hint of an error of connecting.
+func hintFor(err error) string {
+	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok {
+		for _, r := range reasons {
+			if (r.code == "" || r.code == pgErr.Code) && strings.Contains(pgErr.Message, r.text) {
+				return r.hint
+			}
+		}
+	}
+	return `see whether it answers at all: psql "$DATABASE_URL" -c 'select 1'`
 }

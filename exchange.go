@@ -120,7 +120,8 @@ func (u *underway) close(err error) (first bool, _ error) {
 	if !u.closed.CompareAndSwap(false, true) {
 		return false, classify("query", err)
 	}
-	if closeErr := u.x.Close(); err == nil {
+	closeErr := u.x.Close()
+	if _, lost := errors.AsType[*wire.LostStepError](closeErr); err == nil || lost { // the error before may be somebody else's
 		err = closeErr
 	}
 	return true, u.end(err)
@@ -129,16 +130,23 @@ func (u *underway) close(err error) (first bool, _ error) {
 // end notes what an exchange ended with.
 func (u *underway) end(err error) error {
 	u.session.db.noteLost(context.Background(), u.mode, err)
-	if canceledByOther(err) && u.ctx.Err() == nil {
-		err = &Error{Kind: ErrCanceledByOther, Op: "query", Err: err,
-			Hint: "try again: a cancel request, or pg_cancel_backend, that was meant for somebody else stopped it; nothing of it is stored"}
-	}
+	err = sayCanceled(u.ctx, "query", err)
 	var tag pgconn.CommandTag
 	if u.x != nil {
 		tag = u.x.Tag()
 	}
 	u.span.end(tag, err)
 	return classify("query", err)
+}
+
+// sayCanceled makes ErrCanceledByOther of an error that a cancel request caused
+// which was not ours: we ask for one only when ctx is done.
+func sayCanceled(ctx context.Context, op string, err error) error {
+	if !canceledByOther(err) || ctx.Err() != nil {
+		return err
+	}
+	return &Error{Kind: ErrCanceledByOther, Op: op, Err: err,
+		Hint: "try again: a cancel request, or pg_cancel_backend, that was meant for somebody else stopped it; nothing of it is stored"}
 }
 
 // leftOpen says that work met a transaction that is not its own.

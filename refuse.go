@@ -61,19 +61,21 @@ var leaving = map[string]string{
 	"pg_try_advisory_lock": useXactLock, "pg_try_advisory_lock_shared": useXactLock,
 	"pg_advisory_unlock": useXactLock, "pg_advisory_unlock_shared": useXactLock, "pg_advisory_unlock_all": useXactLock,
 	"dblink_connect": nameNone, "dblink_connect_u": nameNone,
-	"setseed":   "order by a column of random numbers, or run it over a direct connection",
-	"set_limit": "use set_config('pg_trgm.similarity_threshold', …, true) inside InTx",
+	"pg_replication_origin_session_setup": "run it over a direct connection",
+	"setseed":                             "order by a column of random numbers, or run it over a direct connection",
+	"set_limit":                           "use set_config('pg_trgm.similarity_threshold', …, true) inside InTx",
 }
 
 const (
 	useXactLock = "use pg_advisory_xact_lock, inside InTx: it goes with the transaction"
 	nameNone    = "give dblink the connection string instead of a connection's name"
+	useWith     = "use Session.With for a scope's settings, or set_config(…, true) inside InTx"
 	useCTE      = "use a common table expression, or a table with row-level security"
 )
 
 // telltales are what every text contains that leaves something past its first
 // words. Most texts contain none, and need not be read further.
-var telltales = []string{"temp", "advisory", "set_config", "hold", "dblink_connect", "setseed", "set_limit"}
+var telltales = []string{"temp", "advisory", "set_config", "hold", "dblink_connect", "setseed", "set_limit", "settings", "session_setup"}
 
 func tells(sql string) bool {
 	for i := range len(sql) {
@@ -130,14 +132,16 @@ func read(sql string) (st statementText) {
 				break
 			}
 			name := w[strings.LastIndexByte(w, '.')+1:]
-			if hint, leaving := leaving[name]; leaving && calls(sc) {
+			if hint, leaving := leaving[name]; leaving && calls(sc) && !st.defines() {
 				leaves(name, hint)
 			}
 			switch {
-			case name == "set_config" && calls(sc):
+			case name == "set_config" && calls(sc) && !st.defines():
 				if local, certain := sc.Local(); certain && !local {
-					leaves("set_config(…, false)", "use Session.With for a scope's settings, or set_config(…, true) inside InTx")
+					leaves("set_config(…, false)", useWith)
 				}
+			case w == "pg_settings" && previous.Kind == sqltext.Word && (previous.Text == "update" || previous.Text == "only" && before.Text == "update"): // the view sets them
+				leaves("update of pg_settings", useWith)
 			case w == "hold" && previous.Kind == sqltext.Word && previous.Text == "with":
 				st.hold = true
 			case previous.Kind == sqltext.Word && previous.Text == "into" && before.Text != "insert" && before.Text != "merge":
@@ -162,6 +166,20 @@ func read(sql string) (st statementText) {
 		before, previous = previous, tok
 	}
 	return st
+}
+
+// defines reports whether the statement creates what only later statements run:
+// a function in SQL, a view, a policy.
+func (st *statementText) defines() bool {
+	kind := st.words[1:]
+	if kind[0] == "or" { // or replace
+		kind = kind[2:]
+	}
+	switch kind[0] {
+	case "function", "procedure", "view", "recursive", "policy", "rule", "trigger":
+		return st.words[0] == "create"
+	}
+	return false
 }
 
 // calls reports whether a parenthesis comes next.

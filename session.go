@@ -193,7 +193,7 @@ func (db *DB) noteLeak(ctx context.Context, pid string) {
 // scopeError makes ErrTenantNotSet of PostgreSQL's answer that a setting could
 // not be made, logged and counted, and leaves everything else as it is.
 func (s Session) scopeError(ctx context.Context, err error) error {
-	if _, answered := errors.AsType[*pgconn.PgError](err); !answered || ctx.Err() != nil || unreachable(err) || statementLost(err) {
+	if _, answered := errors.AsType[*pgconn.PgError](err); !answered || ctx.Err() != nil || unreachable(err) || statementLost(err) || canceledByOther(err) {
 		return err
 	}
 	s.db.metrics.failures.Inc()

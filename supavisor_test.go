@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -163,6 +164,17 @@ func testCanceledByOther(t *testing.T, form option) {
 	if n := f.count(t, "select count(*) from documents where body = 'canceled'"); n != 0 {
 		t.Errorf("%d rows are there", n)
 	}
+	f.exec(t, `create function sleeps() returns trigger language plpgsql as $$ begin perform pg_sleep(10); return null; end $$;
+		create constraint trigger sleeps after insert on documents deferrable initially deferred for each row when (new.body = 'canceled') execute function sleeps()`)
+	err = s.InTx(ctx, func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, "insert into documents (tenant_id, body) values ($1, 'canceled')", tenant(0))
+		sv.CancelNext()
+		return err
+	})
+	wantKind(t, "canceled by another at the COMMIT", err, poolproof.ErrCanceledByOther)
+	if n := f.count(t, "select count(*) from documents where body = 'canceled'"); n != 0 {
+		t.Errorf("%d rows are there", n)
+	}
 	err = s.InTx(ctx, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, "set local statement_timeout = 5"); err != nil {
 			return err
@@ -177,5 +189,78 @@ func testCanceledByOther(t *testing.T, form option) {
 	defer cancel()
 	if _, err := s.Exec(short, "select pg_sleep(10)"); err == nil || errors.Is(err, poolproof.ErrCanceledByOther) {
 		t.Errorf("one's own: %v", err)
+	}
+}
+
+// What Supavisor says when it lets nobody in, or fails in the middle, is ErrUnavailable
+// with a hint at the cause. What was under way then is not stored, and once the
+// cause is gone all goes on.
+func TestSupavisorsWords(t *testing.T) {
+	f := newFixture(t, 1)
+	url, sv := pgtest.LikeSupavisor(t, f.url)
+	db := open(t, url, func(c *poolproof.Config) { c.MaxConns = 1; c.Logger = slog.New(slog.DiscardHandler) })
+	s, ctx := db.Tenant(tenant(0)), t.Context()
+	for _, tt := range []struct{ code, message, hint string }{
+		{"XX000", "(ENOTFOUND) tenant/user app.nosuch not found", "postgres.REF"},
+		{"XX000", "(ENOIDENTIFIER) no tenant identifier provided (external_id or sni_hostname required)", "postgres.REF"},
+		{"28P01", `password authentication failed for user "app"`, "password"},
+		{"XX000", "(ECIRCUITBREAKER) too many authentication failures, new connections are temporarily blocked", "wait"},
+		{"XX000", "(EMAXCONN) max client connections reached, limit: 3", "MaxConns"},
+		{"XX000", "(EMAXCONNSESSION) max clients reached in session mode - max clients are limited to pool_size: 2", "session mode"},
+		{"XX000", "(ECHECKOUTTIMEOUT) unable to check out connection from the pool after 1000ms in Transaction mode", "long transactions"},
+		{"XX000", "(ECHECKOUTRETRIES) unable to check out connection from the pool", "long transactions"},
+		{"XX000", "(ESETNOTALLOWED) session-level SET statements are not allowed in transaction mode", "Session.With"},
+		{"08006", "Failed to connect to database: {:error, :econnrefused}", "cannot reach"},
+	} {
+		told := func(what string, err error) {
+			t.Helper()
+			wantKind(t, what+" "+tt.message, err, poolproof.ErrUnavailable)
+			if e, ok := errors.AsType[*poolproof.Error](err); ok && !strings.Contains(e.Hint, tt.hint) {
+				t.Errorf("%s %s, hint: %s", what, tt.message, e.Hint)
+			}
+		}
+		sv.Refuse(tt.code, tt.message)
+		_, err := poolproof.Open(ctx, poolproof.Config{URL: url, Logger: slog.New(slog.DiscardHandler)})
+		told("open", err)
+		sv.Refuse("", "")
+		if tt.code == "28P01" {
+			continue // not in the middle
+		}
+		sv.FailNext(tt.code, tt.message)
+		_, err = s.Exec(ctx, "insert into documents (tenant_id, body) values ($1, $2)", tenant(0), tt.message)
+		told("insert", err)
+		if n := f.count(t, "select count(*) from documents where body = $1", tt.message); n != 0 {
+			t.Errorf("%s: %d rows are there", tt.message, n)
+		}
+		if _, err := s.Exec(ctx, "insert into documents (tenant_id, body) values ($1, $2)", tenant(0), tt.message); err != nil {
+			t.Errorf("after %s: %v", tt.message, err)
+		}
+	}
+}
+
+// Each of a pooler's refusals of a named statement leads to exec mode, and the
+// statement runs once.
+func TestPoolersRefusalsOfNamedStatements(t *testing.T) {
+	f := newFixture(t, 1)
+	for i, refusal := range [][2]string{
+		{"XX000", "(EMAXPREPARED) max prepared statements reached. Limit: 100 per connection"},
+		{"XX000", "(EMAXPREPAREDMEM) max prepared statements memory reached"},
+		{"42P05", `(EPREPAREDDUP) prepared statement "a" already exists`},
+		{"26000", `(EPREPAREDNOTFOUND) prepared statement "a" does not exist`},
+		{"08P01", "prepared statement did not exist"},
+		{"08P01", "prepared statement name is already in use"},
+	} {
+		url, sv := pgtest.LikeSupavisor(t, f.url)
+		sv.Anonymous.Store(true) // else no statement has a name
+		db := open(t, url, mode(poolproof.ModeCacheStatement), func(c *poolproof.Config) { c.MaxConns = 1; c.Logger = slog.New(slog.DiscardHandler) })
+		const insert = "insert into documents (tenant_id, body) values ($1, $2)"
+		body := fmt.Sprint("refused ", i)
+		sv.FailNext(refusal[0], refusal[1])
+		if _, err := db.Tenant(tenant(0)).Exec(t.Context(), insert, tenant(0), body); err != nil {
+			t.Errorf("%s: %v", refusal[1], err)
+		}
+		if n := f.count(t, "select count(*) from documents where body = $1", body); n != 1 || db.Mode() != poolproof.ModeExec {
+			t.Errorf("%s: %d rows, mode %s", refusal[1], n, db.Mode())
+		}
 	}
 }

@@ -423,7 +423,7 @@ func (tx *transaction) send(ctx context.Context, last *wire.Fixed) (tag string, 
 		err = leftOpen("end the transaction")
 		tx.conn.Retire()
 	}
-	return tag, classify("end the transaction", err)
+	return tag, classify("end the transaction", sayCanceled(ctx, "end the transaction", err))
 }
 
 // query sends one statement. then, if not nil, runs when the rows are closed.

@@ -312,8 +312,11 @@ func (b *backend) clean() error {
 func (b *backend) readSchema() error {
 	known := b.pool.schema.Load()
 	rows, err := b.put(question{name: schemaName, sql: schemaVersionSQL})
-	if err != nil || len(rows) != 1 {
-		return fmt.Errorf("look at the database's functions: %d rows, %w", len(rows), err)
+	if err == nil && (len(rows) != 1 || len(rows[0]) != 1) {
+		err = fmt.Errorf("%d rows instead of one of one column", len(rows))
+	}
+	if err != nil {
+		return fmt.Errorf("look at the database's functions: %w", err)
 	}
 	version := rows[0][0]
 	if known != nil && version == known.version {

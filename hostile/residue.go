@@ -22,14 +22,15 @@ var (
 	glanceQuestion  = question{name: glanceName, sql: glanceSQL, kept: true}
 )
 
-// What a session can leave behind, besides settings.
+// What a session can leave behind, besides settings. All our questions write
+// operators with their schema: the search_path is the client's.
 const (
 	preparedSQL = `from pg_catalog.pg_prepared_statements p where p.from_sql`
 	cursorsSQL  = `from pg_catalog.pg_cursors c where c.is_holdable`
 	channelsSQL = `from pg_catalog.pg_listening_channels() ch`
-	locksSQL    = `from pg_catalog.pg_locks l where l.locktype = 'advisory' and l.pid = pg_catalog.pg_backend_pid()`
+	locksSQL    = `from pg_catalog.pg_locks l where l.locktype operator(pg_catalog.=) 'advisory' and l.pid operator(pg_catalog.=) pg_catalog.pg_backend_pid()`
 	tempSQL     = `from pg_catalog.pg_class r
-		where pg_catalog.pg_my_temp_schema() <> 0 and r.relnamespace = pg_catalog.pg_my_temp_schema() and r.relkind in ('r', 'v', 'p', 'S', 'm', 'f')`
+		where pg_catalog.pg_my_temp_schema() operator(pg_catalog.<>) 0 and r.relnamespace operator(pg_catalog.=) pg_catalog.pg_my_temp_schema() and r.relkind operator(pg_catalog.=) any ('{r,v,p,S,m,f}')`
 )
 
 // glanceSQL gives a number that is another one when something of residueSQL's
@@ -44,25 +45,25 @@ const glanceSQL = `select pg_catalog.hashtextextended(pg_catalog.concat_ws('/',
 	'p', (select pg_catalog.string_agg(p.name, ',' order by p.name) ` + preparedSQL + `),
 	'c', (select pg_catalog.string_agg(c.name, ',' order by c.name) ` + cursorsSQL + `),
 	'l', (select pg_catalog.string_agg(ch, ',' order by ch) ` + channelsSQL + `),
-	'a', (select pg_catalog.string_agg(l.classid || ',' || l.objid, ' ' order by l.classid, l.objid) ` + locksSQL + `),
+	'a', (select pg_catalog.string_agg(l.classid operator(pg_catalog.||) ',' operator(pg_catalog.||) l.objid, ' ' order by l.classid, l.objid) ` + locksSQL + `),
 	't', (select pg_catalog.string_agg(r.relname, ',' order by r.relname) ` + tempSQL + `),
-	'r', current_user, session_user) collate "C", 0)::pg_catalog.text`
+	'r', current_user, session_user) collate pg_catalog."C", 0)::pg_catalog.text`
 
 // settableSQL lists the server's settings that a session may make.
-const settableSQL = `select name from pg_catalog.pg_settings where context in ('user', 'superuser')`
+const settableSQL = `select name from pg_catalog.pg_settings where context operator(pg_catalog.=) any ('{user,superuser}')`
 
 // residueSQL asks a server connection, between two transactions, what a session
 // would leave behind. Settings: those whose source is the session, and custom
 // ones by the names in $1, because PostgreSQL does not list them (measured). It
 // answers one row of one JSON value.
 var residueSQL = `select ` + inUTF8(`pg_catalog.jsonb_build_object(
-	'settings', (select coalesce(pg_catalog.jsonb_object_agg(s.name, s.setting), '{}') from pg_catalog.pg_settings s where s.source = 'session'),
+	'settings', (select coalesce(pg_catalog.jsonb_object_agg(s.name, s.setting), '{}') from pg_catalog.pg_settings s where s.source operator(pg_catalog.=) 'session'),
 	'custom', (select coalesce(pg_catalog.jsonb_object_agg(n, v), '{}') from (
-		select n, pg_catalog.current_setting(n, true) as v from pg_catalog.unnest($1::pg_catalog.text[]) n) c where v <> ''),
+		select n, pg_catalog.current_setting(n, true) as v from pg_catalog.unnest($1::pg_catalog.text[]) n) c where v operator(pg_catalog.<>) ''),
 	'prepared', (select coalesce(pg_catalog.jsonb_agg(p.name order by p.name), '[]') `+preparedSQL+`),
 	'cursors', (select coalesce(pg_catalog.jsonb_agg(c.name order by c.name), '[]') `+cursorsSQL+`),
 	'channels', (select coalesce(pg_catalog.jsonb_agg(ch order by ch), '[]') `+channelsSQL+`),
-	'locks', (select coalesce(pg_catalog.jsonb_agg(l.classid || ',' || l.objid order by l.classid, l.objid), '[]') `+locksSQL+`),
+	'locks', (select coalesce(pg_catalog.jsonb_agg(l.classid operator(pg_catalog.||) ',' operator(pg_catalog.||) l.objid order by l.classid, l.objid), '[]') `+locksSQL+`),
 	'temp', (select coalesce(pg_catalog.jsonb_agg(r.relname order by r.relname), '[]') `+tempSQL+`),
 	'role', current_user, 'session', session_user)::pg_catalog.text`)
 
@@ -70,7 +71,7 @@ var residueSQL = `select ` + inUTF8(`pg_catalog.jsonb_build_object(
 // another may lack its characters, which is an error. A database that has no
 // encoding gives its bytes.
 func inUTF8(sql string) string {
-	return `pg_catalog.convert_to(` + sql + `, case pg_catalog.getdatabaseencoding() when 'SQL_ASCII' then 'SQL_ASCII' else 'UTF8' end)`
+	return `pg_catalog.convert_to(` + sql + `, case when pg_catalog.getdatabaseencoding() operator(pg_catalog.=) 'SQL_ASCII' then 'SQL_ASCII' else 'UTF8' end)`
 }
 
 // residue is what a server connection holds beyond a new one.
@@ -147,23 +148,24 @@ type schema struct {
 }
 
 // schemaVersionSQL changes when functions or policies do.
-const schemaVersionSQL = `select (select count(*) || '.' || coalesce(max(p.oid), 0) || '.' || coalesce(max(p.xmin::text::bigint), 0) from pg_catalog.pg_proc p where p.oid >= 16384)
-	|| '/' || (select count(*) || '.' || coalesce(max(p.oid), 0) || '.' || coalesce(max(p.xmin::text::bigint), 0) from pg_catalog.pg_policy p)`
+const schemaVersionSQL = `select pg_catalog.concat_ws('/',
+	(select pg_catalog.concat_ws('.', pg_catalog.count(*), pg_catalog.max(p.oid), pg_catalog.max(p.xmin::pg_catalog.text::pg_catalog.int8)) from pg_catalog.pg_proc p where p.oid operator(pg_catalog.>=) 16384),
+	(select pg_catalog.concat_ws('.', pg_catalog.count(*), pg_catalog.max(p.oid), pg_catalog.max(p.xmin::pg_catalog.text::pg_catalog.int8)) from pg_catalog.pg_policy p))`
 
 // schemaSQL lists functions of the database's own with their sources, and
 // policies with the tables they are on. Function bodies of the system and C
 // functions are left out.
 var schemaSQL = `select ` + inUTF8("kind") + `, ` + inUTF8("name") + `, ` + inUTF8("body") + ` from (
-select 'function', p.proname::text, p.prosrc || ' ' || coalesce(pg_catalog.pg_get_function_sqlbody(p.oid), '')
-	from pg_catalog.pg_proc p join pg_catalog.pg_language l on l.oid = p.prolang
-	where p.oid >= 16384 and l.lanname not in ('c', 'internal')
+select 'function', p.proname::pg_catalog.text, p.prosrc operator(pg_catalog.||) ' ' operator(pg_catalog.||) coalesce(pg_catalog.pg_get_function_sqlbody(p.oid), '')
+	from pg_catalog.pg_proc p join pg_catalog.pg_language l on l.oid operator(pg_catalog.=) p.prolang
+	where p.oid operator(pg_catalog.>=) 16384 and l.lanname operator(pg_catalog.<>) all ('{c,internal}')
 union all
-select 'policy', c.relname::text, coalesce(pg_catalog.pg_get_expr(p.polqual, p.polrelid), '') || ' ' || coalesce(pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid), '')
-	from pg_catalog.pg_policy p join pg_catalog.pg_class c on c.oid = p.polrelid
+select 'policy', c.relname::pg_catalog.text, coalesce(pg_catalog.pg_get_expr(p.polqual, p.polrelid), '') operator(pg_catalog.||) ' ' operator(pg_catalog.||) coalesce(pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid), '')
+	from pg_catalog.pg_policy p join pg_catalog.pg_class c on c.oid operator(pg_catalog.=) p.polrelid
 	where pg_catalog.row_security_active(c.oid)
 union all
-select 'domain', c.contypid::text, pg_catalog.pg_get_constraintdef(c.oid)
-	from pg_catalog.pg_constraint c where c.contypid <> 0 and pg_catalog.pg_get_constraintdef(c.oid) like '%set_config%'
+select 'domain', c.contypid::pg_catalog.text, pg_catalog.pg_get_constraintdef(c.oid)
+	from pg_catalog.pg_constraint c where c.contypid operator(pg_catalog.<>) 0 and pg_catalog.strpos(pg_catalog.pg_get_constraintdef(c.oid), 'set_config') operator(pg_catalog.>) 0
 ) s(kind, name, body)`
 
 // newSchema reads the rows of schemaSQL.

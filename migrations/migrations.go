@@ -14,7 +14,7 @@ import (
 
 // Version is the schema that this program expects: the number of its last
 // migration.
-const Version int = 14
+const Version int = 16
 
 // RuntimeRole is the role that holds the grants the service needs. Nobody logs
 // in as it; logins are its members (see [Options.Login]).

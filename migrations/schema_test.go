@@ -89,6 +89,17 @@ func TestEveryTableForcesRowLevelSecurity(t *testing.T) {
 	}
 }
 
+// No function of the schema looks anything up in its caller's search_path.
+func TestEveryFunctionHasItsOwnSearchPath(t *testing.T) {
+	owner, _ := demoDatabase(t)
+	odd := one[string](t, open(t, owner), `select coalesce(string_agg(p.oid::regprocedure::text, ', '), '') from pg_proc p
+		where p.pronamespace = 'poolproof'::regnamespace and p.proname <> 'make_scope'
+		and not coalesce(p.proconfig @> array['search_path=pg_catalog, pg_temp'], false)`)
+	if odd != "" {
+		t.Errorf("functions that run in the caller's search_path: %s", odd)
+	}
+}
+
 func TestTenantsSeeTheirOwnRowsOnly(t *testing.T) {
 	owner, _ := demoDatabase(t)
 	conn := runtime(t, owner)

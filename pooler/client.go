@@ -59,14 +59,17 @@ type place struct {
 	gone bool
 }
 
-// selectPID is what the named statement says.
+// selectPID is what the named statement says. Operators are PostgreSQL's own here,
+// whatever search_path the login has.
 const selectPID = "select pg_catalog.pg_backend_pid()"
 
 // selectPlace is a place, of the named statement $1.
-const selectPlace = selectPID + ` || case when exists (select from pg_catalog.pg_prepared_statements where name = $1) then ' stays' else '' end`
+const selectPlace = selectPID + ` operator(pg_catalog.||) case when exists (
+	select from pg_catalog.pg_prepared_statements where name operator(pg_catalog.=) $1) then ' stays' else '' end`
 
 // selectGone is a place, and whether the server connection $1 is gone.
-const selectGone = selectPID + ` || case when exists (select from pg_catalog.pg_stat_activity where pid = $1::int4) then '' else ' gone' end`
+const selectGone = selectPID + ` operator(pg_catalog.||) case when exists (
+	select from pg_catalog.pg_stat_activity where pid operator(pg_catalog.=) $1::pg_catalog.int4) then '' else ' gone' end`
 
 // statement are the messages of a statement, parsed under name.
 func statement(name, sql string, params ...string) []pgproto3.FrontendMessage {

@@ -27,6 +27,7 @@ type Supavisor struct {
 
 	upstream string
 	refusal  atomic.Pointer[pgproto3.ErrorResponse]
+	failure  atomic.Pointer[pgproto3.ErrorResponse]
 	cancels  atomic.Int64
 	clients  atomic.Uint32
 	running  sync.WaitGroup
@@ -70,12 +71,17 @@ func (s *Supavisor) Refuse(code, message string) {
 	s.refusal.Store(fatal(code, message))
 }
 
+// FailNext has the next statement of any client fail with this code and message
+// as the pooler's own, FATAL, before the server hears of it.
+func (s *Supavisor) FailNext(code, message string) { s.failure.Store(fatal(code, message)) }
+
 func fatal(code, message string) *pgproto3.ErrorResponse {
 	return &pgproto3.ErrorResponse{Code: code, Message: message, Severity: "FATAL"}
 }
 
-// CancelNext has the next statement of any client stopped, as by a request of
-// somebody who had that server connection before.
+// CancelNext has the next statement that any client executes stopped, as by a
+// request of somebody who had that server connection before. The statement must
+// take longer than that: one that has ended by itself uses the request up.
 func (s *Supavisor) CancelNext() { s.cancels.Add(1) }
 
 // statementLimit is how many statements a client may have named, its flag set.
@@ -88,6 +94,7 @@ type link struct {
 	client *pgproto3.Backend
 	named  map[string]bool
 	failed atomic.Bool // a statement of the client failed: the queue of answers was not cleared
+	readys atomic.Int64
 }
 
 func (s *Supavisor) serve(conn net.Conn) {
@@ -152,6 +159,7 @@ func (s *Supavisor) serve(conn net.Conn) {
 
 // ask passes on what the client says.
 func (l *link) ask(server *pgconn.HijackedConn) {
+	executes := false // something, since the last Sync
 	for {
 		msg, err := l.client.Receive()
 		if err != nil {
@@ -178,22 +186,34 @@ func (l *link) ask(server *pgconn.HijackedConn) {
 			l.named[msg.Name] = true
 		case *pgproto3.Close:
 			delete(l.named, msg.Name)
+		case *pgproto3.Execute:
+			executes = true
 		}
+		answered := l.readys.Load()
 		server.Frontend.Send(msg)
 		switch msg.(type) {
 		case *pgproto3.Sync, *pgproto3.Query, *pgproto3.Flush:
+			if failure := l.s.failure.Swap(nil); failure != nil {
+				l.mu.Lock()
+				l.client.Send(failure)
+				_ = l.client.Flush()
+				l.mu.Unlock()
+				return
+			}
 			if server.Frontend.Flush() != nil {
 				return
 			}
-			if l.s.cancels.Load() > 0 {
-				l.cancel(server)
+			if executes && l.s.cancels.Load() > 0 {
+				l.cancel(server, answered)
 			}
+			executes = false
 		}
 	}
 }
 
-// cancel has the server stop what it does for the client.
-func (l *link) cancel(server *pgconn.HijackedConn) {
+// cancel has the server stop what it does for the client, and asks until that has
+// ended: a request that comes before there is anything to stop is lost.
+func (l *link) cancel(server *pgconn.HijackedConn, answered int64) {
 	if l.s.cancels.Add(-1) < 0 {
 		l.s.cancels.Add(1)
 		return
@@ -205,7 +225,11 @@ func (l *link) cancel(server *pgconn.HijackedConn) {
 		return
 	}
 	defer func() { _ = admin.Close(ctx) }()
-	_, _ = admin.Exec(ctx, "select pg_cancel_backend($1)", int32(server.PID)) //nolint:gosec // a process number
+	for l.readys.Load() == answered {
+		if _, err := admin.Exec(ctx, "select pg_cancel_backend($1)", int32(server.PID)); err != nil { //nolint:gosec // a process number
+			return
+		}
+	}
 }
 
 // answer passes on what the server says, and what nobody asked for.
@@ -226,6 +250,9 @@ func (l *link) answer(server *pgproto3.Frontend) {
 		}
 		l.client.Send(msg)
 		_, ready := msg.(*pgproto3.ReadyForQuery)
+		if ready {
+			l.readys.Add(1)
+		}
 		err = nil
 		if ready || server.ReadBufferLen() == 0 {
 			err = l.client.Flush()

@@ -34,7 +34,7 @@ func (s *Scanner) Comment() string { return s.comment }
 // argument is true, so that the setting is the transaction's; certain reports
 // whether it is a constant.
 func (s Scanner) Local() (local, certain bool) {
-	depth, last := 0, Token{}
+	depth, last, length := 0, Token{}, 0 // length: of the last argument, in tokens
 	for {
 		tok := s.Next()
 		switch {
@@ -44,7 +44,7 @@ func (s Scanner) Local() (local, certain bool) {
 			depth++
 		case tok.Is(")"):
 			if depth--; depth <= 0 {
-				if last.Kind != Word && last.Kind != String {
+				if length != 1 || last.Kind != Word && last.Kind != String {
 					return false, false
 				}
 				switch strings.ToLower(last.Text) {
@@ -55,8 +55,14 @@ func (s Scanner) Local() (local, certain bool) {
 				}
 				return false, false
 			}
-		case !tok.Is(","):
+		case tok.Is(","):
+			length = 0
+			continue
+		default:
 			last = tok
+		}
+		if depth > 1 || !tok.Is("(") {
+			length++
 		}
 	}
 }

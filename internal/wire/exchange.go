@@ -39,6 +39,7 @@ type Exchange struct {
 	script []answer   // what the server is to answer to what was sent, in order
 	short  [16]answer // where script begins
 	said   int        // how much of it has come
+	early  bool       // what is read next came before anything was sent, so that it answers nothing of it
 
 	parsing    []*description  // Parse messages not yet answered; nil for unnamed ones
 	few        [4]*description // where parsing begins
@@ -120,6 +121,7 @@ func (c *Conn) open(ctx context.Context, mode Mode) (*Exchange, error) {
 	}
 	x := &Exchange{conn: c, fe: c.pg.Frontend(), mode: mode, ctx: ctx, concluded: true}
 	x.parsing, x.script = x.few[:0], x.short[:0]
+	x.early = x.fe.ReadBufferLen() > 0
 	c.current = x
 	x.sendCloses()
 	return x, nil
@@ -311,11 +313,15 @@ func (x *Exchange) receive() (pgproto3.BackendMessage, error) {
 		msg, err := x.conn.pg.ReceiveMessage(context.Background())
 		if err != nil {
 			if pgErr, fatal := errors.AsType[*pgconn.PgError](err); fatal && x.err == nil { // its last words
-				err = x.failure(pgErr)
+				if err = x.failure(pgErr); pgErr.Code == "" {
+					err = &LostStepError{errors.New("an error without a code")}
+				}
 			}
 			x.fail(x.causeOf(err))
 			break
 		}
+		early := x.early
+		x.early = early && x.fe.ReadBufferLen() > 0
 		switch msg := msg.(type) {
 		case *pgproto3.ParameterStatus, *pgproto3.NotificationResponse:
 			continue
@@ -324,13 +330,21 @@ func (x *Exchange) receive() (pgproto3.BackendMessage, error) {
 				x.notices = append(x.notices, (*pgconn.Notice)(pgconn.ErrorResponseToPgError((*pgproto3.ErrorResponse)(msg))))
 			}
 			continue
+		}
+		if early {
+			_ = x.unexpected(msg)
+			break
+		}
+		switch msg := msg.(type) {
 		case *pgproto3.CopyInResponse, *pgproto3.CopyOutResponse, *pgproto3.CopyBothResponse:
 			x.fail(errors.New("COPY cannot be part of a pipeline; use CopyFrom"))
 			continue
 		case *pgproto3.ErrorResponse:
-			if x.err == nil {
-				x.err = x.failure(pgconn.ErrorResponseToPgError(msg))
+			if x.refused || msg.Code == "" { // after one error the server says nothing but ReadyForQuery
+				x.lose("a further error, or one without a code")
+				continue
 			}
+			x.err = x.failure(pgconn.ErrorResponseToPgError(msg))
 			x.refused = true
 			continue
 		}
@@ -544,8 +558,19 @@ func (e *LostStepError) Error() string { return "the answers are out of step: " 
 func (e *LostStepError) Unwrap() error { return e.cause }
 
 func (x *Exchange) unexpected(msg pgproto3.BackendMessage) error {
-	x.fail(&LostStepError{fmt.Errorf("%T was not expected", msg)})
+	x.lose(fmt.Sprintf("%T", msg))
 	return x.err
+}
+
+// lose notes that what has come was not asked for. An error that came before it may
+// be somebody else's, so that it proves nothing about our statements any more.
+func (x *Exchange) lose(what string) {
+	lost := &LostStepError{errors.New(what + " was not expected")}
+	if _, answered := errors.AsType[*pgconn.PgError](x.err); answered {
+		lost.cause = fmt.Errorf("%w after: %s", lost.cause, x.err.Error())
+		x.err = nil
+	}
+	x.fail(lost)
 }
 
 // Riding tells whether a rider was not yet bound. What failed then, if anything

@@ -6,8 +6,7 @@
 -- {app.current_tenant_id,<tenant>,app.current_user_id,<user>,…}, so that the
 -- domain knows no names.
 --
--- The text is idempotent, writes every name with its schema, operators' too (a
--- function's are looked up when it runs, in the caller's search_path), and gives nobody
+-- The text is idempotent, writes every name with its schema and gives nobody
 -- anything: set_config is everybody's, too. Never alter the domain or its
 -- constraint: programs that run trust the type by its number. To be rid of it,
 -- drop it (drop schema poolproof cascade, where nothing else is in it);
@@ -21,12 +20,12 @@ create schema if not exists poolproof;
 create or replace function poolproof.make_scope(pairs text[]) returns boolean
 language plpgsql as $$
 begin
-    if pg_catalog.current_setting(pairs[1], true) operator(pg_catalog.<>) '' then
+    if pg_catalog.current_setting(pairs[1], true) <> '' then
         raise info using errcode = 'PP900', message = pg_catalog.format('%s was set when the transaction began', pairs[1]),
             detail = pg_catalog.pg_backend_pid();
     end if;
     for i in 1 .. pg_catalog.cardinality(pairs) by 2 loop
-        perform pg_catalog.set_config(pairs[i], pairs[i operator(pg_catalog.+) 1], true);
+        perform pg_catalog.set_config(pairs[i], pairs[i + 1], true);
     end loop;
     return true;
 end
@@ -40,10 +39,10 @@ grant execute on function poolproof.make_scope(text[]) to public;
 -- never does.
 do $do$
 begin
-    if not exists (select from pg_catalog.pg_type where typname operator(pg_catalog.=) 'scope' and typnamespace operator(pg_catalog.=) 'poolproof'::pg_catalog.regnamespace) then
+    if not exists (select from pg_catalog.pg_type where typname = 'scope' and typnamespace = 'poolproof'::pg_catalog.regnamespace) then
         create domain poolproof.scope as text[] not null constraint scope_v1 check (
             case
-                when pg_catalog.current_setting(value[1], true) operator(pg_catalog.<>) '' or pg_catalog.cardinality(value) operator(pg_catalog.>) 4
+                when pg_catalog.current_setting(value[1], true) <> '' or pg_catalog.cardinality(value) > 4
                 then poolproof.make_scope(value) is true
                 else pg_catalog.set_config(value[1], value[2], true) is not null
                     and pg_catalog.set_config(value[3], value[4], true) is not null
