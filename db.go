@@ -28,6 +28,7 @@ type DB struct {
 	metrics *metrics
 	tracer  *otelpgx.Tracer // nil: no spans
 	descs   *wire.Descriptions
+	brake   *brake
 	mode    atomic.Int32  // a wire.Mode; only ever falls back to wire.Exec
 	oneSync atomic.Bool   // the scope rides in the statement's own pipeline; else in an explicit transaction
 	domain  atomic.Uint32 // the type that carries scopes, 0: a statement does; only ever falls back to 0
@@ -70,7 +71,7 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	}
 	db := &DB{
 		config: cfg, report: report, scope: newScope(cfg), log: cfg.Logger, metrics: metrics,
-		descs: wire.NewDescriptions(cfg.StatementCacheCapacity), inUse: map[*wire.Conn]time.Time{},
+		descs: wire.NewDescriptions(cfg.StatementCacheCapacity), brake: &brake{now: time.Now}, inUse: map[*wire.Conn]time.Time{},
 	}
 	db.closing, db.refuse = context.WithCancel(context.WithoutCancel(ctx))
 	if cfg.TracerProvider != nil {
@@ -79,6 +80,7 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	}
 	db.mode.Store(int32(mode))
 	db.oneSync.Store(report.ImplicitScope)
+	poolConfig.BeforeConnect = db.brake.beforeConnect
 	db.pool, err = pgxpool.NewWithConfig(ctx, poolConfig)
 	if err != nil {
 		return nil, unavailableOr(ctx, "open", err)
@@ -241,6 +243,7 @@ func (db *DB) acquire(ctx context.Context) (*pgxpool.Conn, *wire.Conn, error) {
 	defer cancel()
 	defer context.AfterFunc(db.closing, cancel)()
 	pc, err := db.pool.Acquire(waiting)
+	db.brake.note(err)
 	if err != nil {
 		if ctxErr := ctx.Err(); ctxErr != nil {
 			return nil, nil, fmt.Errorf("poolproof: %s: %w", opAcquire, ctxErr)

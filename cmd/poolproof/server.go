@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -26,7 +27,9 @@ const (
 	attemptTimeout = 8 * time.Second  // for one attempt to connect and verify
 	firstRetry     = 50 * time.Millisecond
 	lastRetry      = 500 * time.Millisecond // retries slow down to this: a database that comes is found within it
-	maxCauses      = 50                     // distinct causes that are logged while waiting
+	firstRefused   = 10 * time.Second       // after a login that was refused: poolers lock addresses out that go on trying
+	lastRefused    = 5 * time.Minute
+	maxCauses      = 50 // distinct causes that are logged while waiting
 )
 
 // serverOptions is what [runServer] needs. Listener, DatabaseURL and Tokens
@@ -134,7 +137,7 @@ func runServer(ctx context.Context, o serverOptions) error {
 // of waiting is logged once.
 func waitForDatabase(ctx context.Context, log *slog.Logger, cfg poolproof.Config) (*poolproof.DB, error) {
 	told := make(map[string]bool)
-	for delay := firstRetry; ; delay = min(2*delay, lastRetry) {
+	for delay := time.Duration(0); ; {
 		db, err := connect(ctx, cfg)
 		if err == nil {
 			return db, nil
@@ -147,14 +150,28 @@ func waitForDatabase(ctx context.Context, log *slog.Logger, cfg poolproof.Config
 		}
 		if cause := distinct(err); !told[cause] && len(told) < maxCauses {
 			told[cause] = true
-			log.Warn("waiting for the database", "cause", err.Error())
+			attrs := []any{"cause", err.Error()}
+			if known, ok := errors.AsType[*poolproof.Error](err); ok && known.Hint != "" {
+				attrs = append(attrs, "hint", known.Hint)
+			}
+			log.Warn("waiting for the database", attrs...)
 		}
+		delay = retryAfter(delay, err)
 		select {
 		case <-ctx.Done():
 			return nil, ctx.Err()
-		case <-time.After(delay):
+		case <-time.After(delay + rand.N(delay/5)):
 		}
 	}
+}
+
+// retryAfter is how long to wait after a failed attempt, the last wait being
+// known: twice as long, within bounds that depend on what failed.
+func retryAfter(last time.Duration, err error) time.Duration {
+	if poolproof.LoginRefused(err) {
+		return min(max(2*last, firstRefused), lastRefused)
+	}
+	return min(max(2*last, firstRetry), lastRetry)
 }
 
 // connect opens the database and verifies that it may be served from.

@@ -28,6 +28,7 @@ type Supavisor struct {
 	upstream string
 	refusal  atomic.Pointer[pgproto3.ErrorResponse]
 	failure  atomic.Pointer[pgproto3.ErrorResponse]
+	refused  atomic.Int64
 	cancels  atomic.Int64
 	clients  atomic.Uint32
 	running  sync.WaitGroup
@@ -75,6 +76,9 @@ func (s *Supavisor) Refuse(code, message string) {
 // as the pooler's own, FATAL, before the server hears of it.
 func (s *Supavisor) FailNext(code, message string) { s.failure.Store(fatal(code, message)) }
 
+// Refused is how many clients were refused so far.
+func (s *Supavisor) Refused() int64 { return s.refused.Load() }
+
 func fatal(code, message string) *pgproto3.ErrorResponse {
 	return &pgproto3.ErrorResponse{Code: code, Message: message, Severity: "FATAL"}
 }
@@ -117,6 +121,7 @@ func (s *Supavisor) serve(conn net.Conn) {
 		}
 	}
 	if refusal := s.refusal.Load(); refusal != nil {
+		s.refused.Add(1)
 		client.Send(refusal)
 		_ = client.Flush()
 		return
