@@ -177,7 +177,7 @@ func (v *Verifier) Verify(ctx context.Context, raw string) (Identity, error) {
 	find := v.key(ctx)
 	_, err := v.parser.ParseWithClaims(raw, &c, func(t *jwt.Token) (any, error) {
 		if err := checkNames(t.Raw); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%w: %w", errHeader, err)
 		}
 		if err := checkHeader(t.Header); err != nil {
 			return nil, fmt.Errorf("%w: %w", errHeader, err)

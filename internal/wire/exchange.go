@@ -493,7 +493,9 @@ func (r *RowCopy) take(values [][]byte) {
 	for _, v := range values {
 		size += len(v)
 	}
-	r.memory = slices.Grow(r.memory[:0], size)
+	if r.memory = slices.Grow(r.memory[:0], size); r.memory == nil {
+		r.memory = []byte{} // an empty value is not NULL
+	}
 	r.values = r.values[:0]
 	for _, v := range values {
 		if v == nil {
