@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,11 +21,12 @@ import (
 // second one of the same name with its code.
 func TestGeneratedClients(t *testing.T) {
 	s := newService(t, through(t, pgtest.PgBouncer118Transaction))
+	address := serve(t, s.login)
 	document := filepath.Join(t.TempDir(), "openapi.json")
-	if err := os.WriteFile(document, []byte(send(t, s.url, "GET", "/openapi.json", nil).body), 0o600); err != nil {
+	if err := os.WriteFile(document, []byte(send(t, address, "GET", "/openapi.json", nil).body), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	environ := append(os.Environ(), "POOLPROOF_URL="+s.url, "POOLPROOF_TOKEN="+signed(t, super, ""), "POOLPROOF_TENANT="+testTenant,
+	environ := append(os.Environ(), "POOLPROOF_URL="+address, "POOLPROOF_TOKEN="+signed(t, super, ""), "POOLPROOF_TENANT="+testTenant,
 		"GOWORK=off", "GOFLAGS=", "CGO_ENABLED=0")
 	// In dir, and gives what it prints.
 	run := func(t *testing.T, dir, name string, args ...string) string {
@@ -98,6 +100,43 @@ func TestGeneratedClients(t *testing.T) {
 				t.Errorf("the database has %s such roles", got)
 			}
 		})
+	}
+}
+
+// serve starts the program itself as "poolproof serve", waits until it is ready, and
+// returns its address. It ends with the test.
+func serve(t *testing.T, database string) string {
+	t.Helper()
+	binary := filepath.Join(t.TempDir(), "poolproof")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "../cmd/poolproof").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	cmd := exec.CommandContext(t.Context(), binary, "serve", "--log-format", "json", "--addr", "127.0.0.1:0")
+	cmd.Env = []string{"DATABASE_URL=" + database, "POOLPROOF_JWT_SECRET=" + string(testSecret), "POOLPROOF_JWT_ISSUER=" + testIssuer, "POOLPROOF_JWT_AUDIENCE=" + testAudience}
+	log, err := cmd.StderrPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	lines := json.NewDecoder(log)
+	for {
+		var line struct{ Msg, Addr, Cause string }
+		if err := lines.Decode(&line); err != nil {
+			t.Fatalf("serve ended before it was ready: %v", err)
+		}
+		if line.Msg == "waiting for the database" {
+			t.Fatalf("serve waits: %s", line.Cause)
+		}
+		if line.Msg == "ready" {
+			go func() { _, _ = io.Copy(io.Discard, log) }()
+			return "http://" + line.Addr
+		}
 	}
 }
 
