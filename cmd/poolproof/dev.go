@@ -43,7 +43,8 @@ type devCommand struct {
 func (devCommand) Help() string {
 	return `Runs everything that the service needs, on this machine only: a private PostgreSQL (an installed one, otherwise
 downloaded once), a transaction pooler in front of it, the schema, demo data, the API and its pages. The pooler is the
-hostile one of "poolproof prove": what your own program does through DATABASE_URL that works only by luck is logged. Writes DIR/dev.env for shells and then prints a line that starts with "ready". Ctrl-C stops all of it; the data stays.
+hostile one of "poolproof prove": what your own program does through DATABASE_URL that works only by luck is logged. Writes DIR/dev.env for shells and then prints a line that starts with "ready". Ctrl-C stops all of it; the data stays. PostgreSQL runs with synchronous_commit off: a crash of the
+machine may cost the last moments of data.
 
 Example:
   poolproof dev
