@@ -1,6 +1,8 @@
 package wire
 
 import (
+	"errors"
+	"fmt"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -117,4 +119,30 @@ func lostByPooler(message string) bool {
 		}
 	}
 	return false
+}
+
+// LostStepError says that the server, or the pooler before it, answered what was
+// not asked for. Whether anything took effect is unknown, as with a connection
+// that breaks.
+type LostStepError struct{ cause error }
+
+func (e *LostStepError) Error() string { return "the answers are out of step: " + e.cause.Error() }
+
+// Unwrap returns the cause.
+func (e *LostStepError) Unwrap() error { return e.cause }
+
+func (x *Exchange) unexpected(msg pgproto3.BackendMessage) error {
+	x.lose(fmt.Sprintf("%T", msg))
+	return x.err
+}
+
+// lose notes that what has come was not asked for. An error that came before it may
+// be somebody else's, so that it proves nothing about our statements any more.
+func (x *Exchange) lose(what string) {
+	lost := &LostStepError{errors.New(what + " was not expected")}
+	if _, answered := errors.AsType[*pgconn.PgError](x.err); answered {
+		lost.cause = fmt.Errorf("%w after: %s", lost.cause, x.err.Error())
+		x.err = nil
+	}
+	x.fail(lost)
 }
