@@ -55,8 +55,8 @@ func (db *DB) CloseContext(ctx context.Context) error {
 	return err
 }
 
-// closed has the pool refuse new work, and gives what is closed when the last of
-// it has ended.
+// closed has the pool refuse new work, and returns a channel that is closed when
+// what is under way has ended.
 func (db *DB) closed() <-chan struct{} {
 	db.refuse()
 	done := make(chan struct{})
@@ -68,7 +68,7 @@ func (db *DB) closed() <-chan struct{} {
 	return done
 }
 
-// running gives the connections that are out, and since when.
+// running returns the connections that are out, and since when.
 func (db *DB) running() map[*wire.Conn]time.Time {
 	db.mu.Lock()
 	defer db.mu.Unlock()

@@ -83,7 +83,7 @@ func besieged(ctx context.Context) error {
 }
 
 // peerServer is a server that lets the account of this process in by its socket,
-// and nobody else; it gives the URL by the socket.
+// and nobody else; it returns the URL by the socket.
 func peerServer(t *testing.T) string {
 	t.Helper()
 	me, err := user.Current()
