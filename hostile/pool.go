@@ -183,11 +183,13 @@ func (pl *pool) take(s *session) (b *backend, open bool) {
 	return b, false
 }
 
-// hand attaches; the pool is locked.
+// hand attaches, unless the session is only being introduced; the pool is locked.
 func (pl *pool) hand(b *backend, s *session) {
 	pl.given++
 	b.last, b.lastAt, s.lastBackend = s, pl.given, b
-	b.session.Store(s)
+	if !s.unheard {
+		b.session.Store(s)
+	}
 }
 
 func (pl *pool) open(ctx context.Context, s *session) (*backend, error) {

@@ -37,6 +37,7 @@ type session struct {
 	status      byte        // of the last ReadyForQuery
 	idleSince   time.Time   // since when a transaction waits for the client; zero: it does not
 	starting    bool        // the server has not let it in yet
+	unheard     bool        // it has asked nothing yet: what a server connection still answers is for others
 	asked       bool        // the server asked the client who it is
 	stranger    *stranger   // who it was until it was let in, if it is observed
 	vouching    atomic.Bool // its next message answers vouch

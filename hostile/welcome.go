@@ -131,10 +131,11 @@ func (p *Pooler) begin(ctx context.Context, st *stranger, conn net.Conn, packet 
 	p.register(s)
 	s.judgeStartup()
 	s.mu.Unlock()
+	s.unheard = true
 	b, err := pl.acquire(ctx, s)
+	s.unheard = false
 	if err == nil {
 		s.hello(b)
-		b.session.Store(nil)
 		pl.giveBack(b)
 		err = s.flush()
 	} else {
