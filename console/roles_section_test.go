@@ -216,10 +216,10 @@ func TestTheMatrixHoldsManyRoles(t *testing.T) {
 	p.until(`document.querySelectorAll('#roles-matrix tbody tr').length === 1`)
 	// Through ten generations: the grant of the last is inherited by the first.
 	s.exec(t, `insert into poolproof.role_permissions (tenant_id, role_id, permission_id, scope)
-		select $1, 111, id, scope from poolproof.permissions where name = 'read_thing_7'`, s.tenant)
+		select $1, 110, id, scope from poolproof.permissions where name = 'read_thing_7'`, s.tenant)
 	p.section("features")
 	p.section("roles")
-	p.until(`document.querySelector(` + quote(gridCell("Team 100", "read_thing_7")) + `).ariaLabel.includes('inherited from Team 111')`)
+	p.until(`document.querySelector(` + quote(gridCell("Team 100", "read_thing_7")) + `).ariaLabel.includes('inherited from Team 110')`)
 }
 
 // On a phone there is a list of roles, each with its sheet of permissions.
