@@ -43,15 +43,18 @@ func TestSixteenCallers(t *testing.T) {
 			logged := len(pgtest.ServerLog(t))
 			seed := rapid.Int().Example()
 			t.Logf("seed %d", seed)
-			var wg sync.WaitGroup
-			for caller := range 16 {
-				wg.Go(func() {
-					if err := crowd.ask(ctx, c, seed+caller*each, each); err != nil {
-						t.Error(err)
-					}
-				})
+			// Which answers come is chance; a round more makes up for one that lacks some.
+			for round := 0; round < 4 && (round == 0 || len(crowd.lacks()) > 0); round++ {
+				var wg sync.WaitGroup
+				for caller := range 16 {
+					wg.Go(func() {
+						if err := crowd.ask(ctx, c, seed+(16*round+caller)*each, each); err != nil {
+							t.Error(err)
+						}
+					})
+				}
+				wg.Wait()
 			}
-			wg.Wait()
 
 			for _, bad := range []string{"40P01", "deadlock"} {
 				if _, after, found := strings.Cut(pgtest.ServerLog(t)[logged:], bad); found {
@@ -78,10 +81,8 @@ func TestSixteenCallers(t *testing.T) {
 			for _, answer := range slices.Sorted(maps.Keys(crowd.answers)) {
 				t.Logf("%5d %s", crowd.answers[answer], answer)
 			}
-			for _, must := range []string{"Assign 20", "CreateRole 20", "DeleteFeature 200", "DeleteTenant 200", "Grant 200", "Switch 200"} {
-				if !slices.ContainsFunc(slices.Collect(maps.Keys(crowd.answers)), func(a string) bool { return strings.HasPrefix(a, must) }) {
-					t.Errorf("no %s: the test proves less than it says", must)
-				}
+			for _, must := range crowd.lacks() {
+				t.Errorf("no %s: the test proves less than it says", must)
 			}
 		})
 	}
@@ -93,6 +94,18 @@ type crowd struct {
 	latest  atomic.Pointer[oracle.World] // read now and then, to know who may do something
 	mu      sync.Mutex
 	answers map[string]int
+}
+
+// lacks are the answers that must have come and have not.
+func (w *crowd) lacks() []string {
+	return slices.DeleteFunc([]string{"Assign 20", "CreateRole 20", "DeleteFeature 200", "DeleteTenant 200", "Grant 200", "Switch 200"}, func(must string) bool {
+		for answer := range w.answers {
+			if strings.HasPrefix(answer, must) {
+				return true
+			}
+		}
+		return false
+	})
 }
 
 // ask makes one caller's requests, one after the other. Their epochs grow.
