@@ -60,7 +60,9 @@ func (db *DB) chooseScope(ctx context.Context) (why string, err error) {
 	case asked == ScopeAuto && db.config.Role != "":
 		return "Config.Role takes effect before names are resolved only in a statement of its own", nil
 	default:
-		err = db.tryDomain(ctx)
+		if err = db.tryDomain(ctx); tooSlow(ctx, err) { // a busy pooler, or a busy machine
+			err = db.tryDomain(ctx)
+		}
 	}
 	switch forced := db.config.Scope == ScopeParameter; {
 	case err == nil && forced:
@@ -69,7 +71,7 @@ func (db *DB) chooseScope(ctx context.Context) (why string, err error) {
 		return "poolproof.scope is installed, and a trial worked", nil
 	case ctx.Err() != nil, unreachable(err):
 		return "", unavailableOr(ctx, "open", err)
-	case forced && db.report.Undecided:
+	case forced && (db.report.Undecided || tooSlow(ctx, err)):
 		return "", &Error{Kind: ErrUnavailable, Op: "choose the scope's form", Err: err, Hint: "open again when the pooler is less busy, or leave Config.Scope out"}
 	case forced:
 		return "", &Error{Kind: ErrConfig, Op: "choose the scope's form", Err: err, Hint: installHint}
@@ -77,16 +79,21 @@ func (db *DB) chooseScope(ctx context.Context) (why string, err error) {
 	return err.Error(), nil
 }
 
+// tooSlow reports whether a trial ended because its own time was over.
+func tooSlow(ctx context.Context, err error) bool {
+	return ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded)
+}
+
 // tryDomain looks for the domain, sends a scope by it, and keeps to it if the
-// setting was made.
+// setting was made. Connecting does not count against its time.
 func (db *DB) tryDomain(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, max(pooler.Budget-db.report.Elapsed, pooler.Budget/4))
-	defer cancel()
 	pc, conn, err := db.acquire(ctx)
 	if err != nil {
 		return err
 	}
 	defer db.release(pc, conn)
+	ctx, cancel := context.WithTimeout(ctx, pooler.Budget)
+	defer cancel()
 	domain, err := findDomain(ctx, pc)
 	if err != nil {
 		return err
