@@ -98,9 +98,10 @@ $login$`, int64(lockKey), name, name, name, name, name, ident, verifier, ident, 
 	for attempt := 1; ; attempt++ {
 		_, err = simple(ctx, conn, sql)
 		// Two databases' copies changing one role at once: the server refuses
-		// the second instead of making it wait.
+		// the second instead of making it wait, or has not yet shown it the role
+		// that the first has just made (42704).
 		if pg, ok := errors.AsType[*pgconn.PgError](err); ok && attempt < 20 &&
-			(pg.Code == "XX000" && strings.Contains(pg.Message, "concurrently") || pg.Code == "23505") {
+			(pg.Code == "XX000" && strings.Contains(pg.Message, "concurrently") || pg.Code == "23505" || pg.Code == "42704") {
 			continue
 		}
 		break
