@@ -71,7 +71,7 @@ func TestPgBouncerLines(t *testing.T) {
 }
 
 // The manifests name variables that serve reads, paths that it answers, and the
-// port that it is told. kubectl cannot be had here, and has not read them.
+// port that it is told. No tool of Kubernetes has read them.
 func TestKubernetesManifests(t *testing.T) {
 	text := readFile(t, deploy+"kubernetes.yaml")
 	names := serveVariables(t)
