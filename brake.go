@@ -41,7 +41,9 @@ const (
 )
 
 // brake keeps a pool from trying a login that is refused with every statement
-// that wants a connection. Meanwhile each gets the same error at once.
+// that wants a connection. Meanwhile each gets the same error at once. It sees
+// each attempt to connect, as pgx's ConnectTracer: that a statement got a
+// connection that was there already says nothing about the login.
 type brake struct {
 	now func() time.Time // time.Now, but in tests
 
@@ -51,13 +53,18 @@ type brake struct {
 	until   time.Time
 }
 
-// beforeConnect is pgxpool's hook.
+// beforeConnect is pgxpool's hook. After a refusal it lets one attempt through
+// each time that the wait is over.
 func (b *brake) beforeConnect(context.Context, *pgx.ConnConfig) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.refusal != nil && b.now().Before(b.until) {
+	if b.refusal == nil {
+		return nil
+	}
+	if b.now().Before(b.until) {
 		return &braked{b.refusal}
 	}
+	b.lengthen() // whoever comes meanwhile waits for how this attempt ends
 	return nil
 }
 
@@ -66,18 +73,37 @@ type braked struct{ error }
 
 func (e *braked) Unwrap() error { return e.error }
 
-// note is told how taking a connection ended.
-func (b *brake) note(err error) {
-	if _, again := errors.AsType[*braked](err); again {
-		return
-	}
+// TraceConnectStart does nothing.
+func (b *brake) TraceConnectStart(ctx context.Context, _ pgx.TraceConnectStartData) context.Context {
+	return ctx
+}
+
+// TraceConnectEnd notes how an attempt ended.
+func (b *brake) TraceConnectEnd(_ context.Context, d pgx.TraceConnectEndData) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch {
-	case err == nil:
+	case d.Err == nil:
 		b.refusal, b.wait = nil, 0
-	case LoginRefused(err) && !b.now().Before(b.until): // of several at once the first counts
-		b.wait = min(max(2*b.wait, firstBrake), lastBrake)
-		b.refusal, b.until = err, b.now().Add(b.wait+rand.N(b.wait/5))
+	case LoginRefused(d.Err):
+		if b.refusal == nil { // of several at once the first counts
+			b.lengthen()
+		}
+		b.refusal = d.Err
+	case !errors.Is(d.Err, context.Canceled) && !errors.Is(d.Err, context.DeadlineExceeded): // the server is away: nobody counts that
+		b.refusal, b.wait = nil, 0
 	}
 }
+
+func (b *brake) lengthen() {
+	b.wait = min(max(2*b.wait, firstBrake), lastBrake)
+	b.until = b.now().Add(b.wait + rand.N(b.wait/5))
+}
+
+// TraceQueryStart does nothing. pgx.ConnConfig.Tracer asks for it.
+func (b *brake) TraceQueryStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceQueryStartData) context.Context {
+	return ctx
+}
+
+// TraceQueryEnd does nothing.
+func (b *brake) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}

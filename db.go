@@ -11,6 +11,7 @@ import (
 
 	"github.com/exaring/otelpgx"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/multitracer"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/poolproof/poolproof/internal/wire"
@@ -76,7 +77,9 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	db.closing, db.refuse = context.WithCancel(context.WithoutCancel(ctx))
 	if cfg.TracerProvider != nil {
 		db.tracer = otelpgx.NewTracer(otelpgx.WithTracerProvider(cfg.TracerProvider))
-		poolConfig.ConnConfig.Tracer = db.tracer
+		poolConfig.ConnConfig.Tracer = multitracer.New(db.tracer, db.brake)
+	} else {
+		poolConfig.ConnConfig.Tracer = db.brake
 	}
 	db.mode.Store(int32(mode))
 	db.oneSync.Store(report.ImplicitScope)
@@ -243,7 +246,6 @@ func (db *DB) acquire(ctx context.Context) (*pgxpool.Conn, *wire.Conn, error) {
 	defer cancel()
 	defer context.AfterFunc(db.closing, cancel)()
 	pc, err := db.pool.Acquire(waiting)
-	db.brake.note(err)
 	if err != nil {
 		if ctxErr := ctx.Err(); ctxErr != nil {
 			return nil, nil, fmt.Errorf("poolproof: %s: %w", opAcquire, ctxErr)
