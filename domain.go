@@ -26,7 +26,7 @@ import (
 // working, but its canary trusts the operators of the search_path. "poolproof
 // migrate up" installs the same.
 //
-//go:embed migrations/sql/0015_scope_operators.sql
+//go:embed scope.sql
 var ScopeSQL string
 
 const installHint = `leave Config.Scope out or, where the domain is missing, run poolproof.ScopeSQL in the database as its owner ("poolproof migrate up" does)`

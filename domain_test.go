@@ -22,7 +22,7 @@ var modes = []poolproof.Mode{poolproof.ModeExec, poolproof.ModeCacheDescribe, po
 // olderScopeSQL is ScopeSQL as it was first: migration 0009.
 func olderScopeSQL(t testing.TB) string {
 	t.Helper()
-	text, err := os.ReadFile("migrations/sql/0009_scope.sql")
+	text, err := os.ReadFile("service/migrations/sql/0009_scope.sql")
 	if err != nil {
 		t.Fatal(err)
 	}

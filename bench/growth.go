@@ -11,8 +11,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/poolproof/poolproof"
-	"github.com/poolproof/poolproof/httpapi/token"
-	"github.com/poolproof/poolproof/migrations"
+	"github.com/poolproof/poolproof/service/httpapi/token"
+	"github.com/poolproof/poolproof/service/migrations"
 )
 
 // size is how much an installation holds.

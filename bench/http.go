@@ -21,10 +21,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/poolproof/poolproof"
-	"github.com/poolproof/poolproof/httpapi"
-	"github.com/poolproof/poolproof/httpapi/token"
-	"github.com/poolproof/poolproof/migrations"
-	"github.com/poolproof/poolproof/rbac"
+	"github.com/poolproof/poolproof/service/httpapi"
+	"github.com/poolproof/poolproof/service/httpapi/token"
+	"github.com/poolproof/poolproof/service/migrations"
+	"github.com/poolproof/poolproof/service/rbac"
 )
 
 const (

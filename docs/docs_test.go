@@ -23,7 +23,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/poolproof/poolproof/internal/pgtest"
-	"github.com/poolproof/poolproof/migrations"
+	"github.com/poolproof/poolproof/service/migrations"
 )
 
 func TestMain(m *testing.M) { pgtest.Main(m) }

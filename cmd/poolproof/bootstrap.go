@@ -8,8 +8,8 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/poolproof/poolproof/httpapi/token"
-	"github.com/poolproof/poolproof/migrations"
+	"github.com/poolproof/poolproof/service/httpapi/token"
+	"github.com/poolproof/poolproof/service/migrations"
 )
 
 // bootstrapCommand is poolproof bootstrap.

@@ -15,11 +15,11 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/poolproof/poolproof/console"
 	"github.com/poolproof/poolproof/hostile"
-	"github.com/poolproof/poolproof/httpapi/token"
 	"github.com/poolproof/poolproof/internal/devdb"
-	"github.com/poolproof/poolproof/migrations"
+	"github.com/poolproof/poolproof/service/console"
+	"github.com/poolproof/poolproof/service/httpapi/token"
+	"github.com/poolproof/poolproof/service/migrations"
 )
 
 const (

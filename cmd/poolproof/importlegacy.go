@@ -13,8 +13,8 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/poolproof/poolproof/legacy"
-	"github.com/poolproof/poolproof/migrations"
+	"github.com/poolproof/poolproof/service/legacy"
+	"github.com/poolproof/poolproof/service/migrations"
 )
 
 // importCommand is poolproof import-legacy.

@@ -18,7 +18,7 @@ import (
 func legacyDatabase(t *testing.T) string {
 	t.Helper()
 	url := pgtest.Database(t)
-	fixture, err := os.ReadFile("../../legacy/testdata/original.sql")
+	fixture, err := os.ReadFile("../../service/legacy/testdata/original.sql")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,9 +14,9 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/poolproof/poolproof/httpapi/token"
 	"github.com/poolproof/poolproof/internal/pgtest"
-	"github.com/poolproof/poolproof/migrations"
+	"github.com/poolproof/poolproof/service/httpapi/token"
+	"github.com/poolproof/poolproof/service/migrations"
 )
 
 // asPoolproof in the environment makes a process of this binary the program

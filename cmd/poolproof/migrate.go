@@ -7,7 +7,7 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/poolproof/poolproof/migrations"
+	"github.com/poolproof/poolproof/service/migrations"
 )
 
 // migrateCommand is poolproof migrate.

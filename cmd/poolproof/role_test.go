@@ -14,7 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/poolproof/poolproof/internal/pgtest"
-	"github.com/poolproof/poolproof/migrations"
+	"github.com/poolproof/poolproof/service/migrations"
 )
 
 // singleLogin is a migrated database with the demo data, as platforms with one

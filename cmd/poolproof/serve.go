@@ -7,8 +7,8 @@ import (
 	"net"
 	"net/http"
 
-	"github.com/poolproof/poolproof/console"
-	"github.com/poolproof/poolproof/httpapi/token"
+	"github.com/poolproof/poolproof/service/console"
+	"github.com/poolproof/poolproof/service/httpapi/token"
 )
 
 // serveCommand is poolproof serve.

@@ -15,9 +15,9 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
-	"github.com/poolproof/poolproof/httpapi/token"
 	"github.com/poolproof/poolproof/internal/pgtest"
-	"github.com/poolproof/poolproof/migrations"
+	"github.com/poolproof/poolproof/service/httpapi/token"
+	"github.com/poolproof/poolproof/service/migrations"
 )
 
 // logBuffer collects what other goroutines write.

@@ -17,9 +17,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/poolproof/poolproof"
-	"github.com/poolproof/poolproof/httpapi"
-	"github.com/poolproof/poolproof/httpapi/token"
-	"github.com/poolproof/poolproof/migrations"
+	"github.com/poolproof/poolproof/service/httpapi"
+	"github.com/poolproof/poolproof/service/httpapi/token"
+	"github.com/poolproof/poolproof/service/migrations"
 )
 
 const (

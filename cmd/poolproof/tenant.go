@@ -6,8 +6,8 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/poolproof/poolproof/migrations"
-	"github.com/poolproof/poolproof/platform"
+	"github.com/poolproof/poolproof/service/migrations"
+	"github.com/poolproof/poolproof/service/platform"
 )
 
 // tenantCommand is poolproof tenant.

@@ -7,7 +7,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/poolproof/poolproof/httpapi/token"
+	"github.com/poolproof/poolproof/service/httpapi/token"
 )
 
 // tokenCommand is poolproof token.

@@ -6,7 +6,7 @@ import (
 	"runtime"
 	"runtime/debug"
 
-	"github.com/poolproof/poolproof/migrations"
+	"github.com/poolproof/poolproof/service/migrations"
 )
 
 // version is what make release builds in. Empty in other builds, for which Go

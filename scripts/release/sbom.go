@@ -64,8 +64,8 @@ var packages = []struct {
 	name, folder, file string
 	version            *regexp.Regexp
 }{
-	{"swagger-ui-dist", "console/static/docs/swagger-ui", "swagger-ui-bundle.js", regexp.MustCompile(`PACKAGE_VERSION:"([0-9.]+)"`)},
-	{"oauth4webapi", "console/static/assets/oauth4webapi", "index.js", regexp.MustCompile(`const VERSION = 'v([0-9.]+)'`)},
+	{"swagger-ui-dist", "service/console/static/docs/swagger-ui", "swagger-ui-bundle.js", regexp.MustCompile(`PACKAGE_VERSION:"([0-9.]+)"`)},
+	{"oauth4webapi", "service/console/static/assets/oauth4webapi", "index.js", regexp.MustCompile(`const VERSION = 'v([0-9.]+)'`)},
 }
 
 // embedded gives the parts that are files, not modules.

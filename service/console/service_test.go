@@ -1,0 +1,184 @@
+package console_test
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/poolproof/poolproof"
+	"github.com/poolproof/poolproof/internal/pgtest"
+	"github.com/poolproof/poolproof/service/console"
+	"github.com/poolproof/poolproof/service/httpapi"
+	"github.com/poolproof/poolproof/service/httpapi/token"
+	"github.com/poolproof/poolproof/service/migrations"
+)
+
+// service is everything that stands behind the page, for real: a database of
+// its own with the demo data, PgBouncer in transaction mode, the API and the
+// console on one address.
+type service struct {
+	url    string
+	user   uuid.UUID
+	token  string // of user, the demo tenant's SUPER_ADMIN
+	tenant string
+	api    *httpapi.Server
+	db     *poolproof.DB // as the runtime login, through PgBouncer
+	owner  *pgxpool.Pool // direct, bound by no policy: for assertions
+}
+
+func newService(t *testing.T) *service {
+	t.Helper()
+	return newServiceWith(t, token.Config{Issuer: issuer, Audience: audience, Secret: []byte(secret)}, console.Handler(), slog.New(slog.DiscardHandler))
+}
+
+// newServiceWith is newService that takes other tokens, shows other pages, or
+// is listened to.
+func newServiceWith(t *testing.T, accepted token.Config, pages http.Handler, log *slog.Logger) *service {
+	t.Helper()
+	ctx := t.Context()
+	ownerURL := pgtest.Database(t)
+	owner, err := pgxpool.New(ctx, ownerURL)
+	if err != nil {
+		t.Fatalf("connecting as the owner: %v", err)
+	}
+	t.Cleanup(owner.Close)
+
+	login := "page_" + strings.ReplaceAll(uuid.NewString(), "-", "")
+	up, err := migrations.Up(ctx, pgtest.Owned(t, ownerURL), migrations.Options{Login: login})
+	if err != nil {
+		t.Fatalf("migrating: %v", err)
+	}
+	t.Cleanup(func() {
+		// A login outlives its database.
+		name := pgx.Identifier{login}.Sanitize()
+		if _, err := owner.Exec(context.Background(), "drop owned by "+name+"; drop role "+name, pgx.QueryExecModeSimpleProtocol); err != nil {
+			t.Errorf("dropping the login: %v", err)
+		}
+	})
+	user := uuid.New()
+	if err := migrations.Demo(ctx, pgtest.Owned(t, ownerURL), user); err != nil {
+		t.Fatalf("demo data: %v", err)
+	}
+
+	db, err := poolproof.Open(ctx, poolproof.Config{URL: pgtest.Pooled(t, up.LoginURL, pgtest.PgBouncer118Transaction), Logger: log})
+	if err != nil {
+		t.Fatalf("opening the database through PgBouncer: %v", err)
+	}
+	t.Cleanup(db.Close)
+
+	s := &service{user: user, token: tokenOf(t, user, time.Hour), tenant: migrations.DemoTenant.String(), db: db, owner: owner}
+	s.url, s.api = s.serve(t, accepted, pages, log)
+	return s
+}
+
+// serve starts an API on the service's database, and gives its address.
+func (s *service) serve(t *testing.T, accepted token.Config, pages http.Handler, log *slog.Logger) (string, *httpapi.Server) {
+	t.Helper()
+	tokens, err := token.NewVerifier(t.Context(), accepted)
+	if err != nil {
+		t.Fatal(err)
+	}
+	api, err := httpapi.New(httpapi.Config{Tokens: tokens, Pages: pages, Logger: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	api.SetDatabase(s.db)
+	srv := httptest.NewServer(api)
+	t.Cleanup(srv.Close)
+	return srv.URL, api
+}
+
+const (
+	issuer, audience = "https://issuer.example", "poolproof"
+	secret           = "a secret of the page's tests, 32 bytes or more"
+)
+
+// tokenOf signs a token for a user.
+func tokenOf(t *testing.T, user uuid.UUID, lifetime time.Duration) string {
+	t.Helper()
+	signed, err := token.Sign([]byte(secret), token.Request{Issuer: issuer, Audience: audience, Subject: user.String(), Lifetime: lifetime})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return signed
+}
+
+// expiredToken is a token whose time was over an hour ago.
+func expiredToken(t *testing.T, user uuid.UUID) string {
+	t.Helper()
+	then := time.Now().Add(-time.Hour)
+	signed, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{
+		"iss": issuer, "aud": audience, "sub": user.String(), "iat": then.Add(-time.Hour).Unix(), "exp": then.Unix(),
+	}).SignedString([]byte(secret))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return signed
+}
+
+// ask sends a request as the demo tenant's SUPER_ADMIN, for what a test needs
+// to be there.
+func (s *service) ask(t *testing.T, method, path, body string) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), method, s.url+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Authorization", "Bearer "+s.token)
+	r.Header.Set("X-Tenant-ID", s.tenant)
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode >= 300 {
+		t.Fatalf("%s %s: status %d", method, path, answer.StatusCode)
+	}
+}
+
+// exec changes rows as the owner.
+func (s *service) exec(t *testing.T, sql string, args ...any) {
+	t.Helper()
+	if _, err := s.owner.Exec(t.Context(), sql, args...); err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+}
+
+// one gives the single value that a query answers, asked as the owner.
+func one[T any](t *testing.T, s *service, sql string, args ...any) T {
+	t.Helper()
+	var value T
+	if err := s.owner.QueryRow(t.Context(), sql, args...).Scan(&value); err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+	return value
+}
+
+// roles counts the demo tenant's roles of a name.
+func (s *service) roles(t *testing.T, name string) int {
+	t.Helper()
+	return one[int](t, s, `select count(*)::int from poolproof.roles where tenant_id = $1 and name = $2`, s.tenant, name)
+}
+
+// roleID gives the id of the demo tenant's role of a name.
+func (s *service) roleID(t *testing.T, name string) int {
+	t.Helper()
+	return one[int](t, s, `select id from poolproof.roles where tenant_id = $1 and name = $2`, s.tenant, name)
+}
+
+// permissions gives the names of what a role itself holds, sorted.
+func (s *service) permissions(t *testing.T, role int) string {
+	t.Helper()
+	return one[string](t, s, `select coalesce(string_agg(p.name, ' ' order by p.name), '')
+		from poolproof.role_permissions r join poolproof.permissions p on p.id = r.permission_id
+		where r.tenant_id = $1 and r.role_id = $2`, s.tenant, role)
+}

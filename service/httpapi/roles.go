@@ -1,0 +1,172 @@
+package httpapi
+
+import (
+	"net/http"
+	"strconv"
+
+	"github.com/google/uuid"
+
+	"github.com/poolproof/poolproof/service/rbac"
+	"github.com/poolproof/poolproof/service/tenancy"
+)
+
+// envelope is how v3 answers one thing.
+type envelope struct {
+	Data any `json:"data"`
+}
+
+// message is what v3 answers when nothing is left to show.
+type message struct {
+	Message string `json:"message"`
+}
+
+func listRoles(c *call, p tenancy.Page) (tenancy.Listed[rbac.Role], error) {
+	return c.roles.Roles(c.ctx(), c.caller, p)
+}
+
+func adminRoles(c *call, p tenancy.Page) (tenancy.Listed[rbac.Role], error) {
+	return c.roles.RolesForAdmin(c.ctx(), c.caller, p)
+}
+
+func getRole(c *call) error {
+	role, err := c.roles.Role(c.ctx(), c.caller, roleID(c, "id"))
+	if err != nil {
+		return err
+	}
+	return c.sendObject(envelope{role}, role.Version)
+}
+
+// roleFields is the body of POST and PUT; null counts as not named.
+type roleFields struct {
+	Name        *string  `json:"name"`
+	Description *string  `json:"description"`
+	ParentIDs   *[]int32 `json:"parent_ids"`
+}
+
+func createRole(c *call) error {
+	var body roleFields
+	if err := c.readBody(&body); err != nil {
+		return err
+	}
+	if body.Name == nil {
+		return invalidField("/name", "is required")
+	}
+	n := rbac.NewRole{Name: *body.Name, Description: or(body.Description, "")}
+	if body.ParentIDs != nil {
+		n.ParentIDs = *body.ParentIDs
+	}
+	role, epoch, err := c.roles.CreateRole(c.ctx(), c.caller, n)
+	if err != nil {
+		return err
+	}
+	c.Header().Set("Location", "/api/v3/rbac/roles/"+strconv.Itoa(int(role.ID)))
+	return c.sendWritten(http.StatusCreated, envelope{role}, role.Version, epoch)
+}
+
+func updateRole(c *call) error {
+	var body roleFields
+	if err := c.readBody(&body); err != nil {
+		return err
+	}
+	role, epoch, err := c.roles.UpdateRole(c.ctx(), c.caller, roleID(c, "id"), rbac.RolePatch(body), c.match())
+	if err != nil {
+		return err
+	}
+	return c.sendWritten(http.StatusOK, envelope{role}, role.Version, epoch)
+}
+
+func deleteRole(c *call) error {
+	force, err := c.force()
+	if err != nil {
+		return err
+	}
+	epoch, err := c.roles.DeleteRole(c.ctx(), c.caller, roleID(c, "id"), force, c.match())
+	if err != nil {
+		return err
+	}
+	return c.sendMessage("Role deleted successfully", epoch)
+}
+
+// force reads ?force=, which a delete with consequences wants.
+func (c *call) force() (bool, error) {
+	text, err := once(c.r.URL.Query(), "force")
+	if err != nil {
+		return false, err
+	}
+	switch text {
+	case "", "false", "0":
+		return false, nil
+	case "true", "1":
+		return true, nil
+	}
+	return false, tenancy.Refuse(tenancy.Invalid, "The query's force is neither true nor false.")
+}
+
+func listRolePermissions(c *call, p tenancy.Page) (tenancy.Listed[rbac.Permission], error) {
+	return c.roles.RolePermissions(c.ctx(), c.caller, roleID(c, "role_id"), p)
+}
+
+func grantPermission(c *call) error {
+	var body struct {
+		PermissionID *string `json:"permission_id"`
+	}
+	if err := c.readBody(&body); err != nil {
+		return err
+	}
+	permission, err := bodyUUID("/permission_id", body.PermissionID)
+	if err != nil {
+		return err
+	}
+	epoch, err := c.roles.GrantPermission(c.ctx(), c.caller, roleID(c, "role_id"), permission)
+	if err != nil {
+		return err
+	}
+	return c.sendMessage("Permission granted to the role", epoch)
+}
+
+func revokePermission(c *call) error {
+	epoch, err := c.roles.RevokePermission(c.ctx(), c.caller, roleID(c, "role_id"), pathUUID(c, "permission_id"))
+	if err != nil {
+		return err
+	}
+	return c.sendMessage("Permission removed from the role", epoch)
+}
+
+// roleID reads a role's id from the path. What is no id becomes 0, which no
+// role has, so that the store answers it like any role that is not there.
+func roleID(c *call, name string) int32 {
+	id, err := strconv.ParseUint(c.r.PathValue(name), 10, 31)
+	if err != nil {
+		return 0
+	}
+	return int32(id)
+}
+
+// pathUUID reads an id from the path; the zero UUID, which nothing has, for
+// what is none.
+func pathUUID(c *call, name string) uuid.UUID {
+	id, err := parseUUID(c.r.PathValue(name))
+	if err != nil {
+		return uuid.Nil
+	}
+	return id
+}
+
+// bodyUUID reads a required id of the body.
+func bodyUUID(pointer string, text *string) (uuid.UUID, error) {
+	if text == nil {
+		return uuid.Nil, invalidField(pointer, "is required")
+	}
+	id, err := parseUUID(*text)
+	if err != nil {
+		return uuid.Nil, invalidField(pointer, "is not a UUID")
+	}
+	return id, nil
+}
+
+func or[T any](p *T, otherwise T) T {
+	if p == nil {
+		return otherwise
+	}
+	return *p
+}

@@ -1,0 +1,254 @@
+package rbac
+
+import (
+	"context"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"github.com/poolproof/poolproof/service/internal/guarded"
+	"github.com/poolproof/poolproof/service/tenancy"
+)
+
+const profileColumns = `p.user_id, p.external_id, p.email, p.name, p.active, p.created_at`
+
+func profileFields(p *Profile) []any {
+	return []any{&p.UserID, &p.ExternalID, &p.Email, &p.Name, &p.Active, &p.CreatedAt}
+}
+
+func versionedProfileFields(p *Profile) []any { return append(profileFields(p), &p.Version) }
+
+const listProfiles = `select coalesce(m.refused, case when p.user_id is null then 'empty' else 'row' end),
+	` + profileColumns + `
+from ` + guarded.Reader + `
+left join lateral (
+	select p.* from poolproof.profiles p
+	where m.refused is null and p.tenant_id = $1::uuid and p.user_id > $4::uuid
+	order by p.user_id limit $5::int
+) p on true
+order by p.user_id`
+
+// Profiles lists the tenant's members by user id, inactive ones included. Any
+// active member may.
+func (s *Store) Profiles(ctx context.Context, c tenancy.Caller, page tenancy.Page) (tenancy.Listed[Profile], error) {
+	return s.listProfiles(ctx, c, page, anyMember)
+}
+
+// ProfilesForAdmin is Profiles for holders of manage_users.
+func (s *Store) ProfilesForAdmin(ctx context.Context, c tenancy.Caller, page tenancy.Page) (tenancy.Listed[Profile], error) {
+	return s.listProfiles(ctx, c, page, manageUsers)
+}
+
+func (s *Store) listProfiles(ctx context.Context, c tenancy.Caller, page tenancy.Page, permission string) (tenancy.Listed[Profile], error) {
+	var after uuid.UUID
+	if page.After != "" {
+		var err error
+		if after, err = uuid.Parse(page.After); err != nil {
+			return tenancy.Listed[Profile]{}, badPage()
+		}
+	}
+	list, _, err := guarded.Read(ctx, s.db, c, "list the profiles", permission, listProfiles, []any{after.String(), page.Limit() + 1}, profileFields)
+	return guarded.Paged(page, list, func(p Profile) string { return p.UserID.String() }), err
+}
+
+const oneProfile = `select coalesce(m.refused, case when p.user_id is null then 'not_found' else 'row' end),
+	` + profileColumns + `, p.version
+from ` + guarded.Reader + `
+left join poolproof.profiles p on m.refused is null and p.tenant_id = $1::uuid and p.user_id = $4::uuid`
+
+// Profile gives one member; not_found for somebody who is none. Any active
+// member may.
+func (s *Store) Profile(ctx context.Context, c tenancy.Caller, user uuid.UUID) (Profile, error) {
+	list, verdict, err := guarded.Read(ctx, s.db, c, "read a profile", anyMember, oneProfile, []any{user.String()}, versionedProfileFields)
+	if err == nil && verdict == guarded.NotFound {
+		err = tenancy.Refuse(tenancy.NotFound, detailNoMember)
+	}
+	if err != nil {
+		return Profile{}, err
+	}
+	return list[0], nil
+}
+
+const createProfile = `with ` + guarded.Caller + `, verdict as materialized (
+	select case
+		when not c.member then 'not_a_member'
+		when not c.allowed then 'forbidden'
+		when exists (
+			select from poolproof.profiles p
+			where p.tenant_id = $1::uuid and (p.user_id = $4::uuid or p.external_id = $5::text)) then 'name_taken'
+		else 'ok'
+	end as code
+	from caller c
+), created as (
+	insert into poolproof.profiles as p (tenant_id, user_id, external_id, email, name, active)
+	select $1::uuid, $4::uuid, $5::text, $6::text, $7::text, $8::boolean from verdict v where v.code = 'ok'
+	returning ` + profileColumns + `, p.version
+), audited as (
+	insert into poolproof.audit_log (tenant_id, actor, action, object, after)
+	select $1::uuid, $2::uuid, 'profile.create', 'user/' || p.user_id, jsonb_build_object(
+		'external_id', p.external_id, 'email', p.email, 'name', p.name, 'active', p.active)
+	from created p
+)
+select v.code, null, poolproof.epoch_after($1::uuid, v.code = 'ok'),
+	` + profileColumns + `, p.version
+from verdict v left join created p on true`
+
+// CreateProfile makes somebody a member, who holds nothing yet. Needs
+// manage_users. Refusals: invalid, forbidden, name_taken for a user or an
+// external id that the tenant has already.
+func (s *Store) CreateProfile(ctx context.Context, c tenancy.Caller, n NewProfile) (Profile, tenancy.Epoch, error) {
+	var fields []tenancy.Field
+	if n.UserID == uuid.Nil {
+		fields = append(fields, tenancy.Field{Pointer: "/user_id", Detail: "must not be the zero UUID"})
+	}
+	fields = append(fields, checkProfile(&n.ExternalID, &n.Email, &n.Name)...)
+	if err := tenancy.InvalidFields(fields...); err != nil {
+		return Profile{}, tenancy.Epoch{}, err
+	}
+	var external *string
+	if n.ExternalID != "" {
+		external = &n.ExternalID
+	}
+	var p Profile
+	epoch, _, err := s.write(ctx, c, "create a profile", manageUsers, createProfile,
+		[]any{n.UserID.String(), external, n.Email, n.Name, n.Active}, versionedProfileFields(&p)...)
+	return p, epoch, err
+}
+
+// The grants in a change: what the member's unexpired roles confer, where the
+// change activates the profile or points it at another external id. The latter
+// counts for a profile that is not active, too: whoever activates it later
+// would hand its roles to somebody else.
+const updateProfile = `with ` + guarded.Caller + `, target as materialized (
+	select p.* from poolproof.profiles p where p.tenant_id = $1::uuid and p.user_id = $4::uuid
+), wanted as materialized (
+	select case when $5::text is null then t.external_id else nullif($5::text, '') end as external_id,
+		coalesce($6::text, t.email) as email, coalesce($7::text, t.name) as name, coalesce($8::boolean, t.active) as active
+	from target t
+), conferring as materialized (
+	select u.role_id, coalesce(u.expires_at, 'infinity') as until
+	from poolproof.user_roles u
+	where u.tenant_id = $1::uuid and u.user_id = $4::uuid and (u.expires_at is null or u.expires_at > clock_timestamp())
+		and exists (
+			select from target t cross join wanted w
+			where w.active and not t.active or w.external_id is distinct from t.external_id and w.external_id is not null)
+), lacking as materialized (
+	select distinct coalesce(p.name, 'every permission') as name
+	from conferring r
+	cross join lateral poolproof.conferred($1::uuid, array[r.role_id]) g
+	left join poolproof.permissions p on p.id = g.permission_id
+	where not exists (select from held h where h.permission_id = g.permission_id and h.until >= r.until)
+), verdict as materialized (
+	select case
+		when not c.member then 'not_a_member'
+		when not c.allowed then 'forbidden'
+		when t.user_id is null then 'no_member'
+		when not t.version = any ($9::int[]) then 'version_mismatch'
+		when exists (select from lacking) then 'grant'
+		when exists (
+			select from poolproof.profiles p cross join wanted w
+			where p.tenant_id = $1::uuid and p.external_id = w.external_id and p.user_id <> t.user_id) then 'name_taken'
+		else 'ok'
+	end as code
+	from caller c left join target t on true
+), updated as (
+	update poolproof.profiles p
+	set external_id = w.external_id, email = w.email, name = w.name, active = w.active,
+		version = t.version + 1, updated_at = clock_timestamp()
+	from target t cross join wanted w join verdict v on v.code = 'ok'
+	where p.tenant_id = $1::uuid and p.user_id = $4::uuid
+		and (w.external_id, w.email, w.name, w.active) is distinct from (t.external_id, t.email, t.name, t.active)
+	returning p.*
+), audited as (
+	insert into poolproof.audit_log (tenant_id, actor, action, object, before, after)
+	select $1::uuid, $2::uuid, 'profile.update', 'user/' || u.user_id,
+		jsonb_build_object('external_id', t.external_id, 'email', t.email, 'name', t.name, 'active', t.active),
+		jsonb_build_object('external_id', u.external_id, 'email', u.email, 'name', u.name, 'active', u.active)
+	from updated u cross join target t
+)
+select v.code, case v.code when 'grant' then (select string_agg(l.name, ', ' order by l.name) from lacking l) end,
+	poolproof.epoch_after($1::uuid, exists (select from updated)),
+	t.user_id, w.external_id, w.email, w.name, w.active, t.created_at,
+	t.version + (select count(*)::int from updated)
+from verdict v left join target t on true left join wanted w on true`
+
+// UpdateProfile changes what the patch names. Needs manage_users, and to hold
+// all that the member's roles confer, at least as long, for what is a grant
+// (see [ProfilePatch]). Refusals: invalid, not_found, version_mismatch,
+// forbidden, name_taken, last_manager.
+func (s *Store) UpdateProfile(ctx context.Context, c tenancy.Caller, user uuid.UUID, p ProfilePatch, match tenancy.Match) (Profile, tenancy.Epoch, error) {
+	if err := tenancy.InvalidFields(checkProfile(p.ExternalID, p.Email, p.Name)...); err != nil {
+		return Profile{}, tenancy.Epoch{}, err
+	}
+	var out Profile
+	epoch, _, err := s.write(ctx, c, "update a profile", manageUsers, updateProfile,
+		[]any{user.String(), p.ExternalID, p.Email, p.Name, p.Active, []int32(match)}, versionedProfileFields(&out)...)
+	return out, epoch, err
+}
+
+const deleteProfile = `with ` + guarded.Caller + `, target as materialized (
+	select p.* from poolproof.profiles p where p.tenant_id = $1::uuid and p.user_id = $4::uuid
+), verdict as materialized (
+	select case
+		when not c.member then 'not_a_member'
+		when not c.allowed then 'forbidden'
+		when t.user_id is null then 'no_member'
+		when not t.version = any ($5::int[]) then 'version_mismatch'
+		else 'ok'
+	end as code
+	from caller c left join target t on true
+), deleted as (
+	delete from poolproof.profiles p using verdict v
+	where v.code = 'ok' and p.tenant_id = $1::uuid and p.user_id = $4::uuid
+	returning p.user_id
+), audited as (
+	insert into poolproof.audit_log (tenant_id, actor, action, object, before)
+	select $1::uuid, $2::uuid, 'profile.delete', 'user/' || d.user_id, jsonb_build_object(
+		'external_id', t.external_id, 'email', t.email, 'name', t.name, 'active', t.active, 'roles', coalesce((
+			select jsonb_agg(u.role_id order by u.role_id) from poolproof.user_roles u
+			where u.tenant_id = $1::uuid and u.user_id = t.user_id), '[]'))
+	from deleted d cross join target t
+)
+select v.code, null, poolproof.epoch_after($1::uuid, v.code = 'ok') from verdict v`
+
+// DeleteProfile ends a membership, and with it the member's roles. Needs
+// manage_users. Refusals: not_found, version_mismatch, last_manager.
+func (s *Store) DeleteProfile(ctx context.Context, c tenancy.Caller, user uuid.UUID, match tenancy.Match) (tenancy.Epoch, error) {
+	epoch, _, err := s.write(ctx, c, "delete a profile", manageUsers, deleteProfile, []any{user.String(), []int32(match)})
+	return epoch, err
+}
+
+// checkProfile brings what is there into its form and says what is wrong with
+// it. An external id is compared with the sub of tokens, and so kept as it is
+// but for white space around it.
+func checkProfile(externalID, email, name *string) []tenancy.Field {
+	fields := append(tenancy.CheckName("/email", email, MaxEmail, false), tenancy.CheckName("/name", name, MaxPersonName, false)...)
+	if externalID == nil {
+		return fields
+	}
+	*externalID = strings.TrimSpace(*externalID)
+	as := *externalID
+	return append(tenancy.CheckName("/external_id", &as, MaxExternalID, false), fields...)
+}
+
+const stats = `select coalesce(m.refused, 'row'), s.users, s.active, s.roles, s.permissions, s.features
+from ` + guarded.Reader + `
+left join lateral (
+	select
+		(select count(*) from poolproof.profiles p where p.tenant_id = $1::uuid) as users,
+		(select count(*) from poolproof.profiles p where p.tenant_id = $1::uuid and p.active) as active,
+		(select count(*) from poolproof.roles r where r.tenant_id = $1::uuid) as roles,
+		(select count(*) from poolproof.permissions) as permissions,
+		(select count(*) from poolproof.features) as features
+) s on m.refused is null`
+
+// Stats counts what the tenant has. Needs manage_users.
+func (s *Store) Stats(ctx context.Context, c tenancy.Caller) (Stats, error) {
+	list, _, err := guarded.Read(ctx, s.db, c, "count", manageUsers, stats, nil, func(t *Stats) []any {
+		return []any{&t.Users, &t.ActiveUsers, &t.Roles, &t.Permissions, &t.Features}
+	})
+	if err != nil {
+		return Stats{}, err
+	}
+	return list[0], nil
+}
