@@ -42,7 +42,7 @@ type Store struct{ db *guarded.DB }
 // NewStore makes a store on db, whose schema migrations.Verify must accept.
 func NewStore(db *poolproof.DB) *Store { return &Store{db: guarded.New(db)} }
 
-const entries = `select coalesce(m.refused, case when a.id is null then 'empty' else 'row' end),
+var entries = guarded.Statement{Op: "read the audit log", Needs: manageUsers, SQL: `select coalesce(m.refused, case when a.id is null then 'empty' else 'row' end),
 	a.id, a.at, a.actor, a.action, a.object, a.before, a.after
 from ` + guarded.Reader + `
 left join lateral (
@@ -55,15 +55,15 @@ left join lateral (
 		and ($9::timestamptz is null or a.at < $9::timestamptz)
 	order by a.id desc limit $10::int
 ) a on true
-order by a.id desc`
+order by a.id desc`}
 
-// Entries gives what the filter leaves, newest first. Needs manage_users.
+// Entries returns what the filter leaves, newest first. Needs manage_users.
 func (s *Store) Entries(ctx context.Context, c tenancy.Caller, f Filter, page tenancy.Page) (tenancy.Listed[Entry], error) {
 	var before *int64
 	if page.After != "" {
 		id, err := strconv.ParseInt(page.After, 10, 64)
 		if err != nil {
-			return tenancy.Listed[Entry]{}, tenancy.Refuse(tenancy.Invalid, "The page's key is none that this list gave.")
+			return tenancy.Listed[Entry]{}, tenancy.BadPage()
 		}
 		before = &id
 	}
@@ -79,11 +79,11 @@ func (s *Store) Entries(ctx context.Context, c tenancy.Caller, f Filter, page te
 		text := f.Actor.String()
 		actor = &text
 	}
-	list, _, err := guarded.Read(ctx, s.db, c, "read the audit log", manageUsers, entries,
-		[]any{before, object, kind, actor, maybe(f.From), maybe(f.To), page.Limit() + 1},
+	list, err := guarded.Read(ctx, s.db, c, entries,
 		func(e *Entry) []any {
 			return []any{&e.ID, &e.At, &e.Actor, &e.Action, &e.Object, &e.Before, &e.After}
-		})
+		},
+		before, object, kind, actor, maybe(f.From), maybe(f.To), page.Limit()+1)
 	return guarded.Paged(page, list, func(e Entry) string { return strconv.FormatInt(e.ID, 10) }), err
 }
 

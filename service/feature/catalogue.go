@@ -46,37 +46,30 @@ func featureFields(f *Feature) []any {
 
 func versionedFeatureFields(f *Feature) []any { return append(featureFields(f), &f.Version) }
 
-const listFeatures = `select coalesce(m.refused, case when f.id is null then 'empty' else 'row' end), ` + featureColumns + `
+var listFeatures = guarded.Statement{Op: "list the catalogue of features", SQL: `select coalesce(m.refused, case when f.id is null then 'empty' else 'row' end), ` + featureColumns + `
 from ` + guarded.Reader + `
 left join lateral (
 	select f.* from poolproof.features f where m.refused is null and f.name > $4::text order by f.name limit $5::int
 ) f on true
-order by f.name`
+order by f.name`}
 
 // Features lists the catalogue by name. Any active member may.
 func (s *Store) Features(ctx context.Context, c tenancy.Caller, page tenancy.Page) (tenancy.Listed[Feature], error) {
-	list, _, err := guarded.Read(ctx, s.db, c, "list the catalogue of features", anyMember, listFeatures, []any{page.After, page.Limit() + 1}, featureFields)
+	list, err := guarded.Read(ctx, s.db, c, listFeatures, featureFields, page.After, page.Limit()+1)
 	return guarded.Paged(page, list, func(f Feature) string { return f.Name }), err
 }
 
-const oneFeature = `select coalesce(m.refused, case when f.id is null then 'not_found' else 'row' end), ` + featureColumns + `, f.version
+var oneFeature = guarded.Statement{Op: "read a feature", Missing: detailNoFeature, SQL: `select coalesce(m.refused, case when f.id is null then 'not_found' else 'row' end), ` + featureColumns + `, f.version
 from ` + guarded.Reader + `
-left join poolproof.features f on m.refused is null and f.id = $4::uuid`
+left join poolproof.features f on m.refused is null and f.id = $4::uuid`}
 
-// Feature gives one entry of the catalogue; not_found where there is none. Any
+// Feature returns one entry of the catalogue; not_found where there is none. Any
 // active member may.
 func (s *Store) Feature(ctx context.Context, c tenancy.Caller, id uuid.UUID) (Feature, error) {
-	list, verdict, err := guarded.Read(ctx, s.db, c, "read a feature", anyMember, oneFeature, []any{id.String()}, versionedFeatureFields)
-	if err == nil && verdict == guarded.NotFound {
-		err = tenancy.Refuse(tenancy.NotFound, detailNoFeature)
-	}
-	if err != nil {
-		return Feature{}, err
-	}
-	return list[0], nil
+	return guarded.One(ctx, s.db, c, oneFeature, versionedFeatureFields, id.String())
 }
 
-const createFeature = `with ` + guarded.PlatformCaller + `, verdict as materialized (
+var createFeature = guarded.Statement{Op: "create a feature", Needs: manageTenants, OnPlatform: true, SQL: `with ` + guarded.PlatformCaller + `, verdict as materialized (
 	select case
 		when not c.member then 'not_a_member'
 		when not c.allowed then 'forbidden'
@@ -95,7 +88,7 @@ const createFeature = `with ` + guarded.PlatformCaller + `, verdict as materiali
 	from created f
 )
 select v.code, null, poolproof.catalogue_epoch_after(v.code = 'ok'), ` + featureColumns + `, f.version
-from verdict v left join created f on true`
+from verdict v left join created f on true`}
 
 // Create adds an entry to the catalogue. Needs manage_tenants on the platform.
 // Refusals: invalid, forbidden, name_taken.
@@ -104,12 +97,12 @@ func (s *Store) Create(ctx context.Context, c tenancy.Caller, n NewFeature) (Fea
 		return Feature{}, tenancy.Epoch{}, err
 	}
 	var f Feature
-	epoch, err := s.writeCatalogue(ctx, c, "create a feature", createFeature,
+	epoch, err := s.writeCatalogue(ctx, c, createFeature,
 		[]any{uuid.NewString(), n.Name, n.Description, n.DefaultEnabled}, versionedFeatureFields(&f)...)
 	return f, epoch, err
 }
 
-const updateFeature = `with ` + guarded.PlatformCaller + `, target as materialized (
+var updateFeature = guarded.Statement{Op: "update a feature", Needs: manageTenants, OnPlatform: true, Missing: detailNoFeature, SQL: `with ` + guarded.PlatformCaller + `, target as materialized (
 	select f.* from poolproof.features f where f.id = $5::uuid
 ), verdict as materialized (
 	select case
@@ -140,7 +133,7 @@ const updateFeature = `with ` + guarded.PlatformCaller + `, target as materializ
 select v.code, null, poolproof.catalogue_epoch_after(u.id is not null),
 	t.id, coalesce(u.name, t.name), coalesce(u.description, t.description), coalesce(u.default_enabled, t.default_enabled),
 	coalesce(u.version, t.version)
-from verdict v left join target t on true left join updated u on true`
+from verdict v left join target t on true left join updated u on true`}
 
 // Update changes what the patch names. Needs manage_tenants on the platform.
 // Refusals: invalid, not_found, version_mismatch, forbidden, also for the name
@@ -150,12 +143,12 @@ func (s *Store) Update(ctx context.Context, c tenancy.Caller, id uuid.UUID, p Pa
 		return Feature{}, tenancy.Epoch{}, err
 	}
 	var f Feature
-	epoch, err := s.writeCatalogue(ctx, c, "update a feature", updateFeature,
+	epoch, err := s.writeCatalogue(ctx, c, updateFeature,
 		[]any{id.String(), p.Name, p.Description, p.DefaultEnabled, []int32(match)}, versionedFeatureFields(&f)...)
 	return f, epoch, err
 }
 
-const deleteFeature = `with ` + guarded.PlatformCaller + `, target as materialized (
+var deleteFeature = guarded.Statement{Op: "delete a feature", Needs: manageTenants, OnPlatform: true, Missing: detailNoFeature, SQL: `with ` + guarded.PlatformCaller + `, target as materialized (
 	select f.* from poolproof.features f where f.id = $5::uuid
 ), verdict as materialized (
 	select case
@@ -176,14 +169,14 @@ const deleteFeature = `with ` + guarded.PlatformCaller + `, target as materializ
 		jsonb_build_object('name', t.name, 'description', t.description, 'default_enabled', t.default_enabled)
 	from deleted d cross join target t
 )
-select v.code, null, poolproof.catalogue_epoch_after(v.code = 'ok') from verdict v`
+select v.code, null, poolproof.catalogue_epoch_after(v.code = 'ok') from verdict v`}
 
 // Delete removes an entry from the catalogue, and the tenants' values with it.
 // Needs manage_tenants on the platform. Refusals: not_found, version_mismatch,
 // forbidden for one that came with the product, in_use while a sidebar item has
 // it for a gate.
 func (s *Store) Delete(ctx context.Context, c tenancy.Caller, id uuid.UUID, match tenancy.Match) (tenancy.Epoch, error) {
-	return s.writeCatalogue(ctx, c, "delete a feature", deleteFeature, []any{id.String(), []int32(match)})
+	return s.writeCatalogue(ctx, c, deleteFeature, []any{id.String(), []int32(match)})
 }
 
 // Verdicts of this package's statements, beside guarded's.
@@ -194,15 +187,13 @@ const (
 	noGate    guarded.Verdict = "no_permission"
 )
 
-// writeCatalogue runs a write on a catalogue and gives the words to refusals.
-func (s *Store) writeCatalogue(ctx context.Context, c tenancy.Caller, op, sql string, args []any, dest ...any) (tenancy.Epoch, error) {
-	d, err := s.db.WritePlatform(ctx, c, op, manageTenants, sql, args, dest...)
+// writeCatalogue runs a write on a catalogue and puts refusals into words.
+func (s *Store) writeCatalogue(ctx context.Context, c tenancy.Caller, st guarded.Statement, args []any, dest ...any) (tenancy.Epoch, error) {
+	d, err := s.db.Write(ctx, c, st, args, dest...)
 	if err != nil {
 		return tenancy.Epoch{}, err
 	}
 	switch d.Verdict {
-	case guarded.NotFound:
-		err = tenancy.Refuse(tenancy.NotFound, detailNoFeature)
 	case guarded.NameTaken:
 		err = tenancy.Refuse(tenancy.NameTaken, "Another entry has this name or path.")
 	case seeded:
@@ -210,9 +201,9 @@ func (s *Store) writeCatalogue(ctx context.Context, c tenancy.Caller, op, sql st
 	case inUse:
 		err = tenancy.Refuse(tenancy.InUse, "A sidebar item is shown with this feature only: change the item first.")
 	case noFeature:
-		err = tenancy.InvalidFields(tenancy.Field{Pointer: "/feature_id", Detail: "is no feature of the catalogue"})
+		err = tenancy.InvalidFields(tenancy.Field{Pointer: "/feature_id", Detail: "is not a feature of the catalogue"})
 	case noGate:
-		err = tenancy.InvalidFields(tenancy.Field{Pointer: "/required_permission", Detail: "is no permission of the catalogue"})
+		err = tenancy.InvalidFields(tenancy.Field{Pointer: "/required_permission", Detail: "is not a permission of the catalogue"})
 	}
 	return d.Epoch, err
 }

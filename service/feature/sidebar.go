@@ -43,28 +43,27 @@ func sidebarFields(i *SidebarItem) []any {
 
 func versionedSidebarFields(i *SidebarItem) []any { return append(sidebarFields(i), &i.Version) }
 
-const sidebar = `select verdict, id, title, icon, url_path, feature_id, permission, group_name, display_order
-from poolproof.read_sidebar($1::uuid, $2::uuid, $3::text)`
+var sidebar = guarded.Statement{Op: "read the sidebar", SQL: `select verdict, id, title, icon, url_path, feature_id, permission, group_name, display_order
+from poolproof.read_sidebar($1::uuid, $2::uuid, $3::text)`}
 
-// Sidebar gives the items whose gates all hold for the caller, in display
+// Sidebar returns the items whose gates all hold for the caller, in display
 // order. Any active member may; one without permissions still sees what has no
 // gate.
 func (s *Store) Sidebar(ctx context.Context, c tenancy.Caller) ([]SidebarItem, error) {
-	items, _, err := guarded.Read(ctx, s.db, c, "read the sidebar", anyMember, sidebar, nil, sidebarFields)
-	return items, err
+	return guarded.Read(ctx, s.db, c, sidebar, sidebarFields)
 }
 
 const sidebarColumns = `s.id, s.title, s.icon, s.url_path, s.feature_id, s.permission, s.group_name, s.display_order`
 
 // The key of a page is the last item's place in the order, and its id.
-const listSidebarItems = `select coalesce(m.refused, case when s.id is null then 'empty' else 'row' end), ` + sidebarColumns + `
+var listSidebarItems = guarded.Statement{Op: "list the sidebar's items", SQL: `select coalesce(m.refused, case when s.id is null then 'empty' else 'row' end), ` + sidebarColumns + `
 from ` + guarded.Reader + `
 left join lateral (
 	select s.* from poolproof.sidebar_items s
 	where m.refused is null and (s.display_order, s.id) > ($4::int, $5::uuid)
 	order by s.display_order, s.id limit $6::int
 ) s on true
-order by s.display_order, s.id`
+order by s.display_order, s.id`}
 
 // SidebarItems lists the catalogue behind the sidebar, whatever its gates, in
 // display order. Any active member may.
@@ -76,11 +75,10 @@ func (s *Store) SidebarItems(ctx context.Context, c tenancy.Caller, page tenancy
 		order, err = strconv.ParseInt(number, 10, 32)
 		id, err2 = uuid.Parse(text)
 		if err != nil || err2 != nil {
-			return tenancy.Listed[SidebarItem]{}, tenancy.Refuse(tenancy.Invalid, "The page's key is none that this list gave.")
+			return tenancy.Listed[SidebarItem]{}, tenancy.BadPage()
 		}
 	}
-	list, _, err := guarded.Read(ctx, s.db, c, "list the sidebar's items", anyMember, listSidebarItems,
-		[]any{int32(order), id.String(), page.Limit() + 1}, sidebarFields)
+	list, err := guarded.Read(ctx, s.db, c, listSidebarItems, sidebarFields, int32(order), id.String(), page.Limit()+1)
 	return guarded.Paged(page, list, func(i SidebarItem) string { return strconv.Itoa(i.DisplayOrder) + "/" + i.ID.String() }), err
 }
 
@@ -96,7 +94,7 @@ const gates = `when nullif($9::uuid, '00000000-0000-0000-0000-000000000000') is 
 		when nullif($10::text, '') is not null
 			and not exists (select from poolproof.permissions p where p.name = $10::text) then 'no_permission'`
 
-const createSidebarItem = `with ` + guarded.PlatformCaller + `, verdict as materialized (
+var createSidebarItem = guarded.Statement{Op: "create a sidebar item", Needs: manageTenants, OnPlatform: true, SQL: `with ` + guarded.PlatformCaller + `, verdict as materialized (
 	select case
 		when not c.member then 'not_a_member'
 		when not c.allowed then 'forbidden'
@@ -116,7 +114,7 @@ const createSidebarItem = `with ` + guarded.PlatformCaller + `, verdict as mater
 	select $1::uuid, $2::uuid, 'sidebar.create', 'sidebar/' || s.id, to_jsonb(s) - 'id' - 'version' from created s
 )
 select v.code, null, poolproof.catalogue_epoch_after(v.code = 'ok'), ` + sidebarColumns + `, s.version
-from verdict v left join created s on true`
+from verdict v left join created s on true`}
 
 // CreateSidebarItem adds an item. Title, Path and Group are required. Needs
 // manage_tenants on the platform. Refusals: invalid, also for a gate that does
@@ -135,11 +133,11 @@ func (s *Store) CreateSidebarItem(ctx context.Context, c tenancy.Caller, p Sideb
 		p.DisplayOrder = new(int)
 	}
 	var item SidebarItem
-	epoch, err := s.writeCatalogue(ctx, c, "create a sidebar item", createSidebarItem, p.args(uuid.New()), versionedSidebarFields(&item)...)
+	epoch, err := s.writeCatalogue(ctx, c, createSidebarItem, p.args(uuid.New()), versionedSidebarFields(&item)...)
 	return item, epoch, err
 }
 
-const updateSidebarItem = `with ` + guarded.PlatformCaller + `, target as materialized (
+var updateSidebarItem = guarded.Statement{Op: "update a sidebar item", Needs: manageTenants, OnPlatform: true, Missing: detailNoItem, SQL: `with ` + guarded.PlatformCaller + `, target as materialized (
 	select s.* from poolproof.sidebar_items s where s.id = $5::uuid
 ), verdict as materialized (
 	select case
@@ -174,7 +172,7 @@ const updateSidebarItem = `with ` + guarded.PlatformCaller + `, target as materi
 select v.code, null, poolproof.catalogue_epoch_after(exists (select from updated)),
 	t.id, w.title, w.icon, w.url_path, w.feature_id, w.permission, w.group_name, w.display_order,
 	t.version + (select count(*)::int from updated)
-from verdict v left join target t on true left join wanted w on true`
+from verdict v left join target t on true left join wanted w on true`}
 
 // UpdateSidebarItem changes what the patch names. Needs manage_tenants on the
 // platform. Refusals: invalid, not_found, version_mismatch, forbidden,
@@ -184,12 +182,15 @@ func (s *Store) UpdateSidebarItem(ctx context.Context, c tenancy.Caller, id uuid
 		return SidebarItem{}, tenancy.Epoch{}, err
 	}
 	var item SidebarItem
-	epoch, err := s.writeCatalogue(ctx, c, "update a sidebar item", updateSidebarItem,
+	epoch, err := s.writeCatalogue(ctx, c, updateSidebarItem,
 		append(p.args(id), []int32(match)), versionedSidebarFields(&item)...)
 	return item, epoch, err
 }
 
-const deleteSidebarItem = `with ` + guarded.PlatformCaller + `, target as materialized (
+// detailNoItem answers for an item that is not there.
+const detailNoItem = "No such sidebar item."
+
+var deleteSidebarItem = guarded.Statement{Op: "delete a sidebar item", Needs: manageTenants, OnPlatform: true, Missing: detailNoItem, SQL: `with ` + guarded.PlatformCaller + `, target as materialized (
 	select s.* from poolproof.sidebar_items s where s.id = $5::uuid
 ), verdict as materialized (
 	select case
@@ -206,12 +207,12 @@ const deleteSidebarItem = `with ` + guarded.PlatformCaller + `, target as materi
 	insert into poolproof.audit_log (tenant_id, actor, action, object, before)
 	select $1::uuid, $2::uuid, 'sidebar.delete', 'sidebar/' || d.id, to_jsonb(t) - 'id' - 'version' from deleted d cross join target t
 )
-select v.code, null, poolproof.catalogue_epoch_after(v.code = 'ok') from verdict v`
+select v.code, null, poolproof.catalogue_epoch_after(v.code = 'ok') from verdict v`}
 
 // DeleteSidebarItem removes an item. Needs manage_tenants on the platform.
 // Refusals: not_found, version_mismatch, forbidden.
 func (s *Store) DeleteSidebarItem(ctx context.Context, c tenancy.Caller, id uuid.UUID, match tenancy.Match) (tenancy.Epoch, error) {
-	return s.writeCatalogue(ctx, c, "delete a sidebar item", deleteSidebarItem, []any{id.String(), []int32(match)})
+	return s.writeCatalogue(ctx, c, deleteSidebarItem, []any{id.String(), []int32(match)})
 }
 
 // args are parameters $5 to $12.

@@ -14,7 +14,6 @@ import (
 const (
 	configureFeatures = "configure_features"
 	manageTenants     = "manage_tenants" // on the platform
-	anyMember         = ""               // of reads
 )
 
 // Store reads and switches a tenant's features. It is safe for concurrent use
@@ -24,16 +23,16 @@ type Store struct{ db *guarded.DB }
 // NewStore makes a store on db, whose schema migrations.Verify must accept.
 func NewStore(db *poolproof.DB) *Store { return &Store{db: guarded.New(db)} }
 
-const tenantFeatures = `select verdict, name, enabled from poolproof.read_features($1::uuid, $2::uuid, $3::text)`
+var tenantFeatures = guarded.Statement{Op: "list the features", SQL: `select verdict, name, enabled from poolproof.read_features($1::uuid, $2::uuid, $3::text)`}
 
-// Tenant gives every feature of the catalogue and whether it is on for the
+// Tenant returns every feature of the catalogue and whether it is on for the
 // caller's tenant. Any active member may.
 func (s *Store) Tenant(ctx context.Context, c tenancy.Caller) (map[string]bool, error) {
 	type feature struct {
 		name string
 		on   bool
 	}
-	list, _, err := guarded.Read(ctx, s.db, c, "list the features", anyMember, tenantFeatures, nil,
+	list, err := guarded.Read(ctx, s.db, c, tenantFeatures,
 		func(f *feature) []any { return []any{&f.name, &f.on} })
 	if err != nil {
 		return nil, err
@@ -69,38 +68,35 @@ const switchTarget = `verdict as materialized (
 	from switched s cross join target t
 )`
 
-const setFeature = `with ` + guarded.Caller + `, target as materialized (
+var setFeature = guarded.Statement{Op: "switch a feature", Needs: configureFeatures, Missing: detailNoFeature, SQL: `with ` + guarded.Caller + `, target as materialized (
 	select f.id, f.name, t.enabled
 	from poolproof.features f
 	left join poolproof.tenant_features t on t.tenant_id = $1::uuid and t.feature_id = f.id
 	where f.name = $4::text
 ), ` + switchTarget + `
-select case v.code when 'same' then 'ok' else v.code end, null, poolproof.epoch_after($1::uuid, v.code = 'ok') from verdict v`
+select case v.code when 'same' then 'ok' else v.code end, null, poolproof.epoch_after($1::uuid, v.code = 'ok') from verdict v`}
 
 // Set switches a feature on or off for the caller's tenant. Needs
-// configure_features; not_found for a name that is not in the catalogue. Set
-// as it is already, it does nothing; the default is no setting.
+// configure_features; not_found for a name that is not in the catalogue. Setting
+// the value that is stored already does nothing; a default does not count as stored.
 func (s *Store) Set(ctx context.Context, c tenancy.Caller, name string, enabled bool) (tenancy.Epoch, error) {
 	if !tenancy.IsStorable(name) {
 		return tenancy.Epoch{}, tenancy.Refuse(tenancy.NotFound, detailNoFeature) // PostgreSQL would refuse the text itself
 	}
-	d, err := s.db.Write(ctx, c, "switch a feature", configureFeatures, setFeature, []any{name, enabled})
-	if err == nil && d.Verdict == guarded.NotFound {
-		err = tenancy.Refuse(tenancy.NotFound, detailNoFeature)
-	}
+	d, err := s.db.Write(ctx, c, setFeature, []any{name, enabled})
 	return d.Epoch, err
 }
 
 const detailNoFeature = "No such feature."
 
-const setStatus = `with ` + guarded.Caller + `, target as materialized (
+var setStatus = guarded.Statement{Op: "switch a feature", Needs: configureFeatures, Missing: detailNoFeature, SQL: `with ` + guarded.Caller + `, target as materialized (
 	select f.id, f.name, t.enabled
 	from poolproof.features f
 	left join poolproof.tenant_features t on t.tenant_id = $1::uuid and t.feature_id = f.id
 	where f.id = $4::uuid
 ), ` + switchTarget + `
 select case v.code when 'same' then 'ok' else v.code end, null, poolproof.epoch_after($1::uuid, v.code = 'ok'), t.id, t.name, $5::boolean
-from verdict v left join target t on true`
+from verdict v left join target t on true`}
 
 // Status is a feature's value for one tenant.
 type Status struct {
@@ -112,9 +108,6 @@ type Status struct {
 // SetStatus is [Store.Set] for a feature named by its id.
 func (s *Store) SetStatus(ctx context.Context, c tenancy.Caller, id uuid.UUID, enabled bool) (Status, tenancy.Epoch, error) {
 	var out Status
-	d, err := s.db.Write(ctx, c, "switch a feature", configureFeatures, setStatus, []any{id.String(), enabled}, &out.FeatureID, &out.Name, &out.Enabled)
-	if err == nil && d.Verdict == guarded.NotFound {
-		err = tenancy.Refuse(tenancy.NotFound, detailNoFeature)
-	}
+	d, err := s.db.Write(ctx, c, setStatus, []any{id.String(), enabled}, &out.FeatureID, &out.Name, &out.Enabled)
 	return out, d.Epoch, err
 }

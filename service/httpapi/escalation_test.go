@@ -245,7 +245,7 @@ type attempt struct {
 // Words of the refusals: two that have the code forbidden differ in them.
 const (
 	needs     = "This needs the permission "
-	nobody403 = "Nobody grants what they do not hold themselves"
+	nobody403 = "You can only grant what you hold yourself"
 )
 
 func (st *stage) send(t *testing.T, a attempt) answer {

@@ -53,7 +53,7 @@ func (c *call) page() (tenancy.Page, error) {
 		raw, err := base64.RawURLEncoding.DecodeString(after)
 		mark := c.listMark(q)
 		if err != nil || len(raw) <= len(mark) || string(raw[:len(mark)]) != mark || !tenancy.IsStorable(string(raw[len(mark):])) {
-			return p, tenancy.Refuse(tenancy.Invalid, "The query's page_token is none that this list gave.")
+			return p, tenancy.BadPage()
 		}
 		p.After = string(raw[len(mark):])
 	}

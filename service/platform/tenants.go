@@ -69,14 +69,14 @@ func versionedFields(t *Tenant) []any { return append(fields(t), &t.Version) }
 const reader = `(select nullif(poolproof.may_manage_tenants($1::uuid, $2::uuid, $4::uuid), 'ok') as refused where $3::text = '` + manageTenants + `' offset 0) m`
 
 // The key of a page is the last tenant's name and id.
-const list = `select coalesce(m.refused, case when t.id is null then 'empty' else 'row' end), t.id, t.name, t.slug, t.created_at
+var list = guarded.Statement{Op: "list the tenants", Needs: manageTenants, OnPlatform: true, SQL: `select coalesce(m.refused, case when t.id is null then 'empty' else 'row' end), t.id, t.name, t.slug, t.created_at
 from ` + reader + `
 left join lateral (
 	select t.* from poolproof.tenants t
 	where m.refused is null and (t.name, t.id) > ($5::text, $6::uuid)
 	order by t.name, t.id limit $7::int
 ) t on true
-order by t.name, t.id`
+order by t.name, t.id`}
 
 // Tenants lists all tenants by name, the platform included.
 func (s *Store) Tenants(ctx context.Context, c tenancy.Caller, page tenancy.Page) (tenancy.Listed[Tenant], error) {
@@ -85,33 +85,26 @@ func (s *Store) Tenants(ctx context.Context, c tenancy.Caller, page tenancy.Page
 		text, rest, _ := strings.Cut(page.After, "/") // the id first: it holds no slash
 		var err error
 		if id, err = uuid.Parse(text); err != nil {
-			return tenancy.Listed[Tenant]{}, tenancy.Refuse(tenancy.Invalid, "The page's key is none that this list gave.")
+			return tenancy.Listed[Tenant]{}, tenancy.BadPage()
 		}
 		name = rest
 	}
-	all, _, err := guarded.ReadPlatform(ctx, s.db, c, "list the tenants", manageTenants, list, []any{name, id.String(), page.Limit() + 1}, fields)
+	all, err := guarded.Read(ctx, s.db, c, list, fields, name, id.String(), page.Limit()+1)
 	return guarded.Paged(page, all, func(t Tenant) string { return t.ID.String() + "/" + t.Name }), err
 }
 
-const one = `select coalesce(m.refused, case when t.id is null then 'not_found' else 'row' end), t.id, t.name, t.slug, t.created_at, t.version
+var one = guarded.Statement{Op: "read a tenant", Needs: manageTenants, OnPlatform: true, Missing: detailNoTenant, SQL: `select coalesce(m.refused, case when t.id is null then 'not_found' else 'row' end), t.id, t.name, t.slug, t.created_at, t.version
 from ` + reader + `
-left join poolproof.tenants t on m.refused is null and t.id = $5::uuid`
+left join poolproof.tenants t on m.refused is null and t.id = $5::uuid`}
 
-// Tenant gives one tenant; not_found where there is none.
+// Tenant returns one tenant; not_found where there is none.
 func (s *Store) Tenant(ctx context.Context, c tenancy.Caller, id uuid.UUID) (Tenant, error) {
-	all, verdict, err := guarded.ReadPlatform(ctx, s.db, c, "read a tenant", manageTenants, one, []any{id.String()}, versionedFields)
-	if err == nil && verdict == guarded.NotFound {
-		err = tenancy.Refuse(tenancy.NotFound, detailNoTenant)
-	}
-	if err != nil {
-		return Tenant{}, err
-	}
-	return all[0], nil
+	return guarded.One(ctx, s.db, c, one, versionedFields, id.String())
 }
 
-const create = `select a.verdict, a.detail, a.epoch, $5::uuid, $6::text, $7::text, a.created_at, a.version
+var create = guarded.Statement{Op: "create a tenant", Needs: manageTenants, OnPlatform: true, SQL: `select a.verdict, a.detail, a.epoch, $5::uuid, $6::text, $7::text, a.created_at, a.version
 from poolproof.add_tenant($1::uuid, $2::uuid, $4::uuid, $5::uuid, $6::text, $7::text, $8::uuid, $9::text) a
-where $3::text = '` + manageTenants + `'`
+where $3::text = '` + manageTenants + `'`}
 
 // Create makes a tenant with its four roles and its first SUPER_ADMIN.
 // Refusals: invalid, forbidden, name_taken for the slug.
@@ -129,14 +122,14 @@ func (s *Store) Create(ctx context.Context, c tenancy.Caller, n NewTenant) (Tena
 		return Tenant{}, tenancy.Epoch{}, err
 	}
 	var t Tenant
-	epoch, err := s.write(ctx, c, "create a tenant", create,
+	epoch, err := s.write(ctx, c, create,
 		[]any{uuid.NewString(), n.Name, n.Slug, n.Admin.String(), n.AdminEmail}, versionedFields(&t)...)
 	return t, epoch, err
 }
 
-const update = `select a.verdict, a.detail, a.epoch, a.id, a.new_name, a.new_slug, a.created_at, a.version
+var update = guarded.Statement{Op: "update a tenant", Needs: manageTenants, OnPlatform: true, Missing: detailNoTenant, SQL: `select a.verdict, a.detail, a.epoch, a.id, a.new_name, a.new_slug, a.created_at, a.version
 from poolproof.change_tenant($1::uuid, $2::uuid, $4::uuid, $5::uuid, $6::text, $7::text, $8::int[]) a
-where $3::text = '` + manageTenants + `'`
+where $3::text = '` + manageTenants + `'`}
 
 // Update changes what the patch names. Refusals: invalid, not_found,
 // version_mismatch, forbidden, name_taken for the slug.
@@ -153,26 +146,26 @@ func (s *Store) Update(ctx context.Context, c tenancy.Caller, id uuid.UUID, p Pa
 		return Tenant{}, tenancy.Epoch{}, err
 	}
 	var t Tenant
-	epoch, err := s.write(ctx, c, "update a tenant", update, []any{id.String(), p.Name, p.Slug, []int32(match)}, versionedFields(&t)...)
+	epoch, err := s.write(ctx, c, update, []any{id.String(), p.Name, p.Slug, []int32(match)}, versionedFields(&t)...)
 	return t, epoch, err
 }
 
-const remove = `select a.verdict, a.detail, a.epoch
+var remove = guarded.Statement{Op: "delete a tenant", Needs: manageTenants, OnPlatform: true, Missing: detailNoTenant, SQL: `select a.verdict, a.detail, a.epoch
 from poolproof.remove_tenant($1::uuid, $2::uuid, $4::uuid, $5::uuid, $6::boolean, $7::int[]) a
-where $3::text = '` + manageTenants + `'`
+where $3::text = '` + manageTenants + `'`}
 
 // Delete removes a tenant and all that is in it, its audit log included; while
 // it has profiles, only with force. Refusals: not_found, version_mismatch,
 // forbidden, also for the platform itself, in_use while it has profiles.
 func (s *Store) Delete(ctx context.Context, c tenancy.Caller, id uuid.UUID, force bool, match tenancy.Match) (tenancy.Epoch, error) {
-	return s.write(ctx, c, "delete a tenant", remove, []any{id.String(), force, []int32(match)})
+	return s.write(ctx, c, remove, []any{id.String(), force, []int32(match)})
 }
 
 const detailNoTenant = "No such tenant."
 
-// write runs a write and gives the words to refusals.
-func (s *Store) write(ctx context.Context, c tenancy.Caller, op, sql string, args []any, dest ...any) (tenancy.Epoch, error) {
-	d, err := s.db.WritePlatform(ctx, c, op, manageTenants, sql, args, dest...)
+// write runs a write and puts refusals into words.
+func (s *Store) write(ctx context.Context, c tenancy.Caller, st guarded.Statement, args []any, dest ...any) (tenancy.Epoch, error) {
+	d, err := s.db.Write(ctx, c, st, args, dest...)
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.Code == "23505" && pg.TableName == "tenants" {
 		// Somebody who does not take the platform's lock was faster.
 		return tenancy.Epoch{}, &tenancy.Error{Code: tenancy.NameTaken, Detail: detailSlugTaken, Err: err}
@@ -181,8 +174,6 @@ func (s *Store) write(ctx context.Context, c tenancy.Caller, op, sql string, arg
 		return tenancy.Epoch{}, err
 	}
 	switch d.Verdict {
-	case guarded.NotFound:
-		err = tenancy.Refuse(tenancy.NotFound, detailNoTenant)
 	case guarded.NameTaken:
 		err = tenancy.Refuse(tenancy.NameTaken, detailSlugTaken)
 	case members:

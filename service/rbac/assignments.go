@@ -18,7 +18,7 @@ func assignmentFields(a *Assignment) []any {
 }
 
 // The key of a page is the last row's user and role.
-const listAssignments = `select coalesce(m.refused, case when u.user_id is null then 'empty' else 'row' end),
+var listAssignments = guarded.Statement{Op: "list the assignments", SQL: `select coalesce(m.refused, case when u.user_id is null then 'empty' else 'row' end),
 	u.user_id, u.role_id, u.name, u.created_at, u.expires_at
 from ` + guarded.Reader + `
 left join lateral (
@@ -29,7 +29,7 @@ left join lateral (
 		and (u.expires_at is null or u.expires_at > clock_timestamp())
 	order by u.user_id, u.role_id limit $6::int
 ) u on true
-order by u.user_id, u.role_id`
+order by u.user_id, u.role_id`}
 
 // Assignments lists who holds which role, by user and role. Any active member
 // may.
@@ -40,18 +40,17 @@ func (s *Store) Assignments(ctx context.Context, c tenancy.Caller, page tenancy.
 		text, id, _ := strings.Cut(page.After, "/")
 		var err error
 		if user, err = uuid.Parse(text); err != nil {
-			return tenancy.Listed[Assignment]{}, badPage()
+			return tenancy.Listed[Assignment]{}, tenancy.BadPage()
 		}
 		if role, err = afterID(tenancy.Page{After: id}); err != nil {
 			return tenancy.Listed[Assignment]{}, err
 		}
 	}
-	list, _, err := guarded.Read(ctx, s.db, c, "list the assignments", anyMember, listAssignments,
-		[]any{user.String(), role, page.Limit() + 1}, assignmentFields)
+	list, err := guarded.Read(ctx, s.db, c, listAssignments, assignmentFields, user.String(), role, page.Limit()+1)
 	return guarded.Paged(page, list, func(a Assignment) string { return a.UserID.String() + "/" + strconv.Itoa(int(a.RoleID)) }), err
 }
 
-const userRoles = `select coalesce(m.refused, case when p.user_id is null then 'not_found' when u.user_id is null then 'empty' else 'row' end),
+var userRoles = guarded.Statement{Op: "list a member's roles", Missing: detailNoMember, SQL: `select coalesce(m.refused, case when p.user_id is null then 'not_found' when u.user_id is null then 'empty' else 'row' end),
 	u.user_id, u.role_id, u.name, u.created_at, u.expires_at
 from ` + guarded.Reader + `
 left join poolproof.profiles p on m.refused is null and p.tenant_id = $1::uuid and p.user_id = $4::uuid
@@ -63,7 +62,7 @@ left join lateral (
 		and (u.expires_at is null or u.expires_at > clock_timestamp())
 	order by u.role_id limit $6::int
 ) u on true
-order by u.role_id`
+order by u.role_id`}
 
 // RolesOf lists a member's roles by id. not_found for somebody who is no
 // member. Any active member may.
@@ -72,18 +71,11 @@ func (s *Store) RolesOf(ctx context.Context, c tenancy.Caller, user uuid.UUID, p
 	if err != nil {
 		return tenancy.Listed[Assignment]{}, err
 	}
-	list, verdict, err := guarded.Read(ctx, s.db, c, "list a member's roles", anyMember, userRoles,
-		[]any{user.String(), after, page.Limit() + 1}, assignmentFields)
-	if err == nil && verdict == guarded.NotFound {
-		err = tenancy.Refuse(tenancy.NotFound, detailNoMember)
-	}
-	if err != nil {
-		return tenancy.Listed[Assignment]{}, err
-	}
-	return guarded.Paged(page, list, func(a Assignment) string { return strconv.Itoa(int(a.RoleID)) }), nil
+	list, err := guarded.Read(ctx, s.db, c, userRoles, assignmentFields, user.String(), after, page.Limit()+1)
+	return guarded.Paged(page, list, func(a Assignment) string { return strconv.Itoa(int(a.RoleID)) }), err
 }
 
-const assignRole = `with ` + guarded.Caller + `, target as materialized (
+var assignRole = guarded.Statement{Op: "assign a role", Needs: manageUsers, SQL: `with ` + guarded.Caller + `, target as materialized (
 	select p.user_id from poolproof.profiles p where p.tenant_id = $1::uuid and p.user_id = $4::uuid
 ), role as materialized (
 	select r.id, r.name from poolproof.roles r where r.tenant_id = $1::uuid and r.id = $5::int
@@ -134,10 +126,10 @@ select case v.code when 'same' then 'ok' else v.code end,
 	end,
 	poolproof.epoch_after($1::uuid, v.code = 'ok'),
 	$4::uuid, r.id, r.name, coalesce(x.created_at, p.created_at), case when x.role_id is null then p.expires_at else x.expires_at end
-from verdict v left join role r on true left join present p on true left join assigned x on true`
+from verdict v left join role r on true left join present p on true left join assigned x on true`}
 
 // AssignRole gives a role to a member, until expiresAt or, if that is nil or
-// the zero time, for good, and tells whether the member did not hold it before.
+// the zero time, for good. created reports whether the member did not hold it before.
 // For an assignment that is there already, nil changes nothing, a time replaces
 // its expiry, and the zero time clears it; one that has expired counts as not
 // there. Needs manage_users and to hold all
@@ -152,11 +144,11 @@ func (s *Store) AssignRole(ctx context.Context, c tenancy.Caller, user uuid.UUID
 			until = pgtype.Timestamptz{InfinityModifier: pgtype.Infinity, Valid: true}
 		}
 	}
-	epoch, detail, err := s.write(ctx, c, "assign a role", manageUsers, assignRole, []any{user.String(), roleID, until}, assignmentFields(&a)...)
-	return a, detail == "created", epoch, err
+	d, err := s.write(ctx, c, assignRole, []any{user.String(), roleID, until}, assignmentFields(&a)...)
+	return a, d.Detail == "created", d.Epoch, err
 }
 
-const unassignRole = `with ` + guarded.Caller + `, verdict as materialized (
+var unassignRole = guarded.Statement{Op: "withdraw a role", Needs: manageUsers, Missing: detailNothingToTake, SQL: `with ` + guarded.Caller + `, verdict as materialized (
 	select case
 		when not c.member then 'not_a_member'
 		when not c.allowed then 'forbidden'
@@ -178,11 +170,11 @@ const unassignRole = `with ` + guarded.Caller + `, verdict as materialized (
 		jsonb_build_object('role_id', x.role_id, 'role', r.name, 'expires_at', x.expires_at)
 	from taken x join poolproof.roles r on r.tenant_id = $1::uuid and r.id = x.role_id
 )
-select v.code, null, poolproof.epoch_after($1::uuid, v.code = 'ok') from verdict v`
+select v.code, null, poolproof.epoch_after($1::uuid, v.code = 'ok') from verdict v`}
 
 // UnassignRole takes a role from a member. Needs manage_users. Refusals:
 // not_found where there is no such assignment, or it has expired, last_manager.
 func (s *Store) UnassignRole(ctx context.Context, c tenancy.Caller, user uuid.UUID, roleID int32) (tenancy.Epoch, error) {
-	epoch, _, err := s.write(ctx, c, "withdraw a role", manageUsers, unassignRole, []any{user.String(), roleID})
-	return epoch, err
+	d, err := s.write(ctx, c, unassignRole, []any{user.String(), roleID})
+	return d.Epoch, err
 }

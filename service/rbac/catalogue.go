@@ -13,36 +13,29 @@ import (
 
 func versionedPermissionFields(p *Permission) []any { return append(permissionFields(p), &p.Version) }
 
-var listPermissions = `select coalesce(m.refused, case when p.id is null then 'empty' else 'row' end),
+var listPermissions = guarded.Statement{Op: "list the permissions", SQL: `select coalesce(m.refused, case when p.id is null then 'empty' else 'row' end),
 	p.id, p.name, p.resource_type, p.action, p.description
 from ` + guarded.Reader + `
-` + permissionsWhere(`true`)
+` + permissionsWhere(`true`)}
 
 // Permissions lists the catalogue by name, those of the platform included. Any
 // active member may.
 func (s *Store) Permissions(ctx context.Context, c tenancy.Caller, page tenancy.Page) (tenancy.Listed[Permission], error) {
-	return s.permissions(ctx, c, "list the permissions", "", listPermissions, page)
+	return s.permissions(ctx, c, listPermissions, page)
 }
 
-const onePermission = `select coalesce(m.refused, case when p.id is null then 'not_found' else 'row' end),
+var onePermission = guarded.Statement{Op: "read a permission", Missing: detailNoPermission, SQL: `select coalesce(m.refused, case when p.id is null then 'not_found' else 'row' end),
 	p.id, p.name, p.resource_type, p.action, p.description, p.version
 from ` + guarded.Reader + `
-left join poolproof.permissions p on m.refused is null and p.id = $4::uuid`
+left join poolproof.permissions p on m.refused is null and p.id = $4::uuid`}
 
-// Permission gives one entry of the catalogue; not_found where there is none.
+// Permission returns one entry of the catalogue; not_found where there is none.
 // Any active member may.
 func (s *Store) Permission(ctx context.Context, c tenancy.Caller, id uuid.UUID) (Permission, error) {
-	list, verdict, err := guarded.Read(ctx, s.db, c, "read a permission", anyMember, onePermission, []any{id.String()}, versionedPermissionFields)
-	if err == nil && verdict == guarded.NotFound {
-		err = tenancy.Refuse(tenancy.NotFound, detailNoPermission)
-	}
-	if err != nil {
-		return Permission{}, err
-	}
-	return list[0], nil
+	return guarded.One(ctx, s.db, c, onePermission, versionedPermissionFields, id.String())
 }
 
-const createPermission = `with ` + guarded.PlatformCaller + `, verdict as materialized (
+var createPermission = guarded.Statement{Op: "create a permission", Needs: manageTenants, OnPlatform: true, SQL: `with ` + guarded.PlatformCaller + `, verdict as materialized (
 	select case
 		when not c.member then 'not_a_member'
 		when not c.allowed then 'forbidden'
@@ -62,7 +55,7 @@ const createPermission = `with ` + guarded.PlatformCaller + `, verdict as materi
 )
 select v.code, null, poolproof.catalogue_epoch_after(v.code = 'ok'),
 	p.id, p.name, p.resource_type, p.action, p.description, p.version
-from verdict v left join created p on true`
+from verdict v left join created p on true`}
 
 // CreatePermission adds an entry to the catalogue, which roles that hold all
 // then hold, unless it is the platform's. Needs manage_tenants on the platform.
@@ -81,9 +74,9 @@ func (s *Store) CreatePermission(ctx context.Context, c tenancy.Caller, n NewPer
 		scope = "platform"
 	}
 	var p Permission
-	epoch, err := s.writeCatalogue(ctx, c, "create a permission", createPermission,
+	d, err := s.write(ctx, c, createPermission,
 		[]any{uuid.NewString(), n.Name, scope, n.ResourceType, n.Action, n.Description}, versionedPermissionFields(&p)...)
-	return p, epoch, err
+	return p, d.Epoch, err
 }
 
 // derive takes what is missing from the name: view_reports is the action view
@@ -101,7 +94,7 @@ func (n *NewPermission) derive() {
 	}
 }
 
-const updatePermission = `with ` + guarded.PlatformCaller + `, target as materialized (
+var updatePermission = guarded.Statement{Op: "update a permission", Needs: manageTenants, OnPlatform: true, SQL: `with ` + guarded.PlatformCaller + `, target as materialized (
 	select p.* from poolproof.permissions p where p.id = $5::uuid
 ), verdict as materialized (
 	select case
@@ -133,7 +126,7 @@ const updatePermission = `with ` + guarded.PlatformCaller + `, target as materia
 select v.code, null, poolproof.catalogue_epoch_after(u.id is not null),
 	t.id, coalesce(u.name, t.name), coalesce(u.resource_type, t.resource_type), coalesce(u.action, t.action),
 	coalesce(u.description, t.description), coalesce(u.version, t.version)
-from verdict v left join target t on true left join updated u on true`
+from verdict v left join target t on true left join updated u on true`}
 
 // UpdatePermission changes what the patch names. Needs manage_tenants on the
 // platform. Refusals: invalid, not_found, version_mismatch, forbidden, also
@@ -156,12 +149,12 @@ func (s *Store) UpdatePermission(ctx context.Context, c tenancy.Caller, id uuid.
 		return Permission{}, tenancy.Epoch{}, err
 	}
 	var out Permission
-	epoch, err := s.writeCatalogue(ctx, c, "update a permission", updatePermission,
+	d, err := s.write(ctx, c, updatePermission,
 		[]any{id.String(), p.Name, p.ResourceType, p.Action, p.Description, []int32(match)}, versionedPermissionFields(&out)...)
-	return out, epoch, err
+	return out, d.Epoch, err
 }
 
-const deletePermission = `with ` + guarded.PlatformCaller + `, target as materialized (
+var deletePermission = guarded.Statement{Op: "delete a permission", Needs: manageTenants, OnPlatform: true, SQL: `with ` + guarded.PlatformCaller + `, target as materialized (
 	select p.* from poolproof.permissions p where p.id = $5::uuid
 ), verdict as materialized (
 	select case
@@ -181,14 +174,15 @@ const deletePermission = `with ` + guarded.PlatformCaller + `, target as materia
 		'resource_type', t.resource_type, 'action', t.action, 'description', t.description)
 	from deleted d cross join target t
 )
-select v.code, null, poolproof.catalogue_epoch_after(v.code = 'ok') from verdict v`
+select v.code, null, poolproof.catalogue_epoch_after(v.code = 'ok') from verdict v`}
 
 // DeletePermission removes an entry from the catalogue. Needs manage_tenants on
 // the platform. Refusals: not_found, version_mismatch, forbidden for one that
 // came with the product, in_use while a role of any tenant or a sidebar item
 // has it.
 func (s *Store) DeletePermission(ctx context.Context, c tenancy.Caller, id uuid.UUID, match tenancy.Match) (tenancy.Epoch, error) {
-	return s.writeCatalogue(ctx, c, "delete a permission", deletePermission, []any{id.String(), []int32(match)})
+	d, err := s.write(ctx, c, deletePermission, []any{id.String(), []int32(match)})
+	return d.Epoch, err
 }
 
 // catalogueName is what the schema lets a permission be called.

@@ -13,7 +13,7 @@ import (
 // The policies on profiles and tenants let a user read their own memberships
 // and the tenants of those, with or without a tenant; everything else is the
 // chosen tenant's. One statement, so that all of it is of one moment.
-const me = `with mine as materialized (
+var me = guarded.Statement{Op: "read the user's tenants", SQL: `with mine as materialized (
 	select p.tenant_id, p.email, p.name, t.name as tenant, t.slug
 	from poolproof.profiles p
 	join poolproof.tenants t on t.id = p.tenant_id
@@ -43,33 +43,32 @@ select
 	(select coalesce(jsonb_object_agg(f.name, coalesce(tf.enabled, f.default_enabled)), '{}')
 		from here h
 		cross join poolproof.features f
-		left join poolproof.tenant_features tf on tf.tenant_id = h.tenant_id and tf.feature_id = f.id)`
+		left join poolproof.tenant_features tf on tf.tenant_id = h.tenant_id and tf.feature_id = f.id)`}
 
 func meFields(m *Me) []any {
 	return []any{&m.User.Email, &m.User.Name, &m.Tenants, &m.Roles, &m.Permissions, &m.Features}
 }
 
-// Me tells a user about themself: their tenants and, unless the caller's tenant
+// Me returns what a user is: their tenants and, unless the caller's tenant
 // is the zero UUID, what they are there. Refusal: not_a_member for a tenant
 // that is not theirs. A user whom no tenant knows has no tenants.
 func (s *Store) Me(ctx context.Context, c tenancy.Caller) (Me, error) {
-	const op = "read the user's tenants"
 	if c.Tenant == uuid.Nil {
 		out := Me{User: User{ID: c.User}}
 		user := c.User.String()
-		err := s.plain.Shared().As(user).QueryRow(ctx, me, nil, user, anyMember).Scan(append([]any{nil}, meFields(&out)...)...)
+		err := s.plain.Shared().As(user).QueryRow(ctx, me.SQL, nil, user, me.Needs).Scan(append([]any{nil}, meFields(&out)...)...)
 		if err != nil {
-			return Me{}, fmt.Errorf(op+": %w", err)
+			return Me{}, fmt.Errorf("%s: %w", me.Op, err)
 		}
 		return out, nil
 	}
-	list, _, err := guarded.Read(ctx, s.db, c, op, anyMember, me, nil, meFields)
+	out, err := guarded.One(ctx, s.db, c, me, meFields)
 	if err != nil {
 		return Me{}, err
 	}
-	list[0].User.ID, list[0].Tenant = c.User, &c.Tenant
-	for i, r := range list[0].Roles {
-		list[0].Roles[i].CreatedAt = r.CreatedAt.UTC()
+	out.User.ID, out.Tenant = c.User, &c.Tenant
+	for i, r := range out.Roles {
+		out.Roles[i].CreatedAt = r.CreatedAt.UTC()
 	}
-	return list[0], nil
+	return out, nil
 }

@@ -26,45 +26,39 @@ order by p.name`
 
 func permissionName(p Permission) string { return p.Name }
 
-var rolePermissions = `select coalesce(m.refused, case when r.id is null then 'not_found' when p.id is null then 'empty' else 'row' end),
+var rolePermissions = guarded.Statement{Op: "list a role's permissions", Missing: detailNoRole, SQL: `select coalesce(m.refused, case when r.id is null then 'not_found' when p.id is null then 'empty' else 'row' end),
 	p.id, p.name, p.resource_type, p.action, p.description
 from ` + guarded.Reader + `
 left join poolproof.roles r on m.refused is null and r.tenant_id = $1::uuid and r.id = $6::int
 ` + permissionsWhere(`r.holds_all and p.scope = 'tenant' or p.id in (
 		select rp.permission_id from poolproof.role_permissions rp
-		where rp.tenant_id = $1::uuid and rp.role_id = r.id)`)
+		where rp.tenant_id = $1::uuid and rp.role_id = r.id)`)}
 
 // RolePermissions lists by name what a role holds of its own: what was given
 // to it, or every permission of the tenant for a role that holds all. What it
 // inherits is its parents'. not_found where the tenant has no such role. Any
 // active member may.
 func (s *Store) RolePermissions(ctx context.Context, c tenancy.Caller, roleID int32, page tenancy.Page) (tenancy.Listed[Permission], error) {
-	return s.permissions(ctx, c, "list a role's permissions", detailNoRole, rolePermissions, page, roleID)
+	return s.permissions(ctx, c, rolePermissions, page, roleID)
 }
 
-var userPermissions = `select coalesce(m.refused, case when u.user_id is null then 'not_found' when p.id is null then 'empty' else 'row' end),
+var userPermissions = guarded.Statement{Op: "list a member's permissions", Missing: detailNoMember, SQL: `select coalesce(m.refused, case when u.user_id is null then 'not_found' when p.id is null then 'empty' else 'row' end),
 	p.id, p.name, p.resource_type, p.action, p.description
 from ` + guarded.Reader + `
 left join poolproof.profiles u on m.refused is null and u.tenant_id = $1::uuid and u.user_id = $6::uuid
-` + permissionsWhere(`p.id in (select h.permission_id from poolproof.held($1::uuid, u.user_id) h)`)
+` + permissionsWhere(`p.id in (select h.permission_id from poolproof.held($1::uuid, u.user_id) h)`)}
 
 // UserPermissions lists by name all that a member's roles give, inherited
 // permissions included; nothing for a member who is not active. not_found for
 // somebody who is no member. Any active member may.
 func (s *Store) UserPermissions(ctx context.Context, c tenancy.Caller, user uuid.UUID, page tenancy.Page) (tenancy.Listed[Permission], error) {
-	return s.permissions(ctx, c, "list a member's permissions", detailNoMember, userPermissions, page, user.String())
+	return s.permissions(ctx, c, userPermissions, page, user.String())
 }
 
 // permissions reads a page of permissions.
-func (s *Store) permissions(ctx context.Context, c tenancy.Caller, op, missing, sql string, page tenancy.Page, args ...any) (tenancy.Listed[Permission], error) {
-	list, verdict, err := guarded.Read(ctx, s.db, c, op, anyMember, sql, append([]any{page.After, page.Limit() + 1}, args...), permissionFields)
-	if err == nil && verdict == guarded.NotFound {
-		err = tenancy.Refuse(tenancy.NotFound, "%s", missing)
-	}
-	if err != nil {
-		return tenancy.Listed[Permission]{}, err
-	}
-	return guarded.Paged(page, list, permissionName), nil
+func (s *Store) permissions(ctx context.Context, c tenancy.Caller, st guarded.Statement, page tenancy.Page, args ...any) (tenancy.Listed[Permission], error) {
+	list, err := guarded.Read(ctx, s.db, c, st, permissionFields, append([]any{page.After, page.Limit() + 1}, args...)...)
+	return guarded.Paged(page, list, permissionName), err
 }
 
 // roleAndPermission are the role $4 and the permission $5, each if it is there.
@@ -74,7 +68,7 @@ const roleAndPermission = `target as materialized (
 	select p.id, p.name, p.scope from poolproof.permissions p where p.id = $5::uuid
 )`
 
-const grantPermission = `with ` + guarded.Caller + `, ` + roleAndPermission + `, verdict as materialized (
+var grantPermission = guarded.Statement{Op: "grant a permission", Needs: managePermissions, SQL: `with ` + guarded.Caller + `, ` + roleAndPermission + `, verdict as materialized (
 	select case
 		when not c.member then 'not_a_member'
 		when not c.allowed then 'forbidden'
@@ -98,18 +92,18 @@ const grantPermission = `with ` + guarded.Caller + `, ` + roleAndPermission + `,
 )
 select case v.code when 'same' then 'ok' else v.code end, case v.code when 'grant' then p.name end,
 	poolproof.epoch_after($1::uuid, v.code = 'ok')
-from verdict v left join permission p on true`
+from verdict v left join permission p on true`}
 
 // GrantPermission gives a permission to a role, for good. Given already, it
 // does nothing. Needs manage_permissions and the permission itself, without
 // expiry; forbidden for a platform permission outside the platform tenant,
 // where nobody holds it. not_found for an unknown role or permission.
 func (s *Store) GrantPermission(ctx context.Context, c tenancy.Caller, roleID int32, permissionID uuid.UUID) (tenancy.Epoch, error) {
-	epoch, _, err := s.write(ctx, c, "grant a permission", managePermissions, grantPermission, []any{roleID, permissionID.String()})
-	return epoch, err
+	d, err := s.write(ctx, c, grantPermission, []any{roleID, permissionID.String()})
+	return d.Epoch, err
 }
 
-const revokePermission = `with ` + guarded.Caller + `, ` + roleAndPermission + `, verdict as materialized (
+var revokePermission = guarded.Statement{Op: "revoke a permission", Needs: managePermissions, Missing: detailNothingToTake, SQL: `with ` + guarded.Caller + `, ` + roleAndPermission + `, verdict as materialized (
 	select case
 		when not c.member then 'not_a_member'
 		when not c.allowed then 'forbidden'
@@ -132,12 +126,12 @@ const revokePermission = `with ` + guarded.Caller + `, ` + roleAndPermission + `
 	select $1::uuid, $2::uuid, 'role.permission.revoke', 'role/' || x.role_id, jsonb_build_object('permission_id', p.id, 'permission', p.name)
 	from taken x cross join permission p
 )
-select v.code, null, poolproof.epoch_after($1::uuid, v.code = 'ok') from verdict v`
+select v.code, null, poolproof.epoch_after($1::uuid, v.code = 'ok') from verdict v`}
 
 // RevokePermission takes from a role what was given to it. Needs
 // manage_permissions. Refusals: not_found where the role does not have it of
 // its own, invalid for a role that holds all, last_manager.
 func (s *Store) RevokePermission(ctx context.Context, c tenancy.Caller, roleID int32, permissionID uuid.UUID) (tenancy.Epoch, error) {
-	epoch, _, err := s.write(ctx, c, "revoke a permission", managePermissions, revokePermission, []any{roleID, permissionID.String()})
-	return epoch, err
+	d, err := s.write(ctx, c, revokePermission, []any{roleID, permissionID.String()})
+	return d.Epoch, err
 }

@@ -18,7 +18,7 @@ func profileFields(p *Profile) []any {
 
 func versionedProfileFields(p *Profile) []any { return append(profileFields(p), &p.Version) }
 
-const listProfiles = `select coalesce(m.refused, case when p.user_id is null then 'empty' else 'row' end),
+var listProfiles = guarded.Statement{Op: "list the profiles", SQL: `select coalesce(m.refused, case when p.user_id is null then 'empty' else 'row' end),
 	` + profileColumns + `
 from ` + guarded.Reader + `
 left join lateral (
@@ -26,12 +26,12 @@ left join lateral (
 	where m.refused is null and p.tenant_id = $1::uuid and p.user_id > $4::uuid
 	order by p.user_id limit $5::int
 ) p on true
-order by p.user_id`
+order by p.user_id`}
 
 // Profiles lists the tenant's members by user id, inactive ones included. Any
 // active member may.
 func (s *Store) Profiles(ctx context.Context, c tenancy.Caller, page tenancy.Page) (tenancy.Listed[Profile], error) {
-	return s.listProfiles(ctx, c, page, anyMember)
+	return s.listProfiles(ctx, c, page, guarded.AnyMember)
 }
 
 // ProfilesForAdmin is Profiles for holders of manage_users.
@@ -44,32 +44,27 @@ func (s *Store) listProfiles(ctx context.Context, c tenancy.Caller, page tenancy
 	if page.After != "" {
 		var err error
 		if after, err = uuid.Parse(page.After); err != nil {
-			return tenancy.Listed[Profile]{}, badPage()
+			return tenancy.Listed[Profile]{}, tenancy.BadPage()
 		}
 	}
-	list, _, err := guarded.Read(ctx, s.db, c, "list the profiles", permission, listProfiles, []any{after.String(), page.Limit() + 1}, profileFields)
+	st := listProfiles
+	st.Needs = permission
+	list, err := guarded.Read(ctx, s.db, c, st, profileFields, after.String(), page.Limit()+1)
 	return guarded.Paged(page, list, func(p Profile) string { return p.UserID.String() }), err
 }
 
-const oneProfile = `select coalesce(m.refused, case when p.user_id is null then 'not_found' else 'row' end),
+var oneProfile = guarded.Statement{Op: "read a profile", Missing: detailNoMember, SQL: `select coalesce(m.refused, case when p.user_id is null then 'not_found' else 'row' end),
 	` + profileColumns + `, p.version
 from ` + guarded.Reader + `
-left join poolproof.profiles p on m.refused is null and p.tenant_id = $1::uuid and p.user_id = $4::uuid`
+left join poolproof.profiles p on m.refused is null and p.tenant_id = $1::uuid and p.user_id = $4::uuid`}
 
-// Profile gives one member; not_found for somebody who is none. Any active
+// Profile returns one member; not_found for somebody who is none. Any active
 // member may.
 func (s *Store) Profile(ctx context.Context, c tenancy.Caller, user uuid.UUID) (Profile, error) {
-	list, verdict, err := guarded.Read(ctx, s.db, c, "read a profile", anyMember, oneProfile, []any{user.String()}, versionedProfileFields)
-	if err == nil && verdict == guarded.NotFound {
-		err = tenancy.Refuse(tenancy.NotFound, detailNoMember)
-	}
-	if err != nil {
-		return Profile{}, err
-	}
-	return list[0], nil
+	return guarded.One(ctx, s.db, c, oneProfile, versionedProfileFields, user.String())
 }
 
-const createProfile = `with ` + guarded.Caller + `, verdict as materialized (
+var createProfile = guarded.Statement{Op: "create a profile", Needs: manageUsers, SQL: `with ` + guarded.Caller + `, verdict as materialized (
 	select case
 		when not c.member then 'not_a_member'
 		when not c.allowed then 'forbidden'
@@ -91,7 +86,7 @@ const createProfile = `with ` + guarded.Caller + `, verdict as materialized (
 )
 select v.code, null, poolproof.epoch_after($1::uuid, v.code = 'ok'),
 	` + profileColumns + `, p.version
-from verdict v left join created p on true`
+from verdict v left join created p on true`}
 
 // CreateProfile makes somebody a member, who holds nothing yet. Needs
 // manage_users. Refusals: invalid, forbidden, name_taken for a user or an
@@ -110,16 +105,16 @@ func (s *Store) CreateProfile(ctx context.Context, c tenancy.Caller, n NewProfil
 		external = &n.ExternalID
 	}
 	var p Profile
-	epoch, _, err := s.write(ctx, c, "create a profile", manageUsers, createProfile,
+	d, err := s.write(ctx, c, createProfile,
 		[]any{n.UserID.String(), external, n.Email, n.Name, n.Active}, versionedProfileFields(&p)...)
-	return p, epoch, err
+	return p, d.Epoch, err
 }
 
 // The grants in a change: what the member's unexpired roles confer, where the
 // change activates the profile or points it at another external id. The latter
 // counts for a profile that is not active, too: whoever activates it later
 // would hand its roles to somebody else.
-const updateProfile = `with ` + guarded.Caller + `, target as materialized (
+var updateProfile = guarded.Statement{Op: "update a profile", Needs: manageUsers, SQL: `with ` + guarded.Caller + `, target as materialized (
 	select p.* from poolproof.profiles p where p.tenant_id = $1::uuid and p.user_id = $4::uuid
 ), wanted as materialized (
 	select case when $5::text is null then t.external_id else nullif($5::text, '') end as external_id,
@@ -170,7 +165,7 @@ select v.code, case v.code when 'grant' then (select string_agg(l.name, ', ' ord
 	poolproof.epoch_after($1::uuid, exists (select from updated)),
 	t.user_id, w.external_id, w.email, w.name, w.active, t.created_at,
 	t.version + (select count(*)::int from updated)
-from verdict v left join target t on true left join wanted w on true`
+from verdict v left join target t on true left join wanted w on true`}
 
 // UpdateProfile changes what the patch names. Needs manage_users, and to hold
 // all that the member's roles confer, at least as long, for what is a grant
@@ -181,12 +176,12 @@ func (s *Store) UpdateProfile(ctx context.Context, c tenancy.Caller, user uuid.U
 		return Profile{}, tenancy.Epoch{}, err
 	}
 	var out Profile
-	epoch, _, err := s.write(ctx, c, "update a profile", manageUsers, updateProfile,
+	d, err := s.write(ctx, c, updateProfile,
 		[]any{user.String(), p.ExternalID, p.Email, p.Name, p.Active, []int32(match)}, versionedProfileFields(&out)...)
-	return out, epoch, err
+	return out, d.Epoch, err
 }
 
-const deleteProfile = `with ` + guarded.Caller + `, target as materialized (
+var deleteProfile = guarded.Statement{Op: "delete a profile", Needs: manageUsers, SQL: `with ` + guarded.Caller + `, target as materialized (
 	select p.* from poolproof.profiles p where p.tenant_id = $1::uuid and p.user_id = $4::uuid
 ), verdict as materialized (
 	select case
@@ -209,13 +204,13 @@ const deleteProfile = `with ` + guarded.Caller + `, target as materialized (
 			where u.tenant_id = $1::uuid and u.user_id = t.user_id), '[]'))
 	from deleted d cross join target t
 )
-select v.code, null, poolproof.epoch_after($1::uuid, v.code = 'ok') from verdict v`
+select v.code, null, poolproof.epoch_after($1::uuid, v.code = 'ok') from verdict v`}
 
 // DeleteProfile ends a membership, and with it the member's roles. Needs
 // manage_users. Refusals: not_found, version_mismatch, last_manager.
 func (s *Store) DeleteProfile(ctx context.Context, c tenancy.Caller, user uuid.UUID, match tenancy.Match) (tenancy.Epoch, error) {
-	epoch, _, err := s.write(ctx, c, "delete a profile", manageUsers, deleteProfile, []any{user.String(), []int32(match)})
-	return epoch, err
+	d, err := s.write(ctx, c, deleteProfile, []any{user.String(), []int32(match)})
+	return d.Epoch, err
 }
 
 // checkProfile brings what is there into its form and says what is wrong with
@@ -231,7 +226,7 @@ func checkProfile(externalID, email, name *string) []tenancy.Field {
 	return append(tenancy.CheckName("/external_id", &as, MaxExternalID, false), fields...)
 }
 
-const stats = `select coalesce(m.refused, 'row'), s.users, s.active, s.roles, s.permissions, s.features
+var stats = guarded.Statement{Op: "count", Needs: manageUsers, SQL: `select coalesce(m.refused, 'row'), s.users, s.active, s.roles, s.permissions, s.features
 from ` + guarded.Reader + `
 left join lateral (
 	select
@@ -240,15 +235,11 @@ left join lateral (
 		(select count(*) from poolproof.roles r where r.tenant_id = $1::uuid) as roles,
 		(select count(*) from poolproof.permissions) as permissions,
 		(select count(*) from poolproof.features) as features
-) s on m.refused is null`
+) s on m.refused is null`}
 
 // Stats counts what the tenant has. Needs manage_users.
 func (s *Store) Stats(ctx context.Context, c tenancy.Caller) (Stats, error) {
-	list, _, err := guarded.Read(ctx, s.db, c, "count", manageUsers, stats, nil, func(t *Stats) []any {
+	return guarded.One(ctx, s.db, c, stats, func(t *Stats) []any {
 		return []any{&t.Users, &t.ActiveUsers, &t.Roles, &t.Permissions, &t.Features}
 	})
-	if err != nil {
-		return Stats{}, err
-	}
-	return list[0], nil
 }

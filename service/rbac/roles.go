@@ -14,12 +14,12 @@ func roleFields(r *Role) []any {
 
 func versionedRoleFields(r *Role) []any { return append(roleFields(r), &r.Version) }
 
-const listRoles = `select verdict, id, name, description, tenant_id, system, created_at, holds_all, parent_ids
-from poolproof.read_roles($1::uuid, $2::uuid, $3::text, $4::int, $5::int)`
+var listRoles = guarded.Statement{Op: "list the roles", SQL: `select verdict, id, name, description, tenant_id, system, created_at, holds_all, parent_ids
+from poolproof.read_roles($1::uuid, $2::uuid, $3::text, $4::int, $5::int)`}
 
 // Roles lists the tenant's roles by id. Any active member may.
 func (s *Store) Roles(ctx context.Context, c tenancy.Caller, page tenancy.Page) (tenancy.Listed[Role], error) {
-	return s.listRoles(ctx, c, page, anyMember)
+	return s.listRoles(ctx, c, page, guarded.AnyMember)
 }
 
 // RolesForAdmin is Roles for holders of manage_users.
@@ -32,7 +32,9 @@ func (s *Store) listRoles(ctx context.Context, c tenancy.Caller, page tenancy.Pa
 	if err != nil {
 		return tenancy.Listed[Role]{}, err
 	}
-	roles, _, err := guarded.Read(ctx, s.db, c, "list the roles", permission, listRoles, []any{after, page.Limit() + 1}, roleFields)
+	st := listRoles
+	st.Needs = permission
+	roles, err := guarded.Read(ctx, s.db, c, st, roleFields, after, page.Limit()+1)
 	return guarded.Paged(page, roles, func(r Role) string { return strconv.Itoa(int(r.ID)) }), err
 }
 
@@ -43,28 +45,21 @@ func afterID(page tenancy.Page) (int32, error) {
 	}
 	id, err := strconv.ParseUint(page.After, 10, 31)
 	if err != nil {
-		return 0, badPage()
+		return 0, tenancy.BadPage()
 	}
 	return int32(id), nil
 }
 
-const oneRole = `select coalesce(m.refused, case when r.id is null then 'not_found' else 'row' end),
+var oneRole = guarded.Statement{Op: "read a role", Missing: detailNoRole, SQL: `select coalesce(m.refused, case when r.id is null then 'not_found' else 'row' end),
 	r.id, r.name, r.description, r.tenant_id, r.system, r.created_at, r.holds_all,
 	array(select i.parent_id from poolproof.role_parents i where i.tenant_id = r.tenant_id and i.role_id = r.id order by i.parent_id), r.version
 from ` + guarded.Reader + `
-left join poolproof.roles r on m.refused is null and r.tenant_id = $1::uuid and r.id = $4::int`
+left join poolproof.roles r on m.refused is null and r.tenant_id = $1::uuid and r.id = $4::int`}
 
-// Role gives one role; not_found where the tenant has none with this id. Any
+// Role returns one role; not_found where the tenant has none with this id. Any
 // active member may.
 func (s *Store) Role(ctx context.Context, c tenancy.Caller, id int32) (Role, error) {
-	roles, verdict, err := guarded.Read(ctx, s.db, c, "read a role", anyMember, oneRole, []any{id}, versionedRoleFields)
-	if err == nil && verdict == guarded.NotFound {
-		err = tenancy.Refuse(tenancy.NotFound, detailNoRole)
-	}
-	if err != nil {
-		return Role{}, err
-	}
-	return roles[0], nil
+	return guarded.One(ctx, s.db, c, oneRole, versionedRoleFields, id)
 }
 
 // lacking are the names of what some roles confer and the caller does not
@@ -79,7 +74,7 @@ func lacking(roleIDs string) string {
 )`
 }
 
-var createRole = `with ` + guarded.Caller + `, wanted as materialized (
+var createRole = guarded.Statement{Op: "create a role", Needs: manageRoles, SQL: `with ` + guarded.Caller + `, wanted as materialized (
 	select distinct unnest($6::int[]) as id
 ), missing as materialized (
 	select w.id from wanted w
@@ -122,7 +117,7 @@ select v.code,
 	r.id, r.name, r.description, r.tenant_id, r.system, r.created_at, r.holds_all,
 	array(select w.id from wanted w order by w.id), r.version
 from verdict v
-left join created r on true`
+left join created r on true`}
 
 // CreateRole makes a role that holds nothing but what its parents do. Needs
 // manage_roles, and for parents to hold without expiry all that they confer.
@@ -135,11 +130,11 @@ func (s *Store) CreateRole(ctx context.Context, c tenancy.Caller, n NewRole) (Ro
 		return Role{}, tenancy.Epoch{}, err
 	}
 	var r Role
-	epoch, _, err := s.write(ctx, c, "create a role", manageRoles, createRole, []any{name, n.Description, n.ParentIDs}, versionedRoleFields(&r)...)
-	return r, epoch, err
+	d, err := s.write(ctx, c, createRole, []any{name, n.Description, n.ParentIDs}, versionedRoleFields(&r)...)
+	return r, d.Epoch, err
 }
 
-var updateRole = `with ` + guarded.Caller + `, target as materialized (
+var updateRole = guarded.Statement{Op: "update a role", Needs: manageRoles, SQL: `with ` + guarded.Caller + `, target as materialized (
 	select r.* from poolproof.roles r where r.tenant_id = $1::uuid and r.id = $4::int
 ), wanted as materialized (
 	select distinct unnest($7::int[]) as id
@@ -205,7 +200,7 @@ select v.code,
 	t.holds_all, array(select p.id from parents p order by p.id), coalesce(u.version, t.version)
 from verdict v
 left join target t on true
-left join updated u on true`
+left join updated u on true`}
 
 // UpdateRole changes what the patch names and gives the role as it then is.
 // Needs manage_roles, and for parents that are added to hold without expiry
@@ -230,12 +225,12 @@ func (s *Store) UpdateRole(ctx context.Context, c tenancy.Caller, id int32, p Ro
 		return Role{}, tenancy.Epoch{}, err
 	}
 	var r Role
-	epoch, _, err := s.write(ctx, c, "update a role", manageRoles, updateRole,
+	d, err := s.write(ctx, c, updateRole,
 		[]any{id, p.Name, p.Description, parents, []int32(match)}, versionedRoleFields(&r)...)
-	return r, epoch, err
+	return r, d.Epoch, err
 }
 
-const deleteRole = `with ` + guarded.Caller + `, target as materialized (
+var deleteRole = guarded.Statement{Op: "delete a role", Needs: manageRoles, SQL: `with ` + guarded.Caller + `, target as materialized (
 	select r.id, r.name, r.description, r.system, r.version from poolproof.roles r where r.tenant_id = $1::uuid and r.id = $4::int
 ), affected as materialized (
 	select count(distinct u.user_id) as members
@@ -265,7 +260,7 @@ const deleteRole = `with ` + guarded.Caller + `, target as materialized (
 	from deleted d cross join target t cross join affected a
 )
 select v.code, case v.code when 'members' then a.members::text end, poolproof.epoch_after($1::uuid, v.code = 'ok')
-from verdict v cross join affected a`
+from verdict v cross join affected a`}
 
 // DeleteRole removes a role and with it its assignments and its place in
 // inheritance. A role that members hold, be it by a role that inherits from
@@ -273,6 +268,6 @@ from verdict v cross join affected a`
 // are. Needs manage_roles. Refusals: not_found, forbidden for a system role,
 // version_mismatch, role_has_members, last_manager.
 func (s *Store) DeleteRole(ctx context.Context, c tenancy.Caller, id int32, force bool, match tenancy.Match) (tenancy.Epoch, error) {
-	epoch, _, err := s.write(ctx, c, "delete a role", manageRoles, deleteRole, []any{id, force, []int32(match)})
-	return epoch, err
+	d, err := s.write(ctx, c, deleteRole, []any{id, force, []int32(match)})
+	return d.Epoch, err
 }

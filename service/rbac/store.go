@@ -3,6 +3,7 @@ package rbac
 import (
 	"context"
 	"errors"
+	"fmt"
 	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -18,7 +19,6 @@ const (
 	managePermissions = "manage_permissions"
 	manageUsers       = "manage_users"
 	manageTenants     = "manage_tenants" // on the platform
-	anyMember         = ""               // of reads
 )
 
 // Verdicts of this package's statements, beside guarded's.
@@ -28,7 +28,6 @@ const (
 	noPermission guarded.Verdict = "no_permission" // not in the catalogue
 	noMember     guarded.Verdict = "no_member"
 	grant        guarded.Verdict = "grant" // detail: what the caller does not hold, or not long enough
-	cycle        guarded.Verdict = "cycle"
 	system       guarded.Verdict = "system"
 	members      guarded.Verdict = "members" // detail: how many
 	holdsAll     guarded.Verdict = "holds_all"
@@ -46,86 +45,75 @@ type Store struct {
 // NewStore makes a store on db, whose schema migrations.Verify must accept.
 func NewStore(db *poolproof.DB) *Store { return &Store{db: guarded.New(db), plain: db} }
 
-// write runs a guarded write and gives the words to the refusals that more
-// than one of this package's statements has. It gives the state that holds the
-// change, and the verdict's detail.
-func (s *Store) write(ctx context.Context, c tenancy.Caller, op, permission, sql string, args []any, dest ...any) (tenancy.Epoch, string, error) {
-	d, err := s.db.Write(ctx, c, op, permission, sql, args, dest...)
-	return words(op, d, err)
+// write runs a guarded write and puts this package's refusals into words.
+func (s *Store) write(ctx context.Context, c tenancy.Caller, st guarded.Statement, args []any, dest ...any) (guarded.Decision, error) {
+	d, err := s.db.Write(ctx, c, st, args, dest...)
+	if err = refused(st, d, err); err != nil {
+		return guarded.Decision{}, err
+	}
+	return d, nil
 }
 
-// writeCatalogue is write for the catalogue of permissions.
-func (s *Store) writeCatalogue(ctx context.Context, c tenancy.Caller, op, sql string, args []any, dest ...any) (tenancy.Epoch, error) {
-	d, err := s.db.WritePlatform(ctx, c, op, manageTenants, sql, args, dest...)
-	epoch, _, err := words(op, d, err)
-	return epoch, err
-}
-
-// words makes an error of a decision that is not OK.
-func words(op string, d guarded.Decision, err error) (tenancy.Epoch, string, error) {
+// refused returns the error that a decision is; nil if it is OK.
+func refused(st guarded.Statement, d guarded.Decision, err error) error {
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
 		switch {
 		case pg.Code == "23505" && (pg.TableName == "roles" || pg.TableName == "permissions" || pg.TableName == "profiles"):
 			// Somebody who does not take the lock was faster.
-			return tenancy.Epoch{}, "", &tenancy.Error{Code: tenancy.NameTaken, Detail: detailNameTaken, Err: err}
+			return &tenancy.Error{Code: tenancy.NameTaken, Detail: detailNameTaken, Err: err}
 		case pg.Code == "23503" && pg.ConstraintName == "role_permissions_permission_id_scope_fkey",
 			pg.Code == "23503" && pg.ConstraintName == "sidebar_items_permission_fkey":
-			return tenancy.Epoch{}, "", &tenancy.Error{Code: tenancy.InUse, Err: err,
+			return &tenancy.Error{Code: tenancy.InUse, Err: err,
 				Detail: "Roles or sidebar items use this permission: take it from them first."}
 		}
 	}
 	if err != nil {
-		return tenancy.Epoch{}, "", err
+		return err
 	}
 	switch d.Verdict {
 	case guarded.OK:
-		return d.Epoch, d.Detail, nil
+		return nil
 	case noRole:
-		err = tenancy.Refuse(tenancy.NotFound, detailNoRole)
+		return tenancy.Refuse(tenancy.NotFound, detailNoRole)
 	case noParent:
-		err = tenancy.Refuse(tenancy.NotFound, "No role to inherit from with the id %s.", d.Detail)
+		return tenancy.Refuse(tenancy.NotFound, "No role to inherit from with the id %s.", d.Detail)
 	case noPermission:
-		err = tenancy.Refuse(tenancy.NotFound, detailNoPermission)
+		return tenancy.Refuse(tenancy.NotFound, detailNoPermission)
 	case noMember:
-		err = tenancy.Refuse(tenancy.NotFound, detailNoMember)
-	case guarded.NotFound:
-		err = tenancy.Refuse(tenancy.NotFound, "There is nothing to take away.")
+		return tenancy.Refuse(tenancy.NotFound, detailNoMember)
 	case grant:
-		err = tenancy.Refuse(tenancy.Forbidden, "Nobody grants what they do not hold themselves, at least as long: %s.", d.Detail)
+		return tenancy.Refuse(tenancy.Forbidden, "You can only grant what you hold yourself for at least as long. Missing: %s.", d.Detail)
 	case guarded.NameTaken:
-		err = tenancy.Refuse(tenancy.NameTaken, detailNameTaken)
-	case cycle:
-		err = tenancy.Refuse(tenancy.Cycle, "A role would inherit from itself.")
+		return tenancy.Refuse(tenancy.NameTaken, detailNameTaken)
 	case system:
-		err = tenancy.Refuse(tenancy.Forbidden, "This is one of the roles that every tenant has: it is neither renamed nor deleted.")
+		return tenancy.Refuse(tenancy.Forbidden, "This is one of the roles that every tenant has: it is neither renamed nor deleted.")
 	case seeded:
-		err = tenancy.Refuse(tenancy.Forbidden, "This permission is part of the product: it is neither renamed nor deleted.")
+		return tenancy.Refuse(tenancy.Forbidden, "This permission is part of the product: it is neither renamed nor deleted.")
 	case members:
-		err = tenancy.Refuse(tenancy.RoleHasMembers, "The role has members: %s. Delete it with force=true to take it from them.", d.Detail)
+		return tenancy.Refuse(tenancy.RoleHasMembers, "The role has members: %s. Delete it with force=true to take it from them.", d.Detail)
 	case holdsAll:
-		err = tenancy.Refuse(tenancy.Invalid, "This role holds every permission of the tenant; none can be taken from it.")
+		return tenancy.Refuse(tenancy.Invalid, "This role holds every permission of the tenant; none can be taken from it.")
 	case past:
-		err = tenancy.InvalidFields(tenancy.Field{Pointer: "/expires_at", Detail: "must be in the future"})
-	default:
-		err = errors.New(op + ": unknown verdict " + string(d.Verdict))
+		return tenancy.InvalidFields(tenancy.Field{Pointer: "/expires_at", Detail: "must be in the future"})
 	}
-	return tenancy.Epoch{}, "", err
+	return fmt.Errorf("%s: unknown verdict %s", st.Op, d.Verdict)
 }
 
 const (
-	detailNoRole       = "No such role."
-	detailNoPermission = "No such permission."
-	detailNoMember     = "No such member."
-	detailNameTaken    = "It is taken already."
+	detailNoRole        = "No such role."
+	detailNoPermission  = "No such permission."
+	detailNoMember      = "No such member."
+	detailNameTaken     = "This name or id is taken."
+	detailNothingToTake = "There is nothing to take away."
 )
 
-// cleanName brings a role's name into its form and says what is wrong with it.
+// cleanName returns a role's name in its stored form, and what is wrong with it.
 func cleanName(name string) (string, []tenancy.Field) {
 	wrong := tenancy.CheckName("/name", &name, MaxName, true)
 	return name, wrong
 }
 
-// checkDescription says what is wrong with a description. Line breaks are fine.
+// checkDescription returns what is wrong with a description. Line breaks are fine.
 func checkDescription(d string) []tenancy.Field {
 	switch {
 	case utf8.RuneCountInString(d) > MaxDescription:
@@ -144,9 +132,4 @@ func checkParents(ids []int32) []tenancy.Field {
 		return []tenancy.Field{{Pointer: "/parent_ids", Detail: "must name at most 100 roles"}}
 	}
 	return nil
-}
-
-// badPage refuses a key that no list of this package gave.
-func badPage() error {
-	return tenancy.Refuse(tenancy.Invalid, "The page's key is none that this list gave.")
 }

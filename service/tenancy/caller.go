@@ -57,6 +57,11 @@ type Page struct {
 	Size  int // 0 or more than MaxPage: MaxPage
 }
 
+// BadPage refuses a key that no page of the list at hand returned.
+func BadPage() error {
+	return Refuse(Invalid, "The page token is not one that this list returned.")
+}
+
 // MaxPage is how many items a page has at most, and by default.
 const MaxPage = 1000
 

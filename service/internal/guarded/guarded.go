@@ -22,12 +22,48 @@ const (
 	OK              Verdict = "ok"               // a write: done, or nothing was left to do
 	Row             Verdict = "row"              // a read: this row is data
 	Empty           Verdict = "empty"            // a read: there is nothing, and that is the answer
-	NotFound        Verdict = "not_found"        // what was asked for is not the tenant's
+	NotFound        Verdict = "not_found"        // what was asked for is not the tenant's; an error here if Missing is set
 	NameTaken       Verdict = "name_taken"       // another one has the name
 	NotAMember      Verdict = "not_a_member"     // becomes an error here
 	Forbidden       Verdict = "forbidden"        // becomes an error here
 	VersionMismatch Verdict = "version_mismatch" // becomes an error here
+	Cycle           Verdict = "cycle"            // becomes an error here
 )
+
+// Statement is SQL that decides for itself whether the caller may have what it
+// does, and what must be known to run it.
+type Statement struct {
+	// Op says what it does, as errors do: "create a role".
+	Op string
+	// Needs is the permission that the caller needs; [AnyMember]: none.
+	Needs string
+	// OnPlatform: it runs under the platform tenant, and Needs is looked for
+	// there. The caller must be a member of the request's tenant as well.
+	OnPlatform bool
+	// Missing are the words of a refusal where the verdict is [NotFound]; "": the
+	// store has its own.
+	Missing string
+	// SQL's first parameters are $1 the tenant (the platform, if OnPlatform), $2
+	// the user, $3 Needs and, if OnPlatform, $4 the request's tenant; the store's
+	// arguments follow. Its first column is the verdict.
+	SQL string
+}
+
+// AnyMember is what a statement needs that any active member may run.
+const AnyMember = ""
+
+// scope returns whose a run of the statement is.
+func (d *DB) scope(ctx context.Context, c tenancy.Caller, st Statement) (scope, error) {
+	tenant, user := c.Tenant.String(), c.User.String()
+	if !st.OnPlatform {
+		return scope{tenant, user, tenant, []any{tenant, user, st.Needs}}, nil
+	}
+	id, err := d.platformID(ctx, user, st)
+	if err != nil {
+		return scope{}, err
+	}
+	return scope{id, user, tenant, []any{id, user, st.Needs, tenant}}, nil
+}
 
 // Reader is an item for FROM, "m", whose column "refused" says why user $2, of
 // whom permission $3 is wanted if that is not "", may not read in tenant $1;
@@ -53,7 +89,7 @@ const Caller = held + `caller as materialized (
 	select poolproof.is_member($1::uuid, $2::uuid) as member, ` + allowed + `
 )`
 
-// PlatformCaller are the same for writes of [WritePlatform]: $1 is the platform
+// PlatformCaller are the same for writes on the platform: $1 is the platform
 // tenant, "member" says whether the user is a member of the request's tenant $4.
 const PlatformCaller = held + `caller as materialized (
 	select poolproof.is_member($4::uuid, $2::uuid) as member, ` + allowed + `
@@ -78,52 +114,56 @@ type scope struct {
 
 func (d *DB) session(s scope) poolproof.Session { return d.db.Tenant(s.tenant).As(s.user) }
 
-func own(c tenancy.Caller, permission string) scope {
-	tenant, user := c.Tenant.String(), c.User.String()
-	return scope{tenant, user, tenant, []any{tenant, user, permission}}
-}
-
-// ofPlatform gives the platform's scope; its last parameter is the request's
-// tenant. forbidden where there is no platform yet: nobody holds anything there.
-func (d *DB) ofPlatform(ctx context.Context, c tenancy.Caller, permission string) (scope, error) {
-	user := c.User.String()
-	id := d.platform.Load()
-	if id == nil {
-		var text string
-		err := d.db.Shared().As(user).QueryRow(ctx, `select p.id::text from poolproof.platform p`).Scan(&text)
-		if errors.Is(err, pgx.ErrNoRows) {
-			return scope{}, refusal(Forbidden, permission)
-		}
-		if err != nil {
-			return scope{}, fmt.Errorf("look for the platform tenant: %w", err)
-		}
-		id = &text
-		d.platform.Store(id)
+// platformID returns the platform's id; forbidden where there is no platform
+// yet: nobody holds anything there.
+func (d *DB) platformID(ctx context.Context, user string, st Statement) (string, error) {
+	if id := d.platform.Load(); id != nil {
+		return *id, nil
 	}
-	home := c.Tenant.String()
-	return scope{*id, user, home, []any{*id, user, permission, home}}, nil
-}
-
-// Read runs a statement that decides who may see its rows. $1 is the tenant,
-// $2 the user, $3 the permission or "", args follow. Its first column is the
-// verdict; fields gives the destinations of the others, times in UTC. No row of a
-// refused read is ever scanned. If the caller asks for a state that the database has
-// not reached, it waits for it, at most two seconds.
-//
-// Errors: *tenancy.Error with not_a_member, forbidden or stale; else the
-// database's, wrapped. Other verdicts come back with no rows and no error.
-func Read[T any](ctx context.Context, d *DB, c tenancy.Caller, op, permission, sql string, args []any, fields func(*T) []any) ([]T, Verdict, error) {
-	return read(ctx, d, own(c, permission), c.AtLeast, op, permission, sql, args, fields)
-}
-
-// ReadPlatform is Read under the platform tenant: $1 is that, $4 the request's
-// tenant, args follow. The statement must check the membership in both.
-func ReadPlatform[T any](ctx context.Context, d *DB, c tenancy.Caller, op, permission, sql string, args []any, fields func(*T) []any) ([]T, Verdict, error) {
-	s, err := d.ofPlatform(ctx, c, permission)
+	var id string
+	err := d.db.Shared().As(user).QueryRow(ctx, `select p.id::text from poolproof.platform p`).Scan(&id)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return "", st.refusal(Forbidden)
+	}
 	if err != nil {
-		return nil, "", err
+		return "", fmt.Errorf("%s: look for the platform tenant: %w", st.Op, err)
 	}
-	return read(ctx, d, s, tenancy.Epoch{Catalogue: c.AtLeast.Catalogue}, op, permission, sql, args, fields)
+	d.platform.Store(&id)
+	return id, nil
+}
+
+// Read runs a statement that decides who may see its rows, with args behind the
+// parameters that every statement has. fields returns the destinations of the
+// columns after the verdict; times come in UTC. No row of a refused read is ever
+// scanned. If the caller asks for a state that the database has not reached, Read
+// waits for it, at most two seconds.
+//
+// Errors: *tenancy.Error with not_a_member, forbidden, not_found (if the statement
+// has the words for it) or stale; else the database's, wrapped. Nothing to read is
+// no error.
+func Read[T any](ctx context.Context, d *DB, c tenancy.Caller, st Statement, fields func(*T) []any, args ...any) ([]T, error) {
+	s, err := d.scope(ctx, c, st)
+	if err != nil {
+		return nil, err
+	}
+	least := c.AtLeast
+	if st.OnPlatform {
+		least.Tenant = 0
+	}
+	return read(ctx, d, s, least, st, fields, append(s.params, args...))
+}
+
+// One is [Read] for a statement that returns one row or not_found.
+func One[T any](ctx context.Context, d *DB, c tenancy.Caller, st Statement, fields func(*T) []any, args ...any) (T, error) {
+	rows, err := Read(ctx, d, c, st, fields, args...)
+	if err == nil && len(rows) != 1 {
+		err = fmt.Errorf("%s: %d rows where one was expected", st.Op, len(rows))
+	}
+	if err != nil {
+		var none T
+		return none, err
+	}
+	return rows[0], nil
 }
 
 // How long a read waits for a state that it must have, and how often it looks.
@@ -133,28 +173,27 @@ const (
 	lastLook   = 200 * time.Millisecond
 )
 
-func read[T any](ctx context.Context, d *DB, s scope, least tenancy.Epoch, op, permission, sql string, args []any, fields func(*T) []any) ([]T, Verdict, error) {
-	args = append(s.params, args...)
+func read[T any](ctx context.Context, d *DB, s scope, least tenancy.Epoch, st Statement, fields func(*T) []any, args []any) ([]T, error) {
 	if least == (tenancy.Epoch{}) {
-		rows, err := d.session(s).Query(ctx, sql, args...)
+		rows, err := d.session(s).Query(ctx, st.SQL, args...)
 		if err != nil {
-			return nil, "", fmt.Errorf("%s: %w", op, err)
+			return nil, fmt.Errorf("%s: %w", st.Op, err)
 		}
-		return collect(rows, op, permission, fields)
+		return collect(rows, st, fields)
 	}
 	deadline := time.Now().Add(staleAfter)
 	for wait := firstLook; ; wait = min(2*wait, lastLook) {
-		all, verdict, now, err := readWithEpoch(ctx, d, s, op, permission, sql, args, fields)
+		all, now, err := readWithEpoch(ctx, d, s, st, fields, args)
 		reached := now.Tenant >= least.Tenant && now.Catalogue >= least.Catalogue
-		if reached || tenancy.CodeOf(err) == tenancy.Internal || verdict == NotAMember {
-			return all, verdict, err
+		if code := tenancy.CodeOf(err); reached || code == tenancy.Internal || code == tenancy.NotAMember {
+			return all, err
 		}
 		if time.Now().Add(wait).After(deadline) {
-			return nil, "", tenancy.Refuse(tenancy.Stale, "The state %s was not reached in time; it is %s.", least, now)
+			return nil, tenancy.Refuse(tenancy.Stale, "The state %s was not reached in time; it is %s.", least, now)
 		}
 		select {
 		case <-ctx.Done():
-			return nil, "", fmt.Errorf("%s: wait for the state %s: %w", op, least, ctx.Err())
+			return nil, fmt.Errorf("%s: wait for the state %s: %w", st.Op, least, ctx.Err())
 		case <-time.After(wait):
 		}
 	}
@@ -162,65 +201,67 @@ func read[T any](ctx context.Context, d *DB, s scope, least tenancy.Epoch, op, p
 
 // readWithEpoch reads the epoch before the statement, so that what it reads is
 // at least as new.
-func readWithEpoch[T any](ctx context.Context, d *DB, s scope, op, permission, sql string, args []any, fields func(*T) []any) (all []T, v Verdict, now tenancy.Epoch, err error) {
+func readWithEpoch[T any](ctx context.Context, d *DB, s scope, st Statement, fields func(*T) []any, args []any) (all []T, now tenancy.Epoch, err error) {
 	b := &pgx.Batch{}
 	b.Queue(`select poolproof.epoch_after($1::uuid, false)`, s.tenant)
-	b.Queue(sql, args...)
+	b.Queue(st.SQL, args...)
 	br := d.session(s).SendBatch(ctx, b)
 	defer func() {
 		if closeErr := br.Close(); err == nil && closeErr != nil {
-			all, err = nil, fmt.Errorf("%s: %w", op, closeErr)
+			all, err = nil, fmt.Errorf("%s: %w", st.Op, closeErr)
 		}
 	}()
 	var text string
 	if err := br.QueryRow().Scan(&text); err != nil {
-		return nil, "", now, fmt.Errorf("%s: read the epoch: %w", op, err)
+		return nil, now, fmt.Errorf("%s: read the epoch: %w", st.Op, err)
 	}
 	if now, err = tenancy.ParseEpoch(text); err != nil {
-		return nil, "", now, fmt.Errorf("%s: read the epoch: %w", op, err)
+		return nil, now, fmt.Errorf("%s: read the epoch: %w", st.Op, err)
 	}
 	rows, err := br.Query()
 	if err != nil {
-		return nil, "", now, fmt.Errorf("%s: %w", op, err)
+		return nil, now, fmt.Errorf("%s: %w", st.Op, err)
 	}
-	all, v, err = collect(rows, op, permission, fields)
-	return all, v, now, err
+	all, err = collect(rows, st, fields)
+	return all, now, err
 }
 
 // collect reads the verdict and the rows.
-func collect[T any](rows pgx.Rows, op, permission string, fields func(*T) []any) ([]T, Verdict, error) {
+func collect[T any](rows pgx.Rows, st Statement, fields func(*T) []any) ([]T, error) {
 	defer rows.Close()
-	all := []T{}
+	verdict, all := Verdict(""), []T{}
 	for rows.Next() {
 		if len(all) == 0 {
-			verdict, err := peek(rows)
-			if err != nil {
-				return nil, "", fmt.Errorf("%s: read the verdict: %w", op, err)
+			var err error
+			if verdict, err = peek(rows); err != nil {
+				return nil, fmt.Errorf("%s: read the verdict: %w", st.Op, err)
 			}
 			if verdict != Row {
-				rows.Close()
-				if err := rows.Err(); err != nil {
-					return nil, "", fmt.Errorf("%s: %w", op, err)
-				}
-				return all, verdict, refusal(verdict, permission)
+				break
 			}
 		}
 		var row T
 		dest := fields(&row)
 		if err := rows.Scan(append([]any{nil}, dest...)...); err != nil {
-			return nil, "", fmt.Errorf("%s: read a row: %w", op, err)
+			return nil, fmt.Errorf("%s: read a row: %w", st.Op, err)
 		}
 		inUTC(dest)
 		all = append(all, row)
 	}
 	rows.Close()
 	if err := rows.Err(); err != nil {
-		return nil, "", fmt.Errorf("%s: %w", op, err)
+		return nil, fmt.Errorf("%s: %w", st.Op, err)
 	}
-	if len(all) == 0 {
-		return nil, "", fmt.Errorf("%s: the statement gave no verdict", op)
+	switch verdict {
+	case Row, Empty:
+		return all, nil
+	case "":
+		return nil, fmt.Errorf("%s: the statement returned no verdict", st.Op)
 	}
-	return all, Row, nil
+	if err := st.refusal(verdict); err != nil {
+		return nil, err
+	}
+	return nil, fmt.Errorf("%s: unknown verdict %s", st.Op, verdict)
 }
 
 // Decision is what a write came to. Detail is text for the store's words;
@@ -232,42 +273,33 @@ type Decision struct {
 }
 
 // Write locks the tenant, if the caller may write in it, and runs a statement
-// that decides again, changes and records. $1 is the tenant, $2 the user, $3 the permission it needs, args
-// follow. Its one row is the verdict, a detail in text or null, the epoch
-// (see poolproof.epoch_after in the migrations), and the columns for dest,
+// that decides again, changes and records, with args behind the parameters that
+// every statement has. Its one row is the verdict, a detail in text or null, the
+// epoch (see poolproof.epoch_after in the migrations), and the columns for dest,
 // which are scanned only if the verdict is [OK]. Success is told only after
 // the transaction's end was.
 //
 // Errors: *tenancy.Error with not_a_member, forbidden, version_mismatch,
-// last_manager or cycle; else the database's, wrapped. Other verdicts come
-// back with their detail and no error: nothing was changed.
-func (d *DB) Write(ctx context.Context, c tenancy.Caller, op, permission, sql string, args []any, dest ...any) (Decision, error) {
-	return d.write(ctx, own(c, permission), op, permission, sql, args, dest)
-}
-
-// WritePlatform is Write under the platform tenant: $1 is that, $4 the
-// request's tenant, args follow.
-func (d *DB) WritePlatform(ctx context.Context, c tenancy.Caller, op, permission, sql string, args []any, dest ...any) (Decision, error) {
-	s, err := d.ofPlatform(ctx, c, permission)
+// last_manager, cycle, limit_reached, or not_found (if the statement has the words
+// for it); else the database's, wrapped. Other verdicts come back with their
+// detail and no error: nothing was changed.
+func (d *DB) Write(ctx context.Context, c tenancy.Caller, st Statement, args []any, dest ...any) (Decision, error) {
+	s, err := d.scope(ctx, c, st)
 	if err != nil {
 		return Decision{}, err
 	}
-	return d.write(ctx, s, op, permission, sql, args, dest)
-}
-
-func (d *DB) write(ctx context.Context, s scope, op, permission, sql string, args, dest []any) (Decision, error) {
 	b := &pgx.Batch{}
-	b.Queue(`select poolproof.lock_tenant($1::uuid, $2::uuid, $3::text, $4::uuid)`, s.tenant, s.user, permission, s.home)
-	b.Queue(sql, append(s.params, args...)...)
+	b.Queue(`select poolproof.lock_tenant($1::uuid, $2::uuid, $3::text, $4::uuid)`, s.tenant, s.user, st.Needs, s.home)
+	b.Queue(st.SQL, append(s.params, args...)...)
 	br := d.session(s).SendBatch(ctx, b)
 	decision, err := decide(br, dest)
 	if closeErr := br.Close(); err == nil {
 		err = closeErr
 	}
 	if err != nil {
-		return Decision{}, rule(op, err)
+		return Decision{}, rule(st.Op, err)
 	}
-	return decision, refusal(decision.Verdict, permission)
+	return decision, st.refusal(decision.Verdict)
 }
 
 func decide(br pgx.BatchResults, dest []any) (Decision, error) {
@@ -290,7 +322,7 @@ func decide(br pgx.BatchResults, dest []any) (Decision, error) {
 		if err := rows.Err(); err != nil {
 			return Decision{}, err
 		}
-		return Decision{}, errors.New("the statement gave no verdict")
+		return Decision{}, errors.New("the statement returned no verdict")
 	}
 	verdict, err := peek(rows)
 	if err != nil {
@@ -345,17 +377,27 @@ func inUTC(dest []any) {
 	}
 }
 
-func refusal(v Verdict, permission string) error {
+// refusal returns the error that a verdict is for every statement; nil for OK
+// and for the verdicts of a store.
+func (st Statement) refusal(v Verdict) error {
 	switch v {
 	case NotAMember:
 		return tenancy.Refuse(tenancy.NotAMember, "You are not an active member of this tenant.")
 	case Forbidden:
-		return tenancy.Refuse(tenancy.Forbidden, "This needs the permission %s.", permission)
+		return tenancy.Refuse(tenancy.Forbidden, "This needs the permission %s.", st.Needs)
 	case VersionMismatch:
-		return tenancy.Refuse(tenancy.VersionMismatch, "It was changed since: read it again.")
+		return tenancy.Refuse(tenancy.VersionMismatch, "It was changed since you read it. Read it again.")
+	case Cycle:
+		return tenancy.Refuse(tenancy.Cycle, detailCycle)
+	case NotFound:
+		if st.Missing != "" {
+			return tenancy.Refuse(tenancy.NotFound, "%s", st.Missing)
+		}
 	}
 	return nil
 }
+
+const detailCycle = "The role would inherit from itself."
 
 // rule turns the errors by which the schema's own rules refuse into refusals.
 func rule(op string, err error) error {
@@ -365,7 +407,7 @@ func rule(op string, err error) error {
 			return &tenancy.Error{Code: tenancy.LastManager, Err: err,
 				Detail: "Nobody would be left who manages roles, or tenants on the platform: one active member must hold that without an expiry."}
 		case "PP002":
-			return &tenancy.Error{Code: tenancy.Cycle, Err: err, Detail: "A role would inherit from itself."}
+			return &tenancy.Error{Code: tenancy.Cycle, Err: err, Detail: detailCycle}
 		case "PP004":
 			return &tenancy.Error{Code: tenancy.LimitReached, Err: err, Detail: pg.Message} // the schema's words, of no tenant
 		}
