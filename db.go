@@ -223,10 +223,10 @@ func (db *DB) Ping(ctx context.Context) error {
 	return db.Shared().QueryRow(ctx, "select 1").Scan(&one)
 }
 
-// Stat gives the pool's figures.
+// Stat returns the pool's figures.
 func (db *DB) Stat() *pgxpool.Stat { return db.pool.Stat() }
 
-// noteLost tells whether err says that a prepared statement was lost which was
+// noteLost reports whether err says that a prepared statement was lost which was
 // sent in this mode; if so, the database goes on in exec mode for good.
 func (db *DB) noteLost(ctx context.Context, mode wire.Mode, err error) bool {
 	if mode == wire.Exec || !statementLost(err) {

@@ -23,14 +23,14 @@
 // # Use
 //
 // [Open] probes what answers behind the URL, chooses how statements and scopes
-// are sent and logs why. [DB.Tenant] gives a [Session], a value that holds no
+// are sent and logs why. [DB.Tenant] returns a [Session], a value that holds no
 // connection; [DB.Shared] one that has no tenant. Sessions have pgx's methods:
 // [Session.Query], [Session.QueryRow], [Session.Exec], [Session.SendBatch],
 // [Session.CopyFrom], and [Session.InTx] and [Session.InTxOptions] for transactions
 // of several steps. [Connector] serves database/sql. [WithTenant] puts the tenant
 // into a context, from where [Connector] and [DB.SessionFrom] read it.
 // Config.AfterConnect registers types. docs/library.md answers further questions,
-// and examples/ has whole programs. [Check] tells whether the database isolates
+// and examples/ has whole programs. [Check] reports whether the database isolates
 // tenants at all; call it at start-up.
 //
 // # What is promised

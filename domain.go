@@ -157,7 +157,7 @@ func findDomain(ctx context.Context, pc *pgxpool.Conn) (uint32, error) {
 // PostgreSQL refuses after a statement of the scope's own.
 var carriers = []string{"select", "insert", "update", "delete", "merge", "values", "table", "with"}
 
-// carries tells whether a scope may be a further parameter of a statement. Its
+// carries reports whether a scope may be a further parameter of a statement. Its
 // text must name exactly as many parameters as it has arguments: $<n+1> would
 // read the scope. Whatever else is wrong with a statement PostgreSQL says in
 // the other form, where it has no parameter more than the caller gave.
@@ -219,7 +219,7 @@ func (s Session) riderError(ctx context.Context, x *wire.Exchange, number int, e
 	return s.scopeError(ctx, err)
 }
 
-// parameterOf gives the number after the first $ of the last line, 0 if there
+// parameterOf returns the number after the first $ of the last line, 0 if there
 // is none.
 func parameterOf(where string) int {
 	last := where[strings.LastIndexByte(where, '\n')+1:]
@@ -240,7 +240,7 @@ func (e *domainLostError) Error() string {
 }
 func (e *domainLostError) Unwrap() error { return e.cause }
 
-// noteDomainLost tells whether err says that the domain was lost; if so, scopes
+// noteDomainLost reports whether err says that the domain was lost; if so, scopes
 // travel as statements from now on.
 func (db *DB) noteDomainLost(ctx context.Context, err error) bool {
 	lost, ok := errors.AsType[*domainLostError](err)

@@ -186,7 +186,7 @@ func testNobodyReadsTheScope(t *testing.T, form option) {
 	}
 }
 
-// collect gives the first column of the only row as text.
+// collect returns the first column of the only row as text.
 func collect(rows pgx.Rows, err error) (string, error) {
 	if err != nil {
 		return "", err

@@ -63,7 +63,7 @@ type Error struct {
 	Err  error  // the cause, may be nil
 }
 
-// Error gives operation, kind and cause; the hint is separate.
+// Error returns operation, kind and cause; the hint is separate.
 func (e *Error) Error() string {
 	s := "poolproof: " + e.Op + ": " + string(e.Kind)
 	if e.Err != nil {
@@ -72,7 +72,7 @@ func (e *Error) Error() string {
 	return s
 }
 
-// Unwrap gives the cause.
+// Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
 // Is makes errors.Is(err, ErrUnavailable) and its like work.
@@ -101,13 +101,13 @@ func canceledByOther(err error) bool {
 	return ok && pgErr.Code == "57014" && strings.Contains(pgErr.Message, "user request")
 }
 
-// statementPooling tells whether err is a pooler's refusal of BEGIN.
+// statementPooling reports whether err is a pooler's refusal of BEGIN.
 func statementPooling(err error) bool {
 	pgErr, ok := errors.AsType[*pgconn.PgError](err)
 	return ok && strings.Contains(pgErr.Message, "statement pooling")
 }
 
-// unreachable tells whether err means that the server, or the pooler before
+// unreachable reports whether err means that the server, or the pooler before
 // it, is not there or does not take work: broken sockets, and the SQLSTATE
 // classes with which PostgreSQL and poolers close a connection.
 func unreachable(err error) bool {

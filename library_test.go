@@ -26,7 +26,7 @@ var (
 	codeOfDoc  = regexp.MustCompile(`(?ms)^\t// doc: (\w+)\n(.*?)^\t// end of doc\n`)
 )
 
-// libraryDoc gives the guide's block that is marked so.
+// libraryDoc returns the guide's block that is marked so.
 func libraryDoc(t *testing.T, mark string) string {
 	t.Helper()
 	text, err := os.ReadFile(libraryGuide)

@@ -157,7 +157,7 @@ func (l *logged) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// count gives the number of lines that hold s.
+// count returns the number of lines that hold s.
 func (l *logged) count(s string) (n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

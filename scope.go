@@ -42,7 +42,7 @@ func newScope(c Config) *scope {
 	return &scope{fixed: wire.NewFixed(sql.String(), len(names)), names: names, settings: settings, role: c.Role}
 }
 
-// call gives the scope of a session as a statement.
+// call returns the scope of a session as a statement.
 func (sc *scope) call(s Session) wire.Call {
 	values := sc.values(nil, s)
 	params := make([][]byte, len(values))
@@ -52,7 +52,7 @@ func (sc *scope) call(s Session) wire.Call {
 	return wire.Call{Fixed: sc.fixed, Params: params, Names: sc.role != ""}
 }
 
-// rider gives the scope of a session as a parameter of the domain: the names
+// rider returns the scope of a session as a parameter of the domain: the names
 // and values in turn, as an array of text in binary format. The elements' type
 // is part of it, so that another type that has the same number in another
 // database is likely to refuse it; bytea and text[] would not.

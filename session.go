@@ -29,7 +29,7 @@ type Session struct {
 
 type setting struct{ name, value string }
 
-// Tenant gives a session of the tenant with this id, in the text form that the
+// Tenant returns a session of the tenant with this id, in the text form that the
 // policies cast from. Statements of a session with an empty id are refused
 // with ErrNoTenant and are not sent; for no tenant, say so: Shared.
 func (db *DB) Tenant(id string) Session {
@@ -40,18 +40,18 @@ func (db *DB) Tenant(id string) Session {
 	return s
 }
 
-// Shared gives a session without a tenant: under the usual policies it sees
+// Shared returns a session without a tenant: under the usual policies it sees
 // rows that belong to none, such as catalogues. It makes all settings, empty,
 // so that it does not run as a tenant that somebody leaked.
 func (db *DB) Shared() Session { return Session{db: db} }
 
-// As gives the same session acting for a user.
+// As returns the same session acting for a user.
 func (s Session) As(user string) Session {
 	s.user = user
 	return s
 }
 
-// With gives the same session with a value for one of Config.Settings. A name
+// With returns the same session with a value for one of Config.Settings. A name
 // that is not among them is an error of kind ErrConfig, told by every
 // statement.
 func (s Session) With(name, value string) Session {

@@ -31,7 +31,7 @@ func scopeOf(ctx context.Context) contextScope {
 	return c
 }
 
-// WithTenant gives a context whose database/sql statements, through
+// WithTenant returns a context whose database/sql statements, through
 // [Connector], run as the tenant with this id, as those of [DB.Tenant] do. It
 // replaces a tenant, or WithShared, that ctx names already and keeps the user.
 // Statements with an empty id are refused with ErrNoTenant.
@@ -41,7 +41,7 @@ func WithTenant(ctx context.Context, id string) context.Context {
 	return context.WithValue(ctx, contextKey{}, c)
 }
 
-// WithShared gives a context whose database/sql statements run without a
+// WithShared returns a context whose database/sql statements run without a
 // tenant, on purpose, as those of [DB.Shared] do: they see rows that belong to
 // nobody. It replaces a tenant that ctx names and keeps the user.
 func WithShared(ctx context.Context) context.Context {
@@ -50,7 +50,7 @@ func WithShared(ctx context.Context) context.Context {
 	return context.WithValue(ctx, contextKey{}, c)
 }
 
-// WithUser gives a context whose database/sql statements act for a user, as
+// WithUser returns a context whose database/sql statements act for a user, as
 // with [Session.As]. It names no tenant: WithTenant or WithShared has to, before
 // it or after. Default: no user.
 func WithUser(ctx context.Context, user string) context.Context {
@@ -59,7 +59,7 @@ func WithUser(ctx context.Context, user string) context.Context {
 	return context.WithValue(ctx, contextKey{}, c)
 }
 
-// WithSetting gives a context whose database/sql statements run with a value
+// WithSetting returns a context whose database/sql statements run with a value
 // for one of Config.Settings, as with [Session.With]. A name that is not among
 // them is an error of kind ErrConfig, told by every statement.
 func WithSetting(ctx context.Context, name, value string) context.Context {
@@ -68,7 +68,7 @@ func WithSetting(ctx context.Context, name, value string) context.Context {
 	return context.WithValue(ctx, contextKey{}, c)
 }
 
-// SessionFrom gives the session that a context names by [WithTenant] or
+// SessionFrom returns the session that a context names by [WithTenant] or
 // [WithShared], [WithUser] and [WithSetting], for those who use pgx's methods: an
 // HTTP middleware then serves both. Statements of a session from a context that
 // names no tenant are refused with ErrNoTenant.
@@ -93,7 +93,7 @@ func (db *DB) SessionFrom(ctx context.Context) Session {
 	return s
 }
 
-// within gives an error if the context names anybody, or any setting, but what
+// within returns an error if the context names anybody, or any setting, but what
 // the transaction of s was begun with.
 //
 // A context that names nothing is let through and runs as the transaction: its

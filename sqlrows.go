@@ -17,7 +17,7 @@ import (
 	"github.com/poolproof/poolproof/internal/wire"
 )
 
-// sqlRows gives a result in text format as database/sql wants it.
+// sqlRows returns a result in text format as database/sql wants it.
 type sqlRows struct {
 	rows    *wire.Rows
 	fields  []pgconn.FieldDescription
@@ -50,7 +50,7 @@ func (r *sqlRows) Close() error {
 	return classify("query", r.rows.Err())
 }
 
-// Next gives io.EOF only once the transaction has ended well.
+// Next returns io.EOF only once the transaction has ended well.
 func (r *sqlRows) Next(dest []driver.Value) error {
 	if !r.rows.Next() {
 		if err := r.rows.Err(); err != nil {
@@ -70,7 +70,7 @@ func (r *sqlRows) Next(dest []driver.Value) error {
 	return nil
 }
 
-// decoder gives what makes a driver.Value of a type's text. Values must not
+// decoder returns what makes a driver.Value of a type's text. Values must not
 // share the text's memory, which the next row overwrites.
 func decoder(oid uint32) func(text []byte) (driver.Value, error) {
 	switch oid {

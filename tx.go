@@ -289,7 +289,7 @@ func (tx *transaction) abandon(ctx context.Context, failure error) {
 	tx.giveBack()
 }
 
-// giveBack gives the connection back, once. mu is held.
+// giveBack releases the connection, once. mu is held.
 func (tx *transaction) giveBack() {
 	if tx.conn != nil {
 		tx.session.db.release(tx.pool, tx.conn)

@@ -131,7 +131,7 @@ func (f *fixtures) stop() error {
 	return errors.Join(errs...)
 }
 
-// through gives a direct URL's way through a PgBouncer.
+// through returns a direct URL's way through a PgBouncer.
 func through(raw string, b *devdb.PgBouncer) (string, error) {
 	u, err := url.Parse(raw)
 	if err != nil {

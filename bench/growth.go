@@ -170,7 +170,7 @@ func (f *fixtures) fillSize(ctx context.Context, name string, s size) (string, e
 }
 
 // serviceLogin is a login of its own for each database: the password that one
-// migration gives it would end that of another.
+// migration sets would end that of another.
 func (f *fixtures) serviceLogin(database string) string { return serviceApp + "_" + database }
 
 // execute runs statements one after another on a connection of their own.

@@ -120,7 +120,7 @@ func (f *fixtures) fillTPCB(ctx context.Context, database string) error {
 	return execute(ctx, f.postgres.URL(devdb.Superuser, database), statements...)
 }
 
-// proxy starts "poolproof proxy" and gives its URL.
+// proxy starts "poolproof proxy" and returns its URL.
 func (f *fixtures) proxy(ctx context.Context, binary, upstream string, args []string) (string, error) {
 	cmd := exec.CommandContext(context.WithoutCancel(ctx), binary, append([]string{"proxy", "--listen", "127.0.0.1:0", "--upstream", upstream}, args...)...) //nolint:gosec // what was built above
 	cmd.Stderr = nil

@@ -132,7 +132,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	return report(stdout, f.about, groups, o)
 }
 
-// profile starts a CPU profile of this process and gives what ends it.
+// profile starts a CPU profile of this process and returns what ends it.
 func profile(name string) (finish func() error, err error) {
 	if name == "" {
 		return func() error { return nil }, nil

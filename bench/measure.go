@@ -279,7 +279,7 @@ func (g *group) crowd() string {
 	return fmt.Sprintf("%d clients", g.clients)
 }
 
-// find gives the group's variant of that name, nil if -only left it out.
+// find returns the group's variant of that name, nil if -only left it out.
 func (g *group) find(name string) *variant {
 	for _, v := range g.variants {
 		if v.name == name {

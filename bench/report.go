@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// report prints what was measured, and gives errGate if a gate fails.
+// report prints what was measured, and returns errGate if a gate fails.
 func report(w io.Writer, a about, groups []*group, o options) error {
 	var b strings.Builder
 	b.WriteString(a.header())

@@ -114,7 +114,7 @@ func crowd(copies int, pattern string, env ...string) consequence {
 	}
 }
 
-// together runs copies of the program at once and gives what all of them said.
+// together runs copies of the program at once and returns what all of them said.
 func together(copies int, f func(i int) run) string {
 	outputs := make([]string, copies)
 	var all sync.WaitGroup

@@ -285,7 +285,7 @@ const schema = `
 
 var makeRole sync.Once
 
-// database makes a database with the programs' schema, and gives its direct URL.
+// database makes a database with the programs' schema, and returns its direct URL.
 func database(t *testing.T) string {
 	t.Helper()
 	makeRole.Do(func() { execAt(t, pgtest.Server(t).AdminURL(), "create role corpus_reader") })

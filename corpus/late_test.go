@@ -151,7 +151,7 @@ func foreignItem(output string) string {
 // 20 to 27, and so on.
 func ownTen(i int) string { return fmt.Sprint("CORPUS_FIRST=", 10*i+10) }
 
-// crossed runs two copies, each with a late connection, and gives what they said.
+// crossed runs two copies, each with a late connection, and returns what they said.
 // PgBouncer 1.18 gives a server connection back when it has answered the Syncs
 // that it has read, even if a part of the next message is under way. Then both
 // server connections lack the rest of a Bind; and as they take turns, the second

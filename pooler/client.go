@@ -32,7 +32,7 @@ func connect(ctx context.Context, config *pgx.ConnConfig) (*client, error) {
 	return &client{pg: pg}, nil
 }
 
-// close gives back what is held and says good-bye. A client that left in the
+// close hands back what is held and says good-bye. A client that left in the
 // middle of a transaction would cost the pooler its server connection.
 func (c *client) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), Budget)
@@ -144,7 +144,7 @@ func (c *client) holdByFlush(ctx context.Context, name string) (place, error) {
 	return place{}, errNoFlush
 }
 
-// letGo gives back what hold or holdByFlush took.
+// letGo hands back what hold or holdByFlush took.
 func (c *client) letGo(ctx context.Context) error {
 	if !c.held {
 		return nil

@@ -143,7 +143,7 @@ func freeOr0(port int) int {
 }
 
 // migrate makes the database and its owner, the schema, the login and the demo
-// data, each only where it is missing. It gives the login's direct URL.
+// data, each only where it is missing. It returns the login's direct URL.
 func (d *devSystem) migrate(ctx context.Context) (*url.URL, error) {
 	if err := d.ensureDatabase(ctx); err != nil {
 		return nil, fmt.Errorf("making the database: %w", err)

@@ -98,7 +98,7 @@ func sourced(t *testing.T, dir string) map[string]string {
 	return env
 }
 
-// call sends a request with dev.env's token and gives the status and the body.
+// call sends a request with dev.env's token and returns the status and the body.
 func call(t *testing.T, env map[string]string, method, path, body string) (int, string) {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), method, env["POOLPROOF_URL"]+path, strings.NewReader(body))

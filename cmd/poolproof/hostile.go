@@ -40,7 +40,7 @@ type standing struct {
 }
 
 // check looks at what can be wrong with the flags, before anything is started,
-// and gives the baseline; writeBaseline is a file that will be written too.
+// and returns the baseline; writeBaseline is a file that will be written too.
 func (c *hostileFlags) check(p *program, writeBaseline string) (report.Baseline, error) {
 	var none report.Baseline
 	if _, err := hostile.ProfileNamed(c.As); err != nil {
@@ -66,7 +66,7 @@ func (c *hostileFlags) check(p *program, writeBaseline string) (report.Baseline,
 	return baseline, nil
 }
 
-// canWrite tells whether a report can be written, and leaves the file as it is.
+// canWrite reports whether a report can be written, and leaves the file as it is.
 func canWrite(name string) error {
 	if name == "" {
 		return nil

@@ -163,7 +163,7 @@ func progressOf(p *program) func(done, total int) {
 	}
 }
 
-// legacyFailure gives the exit code 2, because nothing was tried, and the hint.
+// legacyFailure returns the exit code 2, because nothing was tried, and the hint.
 func legacyFailure(doing string, err error) error {
 	hint := "check the URL, that the server is up, and that the login may read the tables; nothing was changed"
 	switch {

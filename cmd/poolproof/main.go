@@ -160,7 +160,7 @@ func usage(hint, format string, args ...any) error {
 	return &hinted{err: fmt.Errorf(format, args...), hint: hint, usage: true}
 }
 
-// conclude prints an error as one line and a hint as a second one, and gives the
+// conclude prints an error as one line and a hint as a second one, and returns the
 // exit code.
 func conclude(stderr io.Writer, err error) int {
 	if err == nil {

@@ -122,7 +122,7 @@ func (c *proveCommand) check(p *program) (report.Baseline, error) {
 	return c.hostileFlags.check(p, c.WriteBaseline)
 }
 
-// run runs the program to its end and gives what was found.
+// run runs the program to its end and returns what was found.
 func (c *proveCommand) run(ctx context.Context, p *program, up *upstream, h *standing) (r hostile.Report, exit int, err error) {
 	env, err := c.environment(os.Environ(), up.url, h.url)
 	if err != nil {
@@ -208,7 +208,7 @@ func (c *proveCommand) environment(ours []string, direct, pooled string) ([]stri
 	return env, nil
 }
 
-// overridden tells whether a variable of ours must not reach the program: what
+// overridden reports whether a variable of ours must not reach the program: what
 // is set for it, and all by which libpq would go elsewhere or ask for more than
 // an unencrypted connection on this machine gives (its documentation,
 // "Environment Variables").
@@ -233,7 +233,7 @@ const (
 	programWaitTime = 2 * time.Second
 )
 
-// runProgram runs a program to its end and gives its exit status, 128 and the
+// runProgram runs a program to its end and returns its exit status, 128 and the
 // signal's number if one ended it. When ctx ends, the program is told by the
 // same signal; it may finish, and is killed after a while if it does not.
 func runProgram(ctx context.Context, p *program, command, env []string) (int, error) {
@@ -286,7 +286,7 @@ func tell(process *os.Process, cause error) {
 	_ = process.Signal(sig) // it may have ended just now
 }
 
-// inForeground tells whether a terminal's keys reach this process group.
+// inForeground reports whether a terminal's keys reach this process group.
 func inForeground() bool {
 	tty, err := os.Open("/dev/tty")
 	if err != nil {

@@ -211,7 +211,7 @@ func verify(ctx context.Context, db *poolproof.DB) error {
 	return found.Err()
 }
 
-// forOperator tells whether waiting is useless: the error is one that only an
+// forOperator reports whether waiting is useless: the error is one that only an
 // operator's change will end.
 func forOperator(err error) bool {
 	if _, ok := errors.AsType[*hinted](err); ok {
@@ -220,13 +220,13 @@ func forOperator(err error) bool {
 	return errors.Is(err, poolproof.ErrConfig)
 }
 
-// isPrivilege tells whether PostgreSQL refused for want of a privilege.
+// isPrivilege reports whether PostgreSQL refused for want of a privilege.
 func isPrivilege(err error) bool {
 	pgErr, ok := errors.AsType[*pgconn.PgError](err)
 	return ok && pgErr.Code == "42501"
 }
 
-// isNoRole tells whether the role that transactions should take on is not
+// isNoRole reports whether the role that transactions should take on is not
 // there. The other settings of a scope take any text.
 func isNoRole(err error) bool {
 	pgErr, ok := errors.AsType[*pgconn.PgError](err)

@@ -10,7 +10,7 @@ import (
 	"github.com/poolproof/poolproof/internal/visible"
 )
 
-// isTerminal tells whether a person reads along.
+// isTerminal reports whether a person reads along.
 func isTerminal(w any) bool {
 	f, ok := w.(*os.File)
 	if !ok {
@@ -24,7 +24,7 @@ func isTerminal(w any) bool {
 	return err != nil || !os.SameFile(info, null)
 }
 
-// coloured tells whether colours are wanted there (no-color.org).
+// coloured reports whether colours are wanted there (no-color.org).
 func coloured(w any) bool {
 	return os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && isTerminal(w)
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/poolproof/poolproof/internal/pgtest"
 )
 
-// tool runs a program of PostgreSQL's to its end and gives all that it wrote.
+// tool runs a program of PostgreSQL's to its end and returns all that it wrote.
 func tool(t *testing.T, stdin, name string, args ...string) (string, error) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), name, args...)
@@ -26,7 +26,7 @@ func tool(t *testing.T, stdin, name string, args ...string) (string, error) {
 	return string(out), err
 }
 
-// throughProxy runs f with a URL that leads through poolproof proxy, and gives the codes
+// throughProxy runs f with a URL that leads through poolproof proxy, and returns the codes
 // of what was found. Then no server connection is left.
 func throughProxy(t *testing.T, direct string, flags []string, f func(pooled string)) []string {
 	t.Helper()

@@ -119,7 +119,7 @@ func asksForPassword(ctx context.Context, cfg *pgconn.Config) (bool, error) {
 // postgres://, and nobody refuses this one.
 const urlScheme = "postgresql"
 
-// isPostgres tells whether a URL is one of PostgreSQL's, with or without a
+// isPostgres reports whether a URL is one of PostgreSQL's, with or without a
 // driver's name.
 func isPostgres(raw string) bool {
 	scheme, _, ok := strings.Cut(raw, "://")
@@ -169,7 +169,7 @@ func inForm(raw, form string) string {
 	return scheme + "://" + address
 }
 
-// reaches tells whether a URL's parameter says how the server is reached.
+// reaches reports whether a URL's parameter says how the server is reached.
 func reaches(name string) bool {
 	return strings.HasPrefix(name, "ssl") || slices.Contains([]string{
 		"host", "hostaddr", "port", "user", "password", "passfile", "dbname", "database", "service", "servicefile", "uselibpqcompat",

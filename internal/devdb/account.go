@@ -119,7 +119,7 @@ func canEnter(dir string, acc *account) (bool, error) {
 	}
 }
 
-// own gives path to acc; nothing to do for an ordinary user.
+// own returns path to acc; nothing to do for an ordinary user.
 func own(path string, acc *account) error {
 	if acc == nil {
 		return nil

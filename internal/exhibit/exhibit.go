@@ -140,7 +140,7 @@ func (c *client) close() {
 	_ = c.conn.Close()
 }
 
-// query gives the first column of the rows.
+// query returns the first column of the rows.
 func (c *client) query(sql string, id int, oneSync bool) ([]string, error) {
 	c.f.Send(&pgproto3.Parse{Query: sql})
 	if !oneSync {

@@ -27,7 +27,7 @@ func Database(t testing.TB) string {
 // owner is the role that Owned gives databases to.
 const owner = "poolproof_owner"
 
-// Owned gives a database of Database or Copy to a role that may do what
+// Owned hands a database of Database or Copy to a role that may do what
 // docs/production.md asks of a schema's owner and nothing else, and returns its
 // direct URL as that role: it may log in and make roles, and row-level security
 // that is forced binds it. All databases of a test process have the same owner,

@@ -55,7 +55,7 @@ func Main(m *testing.M, checks ...func() error) {
 	os.Exit(status)
 }
 
-// allTests tells whether every test of the package has run.
+// allTests reports whether every test of the package has run.
 func allTests() bool {
 	for _, narrowing := range []string{"test.run", "test.skip", "test.list"} {
 		if f := flag.Lookup(narrowing); f != nil && f.Value.String() != "" {

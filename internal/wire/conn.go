@@ -38,7 +38,7 @@ type Conn struct {
 
 const customDataKey = "poolproof"
 
-// Of gives the Conn that belongs to a pgx connection, making it at first use.
+// Of returns the Conn that belongs to a pgx connection, making it at first use.
 func Of(conn *pgx.Conn, shared *Descriptions) *Conn {
 	data := conn.PgConn().CustomData()
 	if c, ok := data[customDataKey].(*Conn); ok {
@@ -95,7 +95,7 @@ func (c *Conn) unremember(name string) {
 	}
 }
 
-// holds tells whether the server holds exactly this description, and notes the use.
+// holds reports whether the server holds exactly this description, and notes the use.
 func (c *Conn) holds(d *description) bool {
 	el, ok := c.named[d.name]
 	if !ok || el.Value.(*description) != d { //nolint:forcetypeassert // the list holds nothing else
@@ -105,7 +105,7 @@ func (c *Conn) holds(d *description) bool {
 	return true
 }
 
-// parse sends what is needed for d to be bound next and gives the name to bind.
+// parse sends what is needed for d to be bound next and returns the name to bind.
 func (x *Exchange) parse(d *description) string {
 	c, fe := x.conn, x.fe
 	if x.mode != CacheStatement {
@@ -149,7 +149,7 @@ func (x *Exchange) uses(d *description) bool {
 	return slices.Contains(x.parsing, d)
 }
 
-// inferred gives the types of n parameters that are left to the server, and the
+// inferred returns the types of n parameters that are left to the server, and the
 // rider's. It is valid until the next call.
 func (c *Conn) inferred(n int, r Rider) []uint32 {
 	c.oids = slices.Grow(c.oids[:0], n+1)[:n+1]
@@ -165,7 +165,7 @@ type CallError struct{ Err error }
 // Error is the cause's text.
 func (e *CallError) Error() string { return e.Err.Error() }
 
-// Unwrap gives the cause.
+// Unwrap returns the cause.
 func (e *CallError) Unwrap() error { return e.Err }
 
 // describe learns a statement's types in a round trip of its own. The statement
@@ -282,7 +282,7 @@ func (c *Conn) Discard() {
 	_ = c.pgx.Close(ctx)
 }
 
-// ended reads on for a while and tells whether there is nothing left to stop: the
+// ended reads on for a while and reports whether there is nothing left to stop: the
 // server has come to its ReadyForQuery, or the connection cannot be read.
 func (c *Conn) ended(wait time.Duration) bool {
 	if c.pg.Conn().SetReadDeadline(time.Now().Add(wait)) != nil {

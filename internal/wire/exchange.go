@@ -266,7 +266,7 @@ func (x *Exchange) sync(size int) {
 	}()
 }
 
-// causeOf gives the reason why reading failed: that of the writer in the
+// causeOf returns the reason why reading failed: that of the writer in the
 // background, if there is one and it failed.
 func (x *Exchange) causeOf(err error) error {
 	if x.flushed == nil {
@@ -303,7 +303,7 @@ func (x *Exchange) fail(err error) {
 	x.err = err
 }
 
-// receive gives the next message that matters, or the first error of the
+// receive returns the next message that matters, or the first error of the
 // exchange. ErrorResponse is noted and reading goes on, to ReadyForQuery.
 func (x *Exchange) receive() (pgproto3.BackendMessage, error) {
 	for !x.conn.broken && !x.ready {

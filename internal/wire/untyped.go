@@ -8,7 +8,7 @@ import (
 	"strconv"
 )
 
-// untyped gives arguments whose text is right for a parameter of any type that
+// untyped returns arguments whose text is right for a parameter of any type that
 // pgx would encode them for, so that the statement need not be described before it
 // is sent in Exec mode; false if one of them has no such text.
 //

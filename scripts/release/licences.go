@@ -60,7 +60,7 @@ var texts = map[string]string{
 	"b2dbdbc564257a8a643d6585c4fe648cf7ff13d6b63f679383b1624535ab2033": publicDomain,                  // xi2/xz's own words
 }
 
-// identify gives the SPDX expression of a licence, or "" for a text that
+// identify returns the SPDX expression of a licence, or "" for a text that
 // nobody has read yet.
 func identify(files []licence) string {
 	for _, f := range files {

@@ -58,7 +58,7 @@ func run(ctx context.Context, args []string) error {
 // versionForm is what may stand in a file's name and in a linker flag.
 var versionForm = regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z.+_-]*$`)
 
-// describe gives the version of the checkout in dir: the one that is asked
+// describe returns the version of the checkout in dir: the one that is asked
 // for, or else the tag, or else the commit. Files that differ from the commit,
 // new ones included, add "-dirty" in any case. Outside a checkout a version
 // must be asked for.

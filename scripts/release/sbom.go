@@ -68,7 +68,7 @@ var packages = []struct {
 	{"oauth4webapi", "service/console/static/assets/oauth4webapi", "index.js", regexp.MustCompile(`const VERSION = 'v([0-9.]+)'`)},
 }
 
-// embedded gives the parts that are files, not modules.
+// embedded returns the parts that are files, not modules.
 func embedded(source string) ([]part, error) {
 	var parts []part
 	for _, npm := range packages {

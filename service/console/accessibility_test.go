@@ -17,7 +17,7 @@ import (
 // axeVersion is the one that scripts/setup puts into the cache.
 const axeVersion = "4.14.1"
 
-// axe gives the text of axe-core.
+// axe returns the text of axe-core.
 func axe(t *testing.T) string {
 	t.Helper()
 	cache, err := devdb.CacheDir()
@@ -51,7 +51,7 @@ func (p *page) accessible(what, rules string) {
 	}
 }
 
-// violations gives what axe finds: in the open dialog, if there is one, for
+// violations returns what axe finds: in the open dialog, if there is one, for
 // then the rest of the page cannot be reached.
 func (p *page) violations(rules string) []string {
 	p.t.Helper()

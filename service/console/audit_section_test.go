@@ -24,7 +24,7 @@ func (p *page) downloads() string {
 	return folder
 }
 
-// saved waits for a downloaded CSV file, and gives its lines.
+// saved waits for a downloaded CSV file, and returns its lines.
 func (p *page) saved(folder, name string) [][]string {
 	p.t.Helper()
 	deadline := time.Now().Add(patience)

@@ -156,7 +156,7 @@ func (p *page) describe() {
 	p.t.Logf("the page shows:\n%s", text)
 }
 
-// requestIDOf gives the X-Request-ID header of the last answer of a status.
+// requestIDOf returns the X-Request-ID header of the last answer of a status.
 func (p *page) requestIDOf(status int64) string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -192,7 +192,7 @@ func (p *page) run(steps ...chromedp.Action[chromedp.Void]) {
 // before anything was done with it.
 const drawnAnew = "Could not find node with given id"
 
-// eval gives the value of a JavaScript expression, or of the promise that it is.
+// eval returns the value of a JavaScript expression, or of the promise that it is.
 func eval[T any](p *page, expression string) T {
 	p.t.Helper()
 	ctx, cancel := context.WithTimeout(p.ctx, patience)
@@ -254,7 +254,7 @@ func (p *page) press(keys string) {
 	p.run(chromedp.KeyEvent(keys))
 }
 
-// focus gives the focus to an element.
+// focus moves the focus to an element.
 func (p *page) focus(selector string) {
 	p.t.Helper()
 	p.run(chromedp.Focus(chromedp.CSS(selector), chromedp.NodeVisible))
@@ -277,7 +277,7 @@ func (p *page) text(selector string) string {
 	return eval[string](p, fmt.Sprintf(`document.querySelector(%s)?.textContent ?? ''`, quote(selector)))
 }
 
-// focused gives the id of the element that has the focus.
+// focused returns the id of the element that has the focus.
 func (p *page) focused() string {
 	p.t.Helper()
 	return eval[string](p, `document.activeElement?.id ?? ''`)

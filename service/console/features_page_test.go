@@ -8,7 +8,7 @@ import (
 	"github.com/google/uuid"
 )
 
-// feature gives a feature's value that the demo tenant has set: on, off or unset.
+// feature returns a feature's value that the demo tenant has set: on, off or unset.
 func (s *service) feature(t *testing.T, name string) string {
 	t.Helper()
 	return one[string](t, s, `select coalesce((select case when t.enabled then 'on' else 'off' end

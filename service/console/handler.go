@@ -118,7 +118,7 @@ func handler(signIn *signIn) http.Handler {
 // signInPath is where the page learns how to sign in.
 const signInPath = "/sign-in.json"
 
-// load gives the embedded files by the path they are served at. A file that it
+// load returns the embedded files by the path they are served at. A file that it
 // cannot read or has no type for is a fault of the build, found by the first
 // test that calls Handler; it panics.
 func load() map[string]page {

@@ -26,7 +26,7 @@ func ask(t *testing.T, method, path string, header ...string) *http.Response {
 	return w.Result()
 }
 
-// staticFiles gives every file of the console by the path it is served at.
+// staticFiles returns every file of the console by the path it is served at.
 func staticFiles(t *testing.T) map[string]string {
 	t.Helper()
 	files := map[string]string{}

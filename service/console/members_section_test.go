@@ -17,7 +17,7 @@ func member(id, rest string) string {
 	return fmt.Sprintf(`#members-list tr[data-user-id="%s"] %s`, id, rest)
 }
 
-// profile gives a member's fields as the database has them.
+// profile returns a member's fields as the database has them.
 func (s *service) profile(t *testing.T, user string) string {
 	t.Helper()
 	return one[string](t, s, `select coalesce((select name || '/' || email || '/' || active from poolproof.profiles where tenant_id = $1 and user_id = $2), '')`, s.tenant, user)

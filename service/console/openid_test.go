@@ -92,7 +92,7 @@ func (p *page) answers(issuer, name, button string) {
 	p.click(button)
 }
 
-// history gives the addresses that the tab can go back to.
+// history returns the addresses that the tab can go back to.
 func (p *page) history() string {
 	p.t.Helper()
 	past, err := chromedp.Call(p.ctx, browserpage.GetNavigationHistory, cdp.Empty{})

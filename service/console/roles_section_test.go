@@ -19,7 +19,7 @@ func (p *page) settled(cell string, checked bool) {
 	p.until(fmt.Sprintf(`(() => { const c = document.querySelector(%s); return c.ariaBusy === null && c.checked === %t; })()`, quote(cell), checked))
 }
 
-// inherits gives what a cell says of inheritance, in its name and as a mark.
+// inherits returns what a cell says of inheritance, in its name and as a mark.
 func (p *page) inherits(cell string) string {
 	p.t.Helper()
 	return eval[string](p, fmt.Sprintf(`(() => {

@@ -49,7 +49,7 @@ func (p *page) choose(selector, value string) {
 	}
 }
 
-// offered gives the titles of the sections that are offered.
+// offered returns the titles of the sections that are offered.
 func (p *page) offered() string {
 	p.t.Helper()
 	return eval[string](p, `[...document.querySelectorAll('#sections a')].map((a) => a.textContent).join(' ')`)

@@ -80,7 +80,7 @@ func newServiceWith(t *testing.T, accepted token.Config, pages http.Handler, log
 	return s
 }
 
-// serve starts an API on the service's database, and gives its address.
+// serve starts an API on the service's database, and returns its address.
 func (s *service) serve(t *testing.T, accepted token.Config, pages http.Handler, log *slog.Logger) (string, *httpapi.Server) {
 	t.Helper()
 	tokens, err := token.NewVerifier(t.Context(), accepted)
@@ -153,7 +153,7 @@ func (s *service) exec(t *testing.T, sql string, args ...any) {
 	}
 }
 
-// one gives the single value that a query answers, asked as the owner.
+// one returns the single value that a query answers, asked as the owner.
 func one[T any](t *testing.T, s *service, sql string, args ...any) T {
 	t.Helper()
 	var value T
@@ -169,13 +169,13 @@ func (s *service) roles(t *testing.T, name string) int {
 	return one[int](t, s, `select count(*)::int from poolproof.roles where tenant_id = $1 and name = $2`, s.tenant, name)
 }
 
-// roleID gives the id of the demo tenant's role of a name.
+// roleID returns the id of the demo tenant's role of a name.
 func (s *service) roleID(t *testing.T, name string) int {
 	t.Helper()
 	return one[int](t, s, `select id from poolproof.roles where tenant_id = $1 and name = $2`, s.tenant, name)
 }
 
-// permissions gives the names of what a role itself holds, sorted.
+// permissions returns the names of what a role itself holds, sorted.
 func (s *service) permissions(t *testing.T, role int) string {
 	t.Helper()
 	return one[string](t, s, `select coalesce(string_agg(p.name, ' ' order by p.name), '')

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// hitAreas gives the controls that a finger cannot hit in 44 by 44 px. What
+// hitAreas returns the controls that a finger cannot hit in 44 by 44 px. What
 // counts is where a touch arrives: on the control or on its label. Links within
 // a sentence are as high as its lines (WCAG 2.5.5's exception, too).
 const hitAreas = `(() => {

@@ -96,7 +96,7 @@ func auditFilter(c *call) (audit.Filter, error) {
 	return f, nil
 }
 
-// prefersCSV tells whether text/csv has a higher weight than JSON (RFC 9110
+// prefersCSV reports whether text/csv has a higher weight than JSON (RFC 9110
 // section 12.5.1); where they are equal, JSON it is.
 func prefersCSV(lines []string) bool {
 	csvWeight, jsonWeight := 0.0, 0.0

@@ -28,7 +28,7 @@ func TestGeneratedClients(t *testing.T) {
 	}
 	environ := append(os.Environ(), "POOLPROOF_URL="+address, "POOLPROOF_TOKEN="+signed(t, super, ""), "POOLPROOF_TENANT="+testTenant,
 		"GOWORK=off", "GOFLAGS=", "CGO_ENABLED=0")
-	// In dir, and gives what it prints.
+	// In dir, and returns what it prints.
 	run := func(t *testing.T, dir, name string, args ...string) string {
 		t.Helper()
 		cmd := exec.CommandContext(t.Context(), name, args...)

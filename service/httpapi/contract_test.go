@@ -140,7 +140,7 @@ func (c *contract) answer(pointer string, compile func(string) *jsonschema.Schem
 	return d
 }
 
-// resolve gives what a pointer leads to, through references, and where it is.
+// resolve returns what a pointer leads to, through references, and where it is.
 func (c *contract) resolve(pointer string) (map[string]any, string) {
 	var node any = c.doc
 	for step := range strings.SplitSeq(pointer[1:], "/") {
@@ -317,7 +317,7 @@ func must(err error) {
 	}
 }
 
-// example gives the value of an example that an operation's request or a
+// example returns the value of an example that an operation's request or a
 // parameter has.
 func (c *contract) example(holder map[string]any) any {
 	if value, ok := holder["example"]; ok {
@@ -375,5 +375,5 @@ func (c *contract) takes(op *operation, parameter string) bool {
 	return slices.ContainsFunc(c.parameters(op), func(p map[string]any) bool { return p["name"] == parameter })
 }
 
-// secured tells whether the operation needs a token.
+// secured reports whether the operation needs a token.
 func (op *operation) secured() bool { return op.node["security"] == nil }

@@ -123,7 +123,7 @@ func (x *exchange) sendTaggedBytes(c tenancy.Caller, contentType string, body []
 	return nil
 }
 
-// matches tells whether an If-None-Match holds the tag (RFC 9110 section
+// matches reports whether an If-None-Match holds the tag (RFC 9110 section
 // 13.1.2: weak comparison). None of our tags holds a comma.
 func matches(lines []string, tag string) bool {
 	for _, line := range lines {

@@ -77,7 +77,7 @@ type asked struct {
 	match              string // If-Match
 }
 
-// rawAnswer sends a request and gives all bytes of its answer but the date's.
+// rawAnswer sends a request and returns all bytes of its answer but the date's.
 func (s *service) rawAnswer(t *testing.T, token string, q asked) string {
 	t.Helper()
 	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", strings.TrimPrefix(s.url, "http://"))
@@ -148,7 +148,7 @@ func fill(t *testing.T, route string, number int, id string) string {
 	return filled.String() + route[end:]
 }
 
-// everyEndpoint gives each method of each route that asks for a tenant.
+// everyEndpoint returns each method of each route that asks for a tenant.
 func (s *service) everyEndpoint(t *testing.T, visit func(method, route, body string)) {
 	t.Helper()
 	for _, route := range slices.Sorted(maps.Keys(s.api.table)) {

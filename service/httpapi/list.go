@@ -17,7 +17,7 @@ type list[T any] struct {
 	NextPageToken string `json:"next_page_token"`
 }
 
-// once gives the value of a query's parameter, "" where it is not there. One
+// once returns the value of a query's parameter, "" where it is not there. One
 // that is there twice is refused: nobody knows which of them is meant.
 func once(q url.Values, name string) (string, error) {
 	if len(q[name]) > 1 {

@@ -53,7 +53,7 @@ func (d dialect) open(t *testing.T, s *service, user, tenant uuid.UUID) *browser
 // row is an object as a page sees it.
 type row = map[string]any
 
-// ask sends a request and gives its answer as the page's JSON.parse does.
+// ask sends a request and returns its answer as the page's JSON.parse does.
 func (b *browser) ask(method, path, body string, status int) any {
 	b.t.Helper()
 	var r io.Reader
@@ -157,7 +157,7 @@ func (b *browser) draws(rows []row, columns map[string]column) {
 	}
 }
 
-// find gives the row with a field of that value, nil if there is none.
+// find returns the row with a field of that value, nil if there is none.
 func find(rows []row, field string, value any) row {
 	for _, r := range rows {
 		if r[field] == value {

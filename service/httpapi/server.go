@@ -289,7 +289,7 @@ func sameQueryTenant(r *http.Request, c tenancy.Caller) error {
 
 var errNoDatabase = errors.New("no database has been reached yet")
 
-// connected gives the stores, or unavailable before there are any.
+// connected returns the stores, or unavailable before there are any.
 func (s *Server) connected() (*stores, error) {
 	if st := s.stores.Load(); st != nil {
 		return st, nil

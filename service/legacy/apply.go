@@ -272,7 +272,7 @@ func (t TenantPlan) queueMembers(b *pgx.Batch, id, actor string) {
 	}
 }
 
-// keepsSuperAdmin tells whether the administrator that a new tenant is made
+// keepsSuperAdmin reports whether the administrator that a new tenant is made
 // with, as every tenant is, is to be its SUPER_ADMIN.
 func (t TenantPlan) keepsSuperAdmin() bool {
 	return slices.ContainsFunc(t.Assignments, func(a Assignment) bool { return a.User == t.Admin.User && a.Role == superAdmin })

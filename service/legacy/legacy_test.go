@@ -124,7 +124,7 @@ func everything(t *testing.T, admin *pgx.Conn) string {
 	return s.String()
 }
 
-// who gives "user role, user role" of a tenant, by the last two digits of the
+// who returns "user role, user role" of a tenant, by the last two digits of the
 // fixture's users.
 func who(t *testing.T, admin *pgx.Conn, tenant string) string {
 	t.Helper()
@@ -132,7 +132,7 @@ func who(t *testing.T, admin *pgx.Conn, tenant string) string {
 		from poolproof.user_roles u join poolproof.roles r on r.tenant_id = u.tenant_id and r.id = u.role_id where u.tenant_id = $1::text::uuid`, tenant)
 }
 
-// holds gives what a role of a tenant holds.
+// holds returns what a role of a tenant holds.
 func holds(t *testing.T, admin *pgx.Conn, tenant, role string) string {
 	t.Helper()
 	return one[string](t, admin, `select coalesce(string_agg(p.name, ' ' order by p.name), '') from poolproof.roles r

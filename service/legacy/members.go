@@ -155,7 +155,7 @@ func (p *planner) member(id string, profile Row) *membership {
 	}}
 }
 
-// planAssignments gives each member their roles: what user_roles says, else
+// planAssignments plans each member's roles: what user_roles says, else
 // the number on the profile, else its text.
 func (p *planner) planAssignments() {
 	p.readUserRoles()

@@ -144,7 +144,7 @@ type Finding struct {
 	Reason string `json:"reason"` // the same text for rows of the same kind
 }
 
-// Empty tells whether there is nothing to do.
+// Empty reports whether there is nothing to do.
 func (p Plan) Empty() bool {
 	return p.Catalogue.empty() && !slices.ContainsFunc(p.Tenants, func(t TenantPlan) bool { return !t.empty() })
 }
@@ -188,7 +188,7 @@ type tenant struct {
 }
 
 // NewPlan decides what an import of src into dst does. It reads and writes
-// nothing, and gives the same plan for the same input.
+// nothing, and returns the same plan for the same input.
 func NewPlan(src Source, dst Destination, opt Options) Plan {
 	p := &planner{
 		src: src, dst: dst, opt: opt,
@@ -221,7 +221,7 @@ func (p *planner) decided(table, row, reason string) {
 	p.plan.Decided = append(p.plan.Decided, Finding{table, row, reason})
 }
 
-// rows gives a table's rows.
+// rows returns a table's rows.
 func (p *planner) rows(table string) []Row { return p.src.Tables[table].Rows }
 
 var (
@@ -305,7 +305,7 @@ type sourceTenant struct {
 	active bool
 }
 
-// tenantsOf gives the source's tenants: without a table of them, those that
+// tenantsOf returns the source's tenants: without a table of them, those that
 // profiles name.
 func tenantsOf(src Source) []sourceTenant {
 	var all []sourceTenant

@@ -115,7 +115,7 @@ func (p *planner) readRoles() {
 	}
 }
 
-// namedByText gives the roles that a text means: those of this name that are
+// namedByText returns the roles that a text means: those of this name that are
 // everybody's, or one of its own.
 func (p *planner) namedByText(text string) []*role {
 	name := roleOfText(text)
@@ -139,7 +139,7 @@ func roleOfText(text string) string {
 	return text
 }
 
-// isShared tells whether users of all tenants point at the role: the original
+// isShared reports whether users of all tenants point at the role: the original
 // kept its four roles under one tenant.
 func (r *role) isShared() bool {
 	return r.tenant == uuid.Nil || r.tenant == DefaultTenant && isSystem(r.name)
@@ -182,7 +182,7 @@ func (p *planner) planRoles() {
 	}
 }
 
-// resolve gives the name of the tenant's role that stands for a role of the
+// resolve returns the name of the tenant's role that stands for a role of the
 // source, and the reason why nobody gets it who has it not yet: whoever gets it
 // gains nothing by that. No name where none stands for it.
 func (p *planner) resolve(t *tenant, r *role) (name, reason string) {
@@ -229,7 +229,7 @@ func (p *planner) resolve(t *tenant, r *role) (name, reason string) {
 	return name, ""
 }
 
-// couldTakeAll tells whether a role's holders could give themselves every
+// couldTakeAll reports whether a role's holders could give themselves every
 // permission of their tenant in the source, where whoever managed roles and
 // permissions could. Where the source does not say what roles hold, the name
 // is all there is.
@@ -285,7 +285,7 @@ func (p *planner) planGrants() {
 	}
 }
 
-// managesRoles tells whether a role lets its holders manage roles.
+// managesRoles reports whether a role lets its holders manage roles.
 func (t *tenant) managesRoles(name string) bool {
 	if holdsAll(name) {
 		return true

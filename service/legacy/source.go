@@ -32,7 +32,7 @@ type Table struct {
 // Row holds the values that are not null, as PostgreSQL writes them.
 type Row map[string]string
 
-// Has tells whether the source has a column.
+// Has reports whether the source has a column.
 func (s Source) Has(table, column string) bool { return s.Tables[table].Columns[column] }
 
 // ErrSplit means that what stands before a database makes several transactions
@@ -177,7 +177,7 @@ func read(ctx context.Context, conn *pgx.Conn, schema string) (Source, error) {
 	return src, nil
 }
 
-// inspect gives the columns of the schema's tables. It refuses tables of which
+// inspect returns the columns of the schema's tables. It refuses tables of which
 // row-level security would show only some rows: they would be read as if the
 // others did not exist.
 func inspect(ctx context.Context, conn *pgx.Conn, schema string) (map[string]map[string]bool, error) {
@@ -217,7 +217,7 @@ func inspect(ctx context.Context, conn *pgx.Conn, schema string) (map[string]map
 	return there, nil
 }
 
-// find gives the table's name in the source and its columns' names there by
+// find returns the table's name in the source and its columns' names there by
 // ours; "" where there is no such table, or it lacks what it needs.
 func (s spec) find(there map[string]map[string]bool) (string, map[string]string) {
 	for _, name := range s.named {

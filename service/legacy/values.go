@@ -61,7 +61,7 @@ func shorten(s string, limit int) string {
 	return string([]rune(s)[:limit])
 }
 
-// meaning gives the resource and the action of a permission's name, as in
+// meaning returns the resource and the action of a permission's name, as in
 // access_page_scraper and rbac:read.
 func meaning(name string) (resource, action string) {
 	if resource, action, ok := strings.Cut(name, ":"); ok && resource != "" && action != "" {

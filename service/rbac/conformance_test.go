@@ -66,7 +66,7 @@ func TestStoresConformOnTheHostilePooler(t *testing.T) {
 	}
 }
 
-// sixteen gives the bundle's first administrator and those of 15 tenants more.
+// sixteen returns the bundle's first administrator and those of 15 tenants more.
 func (b *testBundle) sixteen() []tenancy.Caller {
 	callers := []tenancy.Caller{b.boss}
 	for i := range 15 {

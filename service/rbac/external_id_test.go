@@ -8,7 +8,7 @@ import (
 	"github.com/poolproof/poolproof/service/tenancy"
 )
 
-// Whoever gives a profile another external id hands its roles to whom that id
+// Whoever sets a profile's external id hands its roles to whom that id
 // belongs, at the latest when somebody activates the profile.
 func TestAnotherExternalIDIsAGrant(t *testing.T) {
 	b := setup(t, pgtest.PgBouncer118Statement)

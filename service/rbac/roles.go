@@ -202,7 +202,7 @@ from verdict v
 left join target t on true
 left join updated u on true`}
 
-// UpdateRole changes what the patch names and gives the role as it then is.
+// UpdateRole changes what the patch names and returns the role as it then is.
 // Needs manage_roles, and for parents that are added to hold without expiry
 // all that they confer. Refusals: invalid, not_found for the role or a parent,
 // version_mismatch, forbidden, also for the name of a system role, name_taken,

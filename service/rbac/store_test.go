@@ -110,7 +110,7 @@ func (b *testBundle) role(name string, permissions []string, parents ...int32) i
 	return id
 }
 
-// expire gives a member's assignment an end, past every rule.
+// expire ends a member's assignment, past every rule.
 func (b *testBundle) expire(c tenancy.Caller, role int32, at time.Time) {
 	b.t.Helper()
 	b.exec(`update poolproof.user_roles set expires_at = $4 where tenant_id = $1 and user_id = $2 and role_id = $3`, c.Tenant, c.User, role, at)

@@ -47,7 +47,7 @@ type Error struct {
 	Err    error
 }
 
-// Error gives code, detail and cause, for logs.
+// Error returns code, detail and cause, for logs.
 func (e *Error) Error() string {
 	s := string(e.Code)
 	if e.Detail != "" {
@@ -59,7 +59,7 @@ func (e *Error) Error() string {
 	return s
 }
 
-// Unwrap gives the cause.
+// Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
 // Refuse makes an Error with a formatted detail.
@@ -67,7 +67,7 @@ func Refuse(code Code, format string, args ...any) *Error {
 	return &Error{Code: code, Detail: fmt.Sprintf(format, args...)}
 }
 
-// CodeOf gives the code of the first *Error in err's chain, Internal if err is
+// CodeOf returns the code of the first *Error in err's chain, Internal if err is
 // not nil and holds none, and "" for nil.
 func CodeOf(err error) Code {
 	if err == nil {

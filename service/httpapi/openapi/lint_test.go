@@ -46,7 +46,7 @@ func walk(node any, pointer string, visit func(pointer string, node any)) {
 	}
 }
 
-// resolve gives what a pointer leads to, through references, and the pointer
+// resolve returns what a pointer leads to, through references, and the pointer
 // of that.
 func resolve(doc any, pointer string) (any, string, error) {
 	node := doc

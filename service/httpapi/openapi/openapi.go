@@ -10,7 +10,7 @@ import (
 //go:embed openapi.json
 var document []byte
 
-// Document gives the document, as it is served.
+// Document returns the document, as it is served.
 func Document() []byte { return slices.Clone(document) }
 
 // ETag names the document's content, for If-None-Match.

@@ -23,5 +23,5 @@
 // the caller is a member of the request's tenant is checked as well.
 //
 // Refusals that every statement shares become *tenancy.Error here; each
-// store gives the words to the others.
+// store puts the others into words.
 package guarded

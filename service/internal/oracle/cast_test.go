@@ -139,7 +139,7 @@ func (c *cast) note(list *[]uuid.UUID, id uuid.UUID, name string) {
 	c.names[id] = name
 }
 
-// any gives those on a list, and an id that is nowhere.
+// any returns those on a list, and an id that is nowhere.
 func (c *cast) any(list *[]uuid.UUID) []uuid.UUID {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -201,7 +201,7 @@ type row struct {
 func (r row) number() int     { return int(r.ID.(float64)) }
 func (r row) uuid() uuid.UUID { return uuid.MustParse(r.ID.(string)) }
 
-// read gives the world that is in the database.
+// read returns the world that is in the database.
 func (g *ground) read(ctx context.Context) (*oracle.World, error) {
 	var text string
 	if err := g.owner.QueryRow(ctx, readAll).Scan(&text); err != nil {

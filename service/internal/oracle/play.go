@@ -113,7 +113,7 @@ func (w *World) record(tenant uuid.UUID, c Caller, action, object string) {
 
 func stale(wanted *int, version int) bool { return wanted != nil && *wanted != version }
 
-// set replaces what a patch names and tells whether that is another value.
+// set replaces what a patch names and reports whether that is another value.
 func set[T comparable](field *T, value *T) bool {
 	if value == nil || *value == *field {
 		return false

@@ -26,7 +26,7 @@ func (h Held) add(permission uuid.UUID, until time.Time) {
 	}
 }
 
-// lacks tells whether any of these is missing, or ends before that time.
+// lacks reports whether any of these is missing, or ends before that time.
 func (h Held) lacks(permissions map[uuid.UUID]bool, until time.Time) bool {
 	for p := range permissions {
 		if h[p].Before(until) {

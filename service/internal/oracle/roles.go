@@ -13,7 +13,7 @@ func roleBody(c Caller, id int, r *Role) object {
 		"holds_all": r.All, "parent_ids": numbers(r.Parents)}
 }
 
-// nameTaken tells whether another role has a name.
+// nameTaken reports whether another role has a name.
 func (t *Tenant) nameTaken(name string, but int) bool {
 	for id, r := range t.Roles {
 		if id != but && r.Name == name {
@@ -23,7 +23,7 @@ func (t *Tenant) nameTaken(name string, but int) bool {
 	return false
 }
 
-// missing tells whether one of the roles is not there.
+// missing reports whether one of the roles is not there.
 func (t *Tenant) missing(roles []int) bool {
 	for _, id := range roles {
 		if t.Roles[id] == nil {

@@ -51,7 +51,7 @@ func (f ItemFields) invalid() bool {
 	return blank(f.Title) || blank(f.Group) || f.Path != nil && !strings.HasPrefix(*f.Path, "/")
 }
 
-// noGate tells whether a gate names what is not in the catalogue.
+// noGate reports whether a gate names what is not in the catalogue.
 func (w *World) noGate(f ItemFields) bool {
 	return f.Feature.Value != "" && w.Features[uuid.MustParse(f.Feature.Value)] == nil ||
 		f.Permission.Value != "" && w.permissionNamed(f.Permission.Value) == uuid.Nil
@@ -66,7 +66,7 @@ func (w *World) pathTaken(path *string, but uuid.UUID) bool {
 	return false
 }
 
-// apply changes an item and tells whether it is another one then.
+// apply changes an item and reports whether it is another one then.
 func (f ItemFields) apply(s *SidebarItem) bool {
 	was := *s
 	set(&s.Title, f.Title)

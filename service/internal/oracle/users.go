@@ -11,7 +11,7 @@ func profileBody(user uuid.UUID, p *Profile) object {
 	return object{"user_id": user.String(), "external_id": orNull(p.External), "email": p.Email, "name": p.Name, "active": p.Active}
 }
 
-// externalTaken tells whether another member has an identity provider's id.
+// externalTaken reports whether another member has an identity provider's id.
 func (t *Tenant) externalTaken(id string, but uuid.UUID) bool {
 	for user, p := range t.Profiles {
 		if id != "" && user != but && p.External == id {
