@@ -163,7 +163,7 @@ func testSpans(t *testing.T, form option) {
 	}
 }
 
-// A table is a tenant's by the names that the application gives its columns.
+// A table is a tenant's by the names that the application has for its columns.
 func TestCheckByTenantColumns(t *testing.T) {
 	f := newFixture(t, 1)
 	f.exec(t, `create table invoices (account_id int, total int); create table "Odd" ("o'rg" int); create table settings (id int);

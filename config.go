@@ -83,7 +83,7 @@ type Config struct {
 	TenantSetting string
 	// UserSetting is the setting that policies read for the acting user. Default app.current_user_id.
 	UserSetting string
-	// Settings are further settings that every scope makes: '' where Session.With gives no value, because a scope that
+	// Settings are further settings that every scope makes: '' where Session.With sets no value, because a scope that
 	// leaves one out would inherit what another client leaked.
 	Settings []string
 

@@ -33,7 +33,7 @@ type ahead struct {
 }
 
 // underway is an exchange that was begun for a session, on a connection that
-// its owner gives back.
+// its owner releases.
 type underway struct {
 	session Session
 	ctx     context.Context // of the work

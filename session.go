@@ -156,7 +156,7 @@ func (s Session) attempt(ctx context.Context, w work) (r *run, err error) {
 	return r, nil
 }
 
-// finish reads to ReadyForQuery, gives the connection back and returns the first
+// finish reads to ReadyForQuery, releases the connection and returns the first
 // error: err, if there is one already. A scope whose transaction is not over by
 // then was not its own transaction, and nothing of it is stored.
 func (r *run) finish(err error) error {

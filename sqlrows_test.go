@@ -183,7 +183,7 @@ func TestSQLScan(t *testing.T) {
 			t.Error(diff)
 		}
 
-		// Values stay what they are when further rows are read, and a conversion that fails gives the connection back.
+		// Values stay what they are when further rows are read, and a conversion that fails releases the connection.
 		rows, err := db.QueryContext(as(t, 0), `select decode(lpad(to_hex(n), 2, '0'), 'hex'), n::text from generate_series(1, 200) n`)
 		if err != nil {
 			t.Fatal(err)

@@ -321,7 +321,7 @@ func (tx *transaction) finish(u *underway, err error) error {
 	return err
 }
 
-// end commits, or rolls back because of err, and gives the connection back,
+// end commits, or rolls back because of err, and releases the connection,
 // whatever is under way.
 func (tx *transaction) end(ctx context.Context, err error) error {
 	if err != nil {
@@ -373,7 +373,7 @@ func undone(ctx context.Context) (context.Context, context.CancelFunc) {
 }
 
 // conclude reads the results that are still open, sends the last statement, and
-// gives the connection back. A statement that another goroutine is making or
+// releases the connection. A statement that another goroutine is making or
 // sending keeps the transaction open; if this end is final, it is given up
 // instead: nothing more is sent on its connection, which settle drops.
 func (tx *transaction) conclude(ctx context.Context, last *wire.Fixed, final bool) (tag string, err error) {

@@ -61,7 +61,7 @@
 // ops/s are ratios of CPU time, with added latency too: that hides a scope's cost
 // only from clients that wait more than they compute.
 //
-// Operations have no deadline, in all variants alike; -deadline gives each one
+// Operations have no deadline, in all variants alike; -deadline sets each one
 // of ten seconds, as a service would, which makes every variant watch a context.
 //
 // The status is 1 if a gate fails: a ratio at 16 clients below what poolproof

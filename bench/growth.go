@@ -122,7 +122,7 @@ func sizeTenant(n int) uuid.UUID {
 // fillSize makes a database with the service's schema and so many tenants, all
 // with the same user as SUPER_ADMIN, and a copy of the roles without row-level
 // security. All but the first tenant are written in bulk, past triggers. It
-// gives the service login's direct URL.
+// returns the service login's direct URL.
 func (f *fixtures) fillSize(ctx context.Context, name string, s size) (string, error) {
 	u, err := url.Parse(f.postgres.AdminURL())
 	if err != nil {

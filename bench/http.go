@@ -94,7 +94,7 @@ func (f *fixtures) httpGroups(ctx context.Context) ([]*group, error) {
 }
 
 // fillService makes poolproof's schema with the demo data, and a copy of its
-// roles and what they inherit without row-level security. It gives the service login's direct URL.
+// roles and what they inherit without row-level security. It returns the service login's direct URL.
 func (f *fixtures) fillService(ctx context.Context) (string, error) {
 	owner := f.postgres.AdminURL()
 	up, err := migrations.Up(ctx, owner, migrations.Options{Login: serviceApp})
@@ -136,7 +136,7 @@ func (f *fixtures) service(ctx context.Context, db *poolproof.DB) (http.Handler,
 	return api, nil
 }
 
-// bareHandler is the least that gives the same answer: it believes the header,
+// bareHandler is the least that answers the same: it believes the header,
 // runs the query and encodes.
 func bareHandler(pool *pgxpool.Pool) http.Handler {
 	const sql = `select id, name, description, tenant_id, system, created_at, holds_all,

@@ -242,7 +242,7 @@ func TestTrackedStatements(t *testing.T) {
 	}
 }
 
-// Queries that are sent before the last was answered, through a pooler that gives
+// Queries that are sent before the last was answered, through a pooler that hands
 // the server connection back at the first ReadyForQuery: a stand-in for Supavisor.
 func TestSyncsInFlightAsSupavisor(t *testing.T) {
 	for _, program := range [][2]string{{"rust/tokio", "join_all"}, {"go/pgx", "pipeline"}} {

@@ -152,7 +152,7 @@ func foreignItem(output string) string {
 func ownTen(i int) string { return fmt.Sprint("CORPUS_FIRST=", 10*i+10) }
 
 // crossed runs two copies, each with a late connection, and returns what they said.
-// PgBouncer 1.18 gives a server connection back when it has answered the Syncs
+// PgBouncer 1.18 releases a server connection when it has answered the Syncs
 // that it has read, even if a part of the next message is under way. Then both
 // server connections lack the rest of a Bind; and as they take turns, the second
 // copy's goes to the one that has the first copy's.

@@ -169,7 +169,7 @@ func (b *PgBouncer) console(ctx context.Context, port int, command string) ([][]
 }
 
 // AddUsers makes more users known, with the passwords that clients must give
-// (and that PgBouncer gives to the server), without a restart.
+// (and that PgBouncer passes to the server), without a restart.
 func (b *PgBouncer) AddUsers(ctx context.Context, users map[string]string) error {
 	if b.users == nil {
 		b.users = map[string]string{}

@@ -31,7 +31,7 @@ type PgpoolConfig struct {
 }
 
 // StartPgpool starts pgpool-II on a port of the kernel's choice: a pooler that
-// gives each client a server connection for its whole session, and that reads
+// hands each client a server connection for its whole session, and that reads
 // and rewrites the messages in between.
 func StartPgpool(ctx context.Context, cfg PgpoolConfig) (*Pooler, error) {
 	return startPooler(ctx, cfg.Dir, 0, recipe{

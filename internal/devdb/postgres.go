@@ -293,7 +293,7 @@ func ping(ctx context.Context, url string) error {
 	return nil
 }
 
-// Stop ends all connections, shuts the server down in order and gives the folder
+// Stop ends all connections, shuts the server down in order and hands the folder
 // free. The data stays. A server that does not end before ctx does is killed.
 func (p *Postgres) Stop(ctx context.Context) error {
 	return errors.Join(p.end(ctx, syscall.SIGINT), p.lock.Close())

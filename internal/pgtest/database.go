@@ -24,7 +24,7 @@ func Database(t testing.TB) string {
 	return create(t, "")
 }
 
-// owner is the role that Owned gives databases to.
+// owner is the role that owns the databases of Owned.
 const owner = "poolproof_owner"
 
 // Owned hands a database of Database or Copy to a role that may do what

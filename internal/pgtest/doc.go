@@ -1,4 +1,4 @@
-// Package pgtest gives tests real servers: one PostgreSQL per test process, a
+// Package pgtest starts real servers for tests: one PostgreSQL per test process, a
 // database per test, and poolers in front of it.
 //
 //	func TestMain(m *testing.M) { pgtest.Main(m) }

@@ -13,7 +13,7 @@ import (
 
 // Rows reads one result of an exchange as pgx.Rows. Where finish is set it
 // runs once, when the rows are closed, and what it returns is Err: it is where
-// an owner reads to ReadyForQuery and gives the connection back.
+// an owner reads to ReadyForQuery and releases the connection.
 //
 // Rows that are held longer than their exchange answer an error, never bytes
 // that are not theirs: each row is copied, and the exchange is asked before it

@@ -13,7 +13,7 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// downloads makes the browser save files in a folder, which it gives.
+// downloads makes the browser save files in a folder, which it returns.
 func (p *page) downloads() string {
 	p.t.Helper()
 	folder := p.t.TempDir()

@@ -26,7 +26,7 @@ import (
 )
 
 // startProvider builds and starts testdata/provider, a module of its own, and
-// gives its issuer.
+// returns its issuer.
 func startProvider(t *testing.T) string {
 	t.Helper()
 	program := filepath.Join(t.TempDir(), "provider")

@@ -140,7 +140,7 @@ func serve(t *testing.T, database string) string {
 	}
 }
 
-// clientOf copies the program of a language to a folder of its own, and gives
+// clientOf copies the program of a language to a folder of its own, and returns
 // the folder into which scripts/setup has put its tools: see pinned_folder there.
 func clientOf(t *testing.T, language string, manifests ...string) (dir, tools string) {
 	t.Helper()

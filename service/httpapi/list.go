@@ -61,7 +61,7 @@ func (c *call) page() (tenancy.Page, error) {
 }
 
 // listMark tells the lists apart: by tenant, path and filter. It is a check
-// against mistakes; a token is no secret and gives no access.
+// against mistakes; a token is no secret and grants no access.
 func (c *call) listMark(q url.Values) string {
 	filter := url.Values{}
 	for _, name := range []string{"object", "actor", "from", "to"} {

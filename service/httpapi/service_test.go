@@ -77,7 +77,7 @@ func newServiceFor(t *testing.T, origins []string, wrap ...func(string) string) 
 // demoLogin is the runtime login of every demo database of this process.
 var demoLogin *url.URL
 
-// demoDatabase makes a database with the schema and the demo data, and gives
+// demoDatabase makes a database with the schema and the demo data, and returns
 // its owner's URL and the runtime login's.
 func demoDatabase(t *testing.T) (owner, login string) {
 	t.Helper()

@@ -15,7 +15,7 @@
 // counterpart is in [Plan.Unmapped] with its reason, and every row about which
 // the source disagrees with itself in [Plan.Decided].
 //
-// Nobody gains. A person gets a role only where it gives no more than the role
+// Nobody gains. A person gets a role only where it confers no more than the role
 // did in the source; names, ranks and numbers of roles confer nothing. The
-// platform tenant is never imported into, so nothing gives manage_tenants.
+// platform tenant is never imported into, so nothing confers manage_tenants.
 package legacy

@@ -6,7 +6,7 @@ import (
 	"github.com/poolproof/poolproof/service/httpapi/token"
 )
 
-// Names come over in the form that the API gives them, or not at all; of
+// Names come over in the form that the API stores them in, or not at all; of
 // descriptions only what is no text is left out.
 func TestNamesOfTheSource(t *testing.T) {
 	for from, want := range map[string]string{

@@ -111,7 +111,7 @@ type Member struct {
 	Active bool   `json:"active"`
 }
 
-// Assignment gives a member a role.
+// Assignment is a role that a member is to hold.
 type Assignment struct {
 	User string `json:"user_id"`
 	Role string `json:"role"`

@@ -21,7 +21,7 @@
 //
 // # One message per migration
 //
-// A transaction pooler gives each transaction to any server connection, and a
+// A transaction pooler hands each transaction to any server connection, and a
 // statement pooler refuses BEGIN. So a migration is sent as one simple-protocol
 // Query message, which PostgreSQL runs as one implicit transaction:
 //

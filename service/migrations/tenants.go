@@ -60,7 +60,7 @@ func CreateTenant(ctx context.Context, url string, n NewTenant) (uuid.UUID, erro
 var ErrName = errors.New("a name cannot be kept")
 
 // named brings a tenant's name and its administrator's email address into the
-// form that the API gives them, or says what is wrong with them.
+// form that the API stores them in, or says what is wrong with them.
 func named(name, email *string) error {
 	wrong := append(tenancy.CheckName("name", name, 200, true), tenancy.CheckName("email", email, 320, false)...)
 	if len(wrong) == 0 {

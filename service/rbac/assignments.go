@@ -128,7 +128,7 @@ select case v.code when 'same' then 'ok' else v.code end,
 	$4::uuid, r.id, r.name, coalesce(x.created_at, p.created_at), case when x.role_id is null then p.expires_at else x.expires_at end
 from verdict v left join role r on true left join present p on true left join assigned x on true`}
 
-// AssignRole gives a role to a member, until expiresAt or, if that is nil or
+// AssignRole assigns a role to a member, until expiresAt or, if that is nil or
 // the zero time, for good. created reports whether the member did not hold it before.
 // For an assignment that is there already, nil changes nothing, a time replaces
 // its expiry, and the zero time clears it; one that has expired counts as not

@@ -94,7 +94,7 @@ select case v.code when 'same' then 'ok' else v.code end, case v.code when 'gran
 	poolproof.epoch_after($1::uuid, v.code = 'ok')
 from verdict v left join permission p on true`}
 
-// GrantPermission gives a permission to a role, for good. Given already, it
+// GrantPermission grants a permission to a role, for good. Given already, it
 // does nothing. Needs manage_permissions and the permission itself, without
 // expiry; forbidden for a platform permission outside the platform tenant,
 // where nobody holds it. not_found for an unknown role or permission.

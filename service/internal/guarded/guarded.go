@@ -363,7 +363,7 @@ func peek(rows pgx.Rows) (Verdict, error) {
 }
 
 // inUTC makes the times that were read independent of this machine's time zone,
-// so that every copy of a service gives the same answer.
+// so that every copy of a service returns the same answer.
 func inUTC(dest []any) {
 	for _, d := range dest {
 		switch at := d.(type) {

@@ -40,7 +40,7 @@ func TestModel(t *testing.T) {
 	}
 }
 
-// preset gives flags values that the command line may still override.
+// preset sets flags to values that the command line may still override.
 func preset(t *testing.T, values map[string]string) {
 	t.Helper()
 	flag.Visit(func(f *flag.Flag) { delete(values, f.Name) })

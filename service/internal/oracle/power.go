@@ -60,7 +60,7 @@ func (t *Tenant) lineage(role int) map[int]bool {
 	return seen
 }
 
-// confers is what holding a role gives.
+// confers is what holding a role means: the permissions.
 func (w *World) confers(t *Tenant, role int) map[uuid.UUID]bool {
 	out := map[uuid.UUID]bool{}
 	for id := range t.lineage(role) {

@@ -190,7 +190,7 @@ func (o DeleteRole) play(w *World, c Caller, _ uuid.UUID) Answer {
 	return written(200, c, done, 0)
 }
 
-// Grant gives a permission to a role.
+// Grant grants a permission to a role.
 type Grant struct {
 	Role       int
 	Permission uuid.UUID

@@ -138,7 +138,7 @@ func assignmentBody(user uuid.UUID, id int, r *Role, a *Assignment) object {
 	return body
 }
 
-// Assign gives a role to a member, or another expiry to what they hold. Clear
+// Assign assigns a role to a member, or another expiry to what they hold. Clear
 // names an expiry of null, which takes it away.
 type Assign struct {
 	User  uuid.UUID
