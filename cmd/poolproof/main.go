@@ -68,19 +68,19 @@ func main() {
 	go func() {
 		cancel(stoppedBy{<-signals})
 		time.Sleep(sameSignal)
-		signal.Stop(signals) // a second one ends the process at once
+		signal.Stop(signals) // a later one ends the process at once
 	}()
 	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
-// sameSignal is how long another signal is the first one once more: timeout(1)
-// sends it to the process and to its group, a terminal and a shell may, too.
+// sameSignal is how long a repeated signal counts as the same one: timeout(1)
+// signals the process and its group; a terminal and a shell may, too.
 const sameSignal = time.Second
 
 // stoppedBy is the cause of a context that a signal ended.
 type stoppedBy struct{ os.Signal }
 
-// Is: whoever asks for a context that was cancelled means this one, too.
+// Is makes errors.Is(err, context.Canceled) true.
 func (stoppedBy) Is(target error) bool { return target == context.Canceled }
 
 func (s stoppedBy) Error() string { return "stopped by signal: " + s.String() }
