@@ -97,7 +97,7 @@ func (b *brake) TraceConnectEnd(_ context.Context, d pgx.TraceConnectEndData) {
 
 func (b *brake) lengthen() {
 	b.wait = min(max(2*b.wait, firstBrake), lastBrake)
-	b.until = b.now().Add(b.wait + rand.N(b.wait/5))
+	b.until = b.now().Add(b.wait + rand.N(b.wait/5)) //nolint:gosec // spreads attempts; nothing secret
 }
 
 // TraceQueryStart does nothing. pgx.ConnConfig.Tracer asks for it.

@@ -165,7 +165,7 @@ func chooseMode(asked Mode, report pooler.Report) (wire.Mode, string, error) {
 	case ModeCacheStatement:
 		if report.Supavisor {
 			return 0, "", &Error{Kind: ErrConfig, Op: "choose the mode", Hint: "leave Config.Mode out",
-				Err: errors.New("Supavisor answers named statements out of step after a client's error")}
+				Err: errors.New("behind Supavisor named statements are answered out of step after a client's error")}
 		}
 		if !report.NamedStatements {
 			err := fmt.Errorf("cache_statement needs a pooler that tracks named statements, which was not proven (%s)", named)

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"pgregory.net/rapid"
 
 	"github.com/poolproof/poolproof"
@@ -85,7 +84,7 @@ func presetFlags(t *testing.T, values map[string]string) {
 // stepKind is what a step does.
 type stepKind int
 
-const (
+const ( //nolint:iotamixing // the number of kinds stands with them
 	insert stepKind = iota
 	touch
 	look
@@ -227,16 +226,7 @@ type programRun struct {
 	entries int
 }
 
-// querier is what sessions and transactions have in common.
-type querier interface {
-	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
-	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
-	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
-	SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults
-	CopyFrom(ctx context.Context, table pgx.Identifier, columns []string, rows pgx.CopyFromSource) (int64, error)
-}
-
-func (r *programRun) fault(format string, args ...any) {
+func (r *programRun) faultf(format string, args ...any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.faults = append(r.faults, fmt.Sprintf(format, args...))
@@ -247,14 +237,6 @@ func (r *programRun) tell(stored bool, entries ...string) {
 	defer r.mu.Unlock()
 	for _, e := range entries {
 		r.certain[e] = stored
-	}
-}
-
-func (r *programRun) forget(entries ...string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, e := range entries {
-		delete(r.certain, e)
 	}
 }
 
@@ -274,7 +256,7 @@ type kept struct {
 // stepScope is what the steps of a program share: a session, or a transaction with
 // the nested one that is open.
 type stepScope struct {
-	q       querier
+	q       dbtx
 	tx      pgx.Tx // nil outside a transaction
 	kept    []kept
 	pending []string // written in this transaction, and not undone
@@ -328,7 +310,7 @@ func (r *programRun) run() {
 		r.tell(true, sc.pending...)
 	}
 	if err == nil && r.program.Ending == 1 {
-		r.fault("InTx swallowed an error")
+		r.faultf("InTx swallowed an error")
 	}
 }
 
@@ -419,14 +401,14 @@ func (r *programRun) step(ctx context.Context, sc *stepScope, k stepKind) {
 			r.tell(false, entries...)
 		}
 	}
-	write := func(q querier, ctx context.Context, entry string, args ...any) error {
+	write := func(q dbtx, ctx context.Context, entry string, args ...any) error {
 		var as string
 		if len(args) == 0 {
 			args = []any{r.tenant, entry}
 		}
 		err := q.QueryRow(ctx, insertEntry, args...).Scan(&as)
 		if err == nil && as != r.tenant {
-			r.fault("a statement ran as %q", as)
+			r.faultf("a statement ran as %q", as)
 		}
 		return err
 	}
@@ -468,14 +450,14 @@ func (r *programRun) step(ctx context.Context, sc *stepScope, k stepKind) {
 		r.readKept(sc)
 	case fails:
 		if _, err := sc.q.Exec(ctx, "select 1/$1::int", 0); err == nil {
-			r.fault("a division by zero was told as done")
+			r.faultf("a division by zero was told as done")
 		}
 	case panics:
 		e := r.entry()
 		recovered(func() { wrote(write(sc.q, ctx, e, r.tenant, panicking{}), e) })
 	case unencodable:
 		if _, err := sc.q.Exec(ctx, "select $1::text", make(chan int)); err == nil {
-			r.fault("a channel was encoded")
+			r.faultf("a channel was encoded")
 		}
 	case usesItself:
 		if sc.tx == nil {
@@ -487,7 +469,7 @@ func (r *programRun) step(ctx context.Context, sc *stepScope, k stepKind) {
 		wrote(err, e+"x")
 		wrote(innerErr, inner)
 		if innerErr == nil {
-			r.fault("a transaction was used from within an argument")
+			r.faultf("a transaction was used from within an argument")
 		}
 	case cancelled:
 		short, cancel := context.WithTimeout(ctx, 3*time.Millisecond)
@@ -530,15 +512,15 @@ func (r *programRun) readKept(sc *stepScope) {
 			var seen string
 			switch err := k.row.Scan(&seen); {
 			case err == nil && seen != r.tenant:
-				r.fault("a kept row holds %q", seen)
+				r.faultf("a kept row holds %q", seen)
 			case errors.Is(err, pgx.ErrNoRows):
-				r.fault("a kept row is said not to be there")
+				r.faultf("a kept row is said not to be there")
 			}
 			continue
 		}
 		var seen string
 		if err := k.rows.Scan(&seen); err == nil && seen != r.tenant {
-			r.fault("kept rows hold %q", seen)
+			r.faultf("kept rows hold %q", seen)
 		}
 		r.read(k.rows)
 	}
@@ -551,11 +533,11 @@ func (r *programRun) read(rows pgx.Rows) {
 	for rows.Next() {
 		var seen string
 		if err := rows.Scan(&seen); err == nil && seen != r.tenant {
-			r.fault("a row of %q was read", seen)
+			r.faultf("a row of %q was read", seen)
 		}
 		for _, raw := range rows.RawValues() {
 			if s := string(raw); s != r.tenant && strings.HasPrefix(s, "00000000-") {
-				r.fault("raw bytes of %q were read", s)
+				r.faultf("raw bytes of %q were read", s)
 			}
 		}
 	}

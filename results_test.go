@@ -116,15 +116,17 @@ func testResultsAreAsRichAsPgx(t *testing.T, form option) {
 	}
 }
 
-// TestSQLCInterface holds Session to sqlc's DBTX for pgx.
+// dbtx is sqlc's DBTX for pgx: what sessions and transactions have in common.
+type dbtx interface {
+	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+	SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults
+	CopyFrom(ctx context.Context, table pgx.Identifier, columns []string, rows pgx.CopyFromSource) (int64, error)
+}
+
+// TestSQLCInterface holds Session to sqlc's DBTX.
 func TestSQLCInterface(*testing.T) {
-	type dbtx interface {
-		Exec(context.Context, string, ...any) (pgconn.CommandTag, error)
-		Query(context.Context, string, ...any) (pgx.Rows, error)
-		QueryRow(context.Context, string, ...any) pgx.Row
-		SendBatch(context.Context, *pgx.Batch) pgx.BatchResults
-		CopyFrom(context.Context, pgx.Identifier, []string, pgx.CopyFromSource) (int64, error)
-	}
 	var _ dbtx = poolproof.Session{}
 }
 

@@ -160,7 +160,7 @@ func waitForDatabase(ctx context.Context, log *slog.Logger, cfg poolproof.Config
 		select {
 		case <-ctx.Done():
 			return nil, ctx.Err()
-		case <-time.After(delay + rand.N(delay/5)):
+		case <-time.After(delay + rand.N(delay/5)): //nolint:gosec // spreads attempts; nothing secret
 		}
 	}
 }

@@ -62,7 +62,7 @@ func neighbour(ctx context.Context, port string, users ...string) (string, error
 // besieged is the program under prove while a neighbour tries the pooler, and the
 // server if that is private.
 func besieged(ctx context.Context) error {
-	for _, name := range strings.Fields(os.Getenv("TEST_BESIEGED")) {
+	for name := range strings.FieldsSeq(os.Getenv("TEST_BESIEGED")) {
 		u, err := url.Parse(os.Getenv(name))
 		if err != nil {
 			return err
@@ -108,7 +108,7 @@ func peerServer(t *testing.T) string {
 		}
 	})
 	hba := filepath.Join(pg.Dir(), "pgdata", "pg_hba.conf")
-	if err := os.WriteFile(hba, []byte("local all all peer\nhost all all 127.0.0.1/32 scram-sha-256\n"), 0o600); err != nil {
+	if err := os.WriteFile(hba, []byte("local all all peer\nhost all all 127.0.0.1/32 scram-sha-256\n"), 0o600); err != nil { //nolint:dupword // databases and users
 		t.Fatal(err)
 	}
 	sql(t, pg.AdminURL(), "select pg_reload_conf()")

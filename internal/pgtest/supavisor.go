@@ -38,7 +38,7 @@ type Supavisor struct {
 // for Supavisor, which ends with the test.
 func LikeSupavisor(t testing.TB, url string) (string, *Supavisor) {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatalf("start the stand-in for Supavisor: %v", err)
 	}
@@ -231,7 +231,7 @@ func (l *link) cancel(server *pgconn.HijackedConn, answered int64) {
 	}
 	defer func() { _ = admin.Close(ctx) }()
 	for l.readys.Load() == answered {
-		if _, err := admin.Exec(ctx, "select pg_cancel_backend($1)", int32(server.PID)); err != nil { //nolint:gosec // a process number
+		if _, err := admin.Exec(ctx, "select pg_cancel_backend($1)", int32(server.PID)); err != nil {
 			return
 		}
 	}

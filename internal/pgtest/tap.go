@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 )
@@ -15,7 +16,7 @@ import (
 // noted before it is passed on.
 func Tap(t testing.TB, url string) (tapped string, said func() []string) {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatalf("start a tap: %v", err)
 	}
@@ -39,7 +40,7 @@ func Tap(t testing.TB, url string) (tapped string, said func() []string) {
 			if err != nil {
 				return // closed
 			}
-			server, err := net.Dial("tcp", upstream)
+			server, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", upstream)
 			if err != nil {
 				_ = client.Close()
 				continue
@@ -73,7 +74,7 @@ func messages(to io.Writer, from io.Reader, startup bool, note func(kind byte, s
 		if size < 4 || size > 1<<24 {
 			return
 		}
-		message := append(head, make([]byte, size-4)...)
+		message := slices.Concat(head, make([]byte, size-4))
 		if _, err := io.ReadFull(from, message[len(head):]); err != nil {
 			return
 		}

@@ -216,8 +216,8 @@ func checkAnswers(t tester, url string, r *reply, said string) {
 		t.Errorf("%q: %v", said, err)
 	case err == nil:
 		expected := 0
-		if i := strings.IndexByte(want, 'T'); i >= 0 {
-			expected = len(regexp.MustCompile(`^D*`).FindString(want[i+1:]))
+		if _, after, described := strings.Cut(want, "T"); described {
+			expected = len(regexp.MustCompile(`^D*`).FindString(after))
 		}
 		if len(rows) != expected {
 			t.Errorf("%q: %d rows instead of %d", said, len(rows), expected)

@@ -95,7 +95,7 @@ func TestRecorded(t *testing.T) {
 		"it is killed": {good + read("killed"), false, []string{"FAIL\texample.com/m/killed: signal: killed, while these tests were running: TestKilled (0s)\n"}, nil},
 		"not built":    {good + read("broken"), false, []string{"undefined: undefined", "FAIL\texample.com/m/broken: it was not built\n"}, nil},
 		"skipped":      {good + read("skips"), false, []string{"skips.TestSkips was skipped"}, nil},
-		"truncated": {good + read("slow")[:strings.Index(read("slow"), `{"Action":"run","Package":"example.com/m/slow","Test":"TestStuck/inner"`)], false, []string{
+		"truncated": {good + before(t, read("slow"), `{"Action":"run","Package":"example.com/m/slow","Test":"TestStuck/inner"`), false, []string{
 			"FAIL\texample.com/m/slow: the output ended before it did, while these tests were running: TestStuck (0s)\n",
 		}, nil},
 		"truncated before the first test": {good + strings.SplitAfter(read("slow"), "\n")[0], false, []string{"FAIL\texample.com/m/slow: the output ended before it did\n"}, nil},
@@ -164,4 +164,14 @@ func TestHeartbeatNamesTheSlowest(t *testing.T) {
 	if !<-done {
 		t.Error("not all is well at the end")
 	}
+}
+
+// before is what stands before the first mark, which must be there.
+func before(t *testing.T, text, mark string) string {
+	t.Helper()
+	head, _, ok := strings.Cut(text, mark)
+	if !ok {
+		t.Fatalf("no %q", mark)
+	}
+	return head
 }

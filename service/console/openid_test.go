@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -353,9 +354,7 @@ func TestAProviderIsCheckedBeforeItIsTrusted(t *testing.T) {
 		"no token endpoint":      {"token_endpoint": nil},
 	} {
 		metadata = good()
-		for key, value := range wrong {
-			metadata[key] = value
-		}
+		maps.Copy(metadata, wrong)
 		policy, document := ask()
 		if !strings.Contains(document, `"provider":null`) || !strings.Contains(policy, "connect-src 'self' "+provider.URL+";") {
 			t.Errorf("%s: the page learns %s and may ask %s", name, document, policy)

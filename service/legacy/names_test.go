@@ -10,7 +10,7 @@ import (
 // descriptions only what is no text is left out.
 func TestNamesOfTheSource(t *testing.T) {
 	for from, want := range map[string]string{
-		" Andre\u0301 ": "André", "Ada\u200b": "", "\u202eadA": "", "\u3164": "", "Ada\nB": "", "Adaline": "Adali",
+		" Andre\u0301 ": "André", "Ada\u200b": "", "\u202eadA": "", "\u3164": "", "Ada\nB": "", "Adaline": "Adali", //nolint:gocritic // the white space is what is tested
 	} {
 		if got := line(from, 5); got != want {
 			t.Errorf("%+q became %+q, want %+q", from, got, want)

@@ -9,7 +9,7 @@ import (
 
 type person struct {
 	Name  string  `json:"name"`
-	Ids   []int   `json:"ids,omitempty"`
+	IDs   []int   `json:"ids,omitempty"`
 	Null  *string `json:"null"`
 	Not   string  `json:"-"`
 	Plain string  // no tag: never filled
@@ -21,7 +21,7 @@ func TestNamesAreTakenByTheLetter(t *testing.T) {
 	if err := Unmarshal([]byte(raw), &p); err != nil {
 		t.Fatal(err)
 	}
-	if p.Name != "right" || len(p.Ids) != 2 || p.Null != nil || p.Plain != "" || p.Not != "" {
+	if p.Name != "right" || len(p.IDs) != 2 || p.Null != nil || p.Plain != "" || p.Not != "" {
 		t.Errorf("%+v", p)
 	}
 }
