@@ -42,13 +42,14 @@ type DB struct {
 	inUse   map[*wire.Conn]time.Time // connections that are out, and since when
 }
 
-// Open connects, probes what stands before PostgreSQL (at most three
-// connections at a time, and one second beside connecting; once more if that was too short), chooses the mode and how the scope travels, and
-// says why in one log line.
+// Open connects, probes what stands before PostgreSQL, chooses the mode and how
+// the scope travels, and logs its choice in one line. The probe takes at most
+// three connections at a time and one second beside connecting; it is repeated
+// once if that was too short.
 //
-// Errors: of kind ErrConfig if the configuration cannot work, or asks for what
-// the database has not got, of kind ErrUnavailable if the database cannot be reached; then Open may be
-// called again later.
+// Errors: of kind ErrConfig if the configuration cannot work, or asks for what the
+// database does not have; of kind ErrUnavailable if the database cannot be
+// reached: call Open again later.
 func Open(ctx context.Context, cfg Config) (*DB, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
@@ -226,8 +227,8 @@ func (db *DB) Ping(ctx context.Context) error {
 // Stat returns the pool's figures.
 func (db *DB) Stat() *pgxpool.Stat { return db.pool.Stat() }
 
-// noteLost reports whether err says that a prepared statement was lost which was
-// sent in this mode; if so, the database goes on in exec mode for good.
+// noteLost reports whether err says that a prepared statement, sent in this mode,
+// was lost. If so, the database stays in exec mode from now on.
 func (db *DB) noteLost(ctx context.Context, mode wire.Mode, err error) bool {
 	if mode == wire.Exec || !statementLost(err) {
 		return false
@@ -242,7 +243,7 @@ func (db *DB) noteLost(ctx context.Context, mode wire.Mode, err error) bool {
 
 // acquire takes a connection from the pool.
 func (db *DB) acquire(ctx context.Context) (*pgxpool.Conn, *wire.Conn, error) {
-	waiting, cancel := context.WithCancel(ctx) // the pool itself lets those who wait go on waiting when it is closed
+	waiting, cancel := context.WithCancel(ctx) // closing the pool does not wake those who wait for it
 	defer cancel()
 	defer context.AfterFunc(db.closing, cancel)()
 	pc, err := db.pool.Acquire(waiting)

@@ -45,26 +45,27 @@
 //
 // Before it is sent, a statement is checked for mistakes: it is refused if it
 // would end the scope's transaction, or would leave state on a shared server
-// connection. The check reads words. It sees SET, LISTEN, PREPARE and their
-// like, temporary objects and pg_temp, SELECT INTO TEMP, WITH HOLD,
-// session advisory locks, set_config(…, false) with a constant, UPDATE of pg_settings, and some functions that leave something
-// (dblink_connect, setseed), wherever they stand, past strings and comments. It does
-// not see what functions, DO blocks and dynamic SQL do inside, and is no defence
-// against SQL that an attacker wrote: that may set the tenant itself.
+// connection. The check reads words, outside of strings and comments, wherever
+// they stand: SET, LISTEN, PREPARE and their like, temporary objects and pg_temp,
+// SELECT INTO TEMP, WITH HOLD, session advisory locks, set_config(…, false) with a
+// constant, UPDATE of pg_settings, and some functions that leave something
+// (dblink_connect, setseed). It does not see what functions, DO blocks and dynamic
+// SQL do inside, and is no defence against SQL that an attacker wrote: that may set
+// the tenant itself.
 //
-// What the scope as a parameter asks in return: alter neither the domain nor its
-// constraint while programs run. Drop it instead: they notice, and go on with
-// statements. After making a domain whose check reads the tenant, open the
-// database again if statements have parameters of that domain: their checks come first.
+// If the tenant travels as a parameter, do not alter the domain or its constraint
+// while programs run. Drop it instead: they notice, and fall back to statements.
+// After you create another domain whose check reads the tenant, call [Open] again:
+// a parameter of that domain would be checked before the tenant is set.
 //
 // # Operations
 //
-// One log line at Open; then one for each tenant that could not be set, each
-// leaked tenant that was met, and a fall back to exec mode or to scopes that
-// are statements. Counters of the same: poolproof_scopes_total, poolproof_scope_failures_total,
-// poolproof_leaked_settings_total, poolproof_mode_fallbacks_total,
-// poolproof_scope_fallbacks_total,
-// poolproof_discarded_connections_total. After a cancelled context the
+// Open logs one line. Further lines follow for each tenant that could not be
+// set, each leaked tenant that was met, and a fall-back to exec mode or to scopes
+// that are statements. Counters of the same events: poolproof_scopes_total,
+// poolproof_scope_failures_total, poolproof_leaked_settings_total,
+// poolproof_mode_fallbacks_total, poolproof_scope_fallbacks_total and
+// poolproof_discarded_connections_total. When a context is cancelled, the
 // connection is given up, the server is asked to stop, and the pool's place is
 // free at once.
 package poolproof

@@ -200,11 +200,11 @@ func (db *DB) noteLeaks(ctx context.Context, x *wire.Exchange) {
 	}
 }
 
-// riderError tells what an error before the first result is about, where the
-// scope was the parameter with this number. Errors of converting a parameter
-// say which one in the last line of their context ("unnamed portal parameter
-// $2", in the language of lc_messages; PostgreSQL 15 and 18), and nothing was
-// executed. All others are the caller's statement's.
+// riderError decides whether an error that came before any row is about the
+// scope's parameter, which has this number, or about the caller's statement. An
+// error of converting a parameter names it in the last line of its context
+// ("unnamed portal parameter $2", in the language of lc_messages; PostgreSQL 15
+// and 18); nothing was executed then. All others are about the statement.
 func (s Session) riderError(ctx context.Context, x *wire.Exchange, number int, err error) error {
 	pgErr, answered := errors.AsType[*pgconn.PgError](err)
 	if !answered || !x.Riding() || parameterOf(pgErr.Where) != number {

@@ -49,7 +49,7 @@ func (sc *scope) call(s Session) wire.Call {
 	for i, v := range values {
 		params[i] = []byte(v)
 	}
-	return wire.Call{Fixed: sc.fixed, Params: params, Names: sc.role != ""}
+	return wire.Call{Fixed: sc.fixed, Params: params, ChangesNames: sc.role != ""}
 }
 
 // rider returns the scope of a session as a parameter of the domain: the names

@@ -7,8 +7,9 @@ import (
 	"slices"
 )
 
-// contextScope is what a context says about who a statement runs as. What it does not say is told from what it says to be empty: inside a
-// transaction the first leaves the choice to the transaction.
+// contextScope is what a context says about who a statement runs as. It
+// distinguishes "not named" from "named as empty". Inside a transaction, a context
+// that names nothing runs as the transaction.
 type contextScope struct {
 	of       scopeOwner
 	tenant   string  // if of is ownTenant

@@ -182,7 +182,7 @@ func (c *Conn) describe(ctx context.Context, mode Mode, calls []Call, st Stateme
 	if err != nil {
 		return nil, err
 	}
-	calls = slices.DeleteFunc(slices.Clone(calls), func(call Call) bool { return !call.Names })
+	calls = slices.DeleteFunc(slices.Clone(calls), func(call Call) bool { return !call.ChangesNames })
 	x.sendCalls(calls)
 	name := x.parse(sent)
 	x.fe.SendDescribe(&pgproto3.Describe{ObjectType: 'S', Name: name})

@@ -18,8 +18,8 @@ import (
 type Call struct {
 	Fixed  *Fixed
 	Params [][]byte
-	// Names: how names in a statement are resolved depends on it, so it is made before a statement is described, too.
-	Names bool
+	// ChangesNames: the call changes how table and function names resolve (it sets the role), so it is also sent before a Describe.
+	ChangesNames bool
 }
 
 // Exchange is one pipeline under way: sent, its Sync included, and not yet
@@ -79,7 +79,7 @@ type outgoing struct {
 	fields    []pgconn.FieldDescription // of the result, where no description comes with the answer
 }
 
-// ride puts a rider behind the parameters.
+// ride appends a rider to the parameters.
 func (o *outgoing) ride(c *Conn, r Rider) {
 	if o.desc.name == "" { // not described: the server infers the other types
 		o.desc.paramOIDs = c.inferred(len(o.values), r)
@@ -266,8 +266,8 @@ func (x *Exchange) sync(size int) {
 	}()
 }
 
-// causeOf returns the reason why reading failed: that of the writer in the
-// background, if there is one and it failed.
+// causeOf returns why reading failed: the error of the background writer, if it
+// failed, else err.
 func (x *Exchange) causeOf(err error) error {
 	if x.flushed == nil {
 		return err

@@ -90,9 +90,9 @@ func NewFixed(sql string, n int) *Fixed {
 	return &Fixed{description{sql: sql, name: StatementName(sql), paramOIDs: oids}}
 }
 
-// StatementName is the name of a statement on the server: the same for the same text in every process, so that a
-// statement that crosses over to another client through a pooler is at least
-// the one it says it is.
+// StatementName returns the name of a statement on the server. It is a hash of the
+// text, so if a pooler hands it to another client, that client still runs the
+// text it asked for.
 func StatementName(sql string) string {
 	sum := sha256.Sum256([]byte(sql))
 	return "poolproof_" + hex.EncodeToString(sum[:12])
