@@ -11,13 +11,13 @@ import (
 	"github.com/poolproof/poolproof/internal/wire"
 )
 
-// scope makes the settings of a session, in the same implicit transaction as
-// the session's statement: as a parameter of it (see domain.go), or as a
-// statement before it, whose first column is the leak canary, the tenant
-// setting as the transaction found it; the second is the pid of the server
-// connection. PostgreSQL evaluates a target list from left to right, so the
-// canary reads before the settings are made; the conformance suite holds it to
-// that. Functions are qualified: no schema of the search path can slip in others.
+// scope sets a session's settings in the implicit transaction of the session's
+// statement: as a parameter of that statement (see domain.go), or as a statement
+// before it. The first column of the latter is the leak canary: the tenant setting
+// as the transaction found it. The second is the pid of the server connection.
+// PostgreSQL evaluates a target list from left to right, so the canary reads before
+// the settings are set; the conformance suite relies on it. Functions are written
+// with their schema, so that the search_path cannot put others in their place.
 type scope struct {
 	fixed    *wire.Fixed
 	names    []string       // of the settings, in order; role last, if there is one
@@ -78,9 +78,9 @@ func (sc *scope) rider(s Session, domain uint32) wire.Rider {
 	return wire.Rider{OID: domain, Value: b}
 }
 
-// values puts a session's into buf, in the order of names: every setting is made, ” where
-// it has no value, because one that is left out would be inherited from whoever
-// leaked it.
+// values appends a session's values to buf, in the order of names. Every setting
+// is set, to the empty text where the session has no value: one that is left out
+// would be inherited from whoever leaked it.
 func (sc *scope) values(buf []string, s Session) []string {
 	values := slices.Grow(buf, len(sc.names))[:len(sc.names)]
 	values[0], values[1] = s.tenant, s.user

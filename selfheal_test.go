@@ -257,7 +257,7 @@ func TestLostDomainInABatch(t *testing.T) {
 }
 
 // Whatever was left on the server connection, every scope counts and tells it
-// and makes every setting, ” where it has no value; a notice that a caller's
+// and sets every setting, to the empty text where it has no value; a notice that a caller's
 // own function raises is not taken for the canary's.
 func TestLeftSettings(t *testing.T) {
 	for _, form := range []ScopeForm{ScopeStatement, ScopeParameter} {
