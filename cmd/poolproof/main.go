@@ -38,14 +38,14 @@ type commands struct {
 	LogFormat string `enum:"text,json" default:"text" placeholder:"text|json" help:"How log lines on standard error are written."`
 
 	Dev       devCommand       `cmd:"" help:"Run a private PostgreSQL, a pooler, demo data and the API, on this machine only."`
-	Serve     serveCommand     `cmd:"" help:"Serve the API for a database that is there already."`
+	Serve     serveCommand     `cmd:"" help:"Serve the API and the console on an existing database."`
 	Migrate   migrateCommand   `cmd:"" help:"Bring the database's schema up to date, or list its migrations."`
-	Bootstrap bootstrapCommand `cmd:"" help:"Make the platform tenant and its first administrator."`
+	Bootstrap bootstrapCommand `cmd:"" help:"Create the platform tenant and its first administrator."`
 	Tenant    tenantCommand    `cmd:"" help:"Make a tenant with its first administrator, or list the tenants."`
 	Import    importCommand    `cmd:"" name:"import-legacy" help:"Import tenants, members, roles and features from the original application's tables."`
 	Token     tokenCommand     `cmd:"" help:"Sign an access token with POOLPROOF_JWT_SECRET."`
-	Prove     proveCommand     `cmd:"" help:"Run a program against a hostile pooler and say what it does that works only by luck."`
-	Proxy     proxyCommand     `cmd:"" help:"The hostile pooler of prove, standing."`
+	Prove     proveCommand     `cmd:"" help:"Run a program against a hostile pooler and report what works only by luck."`
+	Proxy     proxyCommand     `cmd:"" help:"Run the hostile pooler of prove on its own."`
 	Demo      demoCommand      `cmd:"" help:"Show in 20 seconds how rows vanish behind a pooler, and how prove finds out why."`
 	Version   versionCommand   `cmd:"" help:"Print the program's version and the schema that it expects."`
 }

@@ -12,7 +12,7 @@ import (
 
 // tenantCommand is poolproof tenant.
 type tenantCommand struct {
-	Create tenantCreateCommand `cmd:"" help:"Make a tenant with its four roles and its first SUPER_ADMIN."`
+	Create tenantCreateCommand `cmd:"" help:"Create a tenant with its four roles and its first SUPER_ADMIN."`
 	List   tenantListCommand   `cmd:"" help:"List the tenants by name."`
 }
 

@@ -197,9 +197,9 @@ func (s *Store) writeCatalogue(ctx context.Context, c tenancy.Caller, st guarded
 	case guarded.NameTaken:
 		err = tenancy.Refuse(tenancy.NameTaken, "Another entry has this name or path.")
 	case seeded:
-		err = tenancy.Refuse(tenancy.Forbidden, "This feature is part of the product: it is neither renamed nor deleted.")
+		err = tenancy.Refuse(tenancy.Forbidden, "This feature is part of the product. It cannot be renamed or deleted.")
 	case inUse:
-		err = tenancy.Refuse(tenancy.InUse, "A sidebar item is shown with this feature only: change the item first.")
+		err = tenancy.Refuse(tenancy.InUse, "A sidebar item depends on this feature. Change the item first.")
 	case noFeature:
 		err = tenancy.InvalidFields(tenancy.Field{Pointer: "/feature_id", Detail: "is not a feature of the catalogue"})
 	case noGate:
@@ -215,7 +215,7 @@ var featureName = regexp.MustCompile(`^[a-z][a-z0-9_.-]{0,99}$`)
 func check(name, description *string) error {
 	var fields []tenancy.Field
 	if name != nil && !featureName.MatchString(*name) {
-		fields = append(fields, tenancy.Field{Pointer: "/name", Detail: "must start with a small letter and go on with at most 99 small letters, digits, _ . or -"})
+		fields = append(fields, tenancy.Field{Pointer: "/name", Detail: "must be a lower-case letter, then at most 99 lower-case letters, digits, _ . or -"})
 	}
 	if description != nil && (utf8.RuneCountInString(*description) > MaxDescription || !tenancy.IsText(*description)) {
 		fields = append(fields, tenancy.Field{Pointer: "/description", Detail: "must be text of at most 1000 characters"})

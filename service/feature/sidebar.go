@@ -237,7 +237,7 @@ func (p SidebarPatch) check(fields []tenancy.Field) error {
 		fields = append(fields, tenancy.CheckName(f.pointer, f.text, f.most, f.required)...)
 	}
 	if p.Path != nil && (!strings.HasPrefix(*p.Path, "/") || strings.HasPrefix(*p.Path, "//") || strings.ContainsAny(*p.Path, " \t\u00a0\u2028\u2029\\")) {
-		fields = append(fields, tenancy.Field{Pointer: "/path", Detail: "must be a path of this site: one slash, and no spaces"})
+		fields = append(fields, tenancy.Field{Pointer: "/path", Detail: "must be a path on this site: start with one slash, no spaces"})
 	}
 	if p.DisplayOrder != nil && (*p.DisplayOrder < minOrder+1 || *p.DisplayOrder > maxOrder) {
 		fields = append(fields, tenancy.Field{Pointer: "/display_order", Detail: "must be a 32-bit number"})

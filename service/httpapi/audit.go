@@ -60,7 +60,7 @@ func auditFilter(c *call) (audit.Filter, error) {
 	}
 	f := audit.Filter{Object: object}
 	if utf8.RuneCountInString(f.Object) > maxObject || !tenancy.IsLine(f.Object) {
-		return f, tenancy.Refuse(tenancy.Invalid, "The query's object is none, such as role/7 or user/.")
+		return f, tenancy.Refuse(tenancy.Invalid, "The query's object must look like role/7 or user/.")
 	}
 	actor, err := once(q, "actor")
 	if err != nil {
@@ -89,7 +89,7 @@ func auditFilter(c *call) (audit.Filter, error) {
 			at, err = time.Parse(time.DateOnly, text)
 		}
 		if err != nil || at.Year() < 1 {
-			return f, tenancy.Refuse(tenancy.Invalid, "The query's %s is no time such as 2026-11-24T10:00:00Z, or day such as 2026-11-24.", bound.name)
+			return f, tenancy.Refuse(tenancy.Invalid, "The query's %s must be a time such as 2026-11-24T10:00:00Z, or a day such as 2026-11-24.", bound.name)
 		}
 		*bound.at = at
 	}

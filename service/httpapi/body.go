@@ -133,10 +133,10 @@ func checkJSON(raw []byte) error {
 		switch b := raw[i]; {
 		case inString && b == '\\':
 			if bytes.HasPrefix(raw[i:], []byte(`\u0000`)) {
-				return tenancy.Refuse(tenancy.Invalid, "The body holds the character U+0000, which cannot be stored.")
+				return tenancy.Refuse(tenancy.Invalid, "The body contains the character U+0000, which cannot be stored.")
 			}
 			if skip, ok := surrogates(raw[i:]); !ok {
-				return tenancy.Refuse(tenancy.Invalid, "The body holds half of a surrogate pair, which is no character.")
+				return tenancy.Refuse(tenancy.Invalid, "The body contains half of a surrogate pair, which is not a character.")
 			} else if skip > 0 {
 				i += skip - 1
 				continue

@@ -45,7 +45,7 @@ func (c *call) page() (tenancy.Page, error) {
 	if size != "" {
 		n, err := strconv.Atoi(size) // a number too large for an int is the largest int
 		if err != nil && !errors.Is(err, strconv.ErrRange) || n < 1 {
-			return p, tenancy.Refuse(tenancy.Invalid, "The query's page_size is not a positive number.")
+			return p, tenancy.Refuse(tenancy.Invalid, "The query's page_size must be a positive number.")
 		}
 		p.Size = n
 	}

@@ -99,7 +99,7 @@ func (c *call) force() (bool, error) {
 	case "true", "1":
 		return true, nil
 	}
-	return false, tenancy.Refuse(tenancy.Invalid, "The query's force is neither true nor false.")
+	return false, tenancy.Refuse(tenancy.Invalid, "The query's force must be true or false.")
 }
 
 func listRolePermissions(c *call, p tenancy.Page) (tenancy.Listed[rbac.Permission], error) {

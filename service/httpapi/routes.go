@@ -111,7 +111,7 @@ func (s *Server) route(path string, m methods) {
 		default:
 			x.route = "other " + path
 			x.Header().Set("Allow", allow)
-			err = tenancy.Refuse(methodNotAllowed, "This address can be asked by %s.", allow)
+			err = tenancy.Refuse(methodNotAllowed, "This address accepts %s.", allow)
 		}
 		if err != nil {
 			s.fail(x, err)

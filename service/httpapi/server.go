@@ -214,7 +214,7 @@ func (s *Server) forTenant(f func(*call) error, versioned bool) endpoint {
 			return &tenancy.Error{Code: tenancy.TenantRequired}
 		}
 		if !versioned && x.r.Header.Get("If-Match") != "" {
-			return tenancy.Refuse(tenancy.Invalid, "If-Match is for changes of one object that has an ETag.")
+			return tenancy.Refuse(tenancy.Invalid, "If-Match works only on changes to one object that has an ETag.")
 		}
 		return s.inTurn(c, f)
 	}
@@ -258,10 +258,10 @@ func (s *Server) callOf(x *exchange) (*call, error) {
 	}
 	if text := x.r.Header.Get("Poolproof-At-Least"); text != "" {
 		if x.r.Method != http.MethodGet && x.r.Method != http.MethodHead {
-			return nil, tenancy.Refuse(tenancy.Invalid, "Poolproof-At-Least is for reads.")
+			return nil, tenancy.Refuse(tenancy.Invalid, "Poolproof-At-Least works only on reads.")
 		}
 		if c.AtLeast, err = tenancy.ParseEpoch(text); err != nil {
-			return nil, tenancy.Refuse(tenancy.Invalid, "Poolproof-At-Least is not what a Poolproof-Epoch header gave, such as 12.3.")
+			return nil, tenancy.Refuse(tenancy.Invalid, "Poolproof-At-Least must be the value of a Poolproof-Epoch header, such as 12.3.")
 		}
 	}
 	return &call{exchange: x, caller: c}, nil
@@ -277,7 +277,7 @@ func sameQueryTenant(r *http.Request, c tenancy.Caller) error {
 	}
 	query, err := url.ParseQuery(raw)
 	if err != nil {
-		return tenancy.Refuse(tenancy.Invalid, "The query cannot be read.")
+		return tenancy.Refuse(tenancy.Invalid, "The query string cannot be parsed.")
 	}
 	for _, text := range query["tenant_id"] {
 		if id, err := parseUUID(text); err != nil || id != c.Tenant {

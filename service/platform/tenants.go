@@ -115,7 +115,7 @@ func (s *Store) Create(ctx context.Context, c tenancy.Caller, n NewTenant) (Tena
 	}
 	wrong = append(wrong, checkSlug(n.Slug)...)
 	if n.Admin == uuid.Nil {
-		wrong = append(wrong, tenancy.Field{Pointer: "/admin_user_id", Detail: "is required: a tenant needs somebody who manages it"})
+		wrong = append(wrong, tenancy.Field{Pointer: "/admin_user_id", Detail: "is required: every tenant needs an administrator"})
 	}
 	wrong = append(wrong, tenancy.CheckName("/admin_email", &n.AdminEmail, maxEmail, false)...)
 	if err := tenancy.InvalidFields(wrong...); err != nil {
@@ -177,7 +177,7 @@ func (s *Store) write(ctx context.Context, c tenancy.Caller, st guarded.Statemen
 	case guarded.NameTaken:
 		err = tenancy.Refuse(tenancy.NameTaken, detailSlugTaken)
 	case members:
-		err = tenancy.Refuse(tenancy.InUse, "The tenant has profiles: %s. Delete it with force=true, and everything in it.", d.Detail)
+		err = tenancy.Refuse(tenancy.InUse, "The tenant still has %s profiles. force=true deletes it with everything in it.", d.Detail)
 	case isPlatform:
 		err = tenancy.Refuse(tenancy.Forbidden, "The platform tenant cannot be deleted.")
 	}
@@ -191,7 +191,7 @@ var slugForm = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 
 func checkSlug(slug string) []tenancy.Field {
 	if !slugForm.MatchString(slug) {
-		return []tenancy.Field{{Pointer: "/slug", Detail: "must be 1 to 63 small letters, digits and hyphens, without a hyphen at its ends"}}
+		return []tenancy.Field{{Pointer: "/slug", Detail: "must be 1 to 63 lower-case letters, digits and hyphens, and must not start or end with a hyphen"}}
 	}
 	return nil
 }

@@ -190,7 +190,7 @@ var catalogueName = regexp.MustCompile(`^[a-z][a-z0-9_:.-]{0,99}$`)
 
 func checkCatalogueName(name string) []tenancy.Field {
 	if !catalogueName.MatchString(name) {
-		return []tenancy.Field{{Pointer: "/name", Detail: "must start with a small letter and go on with at most 99 small letters, digits, _ : . or -"}}
+		return []tenancy.Field{{Pointer: "/name", Detail: "must be a lower-case letter, then at most 99 lower-case letters, digits, _ : . or -"}}
 	}
 	return nil
 }

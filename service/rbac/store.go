@@ -64,7 +64,7 @@ func refused(st guarded.Statement, d guarded.Decision, err error) error {
 		case pg.Code == "23503" && pg.ConstraintName == "role_permissions_permission_id_scope_fkey",
 			pg.Code == "23503" && pg.ConstraintName == "sidebar_items_permission_fkey":
 			return &tenancy.Error{Code: tenancy.InUse, Err: err,
-				Detail: "Roles or sidebar items use this permission: take it from them first."}
+				Detail: "Roles or sidebar items use this permission. Remove it from them first."}
 		}
 	}
 	if err != nil {
@@ -76,7 +76,7 @@ func refused(st guarded.Statement, d guarded.Decision, err error) error {
 	case noRole:
 		return tenancy.Refuse(tenancy.NotFound, detailNoRole)
 	case noParent:
-		return tenancy.Refuse(tenancy.NotFound, "No role to inherit from with the id %s.", d.Detail)
+		return tenancy.Refuse(tenancy.NotFound, "The tenant has no role with the id %s to inherit from.", d.Detail)
 	case noPermission:
 		return tenancy.Refuse(tenancy.NotFound, detailNoPermission)
 	case noMember:
@@ -86,13 +86,13 @@ func refused(st guarded.Statement, d guarded.Decision, err error) error {
 	case guarded.NameTaken:
 		return tenancy.Refuse(tenancy.NameTaken, detailNameTaken)
 	case system:
-		return tenancy.Refuse(tenancy.Forbidden, "This is one of the roles that every tenant has: it is neither renamed nor deleted.")
+		return tenancy.Refuse(tenancy.Forbidden, "Every tenant has this role. It cannot be renamed or deleted.")
 	case seeded:
-		return tenancy.Refuse(tenancy.Forbidden, "This permission is part of the product: it is neither renamed nor deleted.")
+		return tenancy.Refuse(tenancy.Forbidden, "This permission is part of the product. It cannot be renamed or deleted.")
 	case members:
-		return tenancy.Refuse(tenancy.RoleHasMembers, "The role has members: %s. Delete it with force=true to take it from them.", d.Detail)
+		return tenancy.Refuse(tenancy.RoleHasMembers, "The role still has members (%s). force=true takes it from them and deletes it.", d.Detail)
 	case holdsAll:
-		return tenancy.Refuse(tenancy.Invalid, "This role holds every permission of the tenant; none can be taken from it.")
+		return tenancy.Refuse(tenancy.Invalid, "This role holds every permission of the tenant. You cannot take one from it.")
 	case past:
 		return tenancy.InvalidFields(tenancy.Field{Pointer: "/expires_at", Detail: "must be in the future"})
 	}

@@ -189,7 +189,7 @@ func read[T any](ctx context.Context, d *DB, s scope, least tenancy.Epoch, st St
 			return all, err
 		}
 		if time.Now().Add(wait).After(deadline) {
-			return nil, tenancy.Refuse(tenancy.Stale, "The state %s was not reached in time; it is %s.", least, now)
+			return nil, tenancy.Refuse(tenancy.Stale, "The database did not reach the state %s in time; it is at %s.", least, now)
 		}
 		select {
 		case <-ctx.Done():
@@ -405,7 +405,7 @@ func rule(op string, err error) error {
 		switch pg.Code {
 		case "PP001":
 			return &tenancy.Error{Code: tenancy.LastManager, Err: err,
-				Detail: "Nobody would be left who manages roles, or tenants on the platform: one active member must hold that without an expiry."}
+				Detail: "Nobody would be left who manages roles (on the platform: tenants). At least one active member must hold that permission without an expiry."}
 		case "PP002":
 			return &tenancy.Error{Code: tenancy.Cycle, Err: err, Detail: detailCycle}
 		case "PP004":
