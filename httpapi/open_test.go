@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"context"
 	"net/http"
 	"slices"
 	"strings"
@@ -34,7 +35,7 @@ func newStopped(t *testing.T) *stopped {
 		return url
 	})
 	st.owner = st.connect(t)
-	t.Cleanup(func() { _ = st.owner.Close(t.Context()) })
+	t.Cleanup(func() { _ = st.owner.Close(context.WithoutCancel(t.Context())) })
 	return st
 }
 
@@ -102,7 +103,13 @@ func (st *stopped) everything(t *testing.T) map[string]string {
 		st.sums = st.one(t, `select string_agg(format('select %L as name, concat(count(*), '' '', md5(string_agg(x::text, '','' order by x::text))) as sum from poolproof.%I x',
 			c.relname, c.relname), ' union all ') from pg_class c where c.relnamespace = 'poolproof'::regnamespace and c.relkind = 'r'`)
 	}
-	rows, err := st.owner.Query(t.Context(), st.sums)
+	return st.byName(t, st.sums)
+}
+
+// byName gives the rows of a statement with two columns of text.
+func (st *stopped) byName(t *testing.T, sql string) map[string]string {
+	t.Helper()
+	rows, err := st.owner.Query(t.Context(), sql)
 	if err != nil {
 		t.Fatal(err)
 	}

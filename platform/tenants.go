@@ -2,13 +2,11 @@ package platform
 
 import (
 	"context"
-	"errors"
 	"regexp"
 	"strings"
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/poolproof/poolproof"
 	"github.com/poolproof/poolproof/internal/guarded"
@@ -173,10 +171,6 @@ const detailNoTenant = "No such tenant."
 // write runs a write and gives the words to refusals.
 func (s *Store) write(ctx context.Context, c tenancy.Caller, op, sql string, args []any, dest ...any) (tenancy.Epoch, error) {
 	d, err := s.db.WritePlatform(ctx, c, op, manageTenants, sql, args, dest...)
-	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.Code == "23505" && pg.TableName == "tenants" {
-		// Somebody who does not take the platform's lock was faster.
-		return tenancy.Epoch{}, &tenancy.Error{Code: tenancy.NameTaken, Detail: detailSlugTaken, Err: err}
-	}
 	if err != nil {
 		return tenancy.Epoch{}, err
 	}

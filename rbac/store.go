@@ -5,8 +5,6 @@ import (
 	"errors"
 	"unicode/utf8"
 
-	"github.com/jackc/pgx/v5/pgconn"
-
 	"github.com/poolproof/poolproof"
 	"github.com/poolproof/poolproof/internal/guarded"
 	"github.com/poolproof/poolproof/tenancy"
@@ -23,11 +21,9 @@ const (
 
 // Verdicts of this package's statements, beside guarded's.
 const (
-	noRole       guarded.Verdict = "no_role"
 	noParent     guarded.Verdict = "no_parent"     // detail: the ids
 	noPermission guarded.Verdict = "no_permission" // not in the catalogue
-	noMember     guarded.Verdict = "no_member"
-	grant        guarded.Verdict = "grant" // detail: what the caller does not hold, or not long enough
+	grant        guarded.Verdict = "grant"         // detail: what the caller does not hold, or not long enough
 	cycle        guarded.Verdict = "cycle"
 	system       guarded.Verdict = "system"
 	members      guarded.Verdict = "members" // detail: how many
@@ -63,35 +59,26 @@ func (s *Store) writeCatalogue(ctx context.Context, c tenancy.Caller, op, sql st
 
 // words makes an error of a decision that is not OK.
 func words(op string, d guarded.Decision, err error) (tenancy.Epoch, string, error) {
-	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
-		switch {
-		case pg.Code == "23505" && (pg.TableName == "roles" || pg.TableName == "permissions" || pg.TableName == "profiles"):
-			// Somebody who does not take the lock was faster.
-			return tenancy.Epoch{}, "", &tenancy.Error{Code: tenancy.NameTaken, Detail: detailNameTaken, Err: err}
-		case pg.Code == "23503" && pg.ConstraintName == "role_permissions_permission_id_scope_fkey",
-			pg.Code == "23503" && pg.ConstraintName == "sidebar_items_permission_fkey":
-			return tenancy.Epoch{}, "", &tenancy.Error{Code: tenancy.InUse, Err: err,
-				Detail: "Roles or sidebar items use this permission: take it from them first."}
-		}
-	}
 	if err != nil {
 		return tenancy.Epoch{}, "", err
 	}
 	switch d.Verdict {
 	case guarded.OK:
 		return d.Epoch, d.Detail, nil
-	case noRole:
+	case guarded.NoRole:
 		err = tenancy.Refuse(tenancy.NotFound, detailNoRole)
 	case noParent:
 		err = tenancy.Refuse(tenancy.NotFound, "No role to inherit from with the id %s.", d.Detail)
 	case noPermission:
 		err = tenancy.Refuse(tenancy.NotFound, detailNoPermission)
-	case noMember:
+	case guarded.NoMember:
 		err = tenancy.Refuse(tenancy.NotFound, detailNoMember)
 	case guarded.NotFound:
 		err = tenancy.Refuse(tenancy.NotFound, "There is nothing to take away.")
 	case grant:
 		err = tenancy.Refuse(tenancy.Forbidden, "Nobody grants what they do not hold themselves, at least as long: %s.", d.Detail)
+	case guarded.InUse, guarded.ItemGate:
+		err = tenancy.Refuse(tenancy.InUse, "Roles or sidebar items use this permission: take it from them first.")
 	case guarded.NameTaken:
 		err = tenancy.Refuse(tenancy.NameTaken, detailNameTaken)
 	case cycle:

@@ -66,8 +66,7 @@ func Hold(t testing.TB, url string) (held string, h *Holder) {
 
 // BeforeLast stops the next exchange of several statements before its last
 // message of a kind: 'S' when all its statements have run and its transaction
-// is still open, 'E' when the last statement has its snapshot and has not run,
-// 'B' before it has one.
+// is still open, 'B' before the last statement is planned and sees anything.
 func (h *Holder) BeforeLast(kind byte) *Held {
 	reached := make(chan int, 1)
 	held := &Held{Reached: reached, kind: kind, reached: reached, release: make(chan struct{})}
@@ -122,11 +121,16 @@ func (c *heldConn) requests(client io.Reader) {
 			return c.send(message)
 		}
 		exchange = append(exchange, message)
-		if kind != 'S' {
-			return nil
-		}
 		whole := exchange
-		exchange = nil
+		switch kind {
+		case 'P', 'B', 'D', 'E', 'C':
+			return nil
+		case 'S':
+			exchange = nil
+		default: // it waits for an answer without a Sync
+			exchange = nil
+			return c.send(whole...)
+		}
 		return c.play(whole, held)
 	}), client, true, func(k byte, _ int) { kind = k })
 }
