@@ -132,8 +132,10 @@ const locksOf = `select concat_ws(', ', (
 
 // A stranger's write, on every route, when all its statements have run and its
 // transaction is open: the same locks for a tenant that is there and one that is
-// not, and none that a write takes. A member without the permission has none
-// either. Who may write has them, so the look is one that finds them.
+// not, of no row, no tuple and no transaction, and of tables only what PostgreSQL
+// takes when it plans a statement (ROW EXCLUSIVE at most, which no reader or writer
+// waits for). A member without the permission has no more. Who may write has,
+// so the look is one that finds them.
 func TestLocksOfEveryRefusedWrite(t *testing.T) {
 	st := newStopped(t)
 	stranger, plain := signed(t, nobody, ""), signed(t, plainOne, "")
