@@ -182,7 +182,6 @@ func (s *Store) Delete(ctx context.Context, c tenancy.Caller, id uuid.UUID, matc
 // Verdicts of this package's statements, beside guarded's.
 const (
 	seeded    guarded.Verdict = "seeded"
-	inUse     guarded.Verdict = "in_use"
 	noFeature guarded.Verdict = "no_feature"
 	noGate    guarded.Verdict = "no_permission"
 )
@@ -198,11 +197,11 @@ func (s *Store) writeCatalogue(ctx context.Context, c tenancy.Caller, st guarded
 		err = tenancy.Refuse(tenancy.NameTaken, "Another entry has this name or path.")
 	case seeded:
 		err = tenancy.Refuse(tenancy.Forbidden, "This feature is part of the product. It cannot be renamed or deleted.")
-	case inUse:
+	case guarded.InUse:
 		err = tenancy.Refuse(tenancy.InUse, "A sidebar item depends on this feature. Change the item first.")
 	case noFeature:
 		err = tenancy.InvalidFields(tenancy.Field{Pointer: "/feature_id", Detail: "is not a feature of the catalogue"})
-	case noGate:
+	case noGate, guarded.ItemGate:
 		err = tenancy.InvalidFields(tenancy.Field{Pointer: "/required_permission", Detail: "is not a permission of the catalogue"})
 	}
 	return d.Epoch, err

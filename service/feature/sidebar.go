@@ -88,11 +88,12 @@ const (
 	maxOrder = 1<<31 - 1
 )
 
-// gates are the verdicts on a feature and a permission that do not exist.
+// gates are the verdicts on a feature and a permission that do not exist. Those
+// that do stay until the transaction's end.
 const gates = `when nullif($9::uuid, '00000000-0000-0000-0000-000000000000') is not null
-			and not exists (select from poolproof.features f where f.id = $9::uuid) then 'no_feature'
+			and not exists (select from poolproof.features f where f.id = $9::uuid and poolproof.keep_feature(f.id)) then 'no_feature'
 		when nullif($10::text, '') is not null
-			and not exists (select from poolproof.permissions p where p.name = $10::text) then 'no_permission'`
+			and not exists (select from poolproof.permissions p where p.name = $10::text and poolproof.keep_permission(p.id)) then 'no_permission'`
 
 var createSidebarItem = guarded.Statement{Op: "create a sidebar item", Needs: manageTenants, OnPlatform: true, SQL: `with ` + guarded.PlatformCaller + `, verdict as materialized (
 	select case

@@ -2,13 +2,11 @@ package platform
 
 import (
 	"context"
-	"errors"
 	"regexp"
 	"strings"
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/poolproof/poolproof"
 	"github.com/poolproof/poolproof/service/internal/guarded"
@@ -166,10 +164,6 @@ const detailNoTenant = "No such tenant."
 // write runs a write and puts refusals into words.
 func (s *Store) write(ctx context.Context, c tenancy.Caller, st guarded.Statement, args []any, dest ...any) (tenancy.Epoch, error) {
 	d, err := s.db.Write(ctx, c, st, args, dest...)
-	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.Code == "23505" && pg.TableName == "tenants" {
-		// Somebody who does not take the platform's lock was faster.
-		return tenancy.Epoch{}, &tenancy.Error{Code: tenancy.NameTaken, Detail: detailSlugTaken, Err: err}
-	}
 	if err != nil {
 		return tenancy.Epoch{}, err
 	}

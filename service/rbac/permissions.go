@@ -84,6 +84,7 @@ var grantPermission = guarded.Statement{Op: "grant a permission", Needs: manageP
 ), given as (
 	insert into poolproof.role_permissions (tenant_id, role_id, permission_id, scope)
 	select $1::uuid, $4::int, p.id, p.scope from permission p join verdict v on v.code = 'ok'
+	on conflict do nothing -- somebody gave it meanwhile
 	returning role_id
 ), audited as (
 	insert into poolproof.audit_log (tenant_id, actor, action, object, after)

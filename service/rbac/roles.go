@@ -169,6 +169,7 @@ var updateRole = guarded.Statement{Op: "update a role", Needs: manageRoles, SQL:
 ), inherited as (
 	insert into poolproof.role_parents (tenant_id, role_id, parent_id)
 	select $1::uuid, $4::int, a.id from added a join verdict v on v.code = 'ok'
+	on conflict do nothing -- somebody gave it meanwhile
 	returning parent_id as id
 ), updated as (
 	update poolproof.roles r
@@ -180,7 +181,7 @@ var updateRole = guarded.Statement{Op: "update a role", Needs: manageRoles, SQL:
 			or exists (select from removed) or exists (select from inherited))
 	returning r.*
 ), parents as materialized (
-	select id from present except select id from removed union select id from inherited
+	select id from present except select id from removed union select a.id from added a join verdict v on v.code = 'ok'
 ), audited as (
 	insert into poolproof.audit_log (tenant_id, actor, action, object, before, after)
 	select $1::uuid, $2::uuid, 'role.update', 'role/' || u.id,

@@ -2,11 +2,8 @@ package rbac
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"unicode/utf8"
-
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/poolproof/poolproof"
 	"github.com/poolproof/poolproof/service/internal/guarded"
@@ -23,11 +20,9 @@ const (
 
 // Verdicts of this package's statements, beside guarded's.
 const (
-	noRole       guarded.Verdict = "no_role"
 	noParent     guarded.Verdict = "no_parent"     // detail: the ids
 	noPermission guarded.Verdict = "no_permission" // not in the catalogue
-	noMember     guarded.Verdict = "no_member"
-	grant        guarded.Verdict = "grant" // detail: what the caller does not hold, or not long enough
+	grant        guarded.Verdict = "grant"         // detail: what the caller does not hold, or not long enough
 	system       guarded.Verdict = "system"
 	members      guarded.Verdict = "members" // detail: how many
 	holdsAll     guarded.Verdict = "holds_all"
@@ -56,33 +51,24 @@ func (s *Store) write(ctx context.Context, c tenancy.Caller, st guarded.Statemen
 
 // refused returns the error that a decision is; nil if it is OK.
 func refused(st guarded.Statement, d guarded.Decision, err error) error {
-	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
-		switch {
-		case pg.Code == "23505" && (pg.TableName == "roles" || pg.TableName == "permissions" || pg.TableName == "profiles"):
-			// Somebody who does not take the lock was faster.
-			return &tenancy.Error{Code: tenancy.NameTaken, Detail: detailNameTaken, Err: err}
-		case pg.Code == "23503" && pg.ConstraintName == "role_permissions_permission_id_scope_fkey",
-			pg.Code == "23503" && pg.ConstraintName == "sidebar_items_permission_fkey":
-			return &tenancy.Error{Code: tenancy.InUse, Err: err,
-				Detail: "Roles or sidebar items use this permission. Remove it from them first."}
-		}
-	}
 	if err != nil {
 		return err
 	}
 	switch d.Verdict {
 	case guarded.OK:
 		return nil
-	case noRole:
+	case guarded.NoRole:
 		return tenancy.Refuse(tenancy.NotFound, detailNoRole)
 	case noParent:
 		return tenancy.Refuse(tenancy.NotFound, "The tenant has no role with the id %s to inherit from.", d.Detail)
 	case noPermission:
 		return tenancy.Refuse(tenancy.NotFound, detailNoPermission)
-	case noMember:
+	case guarded.NoMember:
 		return tenancy.Refuse(tenancy.NotFound, detailNoMember)
 	case grant:
 		return tenancy.Refuse(tenancy.Forbidden, "You can only grant what you hold yourself for at least as long. Missing: %s.", d.Detail)
+	case guarded.InUse, guarded.ItemGate:
+		return tenancy.Refuse(tenancy.InUse, "Roles or sidebar items use this permission. Remove it from them first.")
 	case guarded.NameTaken:
 		return tenancy.Refuse(tenancy.NameTaken, detailNameTaken)
 	case system:

@@ -24,6 +24,10 @@ const (
 	Empty           Verdict = "empty"            // a read: there is nothing, and that is the answer
 	NotFound        Verdict = "not_found"        // what was asked for is not the tenant's; an error here if Missing is set
 	NameTaken       Verdict = "name_taken"       // another one has the name
+	InUse           Verdict = "in_use"           // something refers to it
+	NoRole          Verdict = "no_role"          // the tenant has no such role
+	NoMember        Verdict = "no_member"        // the tenant has no such member
+	ItemGate        Verdict = "item_gate"        // a permission that goes, or gets another name, while a sidebar item has it for a gate
 	NotAMember      Verdict = "not_a_member"     // becomes an error here
 	Forbidden       Verdict = "forbidden"        // becomes an error here
 	VersionMismatch Verdict = "version_mismatch" // becomes an error here
@@ -282,7 +286,8 @@ type Decision struct {
 // Errors: *tenancy.Error with not_a_member, forbidden, version_mismatch,
 // last_manager, cycle, limit_reached, or not_found (if the statement has the words
 // for it); else the database's, wrapped. Other verdicts come back with their
-// detail and no error: nothing was changed.
+// detail and no error: nothing was changed. A constraint that stops what the
+// statement's check let pass comes back as the check's verdict, without a detail.
 func (d *DB) Write(ctx context.Context, c tenancy.Caller, st Statement, args []any, dest ...any) (Decision, error) {
 	s, err := d.scope(ctx, c, st)
 	if err != nil {
@@ -295,6 +300,9 @@ func (d *DB) Write(ctx context.Context, c tenancy.Caller, st Statement, args []a
 	decision, err := decide(br, dest)
 	if closeErr := br.Close(); err == nil {
 		err = closeErr
+	}
+	if verdict, ok := backed(err); ok {
+		decision, err = Decision{Verdict: verdict}, nil
 	}
 	if err != nil {
 		return Decision{}, rule(st.Op, err)
@@ -398,6 +406,46 @@ func (st Statement) refusal(v Verdict) error {
 }
 
 const detailCycle = "The role would inherit from itself."
+
+// backs is every constraint that backs up a check of a statement, and the check's
+// verdict. Who does not take the lock that the statement holds, be it another
+// tenant's write or an operator's, can change what was checked after the check;
+// the constraint then stops the write, and the answer is the check's.
+//
+// What has no check is not here: a key that is made at random, or under the lock,
+// or inserted with ON CONFLICT. Nor are references to an entry of a catalogue that
+// the statement keeps (poolproof.keep_feature and keep_permission in the
+// migrations): in_use is the verdict of who deletes such an entry.
+var backs = map[string]Verdict{
+	"tenants_slug_key":                   NameTaken,
+	"roles_tenant_id_name_key":           NameTaken,
+	"roles_pkey":                         NameTaken, // somebody took the next number
+	"permissions_name_key":               NameTaken,
+	"features_name_key":                  NameTaken,
+	"sidebar_items_url_path_key":         NameTaken,
+	"profiles_pkey":                      NameTaken,
+	"profiles_tenant_id_external_id_key": NameTaken,
+
+	"role_permissions_permission_id_scope_fkey": InUse,
+	"sidebar_items_feature_id_fkey":             InUse,
+	"sidebar_items_permission_fkey":             ItemGate,
+
+	"role_permissions_tenant_id_role_id_fkey": NoRole,
+	"role_parents_tenant_id_role_id_fkey":     NoRole,
+	"role_parents_tenant_id_parent_id_fkey":   NoRole,
+	"user_roles_tenant_id_role_id_fkey":       NoRole,
+	"user_roles_tenant_id_user_id_fkey":       NoMember,
+}
+
+// backed returns the verdict of the check that an error's constraint backs up.
+func backed(err error) (Verdict, bool) {
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	if !ok || pg.SchemaName != "poolproof" || pg.Code != "23503" && pg.Code != "23505" { // foreign_key_violation, unique_violation
+		return "", false
+	}
+	verdict, ok := backs[pg.ConstraintName]
+	return verdict, ok
+}
 
 // rule turns the errors by which the schema's own rules refuse into refusals.
 func rule(op string, err error) error {
