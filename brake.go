@@ -4,34 +4,12 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 )
-
-// LoginRefused reports whether err says that the server, or its pooler, does not
-// accept this login: a wrong password, or a user that the pooler does not know.
-// Trying again soon does not help, and may lock the address out: hosted
-// Supavisor takes ten wrong passwords within two minutes, and then refuses the
-// right one, too.
-func LoginRefused(err error) bool {
-	pgErr, ok := errors.AsType[*pgconn.PgError](err)
-	if !ok {
-		return false
-	}
-	if pgErr.Code == "28P01" || pgErr.Code == "28000" {
-		return true
-	}
-	for _, text := range []string{"(ENOTFOUND)", "(ENOIDENTIFIER)", "(ECIRCUITBREAKER)", "(EWRONGPASSWORD)", "Tenant or user not found"} {
-		if strings.Contains(pgErr.Message, text) {
-			return true
-		}
-	}
-	return false
-}
 
 // How long a pool does not connect after its login was refused: twice as long
 // each time.
