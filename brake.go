@@ -4,34 +4,12 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 )
-
-// LoginRefused reports whether err says that the server, or its pooler, does not
-// accept this login: a wrong password, or a user that the pooler does not know.
-// Trying again soon does not help, and may lock the address out: hosted
-// Supavisor takes ten wrong passwords within two minutes, and then refuses the
-// right one, too.
-func LoginRefused(err error) bool {
-	pgErr, ok := errors.AsType[*pgconn.PgError](err)
-	if !ok {
-		return false
-	}
-	if pgErr.Code == "28P01" || pgErr.Code == "28000" {
-		return true
-	}
-	for _, text := range []string{"(ENOTFOUND)", "(ENOIDENTIFIER)", "(ECIRCUITBREAKER)", "(EWRONGPASSWORD)", "Tenant or user not found"} {
-		if strings.Contains(pgErr.Message, text) {
-			return true
-		}
-	}
-	return false
-}
 
 // How long a pool does not connect after its login was refused: twice as long
 // each time.
@@ -40,32 +18,89 @@ const (
 	lastBrake  = 5 * time.Minute
 )
 
-// brake keeps a pool from trying a login that is refused with every statement
-// that wants a connection. Meanwhile each gets the same error at once. It sees
-// each attempt to connect, as pgx's ConnectTracer: that a statement got a
-// connection that was there already says nothing about the login.
+// How many logins of a pool are under way at once. One at a time until one is let
+// in: ten wrong passwords at once could lock the address out before the first of
+// them is known to be wrong. A login that was let in speaks for the next ones,
+// and only for a moment, as passwords change.
+const (
+	together = 4
+	vouching = time.Second
+)
+
+// brake limits a pool's logins. It keeps the pool from trying a login that is
+// refused with every statement that wants a connection: meanwhile each gets the
+// same error at once. And it keeps the first of many from being tried all at
+// once. It sees each attempt to connect, as pgx's ConnectTracer: that a statement
+// got a connection that was there already says nothing about the login.
 type brake struct {
-	now func() time.Time // time.Now, but in tests
+	now     func() time.Time // time.Now, but in tests
+	closing <-chan struct{}  // closed when the pool is to end; nil: never
 
 	mu      sync.Mutex
 	refusal error // nil: the last connection was let in
 	wait    time.Duration
 	until   time.Time
+
+	underWay int       // attempts that were let through and have not ended
+	vouched  time.Time // until then up to together attempts may be under way
+	next     *attempt  // whose end those who wait hear of; nil: nobody waits
 }
 
-// beforeConnect is pgxpool's hook. After a refusal it lets one attempt through
-// each time that the wait is over.
-func (b *brake) beforeConnect(context.Context, *pgx.ConnConfig) error {
+// attempt is whichever of those under way ends next.
+type attempt struct {
+	ended    chan struct{}
+	timedOut error // not nil: it had no answer in time
+}
+
+// beforeConnect is pgxpool's hook. It waits until one more attempt may be under
+// way. After a refusal it lets one through each time that the wait is over. For
+// each nil that it returns, TraceConnectEnd must be called once, as pgx does on
+// every path, with whatever error.
+//
+// Nobody waits longer than an attempt takes that fails: those who waited for one
+// that had no answer in time get its error, as they would not have had one either.
+func (b *brake) beforeConnect(ctx context.Context, _ *pgx.ConnConfig) error {
+	for {
+		other, err := b.enter()
+		if other == nil {
+			return err
+		}
+		select {
+		case <-other.ended:
+			if other.timedOut != nil {
+				return other.timedOut
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-b.closing:
+			return context.Canceled
+		}
+	}
+}
+
+// enter lets an attempt through, or returns the attempt to wait for, or why
+// there is to be none.
+func (b *brake) enter() (*attempt, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.refusal == nil {
-		return nil
+	if b.refusal != nil && b.now().Before(b.until) {
+		return nil, &braked{b.refusal}
 	}
-	if b.now().Before(b.until) {
-		return &braked{b.refusal}
+	limit := 1
+	if b.now().Before(b.vouched) {
+		limit = together
 	}
-	b.lengthen() // whoever comes meanwhile waits for how this attempt ends
-	return nil
+	if b.underWay >= limit {
+		if b.next == nil {
+			b.next = &attempt{ended: make(chan struct{})}
+		}
+		return b.next, nil
+	}
+	if b.refusal != nil {
+		b.lengthen() // whoever comes meanwhile is told the last refusal
+	}
+	b.underWay++
+	return nil, nil
 }
 
 // braked is the last refusal, told again without a try.
@@ -78,10 +113,16 @@ func (b *brake) TraceConnectStart(ctx context.Context, _ pgx.TraceConnectStartDa
 	return ctx
 }
 
-// TraceConnectEnd notes how an attempt ended.
+// TraceConnectEnd notes how an attempt ended, and wakes those who wait for it.
 func (b *brake) TraceConnectEnd(_ context.Context, d pgx.TraceConnectEndData) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.underWay--
+	if d.Err == nil {
+		b.vouched = b.now().Add(vouching)
+	} else {
+		b.vouched = time.Time{}
+	}
 	switch {
 	case d.Err == nil:
 		b.refusal, b.wait = nil, 0
@@ -93,6 +134,14 @@ func (b *brake) TraceConnectEnd(_ context.Context, d pgx.TraceConnectEndData) {
 	case !errors.Is(d.Err, context.Canceled) && !errors.Is(d.Err, context.DeadlineExceeded): // the server is away: nobody counts that
 		b.refusal, b.wait = nil, 0
 	}
+	if b.next == nil {
+		return
+	}
+	if pgconn.Timeout(d.Err) || errors.Is(d.Err, context.DeadlineExceeded) {
+		b.next.timedOut = d.Err
+	}
+	close(b.next.ended)
+	b.next = nil
 }
 
 func (b *brake) lengthen() {

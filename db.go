@@ -76,6 +76,7 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 		descs: wire.NewDescriptions(cfg.StatementCacheCapacity), brake: &brake{now: time.Now}, inUse: map[*wire.Conn]time.Time{},
 	}
 	db.closing, db.refuse = context.WithCancel(context.WithoutCancel(ctx))
+	db.brake.closing = db.closing.Done()
 	if cfg.TracerProvider != nil {
 		db.tracer = otelpgx.NewTracer(otelpgx.WithTracerProvider(cfg.TracerProvider))
 		poolConfig.ConnConfig.Tracer = multitracer.New(db.tracer, db.brake)

@@ -2,6 +2,7 @@ package poolproof
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -150,34 +151,90 @@ func classify(op string, err error) error {
 	return err
 }
 
+// reason is why a server or a pooler lets nobody in.
+type reason struct {
+	code, text string // SQLSTATE, and a part of the message; "" is any
+	refused    bool   // it is the login that is refused: see LoginRefused
+	hint       string
+}
+
 // reasons are what servers and poolers say when they let nobody in, with what to
-// do then. Supavisor's words begin with a code of its own in parentheses.
-var reasons = []struct{ code, text, hint string }{
-	{"", "(ENOTFOUND)", hintUser}, {"", "(ENOIDENTIFIER)", hintUser}, {"", "Tenant or user not found", hintUser},
-	{"28P01", "", "see whether the password is right; the pooler may lock this address out after a few more tries"},
-	{"", "(EWRONGPASSWORD)", "see whether the password is right; the pooler may lock this address out after a few more tries"},
-	{"", "(ECIRCUITBREAKER)", "the pooler has locked this address out after wrong passwords: mend the password, then wait two minutes without any try"},
-	{"", "(EMAXCONNSESSION)", hintSession}, {"", "MaxClientsInSessionMode", hintSession},
-	{"", "(EMAXCONN)", hintMaxConns}, {"", "no more connections allowed", hintMaxConns}, {"53300", "", hintMaxConns},
-	{"", "(ECHECKOUT", "all the pooler's server connections are busy: look for long transactions, or enlarge its pool"},
-	{"", "(ESETNOTALLOWED)", "the pooler refuses SET: use Session.With for a scope's settings"},
-	{"08006", "Failed to connect", "the pooler answers and cannot reach its PostgreSQL: see whether that is up"},
+// do then; the first that fits counts. Supavisor's words begin with a code of its
+// own in parentheses. PgBouncer has 08P01 for nearly all that it says itself, a
+// wrong password among it, and 1.18 also for what PostgreSQL has told it.
+var reasons = []reason{
+	{"", "(ENOTFOUND)", true, hintUser}, {"", "(ENOIDENTIFIER)", true, hintUser}, {"", "Tenant or user not found", true, hintUser},
+	{"", "(EWRONGPASSWORD)", true, hintPassword},
+	{"", "(ECIRCUITBREAKER)", true, "the pooler has locked this address out after wrong passwords: mend the password, then wait two minutes without any try"},
+	{"", "(EMAXCONNSESSION)", false, hintSession}, {"", "MaxClientsInSessionMode", false, hintSession},
+	{"", "(EMAXCONN)", false, hintMaxConns}, {"", "no more connections allowed", false, hintMaxConns}, {"53300", "", false, hintMaxConns},
+	{"", "(ECHECKOUT", false, "all the pooler's server connections are busy: look for long transactions, or enlarge its pool"},
+	{"", "(ESETNOTALLOWED)", false, "the pooler refuses SET: use Session.With for a scope's settings"},
+	{"08006", "Failed to connect", false, "the pooler answers and cannot reach its PostgreSQL: see whether that is up"},
+	{"28P01", "", true, hintPassword},
+	{"28000", "pg_hba.conf", true, hintHBA},
+	{"28000", "", true, hintLogin},
+	{"3D000", "", false, hintDatabase},
+	{"42501", "permission denied for database", false, "let the login in there as the database's owner: grant connect on database … to …"},
+	{"55000", "not currently accepting connections", false, "alter database … allow_connections true, or name another database in the URL"},
+	{"57P03", "", false, "wait until the server has started: whoever asks again gets in then"},
+	{"08P01", "SASL authentication failed", true, hintPassword}, {"08P01", "password authentication failed", true, hintPassword}, {"08P01", "auth failed", true, hintPassword},
+	{"08P01", "no such user", true, "see the user name: the pooler knows no such user (PgBouncer's auth_file or auth_query)"},
+	{"08P01", "pg_hba.conf", true, hintHBA},
+	{"08P01", "is not permitted to log in", true, hintLogin},
+	{"08P01", "too many connections", false, hintMaxConns},
+	{"08P01", `role "`, true, hintLogin}, // does not exist
+	{"08P01", "no such database", false, hintDatabase}, {"08P01", "does not exist", false, hintDatabase},
+	{"08P01", "SSL required", false, "the pooler wants TLS: write sslmode=require, or verify-full, in the URL"},
+	{"08P01", "server_login_retry", false, "the pooler answers and cannot log in to its PostgreSQL: see the cause in its log, and the password that it has"},
 }
 
 const (
 	hintUser     = "see the user name: a pooler that serves many projects wants the project's in it, as in postgres.REF"
+	hintPassword = "see whether the password is right; the pooler may lock this address out after a few more tries"
+	hintLogin    = "let the user log in (alter role … login), or name another one in the URL"
+	hintHBA      = `let this user in from here in pg_hba.conf and reload it; where the error says "no encryption", try sslmode=require in the URL first`
+	hintDatabase = "make the database (createdb), or name another one in the URL"
 	hintSession  = "lower Config.MaxConns: in session mode all clients together have only as many connections as the pooler's pool_size; or use its transaction mode"
 	hintMaxConns = "lower Config.MaxConns, or raise the limit of connections"
+	hintNoTLS    = "set TLS up there or, on a network that you trust, write sslmode=disable in the URL"
+	hintCert     = "name the authority of the server's certificate with sslrootcert in the URL, and the host as the certificate has it"
 )
+
+// reasonOf returns the first of reasons that fits, nil if none does.
+func reasonOf(err error) *reason {
+	pgErr, ok := errors.AsType[*pgconn.PgError](err)
+	if !ok {
+		return nil
+	}
+	for i, r := range reasons {
+		if (r.code == "" || r.code == pgErr.Code) && strings.Contains(pgErr.Message, r.text) {
+			return &reasons[i]
+		}
+	}
+	return nil
+}
+
+// LoginRefused reports whether err says that the server, or its pooler, does not
+// accept this login: a wrong password, a user that may not log in from here, or
+// one that the pooler does not know. Trying again soon does not help, and may
+// lock the address out: hosted Supavisor takes ten wrong passwords within two
+// minutes, and then refuses the right one, too.
+func LoginRefused(err error) bool {
+	r := reasonOf(err)
+	return r != nil && r.refused
+}
 
 // hintFor is the hint of an error of connecting.
 func hintFor(err error) string {
-	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok {
-		for _, r := range reasons {
-			if (r.code == "" || r.code == pgErr.Code) && strings.Contains(pgErr.Message, r.text) {
-				return r.hint
-			}
-		}
+	if r := reasonOf(err); r != nil {
+		return r.hint
+	}
+	if _, untrusted := errors.AsType[*tls.CertificateVerificationError](err); untrusted {
+		return hintCert
+	}
+	if err != nil && strings.Contains(err.Error(), "server refused TLS connection") { // pgconn has no type for it
+		return hintNoTLS
 	}
 	return `see whether it answers at all: psql "$DATABASE_URL" -c 'select 1'`
 }

@@ -17,6 +17,10 @@ func TestRetryAfter(t *testing.T) {
 		most int // attempts in two minutes
 	}{
 		{&pgconn.PgError{Code: "28P01", Severity: "FATAL"}, 5},
+		{&pgconn.PgError{Code: "28000", Severity: "FATAL", Message: `role "app" is not permitted to log in`}, 5},
+		{&pgconn.PgError{Code: "08P01", Severity: "FATAL", Message: "SASL authentication failed"}, 5}, // PgBouncer's wrong password
+		{&pgconn.PgError{Code: "3D000", Severity: "FATAL", Message: `database "app" does not exist`}, 250},
+		{&pgconn.PgError{Code: "57P03", Severity: "FATAL", Message: "the database system is starting up"}, 250},
 		{&pgconn.PgError{Code: "XX000", Severity: "FATAL", Message: "(ECIRCUITBREAKER) too many authentication failures"}, 5},
 		{&pgconn.PgError{Code: "XX000", Severity: "FATAL", Message: "(ENOTFOUND) tenant/user a.b not found"}, 5},
 		{errors.New("connection refused"), 250},

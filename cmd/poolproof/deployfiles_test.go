@@ -71,7 +71,7 @@ func TestPgBouncerLines(t *testing.T) {
 }
 
 // The manifests name variables that serve reads, paths that it answers, and the
-// port that it is told. No tool of Kubernetes has read them.
+// port that it is told.
 func TestKubernetesManifests(t *testing.T) {
 	text := readFile(t, deploy+"kubernetes.yaml")
 	names := serveVariables(t)
@@ -94,5 +94,46 @@ func TestKubernetesManifests(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(deploy, "Containerfile")); err != nil {
 		t.Error(err)
+	}
+}
+
+// The types of k8s.io/api take the manifests, and refuse what is broken in them.
+func TestKubernetesTakesTheManifests(t *testing.T) {
+	dir := t.TempDir()
+	check := filepath.Join(dir, "check")
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", check, ".") //nolint:gosec // our own
+	build.Dir = deploy + "check"
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build deploy/check: %v\n%s\nhint: go -C deploy/check mod download", err, out)
+	}
+	readFile(t, deploy+"check/main.go") // so that go test runs this again when it has changed
+	good := readFile(t, deploy+"kubernetes.yaml")
+	for name, c := range map[string]struct{ old, new, want string }{
+		"as it is":                {"", "", ""},
+		"a misspelt field":        {"readinessProbe:", "readynessProbe:", `unknown field "spec.template.spec.containers[0].readynessProbe"`},
+		"a string for a number":   {"replicas: 2", `replicas: "2"`, "cannot unmarshal string into Go struct field"},
+		"a number for a string":   {`value: "10"`, "value: 10", "cannot unmarshal number into Go struct field"},
+		"a field twice":           {"replicas: 2", "replicas: 2\n  replicas: 3", `key "replicas" already set`},
+		"a field in another's":    {"  maxUnavailable: 1", "  replicas: 1", `unknown field "spec.replicas"`},
+		"a quantity that is none": {"cpu: 100m", "cpu: lots", "quantities must match"},
+		"a version that is none":  {"apiVersion: policy/v1", "apiVersion: policy/v3", `"policy/v3 PodDisruptionBudget" is none of the kinds`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			text := strings.Replace(good, c.old, c.new, 1)
+			if (text == good) != (c.want == "") {
+				t.Fatalf("the manifests lack %q", c.old)
+			}
+			file := filepath.Join(dir, strings.ReplaceAll(name, " ", "_")+".yaml")
+			if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			out, err := exec.CommandContext(t.Context(), check, file).CombinedOutput()
+			switch {
+			case c.want == "" && (err != nil || string(out) != "Deployment poolproof\nService poolproof\nPodDisruptionBudget poolproof\n"):
+				t.Errorf("%v\n%s", err, out)
+			case c.want != "" && (err == nil || !strings.Contains(string(out), c.want)):
+				t.Errorf("%v, without %q:\n%s", err, c.want, out)
+			}
+		})
 	}
 }

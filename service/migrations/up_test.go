@@ -186,32 +186,7 @@ func TestLeavesNoSessionState(t *testing.T) {
 // statement and whoever is not the superuser needs a password.
 func privateServer(t *testing.T) *devdb.Postgres {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "poolproof-migrations-") //nolint:usetesting // t.TempDir is closed to the account that root's servers run under
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	if err := os.Chmod(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	hba := filepath.Join(dir, "hba.conf")
-	rules := "local all all trust\nhost all " + devdb.Superuser + " 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n" //nolint:dupword // the file's columns
-	if err := os.WriteFile(hba, []byte(rules), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	server, err := devdb.StartPostgres(t.Context(), devdb.PostgresConfig{
-		Dir:      filepath.Join(dir, "pg"),
-		Settings: map[string]string{"hba_file": hba, "log_statement": "all"},
-	})
-	if err != nil {
-		t.Fatalf(`start PostgreSQL ("make setup" installs it): %v`, err)
-	}
-	t.Cleanup(func() {
-		if err := server.Stop(context.WithoutCancel(t.Context())); err != nil {
-			t.Error(err)
-		}
-	})
-	return server
+	return pgtest.PrivateServer(t, "", map[string]string{"log_statement": "all"})
 }
 
 // Roles belong to the server and advisory locks to one database: copies on
