@@ -2,6 +2,7 @@ package migrations
 
 import (
 	"context"
+	_ "embed" // for sums
 	"errors"
 	"fmt"
 	"log/slog"
@@ -14,6 +15,7 @@ import (
 	"testing"
 	"testing/fstest"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -65,12 +67,35 @@ func state(err error) string {
 }
 
 func TestVersionIsTheLastFile(t *testing.T) {
-	files, err := load(embedded)
+	files, err := all()
 	if err != nil {
 		t.Fatal(err)
 	}
 	if len(files) != Version {
 		t.Fatalf("Version is %d and there are %d files", Version, len(files))
+	}
+}
+
+//go:embed sums.txt
+var sums string
+
+// From the first release on, migrations are append-only.
+func TestMigrationsAreAppendOnly(t *testing.T) {
+	files, err := all()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var now strings.Builder
+	for _, f := range files {
+		fmt.Fprintf(&now, "%s  %s\n", f.checksum, f.name)
+	}
+	if diff := cmp.Diff(strings.Split(sums, "\n"), strings.Split(now.String(), "\n")); diff != "" {
+		t.Errorf(`sums.txt (-) does not fit the migrations (+):
+%s
+A new migration: add its line to sums.txt.
+A change of a released one: undo it and write a new migration. Databases have recorded its checksum, and "poolproof migrate up" refuses them.
+scope.sql changed: freeze the old text as sql/%s.sql and give the new one the next number (see doc.go).
+No release has the migration yet: replace its line in sums.txt.`, diff, scopeName)
 	}
 }
 
@@ -80,7 +105,11 @@ func TestFilesAreNumberedWithoutGaps(t *testing.T) {
 		for _, n := range names {
 			folder["sql/"+n] = &fstest.MapFile{Data: []byte("select 1;")}
 		}
-		if _, err := load(folder); err == nil {
+		texts, err := read(folder)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := inOrder(texts); err == nil {
 			t.Errorf("%v was accepted", names)
 		}
 	}
@@ -302,7 +331,7 @@ func serverLog(t *testing.T, server *devdb.Postgres) string {
 
 func TestAnEditedMigrationIsRefused(t *testing.T) {
 	owner := pgtest.Database(t)
-	files, err := load(embedded)
+	files, err := all()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -311,9 +340,11 @@ func TestAnEditedMigrationIsRefused(t *testing.T) {
 	}
 	edited := slices.Clone(files)
 	edited[2].checksum = strings.Repeat("0", 64)
-	_, err = up(t.Context(), pgtest.Owned(t, owner), edited, Options{})
-	if err == nil || !strings.Contains(err.Error(), files[2].name) {
-		t.Errorf("an edited file: %v, want an error that names it", err)
+	for name, ours := range map[string][]file{"edited": edited, "edited, of fewer": edited[:5]} {
+		_, err = up(t.Context(), pgtest.Owned(t, owner), ours, Options{})
+		if !errors.Is(err, ErrSchemaForeign) || errors.Is(err, ErrSchemaNewer) || !strings.Contains(err.Error(), files[2].name) {
+			t.Errorf("%s: %v, want an error that names the file", name, err)
+		}
 	}
 	// The guard inside the message sees it, too, if it happens in between.
 	conn, err := connect(t.Context(), pgtest.Owned(t, owner))
@@ -340,7 +371,7 @@ func TestNewerAndOlderSchemas(t *testing.T) {
 	if err := Verify(t.Context(), db); !errors.Is(err, ErrSchemaOlder) || !strings.Contains(err.Error(), "poolproof migrate up") {
 		t.Errorf("no schema: %v", err)
 	}
-	files, err := load(embedded)
+	files, err := all()
 	if err != nil {
 		t.Fatal(err)
 	}
