@@ -54,8 +54,8 @@
 // From the first release on, migrations are append-only: a released one is
 // never edited, renamed or removed, comments included. Databases record its
 // checksum, and [Up] refuses another text. sums.txt holds the checksums, and a
-// test compares them. Until then the files may still be edited; databases
-// that they migrated before are made anew.
+// test compares them. Before the first release the files may be edited; a
+// database that they migrated earlier has to be made anew.
 //
 // # The scope
 //
