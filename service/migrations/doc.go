@@ -62,6 +62,6 @@
 // Migration 0009_scope is [poolproof.ScopeSQL]: the library owns the text, and
 // this schema runs it as it is. When the library changes it after the first
 // release, freeze the old text as sql/0009_scope.sql and give the new one the
-// next number (scopeName). The text can be run again over an older one, so it
-// brings databases to the new version that have either.
+// next number (scopeName). The text can run again over an older one, so a
+// database comes to the new version from either.
 package migrations
