@@ -19,12 +19,10 @@ import (
 	"github.com/poolproof/poolproof/pooler"
 )
 
-// ScopeSQL installs what [ScopeParameter] needs: a domain poolproof.scope whose
-// check makes the settings, and a function for it. Run it once in the
-// database, as whoever may create a schema there; running it again changes
-// nothing, and brings what an older version installed up to date: that goes on
-// working, but its canary trusts the operators of the search_path. "poolproof
-// migrate up" installs the same.
+// ScopeSQL installs what [ScopeParameter] needs: the domain poolproof.scope, whose
+// check makes the settings, and a function for it. Run it once in the database,
+// as a role that may create a schema there. Running it again replaces an older
+// version's function and changes nothing else. "poolproof migrate up" runs it, too.
 //
 //go:embed scope.sql
 var ScopeSQL string
@@ -189,7 +187,7 @@ func parameters(sql string) (highest int) {
 }
 
 // leakCode is the SQLSTATE of the domain's notice that it found a tenant set.
-const leakCode = "PP900"
+const leakCode = "PR900"
 
 // noteLeaks counts and logs a tenant that the domain's check found set.
 func (db *DB) noteLeaks(ctx context.Context, x *wire.Exchange) {

@@ -1,10 +1,10 @@
 package poolproof_test
 
 import (
+	_ "embed" // for olderScopeSQL
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -19,15 +19,11 @@ import (
 
 var modes = []poolproof.Mode{poolproof.ModeExec, poolproof.ModeCacheDescribe, poolproof.ModeCacheStatement}
 
-// olderScopeSQL is ScopeSQL as it was first: migration 0009.
-func olderScopeSQL(t testing.TB) string {
-	t.Helper()
-	text, err := os.ReadFile("service/migrations/sql/0009_scope.sql")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(text)
-}
+// olderScopeSQL is ScopeSQL as it once was: make_scope looks its operators up in
+// the caller's search_path.
+//
+//go:embed testdata/scope_unqualified.sql
+var olderScopeSQL string
 
 // Open takes the parameter where it works, says why not where it does not, and
 // refuses to be told to use it then.
@@ -38,8 +34,8 @@ func TestChoiceOfTheScopesForm(t *testing.T) {
 	}{
 		{name: "installed", why: ""},
 		{name: "installed twice", sql: poolproof.ScopeSQL, why: ""},
-		{name: "an older one", sql: "drop schema poolproof cascade; " + olderScopeSQL(t), why: ""},
-		{name: "brought up to date", sql: "drop schema poolproof cascade; " + olderScopeSQL(t) + poolproof.ScopeSQL, why: ""},
+		{name: "an older one", sql: "drop schema poolproof cascade; " + olderScopeSQL, why: ""},
+		{name: "brought up to date", sql: "drop schema poolproof cascade; " + olderScopeSQL + poolproof.ScopeSQL, why: ""},
 		{name: "not installed", sql: "drop schema poolproof cascade", why: "not installed"},
 		{name: "no check", sql: "alter domain poolproof.scope drop constraint scope_v1", why: "not what this version knows"},
 		{name: "another check", sql: "alter domain poolproof.scope drop constraint scope_v1; alter domain poolproof.scope add constraint scope_v1 check (true)",
@@ -334,7 +330,7 @@ const evil = `create schema evil; grant usage on schema evil to public;
 
 func testShadowedOperators(t *testing.T, form option) {
 	f := newFixture(t, 2)
-	f.exec(t, evil+"drop schema poolproof cascade; "+olderScopeSQL(t)+poolproof.ScopeSQL+`; create table open_to_all (tenant_id uuid); grant select on open_to_all to public;
+	f.exec(t, evil+"drop schema poolproof cascade; "+olderScopeSQL+poolproof.ScopeSQL+`; create table open_to_all (tenant_id uuid); grant select on open_to_all to public;
 		alter role `+loginOf(t, f.url)+` set search_path = evil, pg_catalog, public`)
 	for _, further := range [][]string{nil, {"app.further"}} { // the domain's own check, and its function
 		url, _ := pgtest.PrivatePooler(t, f.url, pgtest.PgBouncer118Transaction, map[string]string{"default_pool_size": "1"})

@@ -1,31 +1,32 @@
--- The settings of a scope as one parameter of the caller's own statement. The
--- library binds a value of this domain beside the caller's arguments, to a
--- parameter that the statement does not name; PostgreSQL then checks the value
--- in the statement's transaction, before the statement is planned, and the
--- check makes the settings. A value is an array of names and values in turn:
--- {app.current_tenant_id,<tenant>,app.current_user_id,<user>,…}, so that the
--- domain knows no names.
+-- Installs what poolproof.ScopeParameter needs: the domain poolproof.scope, which
+-- carries the settings of a scope as one parameter of the caller's own statement.
 --
--- The text is idempotent, writes every name with its schema, operators' and types'
--- too (a function's are looked up when it runs, in the caller's search_path, where
--- somebody may have put another <>), and gives nobody anything: set_config is
--- everybody's, too. It is 0009 once more, where make_scope's operators had no
--- schema. A domain that 0009 made stays: the operators of a check are looked up
--- once, when it is made. Never alter the domain or its constraint: programs that
--- run trust the type by its number. To be rid of it, drop it (drop schema
--- poolproof cascade, where nothing else is in it); programs go on with
--- a statement of their own.
+-- The library binds a value of this domain after the caller's arguments, to a
+-- parameter that the statement does not name. PostgreSQL checks the value in the
+-- statement's transaction, before it plans the statement, and the check makes the
+-- settings. A value is an array of names and values in turn:
+-- {app.current_tenant_id,<tenant>,app.current_user_id,<user>,…}. So the domain
+-- depends on no setting's name.
+--
+-- Running it again replaces an older version's function and changes nothing else. It
+-- lets nobody do what they could not do before: everybody may call set_config. Do
+-- not alter the domain or its constraint while programs run: they know the type by
+-- its OID. To remove it, drop it (drop schema poolproof cascade, if nothing else is
+-- in that schema); programs then send the settings as a separate statement.
 
 create schema if not exists poolproof;
 
--- The way of a scope that has more than tenant and user to set, or that finds
--- the tenant set already. Then it tells the client, and only it (info is sent
--- whatever client_min_messages says), and never whose tenant it was.
+-- make_scope makes the settings where there are more than tenant and user, or where
+-- the tenant is set already. The latter it reports to the client, and to nobody
+-- else: INFO reaches the client whatever client_min_messages says. The report never
+-- says whose tenant it was. Operators and types are written with their schema,
+-- because the function runs in the caller's search_path, where another schema may
+-- have a <> of its own. A search_path of its own would make each call dearer.
 create or replace function poolproof.make_scope(pairs pg_catalog.text[]) returns pg_catalog.bool
 language plpgsql as $$
 begin
     if pg_catalog.current_setting(pairs[1], true) operator(pg_catalog.<>) '' then
-        raise info using errcode = 'PP900', message = pg_catalog.format('%s was set when the transaction began', pairs[1]),
+        raise info using errcode = 'PR900', message = pg_catalog.format('%s was set when the transaction began', pairs[1]),
             detail = pg_catalog.pg_backend_pid();
     end if;
     for i in 1 .. pg_catalog.cardinality(pairs) by 2 loop
@@ -37,10 +38,9 @@ $$;
 
 grant execute on function poolproof.make_scope(pg_catalog.text[]) to public;
 
--- CASE, because it promises an order: whether the tenant is set already is
--- read before anything is set. Tenant and user are set here, which costs less
--- than the function does. A check that gives null would pass, so this one
--- never does.
+-- CASE guarantees the order: the check looks whether the tenant is set before it
+-- sets anything. It sets tenant and user itself, which costs less than calling the
+-- function. A check that returns null passes, so this one never returns null.
 do $do$
 begin
     if not exists (select from pg_catalog.pg_type where typname operator(pg_catalog.=) 'scope' and typnamespace operator(pg_catalog.=) 'poolproof'::pg_catalog.regnamespace) then

@@ -264,7 +264,7 @@ func TestLeftSettings(t *testing.T) {
 		for _, m := range []Mode{ModeExec, ModeCacheDescribe, ModeCacheStatement} {
 			t.Run(string(form)+"/"+string(m), func(t *testing.T) {
 				url := pgtest.Database(t)
-				execAs(t, url, ScopeSQL+`; create function forged() returns int language plpgsql as $$ begin raise info using errcode = 'PP900', detail = '1'; return 1; end $$`)
+				execAs(t, url, ScopeSQL+`; create function forged() returns int language plpgsql as $$ begin raise info using errcode = 'PR900', detail = '1'; return 1; end $$`)
 				logs, registry := &strings.Builder{}, prometheus.NewRegistry()
 				db, err := Open(t.Context(), Config{URL: url, MaxConns: 1, Mode: m, Scope: form, Settings: []string{"app.region", "app.plan"}, Logger: slog.New(slog.NewTextHandler(logs, nil)), Registerer: registry})
 				if err != nil {

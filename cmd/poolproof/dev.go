@@ -155,6 +155,9 @@ func (d *devSystem) migrate(ctx context.Context) (*url.URL, error) {
 	owner.User = url.UserPassword(devOwner, d.state.OwnerPassword)
 	d.owner = owner.String()
 	result, err := migrations.Up(ctx, d.owner, migrations.Options{Login: devLogin})
+	if errors.Is(err, migrations.ErrSchemaForeign) {
+		return nil, failure("remove "+d.dir+" to start afresh", "migrating: %w", err)
+	}
 	if err != nil {
 		return nil, migrationFailure("migrating", err)
 	}

@@ -203,7 +203,25 @@ func TestDev(t *testing.T) {
 			t.Errorf("%s changed with a restart", name)
 		}
 	}
+
+	// As a folder that a build from before the first release made.
+	owner, err := pgx.Connect(t.Context(), again["DIRECT_URL"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := owner.Exec(t.Context(), `alter table poolproof.schema_migrations disable row level security;
+		update poolproof.schema_migrations set checksum = 'another' where version = 3`, pgx.QueryExecModeSimpleProtocol); err != nil {
+		t.Fatal(err)
+	}
+	if err := owner.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
 	second.stop(t)
+	stderr.Reset()
+	if code := run(t.Context(), []string{"dev", "--addr", "127.0.0.1:0", "--data-dir", dir}, strings.NewReader(""), io.Discard, &stderr); code != exitFailure ||
+		!strings.Contains(stderr.String(), "0003_functions") || !strings.Contains(stderr.String(), "\nhint: remove "+dir) {
+		t.Errorf("a folder of another schema: dev exits with %d:\n%s", code, stderr.String())
+	}
 }
 
 // checkURLs looks at what the two URLs lead to: the runtime login through a

@@ -126,6 +126,8 @@ func migrationFailure(doing string, err error) error {
 		return usage("type it again: what was pasted may hold invisible characters", "%s: %w", doing, err)
 	case errors.Is(err, migrations.ErrSchemaNewer):
 		return failure("run the version of poolproof that migrated the database, or a later one", "%s: %w", doing, err)
+	case errors.Is(err, migrations.ErrSchemaForeign):
+		return failure("run the version of poolproof that migrated the database; if that was a build from before the first release, migrate a new database", "%s: %w", doing, err)
 	}
 	return fmt.Errorf("%s: %w", doing, err)
 }

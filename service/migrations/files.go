@@ -6,16 +6,24 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io/fs"
+	"maps"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/poolproof/poolproof"
 )
 
 //go:embed sql/*.sql
 var embedded embed.FS
 
+// scopeName is the migration that installs the library's scope. Its text is
+// [poolproof.ScopeSQL], which has no copy in the folder sql.
+const scopeName = "0009_scope"
+
 // file is one migration: its number, its name without folder and ending, its
-// text, and the hash by which a later edit is noticed.
+// text, and the SHA-256 by which a later edit is noticed.
 type file struct {
 	version  int
 	name     string // such as "0001_tables"
@@ -23,35 +31,52 @@ type file struct {
 	checksum string
 }
 
-var fileName = regexp.MustCompile(`^(\d{4})_[a-z0-9_]+\.sql$`)
+// all returns the migrations of this program in order.
+func all() ([]file, error) {
+	texts, err := read(embedded)
+	if err != nil {
+		return nil, err
+	}
+	texts[scopeName] = poolproof.ScopeSQL
+	return inOrder(texts)
+}
 
-// load reads the migrations of a file system's folder sql in order. The numbers must run from 1
-// without a gap, so that the highest is also the count.
-func load(folder fs.FS) ([]file, error) {
+// read returns the texts of a file system's folder sql by their names without
+// the ending.
+func read(folder fs.FS) (map[string]string, error) {
 	const dir = "sql"
-	entries, err := fs.ReadDir(folder, dir) // sorted by name
+	entries, err := fs.ReadDir(folder, dir)
 	if err != nil {
 		return nil, fmt.Errorf("migrations: list the embedded files: %w", err)
 	}
-	var files []file
+	texts := map[string]string{}
 	for _, e := range entries {
-		m := fileName.FindStringSubmatch(e.Name())
-		if m == nil {
-			return nil, fmt.Errorf("migrations: %s is not named like 0001_what_it_does.sql", e.Name())
-		}
-		version, err := strconv.Atoi(m[1])
-		if err != nil || version != len(files)+1 {
-			return nil, fmt.Errorf("migrations: %s should have the number %04d", e.Name(), len(files)+1)
-		}
 		text, err := fs.ReadFile(folder, dir+"/"+e.Name())
 		if err != nil {
 			return nil, fmt.Errorf("migrations: read %s: %w", e.Name(), err)
 		}
-		sum := sha256.Sum256(text)
-		files = append(files, file{
-			version: version, name: strings.TrimSuffix(e.Name(), ".sql"),
-			sql: string(text), checksum: hex.EncodeToString(sum[:]),
-		})
+		texts[strings.TrimSuffix(e.Name(), ".sql")] = string(text)
+	}
+	return texts, nil
+}
+
+var migrationName = regexp.MustCompile(`^(\d{4})_[a-z0-9_]+$`)
+
+// inOrder numbers the migrations. The numbers must run from 1 without a gap, so
+// that the highest is also the count.
+func inOrder(texts map[string]string) ([]file, error) {
+	var files []file
+	for _, name := range slices.Sorted(maps.Keys(texts)) {
+		m := migrationName.FindStringSubmatch(name)
+		if m == nil {
+			return nil, fmt.Errorf("migrations: %s is not named like 0001_what_it_does.sql", name)
+		}
+		version, err := strconv.Atoi(m[1])
+		if err != nil || version != len(files)+1 {
+			return nil, fmt.Errorf("migrations: %s should have the number %04d", name, len(files)+1)
+		}
+		sum := sha256.Sum256([]byte(texts[name]))
+		files = append(files, file{version: version, name: name, sql: texts[name], checksum: hex.EncodeToString(sum[:])})
 	}
 	return files, nil
 }

@@ -14,16 +14,22 @@ import (
 
 // Version is the schema that this program expects: the number of its last
 // migration.
-const Version int = 16
+const Version int = 9
 
 // RuntimeRole is the role that holds the grants the service needs. Nobody logs
 // in as it; logins are its members (see [Options.Login]).
 const RuntimeRole = "poolproof_runtime"
 
-// What [Verify] finds, and [Up] for a newer schema.
+// How a database's schema can differ from this program's.
 var (
+	// ErrSchemaOlder: migrations are missing. From [Verify].
 	ErrSchemaOlder = errors.New("the database's schema is older than this program")
+	// ErrSchemaNewer: it has migrations that this program does not know. From
+	// [Verify] and [Up].
 	ErrSchemaNewer = errors.New("the database's schema is newer than this program")
+	// ErrSchemaForeign: what was applied under a number is not what this program
+	// would apply. From [Up] and [Status]; [Verify] compares numbers only.
+	ErrSchemaForeign = errors.New("the database was not migrated by a release of this program")
 )
 
 // Step is one migration of this program, or one that the database has and this
@@ -35,10 +41,10 @@ type Step struct {
 }
 
 // Status lists the migrations in order. A database without the schema answers
-// with every AppliedAt nil. An applied migration whose file was edited since
-// is an error.
+// with every AppliedAt nil. Where an applied migration is another one than this
+// program's, the error is ErrSchemaForeign.
 func Status(ctx context.Context, url string) ([]Step, error) {
-	files, err := load(embedded)
+	files, err := all()
 	if err != nil {
 		return nil, err
 	}
@@ -137,10 +143,10 @@ func sameFiles(files []file, rows []record) error {
 	for i, r := range rows {
 		switch {
 		case r.version != i+1:
-			return fmt.Errorf("migrations: the database records version %d where %d should be", r.version, i+1)
+			return fmt.Errorf("migrations: %w: it records version %d where %d should be", ErrSchemaForeign, r.version, i+1)
 		case i < len(files) && (r.checksum != files[i].checksum || r.name != files[i].name):
-			return fmt.Errorf("migrations: %s.sql is not the file that was applied on %s as %s: an applied migration is never edited; add a new one",
-				files[i].name, r.at.Format(time.DateOnly), r.name)
+			return fmt.Errorf("migrations: %w: %s, which was applied on %s, is not this program's %s (an applied migration is never edited: add a new one)",
+				ErrSchemaForeign, r.name, r.at.Format(time.DateOnly), files[i].name)
 		}
 	}
 	return nil

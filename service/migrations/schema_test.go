@@ -100,6 +100,17 @@ func TestEveryFunctionHasItsOwnSearchPath(t *testing.T) {
 	}
 }
 
+// PostgreSQL lets everybody execute a new function. Of ours only make_scope is
+// everybody's: the library's logins need it.
+func TestNoFunctionIsEverybodys(t *testing.T) {
+	owner, _ := demoDatabase(t)
+	public := one[string](t, open(t, owner), `select coalesce(string_agg(p.oid::regprocedure::text, ', '), '') from pg_proc p
+		where p.pronamespace = 'poolproof'::regnamespace and has_function_privilege('public', p.oid, 'execute')`)
+	if public != "poolproof.make_scope(text[])" {
+		t.Errorf("everybody may execute %s", public)
+	}
+}
+
 func TestTenantsSeeTheirOwnRowsOnly(t *testing.T) {
 	owner, _ := demoDatabase(t)
 	conn := runtime(t, owner)
@@ -204,8 +215,8 @@ func TestRuntimeRights(t *testing.T) {
 		{"write a catalogue as nobody", "", `insert into poolproof.permissions (id, name, resource_type, action) values (gen_random_uuid(), 'mine', 'x', 'x')`, denied},
 		{"write a catalogue as the platform", DemoPlatform.String(), `insert into poolproof.features (id, name) values (gen_random_uuid(), 'mine')`, ""},
 		{"forge a seeded entry", DemoPlatform.String(), `insert into poolproof.features (id, name, seeded) values (gen_random_uuid(), 'mine', true)`, denied},
-		{"rename a seeded permission", DemoPlatform.String(), `update poolproof.permissions set name = 'other' where name = 'manage_roles'`, "PP003"},
-		{"delete a seeded feature", DemoPlatform.String(), `delete from poolproof.features where name = 'contentmap'`, "PP003"},
+		{"rename a seeded permission", DemoPlatform.String(), `update poolproof.permissions set name = 'other' where name = 'manage_roles'`, "PR003"},
+		{"delete a seeded feature", DemoPlatform.String(), `delete from poolproof.features where name = 'contentmap'`, "PR003"},
 		{"give a platform permission in a tenant", DemoTenant.String(), `insert into poolproof.role_permissions (tenant_id, role_id, permission_id, scope)
 			select '` + DemoTenant.String() + `', 3, id, scope from poolproof.permissions where scope = 'platform'`, "23503"},
 		{"give it under a false scope", DemoTenant.String(), `insert into poolproof.role_permissions (tenant_id, role_id, permission_id, scope)
@@ -213,14 +224,14 @@ func TestRuntimeRights(t *testing.T) {
 		{"give it on the platform", DemoPlatform.String(), `insert into poolproof.role_permissions (tenant_id, role_id, permission_id, scope)
 			select '` + DemoPlatform.String() + `', 3, id, scope from poolproof.permissions where scope = 'platform'`, ""},
 		{"inherit in a circle", DemoTenant.String(), `insert into poolproof.role_parents (tenant_id, role_id, parent_id) values
-			('` + DemoTenant.String() + `', 1, 2), ('` + DemoTenant.String() + `', 2, 1)`, "PP002"},
+			('` + DemoTenant.String() + `', 1, 2), ('` + DemoTenant.String() + `', 2, 1)`, "PR002"},
 		{"inherit from itself", DemoTenant.String(), `insert into poolproof.role_parents (tenant_id, role_id, parent_id) values ('` + DemoTenant.String() + `', 1, 1)`, "23514"},
 		{"a blank name", DemoTenant.String(), `update poolproof.roles set name = E' \t' where id = 5`, "23514"},
-		{"take the last manager's role", DemoTenant.String(), `delete from poolproof.user_roles where user_id = '` + user.String() + `'`, "PP001"},
-		{"let it expire", DemoTenant.String(), `update poolproof.user_roles set expires_at = now() + interval '1 year' where role_id = 3`, "PP001"},
-		{"deactivate the last manager", DemoTenant.String(), `update poolproof.profiles set active = false where user_id = '` + user.String() + `'`, "PP001"},
-		{"remove the last manager", DemoTenant.String(), `delete from poolproof.profiles where user_id = '` + user.String() + `'`, "PP001"},
-		{"delete the last manager's role", DemoTenant.String(), `delete from poolproof.roles where id = 3`, "PP001"},
+		{"take the last manager's role", DemoTenant.String(), `delete from poolproof.user_roles where user_id = '` + user.String() + `'`, "PR001"},
+		{"let it expire", DemoTenant.String(), `update poolproof.user_roles set expires_at = now() + interval '1 year' where role_id = 3`, "PR001"},
+		{"deactivate the last manager", DemoTenant.String(), `update poolproof.profiles set active = false where user_id = '` + user.String() + `'`, "PR001"},
+		{"remove the last manager", DemoTenant.String(), `delete from poolproof.profiles where user_id = '` + user.String() + `'`, "PR001"},
+		{"delete the last manager's role", DemoTenant.String(), `delete from poolproof.roles where id = 3`, "PR001"},
 		{"deactivate another", DemoTenant.String(), `update poolproof.profiles set active = false where user_id <> '` + user.String() + `'`, ""},
 	} {
 		t.Run(c.what, func(t *testing.T) {
@@ -339,8 +350,8 @@ func TestTheLastManagerStaysWhoeverWrites(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		if got := state(errs[0]) + state(errs[1]); got != "PP001" {
-			t.Fatalf("the two removals ended with %v and %v, want exactly one PP001", errs[0], errs[1])
+		if got := state(errs[0]) + state(errs[1]); got != "PR001" {
+			t.Fatalf("the two removals ended with %v and %v, want exactly one PR001", errs[0], errs[1])
 		}
 	}
 }

@@ -36,10 +36,11 @@ type Result struct {
 // and all return when all are applied.
 //
 // Errors name the file and the line. A migration that fails leaves the
-// database as the one before it did. ErrSchemaNewer where the database has
+// database as the one before it did. ErrSchemaForeign where an applied migration
+// is another one than this program's, ErrSchemaNewer where the database has
 // migrations that this program does not know.
 func Up(ctx context.Context, url string, opt Options) (Result, error) {
-	files, err := load(embedded)
+	files, err := all()
 	if err != nil {
 		return Result{}, err
 	}
@@ -64,11 +65,11 @@ func up(ctx context.Context, url string, files []file, opt Options) (Result, err
 	if err != nil {
 		return Result{}, err
 	}
-	if len(rows) > len(files) {
-		return Result{}, fmt.Errorf("migrations: %w: it has version %d and this program knows %d", ErrSchemaNewer, rows[len(rows)-1].version, len(files))
-	}
 	if err := sameFiles(files, rows); err != nil {
 		return Result{}, err
+	}
+	if len(rows) > len(files) {
+		return Result{}, fmt.Errorf("migrations: %w: it has version %d and this program knows %d", ErrSchemaNewer, rows[len(rows)-1].version, len(files))
 	}
 	if err := ensureRuntimeRole(ctx, conn.PgConn()); err != nil {
 		return Result{}, err

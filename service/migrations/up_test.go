@@ -2,6 +2,7 @@ package migrations
 
 import (
 	"context"
+	_ "embed" // for sums
 	"errors"
 	"fmt"
 	"log/slog"
@@ -65,12 +66,45 @@ func state(err error) string {
 }
 
 func TestVersionIsTheLastFile(t *testing.T) {
-	files, err := load(embedded)
+	files, err := all()
 	if err != nil {
 		t.Fatal(err)
 	}
 	if len(files) != Version {
 		t.Fatalf("Version is %d and there are %d files", Version, len(files))
+	}
+}
+
+//go:embed sums.txt
+var sums string
+
+// From the first release on, migrations are append-only.
+func TestMigrationsAreAppendOnly(t *testing.T) {
+	files, err := all()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var now, diff strings.Builder
+	for _, f := range files {
+		fmt.Fprintf(&now, "%s  %s\n", f.checksum, f.name)
+	}
+	for line := range strings.Lines(sums) {
+		if !strings.Contains(now.String(), line) {
+			diff.WriteString("-" + line)
+		}
+	}
+	for line := range strings.Lines(now.String()) {
+		if !strings.Contains(sums, line) {
+			diff.WriteString("+" + line)
+		}
+	}
+	if sums != now.String() {
+		t.Errorf(`sums.txt (-) does not fit the migrations (+):
+%s
+A new migration: add its line to sums.txt.
+An edited one that no release has: replace its line.
+An edited one that a release has: undo the edit and write a new migration. Databases record the checksum, and "poolproof migrate up" refuses another text.
+scope.sql, after a release: keep the old text as sql/%s.sql and give the new one the next number (see doc.go).`, diff.String(), scopeName)
 	}
 }
 
@@ -80,7 +114,11 @@ func TestFilesAreNumberedWithoutGaps(t *testing.T) {
 		for _, n := range names {
 			folder["sql/"+n] = &fstest.MapFile{Data: []byte("select 1;")}
 		}
-		if _, err := load(folder); err == nil {
+		texts, err := read(folder)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := inOrder(texts); err == nil {
 			t.Errorf("%v was accepted", names)
 		}
 	}
@@ -277,7 +315,7 @@ func serverLog(t *testing.T, server *devdb.Postgres) string {
 
 func TestAnEditedMigrationIsRefused(t *testing.T) {
 	owner := pgtest.Database(t)
-	files, err := load(embedded)
+	files, err := all()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -286,9 +324,11 @@ func TestAnEditedMigrationIsRefused(t *testing.T) {
 	}
 	edited := slices.Clone(files)
 	edited[2].checksum = strings.Repeat("0", 64)
-	_, err = up(t.Context(), pgtest.Owned(t, owner), edited, Options{})
-	if err == nil || !strings.Contains(err.Error(), files[2].name) {
-		t.Errorf("an edited file: %v, want an error that names it", err)
+	for name, ours := range map[string][]file{"edited": edited, "edited, of fewer": edited[:5]} {
+		_, err = up(t.Context(), pgtest.Owned(t, owner), ours, Options{})
+		if !errors.Is(err, ErrSchemaForeign) || errors.Is(err, ErrSchemaNewer) || !strings.Contains(err.Error(), files[2].name) {
+			t.Errorf("%s: %v, want an error that names the file", name, err)
+		}
 	}
 	// The guard inside the message sees it, too, if it happens in between.
 	conn, err := connect(t.Context(), pgtest.Owned(t, owner))
@@ -315,7 +355,7 @@ func TestNewerAndOlderSchemas(t *testing.T) {
 	if err := Verify(t.Context(), db); !errors.Is(err, ErrSchemaOlder) || !strings.Contains(err.Error(), "poolproof migrate up") {
 		t.Errorf("no schema: %v", err)
 	}
-	files, err := load(embedded)
+	files, err := all()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -451,12 +451,12 @@ func backed(err error) (Verdict, bool) {
 func rule(op string, err error) error {
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
 		switch pg.Code {
-		case "PP001":
+		case "PR001":
 			return &tenancy.Error{Code: tenancy.LastManager, Err: err,
 				Detail: "Nobody would be left who manages roles (on the platform: tenants). At least one active member must hold that permission without an expiry."}
-		case "PP002":
+		case "PR002":
 			return &tenancy.Error{Code: tenancy.Cycle, Err: err, Detail: detailCycle}
-		case "PP004":
+		case "PR004":
 			return &tenancy.Error{Code: tenancy.LimitReached, Err: err, Detail: pg.Message} // the schema's words, of no tenant
 		}
 	}

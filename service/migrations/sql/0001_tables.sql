@@ -1,7 +1,11 @@
--- The data model. Every name is written with its schema, so that the search
--- path of whoever runs this does not matter. Keys of tenant tables start with
--- tenant_id, and so do the keys that point at them: a row cannot refer to a
--- row of another tenant.
+-- The data model. Every name is written with its schema, so the search_path of
+-- the session that runs this does not matter. Keys of tenant tables start with
+-- tenant_id, and so do the foreign keys to them: a row cannot refer to a row of
+-- another tenant.
+--
+-- The *_name_shown checks refuse control, format and direction characters, so
+-- that people see all of a name. The service refuses more (tenancy.CheckName);
+-- the checks hold for every other writer.
 
 create schema if not exists poolproof;
 
@@ -12,7 +16,7 @@ create table poolproof.schema_migrations (
     applied_at timestamptz not null default clock_timestamp()
 );
 
--- next_role_id counts the roles of the tenant; a number is never used twice.
+-- next_role_id is the id of the tenant's next role. An id is never used twice.
 create table poolproof.tenants (
     id           uuid primary key,
     name         text not null check (name ~ '\S' and char_length(name) <= 200),
@@ -20,10 +24,11 @@ create table poolproof.tenants (
     next_role_id int not null default 1 check (next_role_id > 0),
     version      int not null default 1,
     created_at   timestamptz not null default now(),
-    updated_at   timestamptz not null default now()
+    updated_at   timestamptz not null default now(),
+    constraint tenants_name_shown check (name !~ '[\u0001-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]')
 );
 
--- At most one row: the tenant whose administrators manage tenants and
+-- At most one row: the tenant whose administrators manage tenants and the
 -- catalogues.
 create table poolproof.platform (
     one boolean primary key default true check (one),
@@ -41,12 +46,15 @@ create table poolproof.profiles (
     created_at  timestamptz not null default now(),
     updated_at  timestamptz not null default now(),
     primary key (tenant_id, user_id),
-    unique (tenant_id, external_id)
+    unique (tenant_id, external_id),
+    constraint profiles_name_shown check (name !~ '[\u0001-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]'
+        and email !~ '[\u0001-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]')
 );
 
 create index profiles_user on poolproof.profiles (user_id, tenant_id);
 
--- holds_all: every permission of scope tenant, those added later included.
+-- holds_all: the role holds every permission of scope tenant, also those that
+-- are added later.
 create table poolproof.roles (
     tenant_id   uuid not null references poolproof.tenants (id) on delete cascade,
     id          int not null check (id > 0),
@@ -58,11 +66,13 @@ create table poolproof.roles (
     created_at  timestamptz not null default now(),
     updated_at  timestamptz not null default now(),
     primary key (tenant_id, id),
-    unique (tenant_id, name)
+    unique (tenant_id, name),
+    constraint roles_name_shown check (name !~ '[\u0001-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]')
 );
 
--- A catalogue. (id, scope) is unique so that role_permissions can carry the
--- scope along. seeded: came with a migration, neither renamed nor deleted.
+-- A catalogue: one list for all tenants. (id, scope) is unique so that
+-- role_permissions can refer to both. A seeded row came with a migration and can
+-- be neither renamed nor deleted.
 create table poolproof.permissions (
     id            uuid primary key,
     name          text not null unique check (name ~ '^[a-z][a-z0-9_:.-]{0,99}$'),
@@ -77,9 +87,8 @@ create table poolproof.permissions (
     unique (id, scope)
 );
 
--- A permission of scope platform can be given to a role of the platform
--- tenant only: the generated column then refers to the platform's row, and
--- any other tenant's id is not there.
+-- Only a role of the platform tenant can have a permission of scope platform:
+-- platform_id is then the row's own tenant and must be in poolproof.platform.
 create table poolproof.role_permissions (
     tenant_id     uuid not null,
     role_id       int not null,
@@ -95,7 +104,7 @@ create table poolproof.role_permissions (
 
 create index role_permissions_permission on poolproof.role_permissions (permission_id);
 
--- role_id inherits what parent_id holds.
+-- The role role_id inherits the permissions of the role parent_id.
 create table poolproof.role_parents (
     tenant_id  uuid not null,
     role_id    int not null,
@@ -135,7 +144,7 @@ create table poolproof.features (
     updated_at      timestamptz not null default now()
 );
 
--- No row: the feature's default counts.
+-- Without a row the feature's default_enabled counts.
 create table poolproof.tenant_features (
     tenant_id  uuid not null references poolproof.tenants (id) on delete cascade,
     feature_id uuid not null references poolproof.features (id) on delete cascade,
@@ -145,8 +154,8 @@ create table poolproof.tenant_features (
     primary key (tenant_id, feature_id)
 );
 
--- A catalogue. feature_id and permission are gates: all that are there must
--- hold for the item to show.
+-- A catalogue. feature_id and permission are gates: an item shows when each gate
+-- that is not null holds.
 create table poolproof.sidebar_items (
     id            uuid primary key,
     feature_id    uuid references poolproof.features (id),
@@ -159,18 +168,23 @@ create table poolproof.sidebar_items (
     version       int not null default 1
 );
 
--- How often a tenant's rows changed; the catalogues count under the zero id.
--- No foreign key: the row outlives the tenant, so that who watches it learns
--- of the end too.
+-- epoch counts the transactions that changed rows of the tenant; the zero id
+-- stands for the catalogues. raised_in is the last transaction that raised it: a
+-- transaction raises an epoch once, however many statements and triggers ask.
+-- There is no foreign key: the row outlives its tenant, so that a cache learns
+-- of the deletion, too.
 create table poolproof.epochs (
     tenant_id uuid primary key,
-    epoch     bigint not null default 1
+    epoch     bigint not null default 1,
+    raised_in xid8
 );
 
--- Append only: no policy and no grant allows update or delete.
+-- Append-only: no policy and no grant allows update or delete. Ids are counted
+-- per tenant (number_audit_row): one counter for all would show every tenant how
+-- busy the others are.
 create table poolproof.audit_log (
     tenant_id uuid not null references poolproof.tenants (id) on delete cascade,
-    id        bigint generated always as identity,
+    id        bigint,
     at        timestamptz not null default clock_timestamp(),
     actor     uuid not null,
     action    text not null check (action ~ '\S'),
@@ -179,3 +193,20 @@ create table poolproof.audit_log (
     after     jsonb,
     primary key (tenant_id, id)
 );
+
+create index audit_log_object on poolproof.audit_log (tenant_id, object, id);
+
+create index audit_log_actor on poolproof.audit_log (tenant_id, actor, id);
+
+-- How much a tenant can have; exactly one row. The schema's owner changes it:
+--   update poolproof.bounds set roles = 5000;
+-- What a tenant has above a lowered bound stays and can be read; it cannot grow.
+create table poolproof.bounds (
+    one         boolean primary key default true check (one),
+    roles       int not null default 2000 check (roles between 4 and 100000),            -- of a tenant
+    parents     int not null default 50 check (parents between 1 and 10000),             -- of a role
+    depth       int not null default 10 check (depth between 1 and 100),                 -- steps of inheritance in a line
+    assignments int not null default 100 check (assignments between 1 and 10000)         -- roles of a user in a tenant
+);
+
+insert into poolproof.bounds default values;

@@ -1,5 +1,8 @@
--- What every installation starts with. The names are those that existing
--- front ends send; the ids are fixed, so that they are the same everywhere.
+-- The catalogues as every installation starts with them. The names are those
+-- that existing front ends send. The ids are the same in every installation.
+
+-- The catalogues' epoch.
+insert into poolproof.epochs (tenant_id) values ('00000000-0000-0000-0000-000000000000');
 
 insert into poolproof.features (id, name, description, default_enabled, seeded) values
     ('2a2f67fd-3ebb-4645-8d48-bf2b5bc7d6c3', 'contentmap', 'Maps the content of a site from its sitemap', false, true),

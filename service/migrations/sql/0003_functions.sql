@@ -1,14 +1,22 @@
--- Questions that several statements ask. They run with the caller's rights, so
--- that row-level security holds inside them, and by the snapshot of the
--- statement that asks. They are PL/pgSQL because that keeps their plans on each
--- server connection: folded into their statements, they would be planned again
--- with every one of them (measured: most of the time of a short read). Expiry
--- is judged by clock_timestamp(), because now() is when the transaction began,
--- and a write waits for its tenant's lock.
+-- Functions that several statements of the service call. They run with the
+-- caller's rights where it does not say otherwise, so row-level security holds
+-- inside them, and they see the snapshot of the statement that calls them.
+--
+-- They are PL/pgSQL because its plans stay on the server connection. As SQL
+-- functions they would be inlined and planned again with every statement
+-- (measured: most of the time of a short read).
+--
+-- Every function of the schema sets its own search_path, so that no schema of the
+-- caller's search_path can replace an operator. A test checks that. CREATE OR
+-- REPLACE without SET would remove the setting.
+--
+-- Expiry is compared with clock_timestamp(). now() is the time at which the
+-- transaction began, and a write waits for its tenant's lock after that.
 
--- is_member: whether a user is an active member of a tenant.
+-- is_member reports whether a user is an active member of a tenant.
 create function poolproof.is_member(tenant uuid, member uuid) returns boolean
-language plpgsql stable parallel safe as $$
+language plpgsql stable parallel safe
+set search_path = pg_catalog, pg_temp as $$
 begin
     return exists (
         select from poolproof.profiles p
@@ -16,26 +24,63 @@ begin
 end
 $$;
 
--- held: what a user's unexpired assignments in a tenant give, and until when
--- ('infinity' without an expiry); nothing if the user is no active member. The
--- zero id stands for "all permissions of scope tenant, those added later
--- included", so that nobody passes that on who holds only today's.
+-- held returns what a user holds in a tenant by unexpired assignments, and until
+-- when ('infinity' without an expiry). It returns nothing for a user who is not an
+-- active member. The zero id stands for "all permissions of scope tenant, also
+-- those that are added later"; only a user who holds it can grant it.
+--
+-- It starts with the latest expiry and does not look again at a role that an
+-- earlier turn has reached, so it takes each step of inheritance once, whatever
+-- the number of expiries.
 create function poolproof.held(tenant uuid, member uuid)
 returns table (permission_id uuid, until timestamptz)
-language plpgsql stable parallel restricted rows 30 as $$
+language plpgsql stable parallel restricted rows 30
+set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_column
+declare
+    terms timestamptz[];
+    term timestamptz;
+    newly int[];
+    reached int[] := '{}';
+    untils timestamptz[] := '{}';
 begin
+    select array_agg(distinct coalesce(u.expires_at, 'infinity')) into terms
+    from poolproof.user_roles u
+    join poolproof.profiles m on m.tenant_id = u.tenant_id and m.user_id = u.user_id and m.active
+    where u.tenant_id = held.tenant and u.user_id = held.member
+      and (u.expires_at is null or u.expires_at > clock_timestamp());
+    if cardinality(terms) = 1 then -- the ordinary case: everything expires at the same time
+        return query
+        select g.permission_id, terms[1]
+        from poolproof.conferred(held.tenant, array(
+            select u.role_id from poolproof.user_roles u where u.tenant_id = held.tenant and u.user_id = held.member
+                and coalesce(u.expires_at, 'infinity') = terms[1])) g;
+        return;
+    end if;
+    for term in select t from unnest(terms) t order by t desc loop
+        newly := array(
+            with recursive mine (role_id) as (
+                select u.role_id
+                from poolproof.user_roles u
+                where u.tenant_id = held.tenant and u.user_id = held.member and coalesce(u.expires_at, 'infinity') = term
+                  and u.role_id not in (select unnest(reached))
+                union
+                select i.parent_id
+                from mine
+                cross join lateral ( -- by the index, once per role; a join would read all parents at each step
+                    select p.parent_id from poolproof.role_parents p
+                    where p.tenant_id = held.tenant and p.role_id = mine.role_id
+                    offset 0
+                ) i
+                where i.parent_id not in (select unnest(reached))
+            )
+            select mine.role_id from mine);
+        reached := reached || newly;
+        untils := untils || array_fill(term, array[cardinality(newly)]);
+    end loop;
     return query
-    with recursive mine (role_id, until) as (
-        select u.role_id, coalesce(u.expires_at, 'infinity')
-        from poolproof.user_roles u
-        join poolproof.profiles m on m.tenant_id = u.tenant_id and m.user_id = u.user_id and m.active
-        where u.tenant_id = held.tenant and u.user_id = held.member
-          and (u.expires_at is null or u.expires_at > clock_timestamp())
-        union
-        select i.parent_id, mine.until
-        from mine
-        join poolproof.role_parents i on i.tenant_id = held.tenant and i.role_id = mine.role_id
+    with mine as materialized (
+        select m.role_id, m.until from unnest(reached, untils) m (role_id, until)
     )
     select g.permission_id, max(g.until)
     from (
@@ -56,10 +101,12 @@ begin
 end
 $$;
 
--- conferred: what holding any of these roles gives; the zero id as in held.
+-- conferred returns the permissions that these roles confer, inherited ones
+-- included; the zero id means what it means in held.
 create function poolproof.conferred(tenant uuid, role_ids int[])
 returns table (permission_id uuid)
-language plpgsql stable parallel safe rows 30 as $$
+language plpgsql stable parallel safe rows 30
+set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_column
 begin
     return query
@@ -87,11 +134,12 @@ begin
 end
 $$;
 
--- ancestors: the roles that any of these inherits from, itself included only
--- where inheritance runs in a circle.
+-- ancestors returns the roles from which any of these roles inherits, over any
+-- number of steps. It returns a role itself only if inheritance runs in a cycle.
 create function poolproof.ancestors(tenant uuid, role_ids int[])
 returns table (role_id int)
-language plpgsql stable parallel safe rows 10 as $$
+language plpgsql stable parallel safe rows 10
+set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_column
 begin
     return query
@@ -108,10 +156,11 @@ begin
 end
 $$;
 
--- heirs: the roles that inherit from this one, through any number of steps.
+-- heirs returns the roles that inherit from this role, over any number of steps.
 create function poolproof.heirs(tenant uuid, role int)
 returns table (role_id int)
-language plpgsql stable parallel safe rows 10 as $$
+language plpgsql stable parallel safe rows 10
+set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_column
 begin
     return query
@@ -128,49 +177,159 @@ begin
 end
 $$;
 
--- create_tenant makes a tenant with its four roles and its first
--- administrator: SUPER_ADMIN, or GLOBAL_ADMIN if it is to be the platform.
--- It acts under the new tenant's id and puts the caller's back, so that one
--- statement does all of it under forced row-level security too.
-create function poolproof.create_tenant(
-    tenant uuid, name text, slug text, admin uuid, email text, admin_name text, is_platform boolean default false)
-returns void
-language plpgsql
+-- has_keeper reports whether a tenant has an active member who holds a permission
+-- through an assignment without expiry.
+create function poolproof.has_keeper(tenant uuid, permission text) returns boolean
+language plpgsql stable
 set search_path = pg_catalog, pg_temp as $$
-#variable_conflict use_column
-declare
-    outer_tenant text := coalesce(current_setting('app.current_tenant_id', true), '');
 begin
-    perform set_config('app.current_tenant_id', create_tenant.tenant::text, true);
-    insert into poolproof.tenants (id, name, slug, next_role_id)
-    values (create_tenant.tenant, create_tenant.name, create_tenant.slug, 5);
-    if create_tenant.is_platform then
-        insert into poolproof.platform (id) values (create_tenant.tenant);
+    return exists (
+        with recursive source (role_id) as (
+            select rp.role_id
+            from poolproof.role_permissions rp
+            join poolproof.permissions p on p.id = rp.permission_id
+            where rp.tenant_id = has_keeper.tenant and p.name = has_keeper.permission
+            union
+            select r.id
+            from poolproof.roles r
+            join poolproof.permissions p on p.name = has_keeper.permission and p.scope = 'tenant'
+            where r.tenant_id = has_keeper.tenant and r.holds_all
+            union
+            select i.role_id
+            from source
+            join poolproof.role_parents i on i.tenant_id = has_keeper.tenant and i.parent_id = source.role_id
+        )
+        select from source
+        join poolproof.user_roles u on u.tenant_id = has_keeper.tenant and u.role_id = source.role_id and u.expires_at is null
+        join poolproof.profiles m on m.tenant_id = has_keeper.tenant and m.user_id = u.user_id and m.active);
+end
+$$;
+
+-- refused returns why a user may not read in a tenant, or null if they may. An
+-- empty permission asks for membership only.
+create function poolproof.refused(tenant uuid, caller uuid, permission text) returns text
+language plpgsql stable parallel restricted
+set search_path = pg_catalog, pg_temp as $$
+begin
+    if not poolproof.is_member(tenant, caller) then
+        return 'not_a_member';
+    elsif permission <> '' and not exists (
+        select from poolproof.held(tenant, caller) h
+        join poolproof.permissions p on p.id = h.permission_id
+        where p.name = refused.permission) then
+        return 'forbidden';
     end if;
-    insert into poolproof.roles (tenant_id, id, name, description, system, holds_all) values
-        (create_tenant.tenant, 1, 'USER', 'Sees what the tenant has', true, false),
-        (create_tenant.tenant, 2, 'ADMIN', 'Works with every feature and manages members', true, false),
-        (create_tenant.tenant, 3, 'SUPER_ADMIN', 'Holds every permission of the tenant', true, true),
-        (create_tenant.tenant, 4, 'GLOBAL_ADMIN', 'Holds every permission of the tenant and, on the platform, manages tenants', true, true);
-    insert into poolproof.role_permissions (tenant_id, role_id, permission_id, scope)
-    select create_tenant.tenant, r.id, p.id, p.scope
-    from poolproof.permissions p
-    join (values (1, 'view'), (2, 'view'), (2, 'start')) r (id, action) on r.action = p.action
-    where p.scope = 'tenant'
-    union all
-    select create_tenant.tenant, 2, p.id, p.scope from poolproof.permissions p where p.name = 'manage_users'
-    union all
-    select create_tenant.tenant, 4, p.id, p.scope
-    from poolproof.permissions p
-    where p.scope = 'platform' and create_tenant.is_platform;
-    insert into poolproof.profiles (tenant_id, user_id, email, name)
-    values (create_tenant.tenant, create_tenant.admin, create_tenant.email, create_tenant.admin_name);
-    insert into poolproof.user_roles (tenant_id, user_id, role_id, granted_by)
-    values (create_tenant.tenant, create_tenant.admin,
-        case when create_tenant.is_platform then 4 else 3 end, create_tenant.admin);
-    insert into poolproof.audit_log (tenant_id, actor, action, object, after)
-    values (create_tenant.tenant, create_tenant.admin, 'tenant.create', 'tenant/' || create_tenant.tenant,
-        jsonb_build_object('name', create_tenant.name, 'slug', create_tenant.slug));
-    perform set_config('app.current_tenant_id', outer_tenant, true);
+    return null;
+end
+$$;
+
+-- lock_tenant is the first statement of every write. It returns why the caller may
+-- not write, or null if they may, and then locks the tenant's row until the
+-- transaction ends. home is the tenant that the request is for: the same tenant,
+-- or the caller's own where the platform tenant is written.
+--
+-- A refused caller locks nothing, takes no transaction id and waits for nobody. A
+-- refused caller also loses the scope, so the following statements of the pipeline
+-- see and change no row of the tenant, even if the permission was granted in the
+-- meantime. For all others the statement that changes checks again: its snapshot
+-- is taken after the lock.
+create function poolproof.lock_tenant(tenant uuid, caller uuid, permission text, home uuid) returns text
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp as $$
+declare
+    refusal text;
+begin
+    if not poolproof.is_member(home, caller) then
+        refusal := 'not_a_member';
+    elsif not exists (
+        select from poolproof.held(tenant, caller) h
+        join poolproof.permissions p on p.id = h.permission_id
+        where p.name = lock_tenant.permission) then
+        refusal := 'forbidden';
+    end if;
+    if refusal is null then
+        perform from poolproof.tenants t where t.id = lock_tenant.tenant for no key update;
+    else
+        perform set_config('app.current_tenant_id', '', true);
+    end if;
+    return refusal;
+end
+$$;
+
+-- keep_feature reports whether a feature exists, and keeps it from being deleted
+-- until the transaction ends. Without it a tenant's write would lock the tenant's
+-- epoch and then wait for a feature that another transaction deletes, while that
+-- transaction waits for the epoch: a deadlock. It runs as its owner, because a
+-- tenant may not lock rows of a catalogue.
+create function poolproof.keep_feature(feature uuid) returns boolean
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp as $$
+begin
+    perform from poolproof.features f where f.id = keep_feature.feature for key share;
+    return found;
+end
+$$;
+
+-- keep_permission does the same for a permission.
+create function poolproof.keep_permission(permission uuid) returns boolean
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp as $$
+begin
+    perform from poolproof.permissions p where p.id = keep_permission.permission for key share;
+    return found;
+end
+$$;
+
+-- raise_epochs raises the epoch of each of these tenants, once per transaction.
+-- It runs as its owner, the only role that may write epochs. Triggers call it, and
+-- raise_epoch_in_scope; the service may not.
+create function poolproof.raise_epochs(tenants uuid[]) returns void
+language sql security definer
+set search_path = pg_catalog, pg_temp as $$
+    insert into poolproof.epochs as e (tenant_id, raised_in)
+    select distinct t.id, pg_current_xact_id() from unnest(tenants) t (id) order by t.id
+    on conflict (tenant_id) do update set epoch = e.epoch + 1, raised_in = excluded.raised_in
+    where e.raised_in is distinct from excluded.raised_in;
+$$;
+
+-- raise_epoch_in_scope raises the epoch of the scope's tenant or of the
+-- catalogues, and refuses any other.
+create function poolproof.raise_epoch_in_scope(tenant uuid) returns void
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp as $$
+begin
+    if tenant is distinct from nullif(current_setting('app.current_tenant_id', true), '')::uuid
+        and tenant is distinct from '00000000-0000-0000-0000-000000000000' then
+        raise exception using errcode = 'insufficient_privilege', message = 'a tenant's epoch can only be raised in that tenant's scope';
+    end if;
+    perform poolproof.raise_epochs(array[tenant]);
+end
+$$;
+
+-- epoch_after returns the tenant's epoch and the catalogues' as "tenant.catalogue",
+-- after what the calling statement has changed. Triggers fire only when that
+-- statement has ended, so it raises the epoch itself, before them.
+create function poolproof.epoch_after(tenant uuid, changed boolean) returns text
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp as $$
+begin
+    if changed then
+        perform poolproof.raise_epoch_in_scope(tenant);
+    end if;
+    return coalesce((select e.epoch from poolproof.epochs e where e.tenant_id = tenant), 0) || '.'
+        || coalesce((select e.epoch from poolproof.epochs e where e.tenant_id = '00000000-0000-0000-0000-000000000000'), 0);
+end
+$$;
+
+-- catalogue_epoch_after does the same for what belongs to no tenant; the tenant's
+-- part is 0.
+create function poolproof.catalogue_epoch_after(changed boolean) returns text
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp as $$
+begin
+    if changed then
+        perform poolproof.raise_epoch_in_scope('00000000-0000-0000-0000-000000000000');
+    end if;
+    return '0.' || (select e.epoch from poolproof.epochs e where e.tenant_id = '00000000-0000-0000-0000-000000000000');
 end
 $$;
