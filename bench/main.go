@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"runtime/pprof"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -116,6 +117,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	}
 	measureErr := measure(ctx, groups, o, f.cpu, stderr)
 	if err := errors.Join(measureErr, finish()); err != nil {
+		var b strings.Builder // what was refused may be why
+		refused(&b, groups, f.causes.seen)
+		fmt.Fprint(stderr, b.String())
 		return err
 	}
 	return report(stdout, f.about, groups, f.causes.seen, o)
