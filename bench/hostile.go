@@ -133,6 +133,7 @@ func (f *fixtures) proxy(ctx context.Context, upstream string, args []string) (s
 	cmd := exec.CommandContext(context.WithoutCancel(ctx), binary, append([]string{"proxy", "--listen", "127.0.0.1:0", "--upstream", upstream}, args...)...) //nolint:gosec // what was built above
 	var told strings.Builder                                                                                                                                 // read once it has ended
 	cmd.Stderr = &told
+	cmd.Env = append(os.Environ(), "POOLPROOF_PROXY_PASSWORD="+secret) // the server lets anybody in: the pooler must not
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return "", fmt.Errorf("start the hostile pooler: %w", err)
@@ -141,7 +142,9 @@ func (f *fixtures) proxy(ctx context.Context, upstream string, args []string) (s
 		return "", fmt.Errorf("start the hostile pooler: %w", err)
 	}
 	f.closeLater(func() error {
-		if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		if err := cmd.Process.Signal(os.Interrupt); errors.Is(err, os.ErrProcessDone) {
+			return nil // told already
+		} else if err != nil {
 			return fmt.Errorf("stop the hostile pooler: %w", err)
 		}
 		return cmd.Wait()
@@ -165,7 +168,7 @@ func (f *fixtures) proxy(ctx context.Context, upstream string, args []string) (s
 		if !up {
 			return "", errors.Join(errors.New("the hostile pooler has ended"), cmd.Wait(), errors.New(told.String()))
 		}
-		u.Host = addr
+		u.Host, u.User = addr, url.UserPassword(u.User.Username(), secret)
 		return u.String(), nil
 	case <-time.After(2 * time.Minute): // on a busy machine
 		return "", errors.New("the hostile pooler did not get ready")
