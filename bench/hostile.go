@@ -131,7 +131,8 @@ func (f *fixtures) proxy(ctx context.Context, upstream string, args []string) (s
 		return "", fmt.Errorf("build poolproof: %w\n%s", err, out)
 	}
 	cmd := exec.CommandContext(context.WithoutCancel(ctx), binary, append([]string{"proxy", "--listen", "127.0.0.1:0", "--upstream", upstream}, args...)...) //nolint:gosec // what was built above
-	var told strings.Builder                                                                                                                                 // read once it has ended
+
+	var told strings.Builder // read once it has ended
 	cmd.Stderr = &told
 	cmd.Env = append(os.Environ(), "POOLPROOF_PROXY_PASSWORD="+secret) // the server lets anybody in: the pooler must not
 	out, err := cmd.StdoutPipe()

@@ -91,6 +91,9 @@ const slicesPerRound = 4
 // caches get warm.
 const lead = 10 * time.Millisecond
 
+// patience is how long a client goes on for its first latency beside noise.
+const patience = 20 * time.Second
+
 // selected drops what -only does not match.
 func selected(groups []*group, only *regexp.Regexp) []*group {
 	if only == nil {
@@ -159,7 +162,7 @@ func (g *group) round(ctx context.Context, begin int, o options, cpu *cpuMeter) 
 	}
 	samples := make([]sample, len(g.variants))
 	for n, s := range measured {
-		if s.ended == 0 || len(s.latencies) == 0 {
+		if len(s.latencies) == 0 || s.ended == 0 && g.quiet == "" {
 			return nil, fmt.Errorf("%s: %w %v", g.variants[n].name, errStall, g.variants[n].answers.refusals())
 		}
 		samples[n] = s.sample()
@@ -209,7 +212,7 @@ func (v *variant) run(clients int, lasts time.Duration, o options, cpu *cpuMeter
 	var quiet atomic.Bool // the noise may end
 	var others []*worker
 	var under, done, still sync.WaitGroup
-	start := func(n int, op func(*worker) error, done *sync.WaitGroup, over func(time.Time) bool) []*worker {
+	start := func(n int, op func(*worker) error, done *sync.WaitGroup, whole bool, over func(time.Time) bool) []*worker {
 		workers := make([]*worker, n)
 		seed := uint64(time.Now().UnixNano())
 		under.Add(n)
@@ -221,15 +224,15 @@ func (v *variant) run(clients int, lasts time.Duration, o options, cpu *cpuMeter
 				answers:   outcomes{},
 			}
 			workers[i] = w
-			done.Go(func() { w.repeat(op, &open, under.Done, o.deadline, v.noise != nil, over) })
+			done.Go(func() { w.repeat(op, &open, under.Done, o.deadline, whole, over) })
 		}
 		under.Wait()
 		return workers
 	}
 	if v.noise != nil {
-		others = start(v.noise.clients, v.noise.op, &still, func(time.Time) bool { return quiet.Load() })
+		others = start(v.noise.clients, v.noise.op, &still, false, func(time.Time) bool { return quiet.Load() })
 	}
-	workers := start(clients, v.op, &done, func(now time.Time) bool { at := open.Load(); return at != nil && now.After(at.end) })
+	workers := start(clients, v.op, &done, v.noise != nil, func(now time.Time) bool { at := open.Load(); return at != nil && now.After(at.end) })
 	begins := time.Now().Add(lead)
 	ends := begins.Add(lasts)
 	open.Store(&window{begins, ends})
@@ -258,11 +261,13 @@ func (v *variant) run(clients int, lasts time.Duration, o options, cpu *cpuMeter
 // repeat repeats the operation until it is over, and calls begun after the
 // first. An operation that was answered by a refusal is counted as that, and
 // has no latency. whole: an operation's latency counts where it began within the
-// window, however long it took; else where it ended.
+// window, however long it took, and that of the first one after it if none did;
+// else where it ended.
 func (w *worker) repeat(op func(*worker) error, open *atomic.Pointer[window], begun func(), deadline time.Duration, whole bool, over func(time.Time) bool) {
+	begin := time.Now()
 	for first := true; ; first = false {
 		before := time.Now()
-		if over(before) {
+		if over(before) && !(whole && len(w.latencies) == 0 && time.Since(begin) < patience) {
 			return
 		}
 		err := w.once(op, deadline)
@@ -284,7 +289,8 @@ func (w *worker) repeat(op func(*worker) error, open *atomic.Pointer[window], be
 		if at.holds(after) {
 			w.ended++
 		}
-		if whole && at.holds(before) || !whole && at.holds(after) {
+		none := whole && len(w.latencies) == 0 && at != nil && before.After(at.end)
+		if whole && at.holds(before) || !whole && at.holds(after) || none {
 			w.latencies = append(w.latencies, after.Sub(before))
 		}
 	}

@@ -92,6 +92,12 @@ func TestLatencyBesideNoise(t *testing.T) {
 	if len(s.latencies) == 0 || v.beside[""] < 3 {
 		t.Errorf("%d latencies, the noise had %v", len(s.latencies), v.beside)
 	}
+	// One read that takes longer than the slice still has its latency.
+	longer := func(*worker) error { <-time.After(50 * time.Millisecond); return nil }
+	late := &variant{name: "late", op: longer, noise: &noise{clients: 1, op: slow}}
+	if s, err := late.run(1, 5*time.Millisecond, options{}, nil); err != nil || len(s.latencies) == 0 || s.sample().p99 < 50*time.Millisecond {
+		t.Errorf("%d latencies of a slow read, %v", len(s.latencies), err)
+	}
 	if _, err := (&variant{op: slow, noise: &noise{clients: 1, op: func(*worker) error { return errors.New("broken") }}}).run(1, 10*time.Millisecond, options{}, nil); err == nil {
 		t.Error("a broken noise is not told")
 	}
