@@ -21,7 +21,7 @@ func (s Session) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
 	case b.Len() == 0:
 		return &batchResults{closed: true}
 	}
-	w := work{check: refuseInScope, queries: queued(b)}
+	w := work{check: s.db.inScope, queries: queued(b)}
 	if !s.db.oneSync.Load() {
 		tx := &transaction{session: s}
 		return tx.sendBatch(ctx, w, b, func(err error) error { return tx.end(ctx, err) })

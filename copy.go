@@ -26,7 +26,7 @@ func (s Session) CopyFrom(ctx context.Context, table pgx.Identifier, columns []s
 		})
 		return n, err
 	}
-	r, err := s.start(ctx, insertion(table, columns, rows, refuseInScope))
+	r, err := s.start(ctx, insertion(table, columns, rows, s.db.inScope))
 	if err != nil {
 		return 0, err
 	}
@@ -38,7 +38,7 @@ func (s Session) CopyFrom(ctx context.Context, table pgx.Identifier, columns []s
 }
 
 // insertion is the work of CopyFrom.
-func insertion(table pgx.Identifier, columns []string, rows pgx.CopyFromSource, check func(string) error) work {
+func insertion(table pgx.Identifier, columns []string, rows pgx.CopyFromSource, check *checked) work {
 	return work{check: check, queries: []query{{sql: insertSQL(table, columns)}}, rows: rows}
 }
 

@@ -30,6 +30,8 @@ type DB struct {
 	tracer  *otelpgx.Tracer // nil: no spans
 	descs   *wire.Descriptions
 	brake   *brake
+	inScope *checked      // refuseInScope
+	inTx    *checked      // refuseInTx
 	mode    atomic.Int32  // a wire.Mode; only ever falls back to wire.Exec
 	oneSync atomic.Bool   // the scope rides in the statement's own pipeline; else in an explicit transaction
 	domain  atomic.Uint32 // the type that carries scopes, 0: a statement does; only ever falls back to 0
@@ -73,7 +75,7 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	}
 	db := &DB{
 		config: cfg, report: report, scope: newScope(cfg), log: cfg.Logger, metrics: metrics,
-		descs: wire.NewDescriptions(cfg.StatementCacheCapacity), brake: &brake{now: time.Now}, inUse: map[*wire.Conn]time.Time{},
+		descs: wire.NewDescriptions(cfg.StatementCacheCapacity), brake: &brake{now: time.Now}, inScope: newChecked(refuseInScope), inTx: newChecked(refuseInTx), inUse: map[*wire.Conn]time.Time{},
 	}
 	db.closing, db.refuse = context.WithCancel(context.WithoutCancel(ctx))
 	db.brake.closing = db.closing.Done()

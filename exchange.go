@@ -14,8 +14,8 @@ import (
 
 // work is what a caller wants to be done under one Sync.
 type work struct {
-	check   func(sql string) error // which statements are refused
-	kind    wire.Statement         // how the results are wanted
+	check   *checked       // which statements are refused
+	kind    wire.Statement // how the results are wanted
 	queries []query
 	rows    pgx.CopyFromSource // if not nil: the only query is executed once for each of its rows
 }
@@ -156,7 +156,7 @@ func leftOpen(op string) error {
 }
 
 // statement takes pgx's options out of the arguments.
-func (q query) statement(ctx context.Context, conn *pgx.Conn, kind wire.Statement, check func(string) error) (wire.Statement, error) {
+func (q query) statement(ctx context.Context, conn *pgx.Conn, kind wire.Statement, check *checked) (wire.Statement, error) {
 	sql, args := q.sql, q.args
 options:
 	for len(args) > 0 {
@@ -186,5 +186,5 @@ options:
 		args = args[1:]
 	}
 	kind.SQL, kind.Args = sql, args
-	return kind, check(sql)
+	return kind, check.check(sql)
 }

@@ -92,7 +92,7 @@ func (s Session) query(ctx context.Context, sql string, args []any, kind wire.St
 	if s.err != nil {
 		return wire.FailedRows(s.err)
 	}
-	w := work{check: refuseInScope, kind: kind, queries: []query{{sql, args}}}
+	w := work{check: s.db.inScope, kind: kind, queries: []query{{sql, args}}}
 	if !s.db.oneSync.Load() {
 		return s.queryInTx(ctx, w)
 	}

@@ -40,7 +40,7 @@ func (t *sqlTx) query(ctx context.Context, sql string, args []any, kind wire.Sta
 	if err := scopeOf(ctx).within(t.tx.session); err != nil {
 		return wire.FailedRows(err)
 	}
-	return t.tx.query(ctx, work{check: refuseInTx, kind: kind, queries: []query{{sql, args}}}, nil)
+	return t.tx.query(ctx, work{check: t.tx.session.db.inTx, kind: kind, queries: []query{{sql, args}}}, nil)
 }
 
 // Commit fails with pgx.ErrTxCommitRollback where a statement had failed.

@@ -467,7 +467,7 @@ func (h *txHandle) query(ctx context.Context, sql string, args []any, kind wire.
 	if h.done.Load() {
 		return wire.FailedRows(h.doneError())
 	}
-	return h.tx.query(ctx, work{check: refuseInTx, kind: kind, queries: []query{{sql, args}}}, nil)
+	return h.tx.query(ctx, work{check: h.tx.session.db.inTx, kind: kind, queries: []query{{sql, args}}}, nil)
 }
 
 func (h *txHandle) doneError() error {
@@ -502,7 +502,7 @@ func (h *txHandle) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults
 	case b.Len() == 0:
 		return &batchResults{closed: true}
 	}
-	return h.tx.sendBatch(ctx, work{check: refuseInTx, queries: queued(b)}, b, nil)
+	return h.tx.sendBatch(ctx, work{check: h.tx.session.db.inTx, queries: queued(b)}, b, nil)
 }
 
 // CopyFrom is [Session.CopyFrom] inside the transaction.
@@ -510,7 +510,7 @@ func (h *txHandle) CopyFrom(ctx context.Context, table pgx.Identifier, columns [
 	if h.done.Load() {
 		return 0, h.doneError()
 	}
-	u, err := h.tx.run(ctx, insertion(table, columns, rows, refuseInTx))
+	u, err := h.tx.run(ctx, insertion(table, columns, rows, h.tx.session.db.inTx))
 	if err != nil {
 		return 0, err
 	}

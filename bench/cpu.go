@@ -24,7 +24,7 @@ func (c cpuTimes) and(b cpuTimes) cpuTimes {
 }
 
 func (c cpuTimes) per(n int) cpuTimes {
-	d := time.Duration(n)
+	d := time.Duration(max(n, 1))
 	return cpuTimes{c.postgres / d, c.pooler / d, c.client / d}
 }
 

@@ -1,9 +1,11 @@
 // Command bench measures what a tenant scope costs: poolproof's beside the same
 // query without a tenant and beside the usual explicit transaction, and a
-// request to poolproof's API beside a bare handler.
+// request to poolproof's API beside a bare handler, and what one tenant's load
+// does to another.
 //
-//	cd bench && go run .            about five minutes; "make bench" does the same
-//	go run . -quick                 a minute, noisy: to see that it works
+//	cd bench && go run .            about fourteen minutes; "make bench" does the same
+//	go run . -quick                 three minutes, noisy: to see that it works
+//	go run . -only neighbour        one part alone, in two minutes; the others are http, growth and hostile
 //	go run . -server-cpu            with the CPU time of each process per operation
 //	go run . -profile client -only 'pgbouncer-1.24.*/16/scope'
 //
@@ -42,6 +44,14 @@
 // membership, scope, log line and all) and the same answer, byte for byte, of a
 // bare net/http handler that runs the unscoped query and looks at no token.
 //
+// The third part is the neighbour: one client of a tenant reads its roles, alone
+// and beside a tenant at the default bounds (400 roles in eight layers, each with 50
+// parents, and a user with 30 expiries) whose 32 clients ask GET /api/v4/me, and
+// switch a feature with every eighth request, without a pause. It is measured with the noisy
+// tenant's share of requests (httpapi.Config.PerTenant) at its default, at 1, and
+// without one. Its ratios are of p50 and p99 to those of the same rounds alone;
+// a read counts where it began while it was measured, however long it took.
+//
 // # How to read it
 //
 // A round measures every variant of a comparison in four slices of 100 ms. They
@@ -64,6 +74,14 @@
 // Operations have no deadline, in all variants alike; -deadline sets each one
 // of ten seconds, as a service would, which makes every variant watch a context.
 //
+// All clients of the first two parts are one tenant's, or one of two, so that the service may answer 16
+// requests of a tenant at a time there; with its default some would wait for their
+// turn. An answer that refuses, such as 503 unavailable or 429 too_many_requests,
+// counts as no operation. The report says how many there were, by status and code, and
+// how long the service tried and what it logged. Anything else that goes wrong ends the bench. A variant with more than
+// one in a hundred refused is marked INVALID, and no gate is judged by it.
+//
 // The status is 1 if a gate fails: a ratio at 16 clients below what poolproof
-// promises. 0.95 is what it reaches for, and only a note.
+// promises; 0.95 is what it reaches for, and only a note. It is 3 if none fails
+// and a figure is invalid, 2 if the bench could not be run.
 package main

@@ -35,8 +35,13 @@ type fixtures struct {
 	postgres *devdb.Postgres
 	bouncers map[string]*devdb.PgBouncer // by version asked for: "1.18"
 	cpu      *cpuMeter
-	about    about
-	closers  []func() error // run last first
+	causes   causes // why services could not answer
+
+	serviceURL string          // of the demo service's login, direct; "": not made yet
+	filled     bool            // the tables of the one query are there
+	tpcb       map[string]bool // the databases with pgbench's tables
+	about      about
+	closers    []func() error // run last first
 }
 
 // about is what the report's header says.
@@ -48,7 +53,7 @@ func startFixtures(ctx context.Context, latency time.Duration) (f *fixtures, err
 	if err != nil {
 		return nil, fmt.Errorf("make a temporary folder: %w", err)
 	}
-	f = &fixtures{dir: dir, latency: latency, bouncers: map[string]*devdb.PgBouncer{}}
+	f = &fixtures{dir: dir, latency: latency, bouncers: map[string]*devdb.PgBouncer{}, tpcb: map[string]bool{}}
 	f.closeLater(func() error { return os.RemoveAll(dir) })
 	defer func() {
 		if err != nil {
@@ -73,6 +78,9 @@ func startFixtures(ctx context.Context, latency time.Duration) (f *fixtures, err
 		defer cancel()
 		return errors.Join(f.postgres.Stop(ctx), os.RemoveAll(f.postgres.Dir()))
 	})
+	if err := f.begin(ctx); err != nil {
+		return nil, err
+	}
 	if f.about.old, err = f.startBouncer(ctx, "1.18", "1.18", serverConns); err != nil {
 		return nil, err
 	}
@@ -83,6 +91,24 @@ func startFixtures(ctx context.Context, latency time.Duration) (f *fixtures, err
 		return nil, err
 	}
 	return f, nil
+}
+
+// begin makes what all parts need, and asks for the version.
+func (f *fixtures) begin(ctx context.Context) (err error) {
+	conn, err := pgx.Connect(ctx, f.postgres.AdminURL())
+	if err != nil {
+		return fmt.Errorf("connect: %w", err)
+	}
+	defer func() { err = errors.Join(err, conn.Close(ctx)) }()
+	if err := conn.QueryRow(ctx, "show server_version").Scan(&f.about.postgres); err != nil {
+		return fmt.Errorf("ask for the version: %w", err)
+	}
+	for _, sql := range []string{`create role ` + login + ` login`, `create schema bench`} {
+		if _, err := conn.Exec(ctx, sql); err != nil {
+			return fmt.Errorf("fill the database: %w", err)
+		}
+	}
+	return nil
 }
 
 // wideBouncer is PgBouncer 1.18 with a server connection for each client, which
@@ -147,19 +173,19 @@ func tenantID(n int) string { return fmt.Sprintf("7e4a9d20-0000-4000-8000-%012d"
 // rowName is what row id of tenant n is called: no two rows have the same.
 func rowName(n, id int) string { return fmt.Sprintf("item %d of tenant %d", id, n) }
 
-// fill makes two equal tables, one with row-level security, and the login.
+// fill makes two equal tables, one with row-level security. It does nothing the
+// second time.
 func (f *fixtures) fill(ctx context.Context) error {
+	if f.filled {
+		return nil
+	}
+	f.filled = true
 	conn, err := pgx.Connect(ctx, f.postgres.AdminURL())
 	if err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}
 	defer conn.Close(ctx) //nolint:errcheck // all is done by then, or has failed
-	if err := conn.QueryRow(ctx, "show server_version").Scan(&f.about.postgres); err != nil {
-		return fmt.Errorf("ask for the version: %w", err)
-	}
 	for _, sql := range []string{
-		`create role ` + login + ` login`,
-		`create schema bench`,
 		`create table bench.plain (tenant_id uuid, id bigint, name text not null, created_at timestamptz not null, primary key (tenant_id, id))`,
 		`insert into bench.plain select ('7e4a9d20-0000-4000-8000-' || lpad(t::text, 12, '0'))::uuid, i,
 			'item ' || i || ' of tenant ' || t, timestamptz '2026-01-01' + i * interval '1 minute'

@@ -5,13 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/poolproof/poolproof"
-	"github.com/poolproof/poolproof/service/httpapi/token"
 	"github.com/poolproof/poolproof/service/migrations"
 )
 
@@ -39,62 +37,84 @@ var asked = []struct{ method, path, body string }{
 // growthGroups measures each request at each size, through the pooler that
 // knows no prepared statements, beside the bare handler's GET roles at the
 // first size: one baseline for all, so that what grows shows.
-func (f *fixtures) growthGroups(ctx context.Context) ([]*group, error) {
-	bearer, err := token.Sign([]byte(secret), token.Request{
-		Issuer: issuer, Audience: audience, Subject: user.String(), Lifetime: time.Hour,
-	})
-	if err != nil {
-		return nil, err
-	}
+func (f *fixtures) growthGroups() []*group {
 	w := ways(f.about, f.latency)[2] // PgBouncer 1.18, exec
+	services := make([]*sized, len(sizes))
+	for i := range sizes {
+		services[i] = &sized{f: f, way: w, size: sizes[i], database: fmt.Sprintf("bench_size_%d", i)}
+	}
 	var groups []*group
-	var bare *endpoint
-	for i, s := range sizes {
-		direct, err := f.fillSize(ctx, fmt.Sprintf("bench_size_%d", i), s)
-		if err != nil {
-			return nil, fmt.Errorf("fill %s: %w", s.name, err)
-		}
-		u, err := through(direct, f.bouncers[w.bouncer])
-		if err != nil {
-			return nil, err
-		}
-		pool, err := f.pool(ctx, u, w)
-		if err != nil {
-			return nil, err
-		}
-		bareHere, err := f.serve(bareHandler(pool), sizeRequests(s, "GET", rolesPath, ""))
-		if err != nil {
-			return nil, err
-		}
-		if bare == nil {
-			bare = bareHere
-		}
-		db, err := f.database(ctx, u, w, poolproof.ScopeParameter)
-		if err != nil {
-			return nil, err
-		}
-		api, err := f.service(ctx, db)
-		if err != nil {
-			return nil, err
-		}
-		for _, a := range asked {
-			ours, err := f.serve(api, sizeRequests(s, a.method, a.path, a.body, "Authorization: Bearer "+bearer))
-			if err != nil {
-				return nil, err
-			}
+	for i, here := range services {
+		for n, a := range asked {
 			g := &group{
-				title: a.method + " " + a.path + ", " + s.name + ", " + w.title, name: "growth " + a.method + " " + a.path + " " + s.name,
-				clients:  gateClients,
-				variants: []*variant{{name: "bare roles", op: bare.ask}, {name: "poolproof", op: ours.ask}},
-				subject:  "poolproof", baseline: "bare roles",
+				title: a.method + " " + a.path + ", " + here.name + ", " + w.title, name: "growth " + a.method + " " + a.path + " " + here.name,
+				clients: gateClients,
+				variants: []*variant{
+					{name: "bare roles", op: func(c *worker) error { return services[0].bare.ask(c) }},
+					{name: "poolproof", op: func(c *worker) error { return here.ours[n].ask(c) }},
+				},
+				subject: "poolproof", baseline: "bare roles",
+				prepare: func(ctx context.Context) error {
+					return errors.Join(services[0].prepare(ctx), here.prepare(ctx))
+				},
 			}
-			if a.path == rolesPath && bareHere != bare {
-				g.variants = append(g.variants, &variant{name: "bare, as many roles", op: bareHere.ask})
+			if a.path == rolesPath && i > 0 {
+				g.variants = append(g.variants, &variant{name: "bare, as many roles", op: func(c *worker) error { return here.bare.ask(c) }})
 			}
 			groups = append(groups, g)
 		}
 	}
-	return groups, nil
+	return groups
+}
+
+// sized is an installation of a size, served.
+type sized struct {
+	size
+	f        *fixtures
+	way      way
+	database string
+	bare     *endpoint   // nil: not there yet
+	ours     []*endpoint // one for each of asked
+}
+
+// prepare fills and serves it. It does nothing the second time.
+func (s *sized) prepare(ctx context.Context) error {
+	if s.bare != nil {
+		return nil
+	}
+	direct, err := s.f.fillSize(ctx, s.database, s.size)
+	if err != nil {
+		return fmt.Errorf("fill %s: %w", s.name, err)
+	}
+	u, err := through(direct, s.f.bouncers[s.way.bouncer])
+	if err != nil {
+		return err
+	}
+	db, err := s.f.database(ctx, u, s.way, poolproof.ScopeParameter)
+	if err != nil {
+		return err
+	}
+	api, err := s.f.service(ctx, db, clientConns)
+	if err != nil {
+		return err
+	}
+	bearer, err := bearerOf(user)
+	if err != nil {
+		return err
+	}
+	for _, a := range asked {
+		ours, err := s.f.serve(api, sizeRequests(s.size, a.method, a.path, a.body, bearer))
+		if err != nil {
+			return err
+		}
+		s.ours = append(s.ours, ours)
+	}
+	pool, err := s.f.pool(ctx, u, s.way)
+	if err != nil {
+		return err
+	}
+	s.bare, err = s.f.serve(bareHandler(pool), sizeRequests(s.size, "GET", rolesPath, ""))
+	return err
 }
 
 // sizeRequests makes a request for each tenant; those with a body switch
@@ -124,20 +144,16 @@ func sizeTenant(n int) uuid.UUID {
 // security. All but the first tenant are written in bulk, past triggers. It
 // returns the service login's direct URL.
 func (f *fixtures) fillSize(ctx context.Context, name string, s size) (string, error) {
-	u, err := url.Parse(f.postgres.AdminURL())
+	owner, err := f.newDatabase(ctx, name)
 	if err != nil {
-		return "", fmt.Errorf("read a URL: %w", err)
-	}
-	if err := execute(ctx, u.String(), `create database `+name); err != nil {
 		return "", err
 	}
-	u.Path = "/" + name
-	up, err := migrations.Up(ctx, u.String(), migrations.Options{Login: f.serviceLogin(name)})
+	up, err := migrations.Up(ctx, owner, migrations.Options{Login: f.serviceLogin(name)})
 	if err != nil {
 		return "", err
 	}
 	first := sizeTenant(0).String()
-	return up.LoginURL, execute(ctx, u.String(),
+	return up.LoginURL, execute(ctx, owner,
 		`select poolproof.create_tenant('`+first+`', 'Tenant 0', 'tenant-0', '`+user.String()+`', '', '')`,
 		`set session_replication_role = replica`,
 		`create temporary table others as
@@ -167,6 +183,19 @@ func (f *fixtures) fillSize(ctx context.Context, name string, s size) (string, e
 		`grant select on bench.roles, bench.role_parents to poolproof_runtime`,
 		`vacuum analyze`,
 	)
+}
+
+// newDatabase makes a database and returns its owner's direct URL.
+func (f *fixtures) newDatabase(ctx context.Context, name string) (string, error) {
+	u, err := url.Parse(f.postgres.AdminURL())
+	if err != nil {
+		return "", fmt.Errorf("read a URL: %w", err)
+	}
+	if err := execute(ctx, u.String(), `create database `+name); err != nil {
+		return "", err
+	}
+	u.Path = "/" + name
+	return u.String(), nil
 }
 
 // serviceLogin is a login of its own for each database: the password that one

@@ -34,52 +34,26 @@ var hostileForms = []struct {
 
 // hostileGroups compares "poolproof proxy" with PgBouncer 1.18, each a process
 // of its own, with loads like pgbench's.
-func (f *fixtures) hostileGroups(ctx context.Context) ([]*group, error) {
-	binary := filepath.Join(f.dir, "poolproof")
-	build := exec.CommandContext(ctx, "go", "build", "-o", binary, "./cmd/poolproof")
-	build.Dir = ".."
-	if out, err := build.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("build poolproof: %w\n%s", err, out)
-	}
-	w := way{mode: poolproof.ModeExec}
+func (f *fixtures) hostileGroups() []*group {
 	var groups []*group
-	filled := map[string]bool{}
 	for _, form := range hostileForms {
-		direct, err := url.Parse(f.postgres.URL(login, form.database))
-		if err != nil {
-			return nil, fmt.Errorf("read a URL: %w", err)
-		}
-		if !filled[form.database] {
-			filled[form.database] = true
-			if err := f.fillTPCB(ctx, form.database); err != nil {
-				return nil, err
+		var bouncer, hostile, direct tpcb
+		prepare := func(ctx context.Context) (err error) {
+			if hostile.pool == nil {
+				bouncer, hostile, direct, err = f.loads(ctx, form.database, form.args)
 			}
+			return err
 		}
-		hostileURL, err := f.proxy(ctx, binary, direct.String(), form.args)
-		if err != nil {
-			return nil, err
-		}
-		bouncerURL, err := through(direct.String(), f.bouncers[wideBouncer])
-		if err != nil {
-			return nil, err
-		}
-		var loads [3]tpcb
-		for i, u := range []string{bouncerURL, hostileURL, direct.String()} {
-			pool, err := f.pool(ctx, u, w)
-			if err != nil {
-				return nil, err
-			}
-			loads[i] = tpcb{pool}
-		}
+		old := "PgBouncer " + f.about.old
 		// What a pooler adds to a round trip is its p50 less the direct one's.
 		groups = append(groups, &group{
 			title: form.name + ", point SELECT", name: "hostile " + form.name + " round trip", clients: 1,
 			variants: []*variant{
-				{name: "direct", op: loads[2].point},
-				{name: "PgBouncer " + f.about.old, op: loads[0].point},
-				{name: "hostile", op: loads[1].point},
+				{name: "direct", op: func(w *worker) error { return direct.point(w) }},
+				{name: old, op: func(w *worker) error { return bouncer.point(w) }},
+				{name: "hostile", op: func(w *worker) error { return hostile.point(w) }},
 			},
-			subject: "hostile", baseline: "PgBouncer " + f.about.old,
+			subject: "hostile", baseline: old, prepare: prepare,
 		})
 		for _, load := range []struct {
 			name string
@@ -88,18 +62,46 @@ func (f *fixtures) hostileGroups(ctx context.Context) ([]*group, error) {
 			groups = append(groups, &group{
 				title: form.name + ", " + load.name, name: "hostile " + form.name + " " + load.name, clients: gateClients,
 				variants: []*variant{
-					{name: "PgBouncer " + f.about.old, op: func(w *worker) error { return load.op(loads[0], w) }},
-					{name: "hostile", op: func(w *worker) error { return load.op(loads[1], w) }},
+					{name: old, op: func(w *worker) error { return load.op(bouncer, w) }},
+					{name: "hostile", op: func(w *worker) error { return load.op(hostile, w) }},
 				},
-				subject: "hostile", baseline: "PgBouncer " + f.about.old, gates: []gate{{"PgBouncer " + f.about.old, form.gates[load.name]}},
+				subject: "hostile", baseline: old, gates: []gate{{old, form.gates[load.name]}}, prepare: prepare,
 			})
 		}
 	}
-	return groups, nil
+	return groups
 }
 
-// fillTPCB makes a database with pgbench's tables, one branch.
+// loads makes pools to a database with pgbench's tables: through PgBouncer,
+// through the hostile pooler, and none.
+func (f *fixtures) loads(ctx context.Context, database string, args []string) (bouncer, hostile, direct tpcb, err error) {
+	if err := f.fillTPCB(ctx, database); err != nil {
+		return bouncer, hostile, direct, err
+	}
+	straight := f.postgres.URL(login, database)
+	proxied, err := f.proxy(ctx, straight, args)
+	if err != nil {
+		return bouncer, hostile, direct, err
+	}
+	pooled, err := through(straight, f.bouncers[wideBouncer])
+	if err != nil {
+		return bouncer, hostile, direct, err
+	}
+	for u, load := range map[string]*tpcb{pooled: &bouncer, proxied: &hostile, straight: &direct} {
+		if load.pool, err = f.pool(ctx, u, way{mode: poolproof.ModeExec}); err != nil {
+			return bouncer, hostile, direct, err
+		}
+	}
+	return bouncer, hostile, direct, nil
+}
+
+// fillTPCB makes a database with pgbench's tables, one branch. It does nothing
+// the second time.
 func (f *fixtures) fillTPCB(ctx context.Context, database string) error {
+	if f.tpcb[database] {
+		return nil
+	}
+	f.tpcb[database] = true
 	if err := execute(ctx, f.postgres.AdminURL(), "create database "+database); err != nil {
 		return err
 	}
@@ -120,10 +122,19 @@ func (f *fixtures) fillTPCB(ctx context.Context, database string) error {
 	return execute(ctx, f.postgres.URL(devdb.Superuser, database), statements...)
 }
 
-// proxy starts "poolproof proxy" and returns its URL.
-func (f *fixtures) proxy(ctx context.Context, binary, upstream string, args []string) (string, error) {
+// proxy builds and starts "poolproof proxy" and returns its URL.
+func (f *fixtures) proxy(ctx context.Context, upstream string, args []string) (string, error) {
+	binary := filepath.Join(f.dir, "poolproof")
+	build := exec.CommandContext(ctx, "go", "build", "-o", binary, "./cmd/poolproof")
+	build.Dir = ".."
+	if out, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build poolproof: %w\n%s", err, out)
+	}
 	cmd := exec.CommandContext(context.WithoutCancel(ctx), binary, append([]string{"proxy", "--listen", "127.0.0.1:0", "--upstream", upstream}, args...)...) //nolint:gosec // what was built above
-	cmd.Stderr = nil
+
+	var told strings.Builder // read once it has ended
+	cmd.Stderr = &told
+	cmd.Env = append(os.Environ(), "POOLPROOF_PROXY_PASSWORD="+secret) // the server lets anybody in: the pooler must not
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return "", fmt.Errorf("start the hostile pooler: %w", err)
@@ -132,7 +143,9 @@ func (f *fixtures) proxy(ctx context.Context, binary, upstream string, args []st
 		return "", fmt.Errorf("start the hostile pooler: %w", err)
 	}
 	f.closeLater(func() error {
-		if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		if err := cmd.Process.Signal(os.Interrupt); errors.Is(err, os.ErrProcessDone) {
+			return nil // told already
+		} else if err != nil {
 			return fmt.Errorf("stop the hostile pooler: %w", err)
 		}
 		return cmd.Wait()
@@ -140,6 +153,7 @@ func (f *fixtures) proxy(ctx context.Context, binary, upstream string, args []st
 	lines := bufio.NewScanner(out)
 	ready := make(chan string, 1)
 	go func() {
+		defer close(ready) // it has ended
 		for lines.Scan() {
 			if addr, ok := strings.CutPrefix(lines.Text(), "ready "); ok {
 				ready <- addr
@@ -151,9 +165,13 @@ func (f *fixtures) proxy(ctx context.Context, binary, upstream string, args []st
 		return "", fmt.Errorf("read a URL: %w", err)
 	}
 	select {
-	case u.Host = <-ready:
+	case addr, up := <-ready:
+		if !up {
+			return "", errors.Join(errors.New("the hostile pooler has ended"), cmd.Wait(), errors.New(told.String()))
+		}
+		u.Host, u.User = addr, url.UserPassword(u.User.Username(), secret)
 		return u.String(), nil
-	case <-time.After(20 * time.Second):
+	case <-time.After(2 * time.Minute): // on a busy machine
 		return "", errors.New("the hostile pooler did not get ready")
 	}
 }

@@ -40,57 +40,70 @@ var user = uuid.MustParse("7d1c3f0a-52b6-4b1e-9a55-0c1f6a2d9eff")
 
 // httpGroups makes the comparison of requests: through each PgBouncer,
 // poolproof's handler beside a bare one.
-func (f *fixtures) httpGroups(ctx context.Context) ([]*group, error) {
-	direct, err := f.fillService(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("prepare the service: %w", err)
-	}
-	bearer, err := token.Sign([]byte(secret), token.Request{
-		Issuer: issuer, Audience: audience, Subject: user.String(), Lifetime: time.Hour,
-	})
-	if err != nil {
-		return nil, err
-	}
+func (f *fixtures) httpGroups() []*group {
 	var groups []*group
 	for _, w := range ways(f.about, f.latency) {
 		if w.bouncer == "" || w.far {
 			continue
 		}
-		u, err := through(direct, f.bouncers[w.bouncer])
-		if err != nil {
-			return nil, err
-		}
-		db, err := f.database(ctx, u, w, poolproof.ScopeParameter)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", w.title, err)
-		}
-		pool, err := f.pool(ctx, u, w)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", w.title, err)
-		}
-		api, err := f.service(ctx, db)
-		if err != nil {
-			return nil, err
-		}
-		tenant := "X-Tenant-ID: " + migrations.DemoTenant.String()
-		ours, err := f.serve(api, [][]byte{request("GET", rolesPath, "", tenant, "Authorization: Bearer "+bearer)})
-		if err != nil {
-			return nil, err
-		}
-		bare, err := f.serve(bareHandler(pool), [][]byte{request("GET", rolesPath, "", tenant)})
-		if err != nil {
-			return nil, err
-		}
-		if err := sameAnswer(ours, bare); err != nil {
-			return nil, fmt.Errorf("%s: %w", w.title, err)
-		}
+		var ours, bare *endpoint
 		groups = append(groups, &group{
 			title: "GET " + rolesPath + ", " + w.title, name: "http " + w.name, clients: gateClients,
-			variants: []*variant{{name: "bare", op: bare.ask}, {name: "poolproof", op: ours.ask}},
-			subject:  "poolproof", baseline: "bare", reach: 0.85, gates: []gate{{"bare", 0.6}},
+			variants: []*variant{
+				{name: "bare", op: func(c *worker) error { return bare.ask(c) }},
+				{name: "poolproof", op: func(c *worker) error { return ours.ask(c) }},
+			},
+			subject: "poolproof", baseline: "bare", reach: 0.85, gates: []gate{{"bare", 0.6}},
+			prepare: func(ctx context.Context) (err error) {
+				ours, bare, err = f.endpoints(ctx, w)
+				return err
+			},
 		})
 	}
-	return groups, nil
+	return groups
+}
+
+// endpoints serves both handlers by a way.
+func (f *fixtures) endpoints(ctx context.Context, w way) (ours, bare *endpoint, err error) {
+	if f.serviceURL == "" {
+		if f.serviceURL, err = f.fillService(ctx); err != nil {
+			return nil, nil, fmt.Errorf("prepare the service: %w", err)
+		}
+	}
+	u, err := through(f.serviceURL, f.bouncers[w.bouncer])
+	if err != nil {
+		return nil, nil, err
+	}
+	db, err := f.database(ctx, u, w, poolproof.ScopeParameter)
+	if err != nil {
+		return nil, nil, err
+	}
+	pool, err := f.pool(ctx, u, w)
+	if err != nil {
+		return nil, nil, err
+	}
+	api, err := f.service(ctx, db, clientConns)
+	if err != nil {
+		return nil, nil, err
+	}
+	bearer, err := bearerOf(user)
+	if err != nil {
+		return nil, nil, err
+	}
+	tenant := "X-Tenant-ID: " + migrations.DemoTenant.String()
+	if ours, err = f.serve(api, [][]byte{request("GET", rolesPath, "", tenant, bearer)}); err != nil {
+		return nil, nil, err
+	}
+	if bare, err = f.serve(bareHandler(pool), [][]byte{request("GET", rolesPath, "", tenant)}); err != nil {
+		return nil, nil, err
+	}
+	return ours, bare, sameAnswer(ours, bare)
+}
+
+// bearerOf is the header line with a token of a user.
+func bearerOf(user uuid.UUID) (string, error) {
+	signed, err := token.Sign([]byte(secret), token.Request{Issuer: issuer, Audience: audience, Subject: user.String(), Lifetime: time.Hour})
+	return "Authorization: Bearer " + signed, err
 }
 
 // fillService makes poolproof's schema with the demo data, and a copy of its
@@ -114,9 +127,11 @@ func (f *fixtures) fillService(ctx context.Context) (string, error) {
 		`vacuum analyze`)
 }
 
-// service is poolproof's handler as "poolproof serve" makes it. Its log lines
-// are made and written, to where nobody reads them.
-func (f *fixtures) service(ctx context.Context, db *poolproof.DB) (http.Handler, error) {
+// service is poolproof's handler as "poolproof serve" makes it, but for how many
+// requests of one tenant it answers at a time: perTenant, 0 for its default. Its
+// log lines are made and written, to where nobody reads them, but for why it
+// could not answer.
+func (f *fixtures) service(ctx context.Context, db *poolproof.DB, perTenant int) (http.Handler, error) {
 	tokens, err := token.NewVerifier(ctx, token.Config{Issuer: issuer, Audience: audience, Secret: []byte(secret)})
 	if err != nil {
 		return nil, err
@@ -127,7 +142,8 @@ func (f *fixtures) service(ctx context.Context, db *poolproof.DB) (http.Handler,
 	}
 	f.closeLater(null.Close)
 	api, err := httpapi.New(httpapi.Config{
-		Tokens: tokens, Logger: slog.New(slog.NewTextHandler(null, nil)), Registry: prometheus.NewRegistry(),
+		Tokens: tokens, Logger: slog.New(f.causes.to(slog.NewTextHandler(null, nil))), Registry: prometheus.NewRegistry(),
+		PerTenant: perTenant,
 	})
 	if err != nil {
 		return nil, err
@@ -168,12 +184,15 @@ func bareHandler(pool *pgxpool.Pool) http.Handler {
 	return mux
 }
 
+// mostClients is how many clients an endpoint has at the most.
+const mostClients = 64
+
 // endpoint is a server of this process, and one kept connection to it for each
 // client.
 type endpoint struct {
 	addr     string
 	requests [][]byte // a client asks a random one
-	conns    [gateClients]*clientConn
+	conns    [mostClients]*clientConn
 }
 
 type clientConn struct {
@@ -198,16 +217,22 @@ func (f *fixtures) serve(h http.Handler, requests [][]byte) (*endpoint, error) {
 	}
 	s := &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second}
 	go s.Serve(l) //nolint:errcheck // ends when it is closed; before that, requests tell
-	e := &endpoint{addr: l.Addr().String(), requests: requests}
+	f.closeLater(s.Close)
+	return f.clientsOf(l.Addr().String(), requests), nil
+}
+
+// clientsOf prepares to ask a server of this process.
+func (f *fixtures) clientsOf(addr string, requests [][]byte) *endpoint {
+	e := &endpoint{addr: addr, requests: requests}
 	f.closeLater(func() error {
 		for _, c := range e.conns {
 			if c != nil {
 				_ = c.Close() // nothing is under way
 			}
 		}
-		return s.Close()
+		return nil
 	})
-	return e, nil
+	return e
 }
 
 // ask is one request of one client: as little work as a client can have, so
@@ -234,12 +259,21 @@ func (e *endpoint) get(client int, request []byte, body io.Writer) (n int64, err
 	if err != nil {
 		return 0, fmt.Errorf("read the answer: %w", err)
 	}
+	var told strings.Builder
+	if res.StatusCode != http.StatusOK {
+		body = &told
+	}
 	n, err = io.Copy(body, res.Body)
 	if err = errors.Join(err, res.Body.Close()); err != nil {
 		return n, fmt.Errorf("read the answer: %w", err)
 	}
-	if res.StatusCode != http.StatusOK || n == 0 {
-		return n, fmt.Errorf("the answer is %s with %d bytes", res.Status, n)
+	if res.StatusCode != http.StatusOK {
+		var problem struct{ Code string }
+		_ = json.Unmarshal([]byte(told.String()), &problem) // the bare handler's are none: no code then
+		return n, &refusal{res.StatusCode, problem.Code}
+	}
+	if n == 0 {
+		return n, errors.New("the answer is empty")
 	}
 	return n, nil
 }

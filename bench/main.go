@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"runtime/pprof"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -38,6 +39,9 @@ func main() {
 	case errors.Is(err, errGate):
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
+	case errors.Is(err, errInvalid):
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(3)
 	default:
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(2)
@@ -54,7 +58,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	f.DurationVar(&o.window, "window", 400*time.Millisecond, "how long each variant is measured in each round, in four slices")
 	f.DurationVar(&o.latency, "latency", time.Millisecond, "what the ways with added latency add in each direction")
 	f.BoolVar(&quick, "quick", false, "three rounds of 100ms: to see that it works")
-	f.StringVar(&only, "only", "", "measure only what matches this regular expression, as 'pgbouncer-1.24.*/16/scope' or 'http'")
+	f.StringVar(&only, "only", "", "measure only what matches this regular expression, as 'pgbouncer-1.24.*/16/scope', 'http' or 'neighbour'")
 	f.StringVar(&o.profile, "profile", "", "write this process's CPU profile to NAME.pprof; choose a variant with -only")
 	f.BoolVar(&o.serverCPU, "server-cpu", false, "print the CPU time per operation of each process")
 	f.BoolVar(&deadline, "deadline", false, "give each operation a deadline of ten seconds, as a service would")
@@ -93,28 +97,14 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 		return err
 	}
 	defer func() { err = errors.Join(err, f.stop()) }()
-	if err := f.fill(ctx); err != nil {
-		return err
-	}
-	groups, err := f.queryGroups(ctx)
-	if err != nil {
-		return err
-	}
-	http, err := f.httpGroups(ctx)
-	if err != nil {
-		return err
-	}
-	growth, err := f.growthGroups(ctx)
-	if err != nil {
-		return err
-	}
-	hostile, err := f.hostileGroups(ctx)
-	if err != nil {
-		return err
-	}
-	groups = selected(slices.Concat(groups, http, growth, hostile), o.only)
+	groups := selected(slices.Concat(f.queryGroups(), f.httpGroups(), f.growthGroups(), f.neighbourGroups(), f.hostileGroups()), o.only)
 	if len(groups) == 0 {
 		return errors.New("-only matches nothing")
+	}
+	for _, g := range groups {
+		if err := g.prepare(ctx); err != nil {
+			return fmt.Errorf("prepare %s: %w", g.title, err)
+		}
 	}
 	if o.serverCPU {
 		if err := f.meterCPU(); err != nil {
@@ -127,9 +117,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	}
 	measureErr := measure(ctx, groups, o, f.cpu, stderr)
 	if err := errors.Join(measureErr, finish()); err != nil {
+		var b strings.Builder // what was refused may be why
+		refused(&b, groups, f.causes.seen)
+		fmt.Fprint(stderr, b.String())
 		return err
 	}
-	return report(stdout, f.about, groups, o)
+	return report(stdout, f.about, groups, f.causes.seen, o)
 }
 
 // profile starts a CPU profile of this process and returns what ends it.

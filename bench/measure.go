@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,6 +29,11 @@ type group struct {
 	reach    float64 // how close
 	beside   string  // a variant that is compared with the baseline, too, for information; "": none
 	gates    []gate
+
+	prepare func(context.Context) error // makes what the operations need, if that is not there yet
+	quiet   string                      // "": ratios are of operations per second; else of latencies to this variant's
+	turns   int                         // how many slices a round has; 0: slicesPerRound
+	stretch int                         // how many times as long as -window it is measured; 0: once
 }
 
 // gate is what the subject's ratio to another variant must be at least.
@@ -40,7 +46,16 @@ type gate struct {
 type variant struct {
 	name    string
 	op      func(w *worker) error
+	noise   *noise   // nil: nothing runs beside it
 	samples []sample // one per round
+	answers outcomes // of all rounds, the one that warms up included
+	beside  outcomes // the noise's
+}
+
+// noise is what other clients do while a variant is measured.
+type noise struct {
+	clients int
+	op      func(w *worker) error
 }
 
 // worker is one client.
@@ -49,6 +64,8 @@ type worker struct {
 	id        int
 	rng       *rand.Rand
 	latencies []time.Duration
+	ended     int // operations that ended within the slice
+	answers   outcomes
 	err       error
 }
 
@@ -57,6 +74,7 @@ type sample struct {
 	perSecond float64
 	p50, p99  time.Duration
 	cpu       cpuTimes // per operation
+	noise     float64  // answers per second that the noise got
 }
 
 // errStall says that no operation ended within a round's slices: the machine
@@ -72,6 +90,9 @@ const slicesPerRound = 4
 // ended an operation: connections that were idle for a second are pinged first,
 // caches get warm.
 const lead = 10 * time.Millisecond
+
+// patience is how long a client goes on for its first latency beside noise.
+const patience = 20 * time.Second
 
 // selected drops what -only does not match.
 func selected(groups []*group, only *regexp.Regexp) []*group {
@@ -109,10 +130,11 @@ func measure(ctx context.Context, groups []*group, o options, cpu *cpuMeter, pro
 			if err != nil {
 				return fmt.Errorf("%s, %s: %w", g.title, g.crowd(), err)
 			}
+			if round < 0 {
+				continue
+			}
 			for k, v := range g.variants {
-				if round >= 0 {
-					v.samples = append(v.samples, samples[k])
-				}
+				v.samples = append(v.samples, samples[k])
 			}
 		}
 	}
@@ -123,13 +145,15 @@ func measure(ctx context.Context, groups []*group, o options, cpu *cpuMeter, pro
 // with another one each time.
 func (g *group) round(ctx context.Context, begin int, o options, cpu *cpuMeter) ([]sample, error) {
 	measured := make([]slice, len(g.variants))
-	for turn := range slicesPerRound {
+	turns := cmp.Or(g.turns, slicesPerRound)
+	lasts := o.window * time.Duration(max(g.stretch, 1)) / time.Duration(turns)
+	for turn := range turns {
 		for k := range g.variants {
 			if ctx.Err() != nil {
 				return nil, ctx.Err()
 			}
 			n := (k + turn + begin) % len(g.variants)
-			s, err := g.variants[n].run(g.clients, o, cpu)
+			s, err := g.variants[n].run(g.clients, lasts, o, cpu)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", g.variants[n].name, err)
 			}
@@ -138,8 +162,8 @@ func (g *group) round(ctx context.Context, begin int, o options, cpu *cpuMeter) 
 	}
 	samples := make([]sample, len(g.variants))
 	for n, s := range measured {
-		if len(s.latencies) == 0 {
-			return nil, fmt.Errorf("%s: %w", g.variants[n].name, errStall)
+		if len(s.latencies) == 0 || s.ended == 0 && g.quiet == "" {
+			return nil, fmt.Errorf("%s: %w %v", g.variants[n].name, errStall, g.variants[n].answers.refusals())
 		}
 		samples[n] = s.sample()
 	}
@@ -148,22 +172,25 @@ func (g *group) round(ctx context.Context, begin int, o options, cpu *cpuMeter) 
 
 // slice is what was measured of a variant, in one go or in several.
 type slice struct {
-	latencies []time.Duration // of the operations that ended in it
+	latencies []time.Duration // of the operations that ended in it, or began in it where something runs beside it
+	ended     int             // operations
+	noise     int             // operations of the noise
 	lasted    time.Duration
 	cpu       cpuTimes
 }
 
 func (s slice) and(t slice) slice {
-	return slice{append(s.latencies, t.latencies...), s.lasted + t.lasted, s.cpu.and(t.cpu)}
+	return slice{append(s.latencies, t.latencies...), s.ended + t.ended, s.noise + t.noise, s.lasted + t.lasted, s.cpu.and(t.cpu)}
 }
 
 func (s slice) sample() sample {
 	slices.Sort(s.latencies)
 	return sample{
-		perSecond: float64(len(s.latencies)) / s.lasted.Seconds(),
+		perSecond: float64(s.ended) / s.lasted.Seconds(),
 		p50:       percentile(s.latencies, 0.50),
 		p99:       percentile(s.latencies, 0.99),
-		cpu:       s.cpu.per(len(s.latencies)),
+		cpu:       s.cpu.per(s.ended),
+		noise:     float64(s.noise) / s.lasted.Seconds(),
 	}
 }
 
@@ -171,74 +198,111 @@ func (s slice) sample() sample {
 // operation.
 type window struct{ start, end time.Time }
 
+func (w *window) holds(t time.Time) bool { return w != nil && t.After(w.start) && !t.After(w.end) }
+
 // run lets the clients repeat the operation and measures a slice of it. What
 // ends within the slice counts. The operations' context is plain
 // context.Background(), which nobody watches, or has a deadline with -deadline.
-func (v *variant) run(clients int, o options, cpu *cpuMeter) (slice, error) {
+func (v *variant) run(clients int, lasts time.Duration, o options, cpu *cpuMeter) (slice, error) {
 	runtime.GC() // nobody pays for the garbage of the one before
 	if err := cpu.refresh(); err != nil {
 		return slice{}, err
 	}
-	lasts := o.window / slicesPerRound
 	var open atomic.Pointer[window]
-	workers := make([]*worker, clients)
-	seed := uint64(time.Now().UnixNano())
-	var under, done sync.WaitGroup
-	under.Add(clients)
-	for i := range workers {
-		w := &worker{
-			ctx: context.Background(), id: i,
-			rng:       rand.New(rand.NewPCG(seed, uint64(i))), //nolint:gosec // rows to read, no secret
-			latencies: make([]time.Duration, 0, int(lasts/(20*time.Microsecond))),
+	var quiet atomic.Bool // the noise may end
+	var others []*worker
+	var under, done, still sync.WaitGroup
+	start := func(n int, op func(*worker) error, done *sync.WaitGroup, whole bool, over func(time.Time) bool) []*worker {
+		workers := make([]*worker, n)
+		seed := uint64(time.Now().UnixNano())
+		under.Add(n)
+		for i := range workers {
+			w := &worker{
+				ctx: context.Background(), id: i,
+				rng:       rand.New(rand.NewPCG(seed, uint64(i))), //nolint:gosec // rows to read, no secret
+				latencies: make([]time.Duration, 0, int(lasts/(20*time.Microsecond))),
+				answers:   outcomes{},
+			}
+			workers[i] = w
+			done.Go(func() { w.repeat(op, &open, under.Done, o.deadline, whole, over) })
 		}
-		workers[i] = w
-		done.Go(func() { v.repeat(w, &open, under.Done, o.deadline) })
+		under.Wait()
+		return workers
 	}
-	under.Wait()
-	start := time.Now().Add(lead)
-	end := start.Add(lasts)
-	open.Store(&window{start, end})
-	time.Sleep(time.Until(start))
+	if v.noise != nil {
+		others = start(v.noise.clients, v.noise.op, &still, false, func(time.Time) bool { return quiet.Load() })
+	}
+	workers := start(clients, v.op, &done, v.noise != nil, func(now time.Time) bool { at := open.Load(); return at != nil && now.After(at.end) })
+	begins := time.Now().Add(lead)
+	ends := begins.Add(lasts)
+	open.Store(&window{begins, ends})
+	time.Sleep(time.Until(begins))
 	before, err := cpu.read()
-	time.Sleep(time.Until(end))
+	time.Sleep(time.Until(ends))
 	after, err2 := cpu.read()
 	done.Wait()
+	quiet.Store(true)
+	still.Wait()
 	s := slice{lasted: lasts, cpu: after.since(before)}
 	for _, w := range workers {
 		s.latencies = append(s.latencies, w.latencies...)
+		s.ended += w.ended
+		v.answers = v.answers.and(w.answers)
+		err = errors.Join(err, w.err)
+	}
+	for _, w := range others {
+		s.noise += w.ended
+		v.beside = v.beside.and(w.answers)
 		err = errors.Join(err, w.err)
 	}
 	return s, errors.Join(err, err2)
 }
 
-// repeat repeats the operation until the window has passed, and calls begun
-// after the first.
-func (v *variant) repeat(w *worker, open *atomic.Pointer[window], begun func(), deadline time.Duration) {
+// repeat repeats the operation until it is over, and calls begun after the
+// first. An operation that was answered by a refusal is counted as that, and
+// has no latency. whole: an operation's latency counts where it began within the
+// window, however long it took, and that of the first one after it if none did;
+// else where it ended.
+func (w *worker) repeat(op func(*worker) error, open *atomic.Pointer[window], begun func(), deadline time.Duration, whole bool, over func(time.Time) bool) {
+	begin := time.Now()
 	for first := true; ; first = false {
 		before := time.Now()
-		if at := open.Load(); at != nil && before.After(at.end) {
+		if over(before) && !(whole && len(w.latencies) == 0 && time.Since(begin) < patience) {
 			return
 		}
-		w.err = v.once(w, deadline)
+		err := w.once(op, deadline)
+		refused, answered := errors.AsType[*refusal](err)
+		if !answered {
+			w.err = err
+		}
 		if first {
 			begun()
 		}
 		if w.err != nil {
 			return
 		}
-		if after, at := time.Now(), open.Load(); at != nil && after.After(at.start) && !after.After(at.end) {
+		w.answers.note(refused)
+		if refused != nil {
+			continue
+		}
+		after, at := time.Now(), open.Load()
+		if at.holds(after) {
+			w.ended++
+		}
+		none := whole && len(w.latencies) == 0 && at != nil && before.After(at.end)
+		if whole && at.holds(before) || !whole && at.holds(after) || none {
 			w.latencies = append(w.latencies, after.Sub(before))
 		}
 	}
 }
 
-func (v *variant) once(w *worker, deadline time.Duration) error {
+func (w *worker) once(op func(*worker) error, deadline time.Duration) error {
 	if deadline > 0 {
 		ctx, cancel := context.WithTimeout(context.Background(), deadline)
 		defer cancel()
 		w.ctx = ctx
 	}
-	return v.op(w)
+	return op(w)
 }
 
 // percentile is the smallest value that at least the share q of the sorted
@@ -264,9 +328,14 @@ type spread struct{ median, low, high float64 }
 
 // ratio compares two variants round by round.
 func ratio(of, to *variant) spread {
+	return ratioOf(of, to, func(s sample) float64 { return s.perSecond })
+}
+
+// ratioOf is the ratio of another figure.
+func ratioOf(of, to *variant, figure func(sample) float64) spread {
 	rs := make([]float64, len(of.samples))
 	for i := range rs {
-		rs[i] = of.samples[i].perSecond / to.samples[i].perSecond
+		rs[i] = figure(of.samples[i]) / figure(to.samples[i])
 	}
 	return spread{median(rs), slices.Min(rs), slices.Max(rs)}
 }

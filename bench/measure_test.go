@@ -45,8 +45,8 @@ func TestMedian(t *testing.T) {
 // A round's slices are one window: operations per second of all, percentiles of
 // all, CPU time per operation.
 func TestSlicesAreOneWindow(t *testing.T) {
-	s := slice{[]time.Duration{4, 2}, time.Second, cpuTimes{client: 9}}.and(slice{[]time.Duration{1}, 2 * time.Second, cpuTimes{client: 3, postgres: 6}}).sample()
-	if want := (sample{perSecond: 1, p50: 2, p99: 4, cpu: cpuTimes{client: 4, postgres: 2}}); s != want {
+	s := slice{[]time.Duration{4, 2}, 2, 30, time.Second, cpuTimes{client: 9}}.and(slice{[]time.Duration{1}, 1, 6, 2 * time.Second, cpuTimes{client: 3, postgres: 6}}).sample()
+	if want := (sample{perSecond: 1, p50: 2, p99: 4, cpu: cpuTimes{client: 4, postgres: 2}, noise: 12}); s != want {
 		t.Errorf("got %+v, want %+v", s, want)
 	}
 }

@@ -3,13 +3,16 @@ package main
 import (
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
 )
 
-// report prints what was measured, and returns errGate if a gate fails.
-func report(w io.Writer, a about, groups []*group, o options) error {
+// report prints what was measured. It returns errGate if a gate fails, and else
+// errInvalid if a figure is none.
+func report(w io.Writer, a about, groups []*group, why outcomes, o options) error {
 	var b strings.Builder
 	b.WriteString(a.header())
 	deadline := "have no deadline"
@@ -18,7 +21,8 @@ func report(w io.Writer, a about, groups []*group, o options) error {
 	}
 	fmt.Fprintf(&b, "%d rounds, %v each line and round, in %d slices; %d client connections, %d server connections of PgBouncer; operations %s\n",
 		o.rounds, o.window, slicesPerRound, clientConns, serverConns, deadline)
-	b.WriteString("Medians of the rounds. Ratios are of ops/s within a round: median (lowest to highest round).\n")
+	fmt.Fprintf(&b, "Requests that the service answers of one tenant at a time: %d, so that it refuses none of these clients; the neighbour's rows say theirs.\n", clientConns)
+	b.WriteString("Medians of the rounds. Ratios are of ops/s within a round, of latencies where the head says so: median (lowest to highest round).\n")
 
 	for rest := groups; len(rest) > 0; {
 		n := 1
@@ -28,12 +32,15 @@ func report(w io.Writer, a about, groups []*group, o options) error {
 		table(&b, rest[:n], o)
 		rest = rest[n:]
 	}
-	failed := judge(&b, groups)
+	failed, invalid := judge(&b, groups), refused(&b, groups, why)
 	if _, err := io.WriteString(w, b.String()); err != nil {
 		return fmt.Errorf("write the report: %w", err)
 	}
-	if failed > 0 {
+	switch {
+	case failed > 0:
 		return fmt.Errorf("%w: %d below what is promised", errGate, failed)
+	case invalid > 0:
+		return fmt.Errorf("%w: %d had more than %.0f %% of its answers refused", errInvalid, invalid, 100*tolerated)
 	}
 	return nil
 }
@@ -49,7 +56,12 @@ func table(b *strings.Builder, groups []*group, o options) {
 	if o.serverCPU {
 		head = append(head, "CPU µs/op: PostgreSQL", "PgBouncer", "clients")
 	}
-	row(append(head, groups[0].subject+" ÷ it")...)
+	if groups[0].quiet == "" {
+		head = append(head, groups[0].subject+" ÷ it")
+	} else {
+		head = append(head, "p50 ÷ "+groups[0].quiet, "p99 ÷ "+groups[0].quiet, "the noisy one's ops/s")
+	}
+	row(head...)
 	for _, g := range groups {
 		subject := g.find(g.subject)
 		for i, v := range g.variants {
@@ -67,6 +79,19 @@ func table(b *strings.Builder, groups []*group, o options) {
 					fmt.Sprintf("%.1f", v.median(func(s sample) float64 { return micros(s.cpu.postgres) })),
 					fmt.Sprintf("%.1f", v.median(func(s sample) float64 { return micros(s.cpu.pooler) })),
 					fmt.Sprintf("%.1f", v.median(func(s sample) float64 { return micros(s.cpu.client) })))
+			}
+			if v.invalid() {
+				cells[1] += " (INVALID)"
+			}
+			if quiet := g.find(g.quiet); quiet != nil && v != quiet {
+				cells = append(cells,
+					ratioOf(v, quiet, func(s sample) float64 { return micros(s.p50) }).String(),
+					ratioOf(v, quiet, func(s sample) float64 { return micros(s.p99) }).String(),
+					fmt.Sprintf("%.0f", v.median(func(s sample) float64 { return s.noise })))
+			}
+			if g.quiet != "" {
+				row(cells...)
+				continue
 			}
 			compared := ""
 			if subject != nil && v != subject {
@@ -96,7 +121,10 @@ func judge(b *strings.Builder, groups []*group) (failed int) {
 			}
 			judged = true
 			r, verdict := ratio(subject, to), "PASS"
-			if r.median < gt.least {
+			switch {
+			case subject.invalid() || to.invalid():
+				verdict = "INVALID"
+			case r.median < gt.least:
 				verdict = "FAIL"
 				failed++
 			}
@@ -123,6 +151,37 @@ func judge(b *strings.Builder, groups []*group) (failed int) {
 	}
 	b.WriteString(strings.Join(short, ""))
 	return failed
+}
+
+// refused prints which answers were not what was asked for, and why the service
+// could not answer, and counts the variants whose figures that makes invalid.
+func refused(b *strings.Builder, groups []*group, why outcomes) (invalid int) {
+	b.WriteString("\nAnswers that were refused, in all rounds and the one that warms up\n")
+	none := true
+	tell := func(g *group, who, verdict string, o outcomes) {
+		for _, line := range o.refusals() {
+			none = false
+			fmt.Fprintf(b, "  %s%s: %s, %s, %s\n", verdict, line, who, g.title, g.crowd())
+		}
+	}
+	for _, g := range groups {
+		for _, v := range g.variants {
+			verdict := ""
+			if v.invalid() {
+				verdict = "INVALID  "
+				invalid++
+			}
+			tell(g, v.name, verdict, v.answers)
+			tell(g, v.name+", of the noisy one's", "", v.beside)
+		}
+	}
+	if none {
+		b.WriteString("  none\n")
+	}
+	for _, cause := range slices.Sorted(maps.Keys(why)) {
+		fmt.Fprintf(b, "  the service's own words, %d times: %s\n", why[cause], cause)
+	}
+	return invalid
 }
 
 func micros(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }

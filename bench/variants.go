@@ -47,28 +47,35 @@ func ways(a about, latency time.Duration) []way {
 
 // queryGroups makes the comparisons of the one query: each way with 1, 4 and
 // 16 clients.
-func (f *fixtures) queryGroups(ctx context.Context) ([]*group, error) {
+func (f *fixtures) queryGroups() []*group {
 	var groups []*group
 	for _, w := range ways(f.about, f.latency) {
-		ops, err := f.open(ctx, w)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", w.title, err)
+		var ops *operations
+		prepare := func(ctx context.Context) (err error) {
+			if ops != nil {
+				return nil
+			}
+			if err := f.fill(ctx); err != nil {
+				return err
+			}
+			ops, err = f.open(ctx, w)
+			return err
 		}
 		for _, clients := range []int{1, 4, gateClients} {
 			g := &group{title: w.title, name: w.name, clients: clients, variants: []*variant{
-				{name: "unscoped", op: ops.unscoped},
-				{name: "scope", op: ops.scope},
-				{name: "explicit", op: ops.explicit},
-			}, subject: "scope", baseline: "unscoped", reach: 0.95}
+				{name: "unscoped", op: func(c *worker) error { return ops.unscoped(c) }},
+				{name: "scope", op: func(c *worker) error { return ops.scope(c) }},
+				{name: "explicit", op: func(c *worker) error { return ops.explicit(c) }},
+			}, subject: "scope", baseline: "unscoped", reach: 0.95, prepare: prepare}
 			if clients == gateClients {
 				g.gates = w.gates
 				g.beside = "scope, as a statement"
-				g.variants = append(g.variants, &variant{name: g.beside, op: ops.scopeAsStatement})
+				g.variants = append(g.variants, &variant{name: g.beside, op: func(c *worker) error { return ops.scopeAsStatement(c) }})
 			}
 			groups = append(groups, g)
 		}
 	}
-	return groups, nil
+	return groups
 }
 
 // url is the login's URL by a way.
