@@ -28,19 +28,19 @@ type backend struct {
 	secret []byte
 
 	session atomic.Pointer[session] // who has it; nil: nobody
-	last    *session                // who had it last
+	lastSession    *session                // who had it last
 	lastAt  int64                   // counts the pool's hand-outs
 
 	paramsMu sync.Mutex
 	params   map[string]string // as the server reported them last
-	named    map[string]uint32 // named statements that are on it, and whose they are
-	taints   map[string]string // custom settings that are on it for clients to find who did not make them
-	before   residue           // what it held when it was last looked at
-	glanced  string            // the glance at that; "": none was taken
-	kept     map[string]bool   // our own statements that are on it
-	unnamed  *session          // whose unnamed statement it has
+	statementOwners    map[string]uint32 // named statements that are on it, and whose they are
+	planted   map[string]string // custom settings that are on it for clients to find who did not make them
+	baseline   residue           // what it held when it was last looked at
+	baselineGlance  string            // the glance at that; "": none was taken
+	ownStatements     map[string]bool   // our own statements that are on it
+	unnamedOwner  *session          // whose unnamed statement it has
 
-	starting bool // its client is not let in yet
+	startingUp bool // its client is not let in yet
 
 	writing sync.Mutex   // held while something is written to it
 	cancels atomic.Int32 // cancel requests under way to it: nobody gets it meanwhile
@@ -66,10 +66,10 @@ func (pl *pool) dial(ctx context.Context) (*backend, error) {
 	b := pl.newBackend(h.Conn)
 	b.pid, b.secret, b.params = h.PID, h.SecretKey, h.ParameterStatuses
 	defer context.AfterFunc(ctx, b.kill)() // an end does not wait for our own questions
-	if err := b.first(); err != nil {
+	if err := b.inspectNew(); err != nil {
 		return nil, errors.Join(err, h.Conn.Close())
 	}
-	if err := pl.pooler.taint(b); err != nil {
+	if err := pl.pooler.plantTempTables(b); err != nil {
 		return nil, errors.Join(err, h.Conn.Close())
 	}
 	return b, nil
@@ -91,18 +91,18 @@ func takeOver(ctx context.Context, pg *pgconn.PgConn) (*pgconn.HijackedConn, err
 func (pl *pool) newBackend(conn net.Conn) *backend {
 	return &backend{
 		stream: newStream(conn), pool: pl, id: int(pl.pooler.backends.Add(1)),
-		params: map[string]string{}, named: map[string]uint32{}, taints: map[string]string{}, kept: map[string]bool{}, done: make(chan struct{}),
+		params: map[string]string{}, statementOwners: map[string]uint32{}, planted: map[string]string{}, ownStatements: map[string]bool{}, done: make(chan struct{}),
 	}
 }
 
 // first looks at a new server connection, and at the database if nobody has.
-func (b *backend) first() error {
+func (b *backend) inspectNew() error {
 	if b.pool.schema.Load() == nil {
 		if err := b.readSchema(); err != nil {
 			return err
 		}
 	}
-	return b.look()
+	return b.snapshot()
 }
 
 // serve reads from the server until the connection ends. It is the backend's
@@ -115,7 +115,7 @@ func (b *backend) serve() {
 	}
 	b.closed.Store(true)
 	_ = b.conn.Close() // whatever was wrong is in err
-	b.pool.forget(b)
+	b.pool.remove(b)
 	if s := b.session.Load(); s != nil {
 		s.backendLost(b, err)
 	}
@@ -123,18 +123,18 @@ func (b *backend) serve() {
 
 func (b *backend) relayAll() error {
 	for {
-		f, err := b.next()
+		f, err := b.peek()
 		if err != nil {
 			return err
 		}
 		s := b.session.Load()
 		if s == nil {
-			if err := b.unasked(f); err != nil {
+			if err := b.onUnattached(f); err != nil {
 				return err
 			}
 			continue
 		}
-		if err := s.answer(b, f); err != nil {
+		if err := s.onServerMessage(b, f); err != nil {
 			if _, ok := errors.AsType[*writeError](err); ok {
 				s.hangUp() // its own goroutine gives the backend up
 				continue
@@ -146,10 +146,10 @@ func (b *backend) relayAll() error {
 
 // unasked takes what comes while nobody is attached: notifications that
 // somebody's LISTEN left behind, changed parameters, the server's farewell.
-func (b *backend) unasked(f frame) error {
+func (b *backend) onUnattached(f frame) error {
 	switch f.typ {
 	case 'S':
-		b.parameter(f.body())
+		b.onParameterStatus(f.body())
 	case 'Z':
 		if b.doomed.Load() {
 			return errAbandoned
@@ -159,7 +159,7 @@ func (b *backend) unasked(f frame) error {
 			return errors.New("the server ended the connection: " + text)
 		}
 	}
-	return b.drop(f)
+	return b.discard(f)
 }
 
 var errAbandoned = errors.New("abandoned by its client")
@@ -186,7 +186,7 @@ func (b *backend) abandon() {
 	}
 }
 
-func (b *backend) parameter(body []byte) {
+func (b *backend) onParameterStatus(body []byte) {
 	name, rest, _ := cstring(body)
 	value, _, _ := cstring(rest)
 	b.paramsMu.Lock()
@@ -201,32 +201,32 @@ func (b *backend) param(name string) string {
 }
 
 // key takes BackendKeyData: what a request to cancel must name.
-func (b *backend) key(body []byte) {
+func (b *backend) onBackendKeyData(body []byte) {
 	if len(body) > 4 {
 		b.pid, b.secret = binary.BigEndian.Uint32(body), slices.Clone(body[4:])
 	}
 }
 
 // ask runs one simple query on a backend that nobody has, and gives its rows.
-func (b *backend) ask(sql string) ([][]string, error) {
-	return b.exchange(func() { send(b.w, &pgproto3.Query{String: sql}) })
+func (b *backend) runSimple(sql string) ([][]string, error) {
+	return b.roundTrip(func() { send(b.w, &pgproto3.Query{String: sql}) })
 }
 
 // question is a query of our own, which leaves the client's statements alone, the unnamed one
 // too: it is parsed under a name, and kept by it if it is asked often.
 type question struct {
 	name, sql string
-	kept      bool
+	persistent      bool
 }
 
 func (q question) send(b *backend, params ...[]byte) {
-	if !b.kept[q.name] {
+	if !b.ownStatements[q.name] {
 		send(b.w, &pgproto3.Close{ObjectType: 'S', Name: q.name}) // what failed may have left it
 		send(b.w, &pgproto3.Parse{Name: q.name, Query: q.sql})
 	}
 	send(b.w, &pgproto3.Bind{PreparedStatement: q.name, Parameters: params, ResultFormatCodes: []int16{1}}) // bytea as it is
 	send(b.w, &pgproto3.Execute{})
-	if !q.kept {
+	if !q.persistent {
 		send(b.w, &pgproto3.Close{ObjectType: 'S', Name: q.name})
 	}
 	send(b.w, &pgproto3.Sync{})
@@ -234,9 +234,9 @@ func (q question) send(b *backend, params ...[]byte) {
 
 // put asks a question. Whether its statement is there afterwards is certain only
 // if it was answered.
-func (b *backend) put(q question, params ...[]byte) ([][]string, error) {
-	rows, err := b.exchange(func() { q.send(b, params...) })
-	b.kept[q.name] = q.kept && err == nil
+func (b *backend) ask(q question, params ...[]byte) ([][]string, error) {
+	rows, err := b.roundTrip(func() { q.send(b, params...) })
+	b.ownStatements[q.name] = q.persistent && err == nil
 	return rows, err
 }
 
@@ -250,9 +250,9 @@ func (b *backend) residue() (residue, error) {
 	for try := 1; ; try++ {
 		var names []string
 		if try < tries {
-			names = b.pool.names()
+			names = b.pool.settingNames()
 		}
-		rows, err := b.put(residueQuestion, textArray(names))
+		rows, err := b.ask(residueQuestion, textArray(names))
 		if pg, ok := errors.AsType[*pgconn.PgError](err); ok && try < tries && (pg.Code != queryCanceled || !b.pool.pooler.cfg.Observe) {
 			continue
 		}
@@ -261,14 +261,14 @@ func (b *backend) residue() (residue, error) {
 		}
 		r, err := parseResidue([]byte(rows[0][0]))
 		if try == tries {
-			r.Custom = b.before.Custom
+			r.Custom = b.baseline.Custom
 		}
 		return r, err
 	}
 }
 
 // settable are the names of the settings that the glance looks at.
-func (b *backend) settable() []string {
+func (b *backend) settableSettings() []string {
 	if sc := b.pool.schema.Load(); sc != nil {
 		return sc.settable
 	}
@@ -279,7 +279,7 @@ func (b *backend) settable() []string {
 // else; "" where the server does not tell: to a role that may not read a setting,
 // or because a request to cancel came late.
 func (b *backend) glance() (string, error) {
-	rows, err := b.put(glanceQuestion, textArray(b.pool.names()), textArray(b.settable()))
+	rows, err := b.ask(glanceQuestion, textArray(b.pool.settingNames()), textArray(b.settableSettings()))
 	if _, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return "", nil
 	}
@@ -290,28 +290,28 @@ func (b *backend) glance() (string, error) {
 }
 
 // look asks what the connection holds, from now on.
-func (b *backend) look() error {
+func (b *backend) snapshot() error {
 	now, err := b.residue()
-	b.before, b.glanced = now, ""
+	b.baseline, b.baselineGlance = now, ""
 	return err
 }
 
 // clean makes the connection as good as new.
-func (b *backend) clean() error {
-	if _, err := b.ask("discard all"); err != nil {
+func (b *backend) reset() error {
+	if _, err := b.runSimple("discard all"); err != nil {
 		return fmt.Errorf("clean a server connection: %w", err)
 	}
-	clear(b.named)
-	clear(b.taints)
-	clear(b.kept)
-	b.unnamed = nil
-	return b.look()
+	clear(b.statementOwners)
+	clear(b.planted)
+	clear(b.ownStatements)
+	b.unnamedOwner = nil
+	return b.snapshot()
 }
 
 // readSchema reads what functions and policies do, unless that is known.
 func (b *backend) readSchema() error {
 	known := b.pool.schema.Load()
-	rows, err := b.put(question{name: schemaName, sql: schemaVersionSQL})
+	rows, err := b.ask(question{name: schemaName, sql: schemaVersionSQL})
 	if err == nil && (len(rows) != 1 || len(rows[0]) != 1) {
 		err = fmt.Errorf("%d rows instead of one of one column", len(rows))
 	}
@@ -323,12 +323,12 @@ func (b *backend) readSchema() error {
 		return nil
 	}
 	sql := b.pool.schemaSQL(b.param("server_version"))
-	if rows, err = b.put(question{name: schemaName, sql: sql}); err != nil {
+	if rows, err = b.ask(question{name: schemaName, sql: sql}); err != nil {
 		return fmt.Errorf("read the database's functions: %w", err)
 	}
 	s := newSchema(rows)
 	s.version = version
-	if rows, err = b.put(question{name: schemaName, sql: settableSQL}); err != nil {
+	if rows, err = b.ask(question{name: schemaName, sql: settableSQL}); err != nil {
 		return fmt.Errorf("list the settings: %w", err)
 	}
 	for _, row := range rows {
@@ -339,7 +339,7 @@ func (b *backend) readSchema() error {
 }
 
 // exchange writes something and reads its answer up to ReadyForQuery.
-func (b *backend) exchange(write func()) (rows [][]string, err error) {
+func (b *backend) roundTrip(write func()) (rows [][]string, err error) {
 	observed := b.pool.pooler.cfg.Observe // then the client waits as long as the server takes, as without us
 	if !observed {
 		_ = b.conn.SetDeadline(time.Now().Add(ioTimeout))
@@ -354,20 +354,20 @@ func (b *backend) exchange(write func()) (rows [][]string, err error) {
 	}
 	var failed error
 	for {
-		f, err := b.next()
+		f, err := b.peek()
 		if err != nil {
 			return nil, err
 		}
-		if s := b.session.Load(); s != nil && observed && f.whole() && unprompted(f) {
+		if s := b.session.Load(); s != nil && observed && f.complete() && unsolicited(f) {
 			if f.typ == 'S' {
-				b.parameter(f.body())
+				b.onParameterStatus(f.body())
 			}
 			if err := b.relay(f, s.stream); err != nil {
 				return nil, fmt.Errorf("pass on what came meanwhile: %v", err) //nolint:errorlint // the answer is not read to its end
 			}
 			continue
 		}
-		body, err := b.take(f)
+		body, err := b.readBody(f)
 		if err != nil {
 			return nil, err
 		}
@@ -383,7 +383,7 @@ func (b *backend) exchange(write func()) (rows [][]string, err error) {
 			}
 			rows = append(rows, texts)
 		case 'S':
-			b.parameter(body)
+			b.onParameterStatus(body)
 		case 'E':
 			var msg pgproto3.ErrorResponse
 			if err := msg.Decode(body); err != nil {
@@ -400,7 +400,7 @@ func (b *backend) exchange(write func()) (rows [][]string, err error) {
 
 // unprompted tells whether a message is no answer to a question: a notification,
 // a setting that a reload changed, the server's farewell.
-func unprompted(f frame) bool {
+func unsolicited(f frame) bool {
 	return f.typ == 'A' || f.typ == 'S' || f.typ == 'E' && !strings.HasPrefix(errorText(f.body()), "ERROR")
 }
 

@@ -13,7 +13,7 @@ func TestKept(t *testing.T) {
 	l := newLedger()
 	long := strings.Repeat("x", 100_000)
 	told := 0
-	l.watch = func(Finding, bool) { told++ }
+	l.onFinding = func(Finding, bool) { told++ }
 	add := func(code Code, i int) {
 		l.add(fault{code, fmt.Sprintf("%d %s", i, long), Occurrence{
 			SQL: shorten(fmt.Sprintf("select %d %s", i, long)), Types: make([]string, 5000), Client: Client{ApplicationName: long}, Tags: map[string]string{long: long},

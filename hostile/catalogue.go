@@ -7,7 +7,7 @@ import (
 
 // kind is what is known of a code: what it does in production and how it is
 // mended. The pages under docs/prove say it at length.
-type kind struct {
+type codeInfo struct {
 	severity    Severity
 	title       string
 	consequence string
@@ -15,7 +15,7 @@ type kind struct {
 	byDriver    map[string]string // fixes that are a driver's own
 }
 
-func (k kind) fixFor(driver string) string {
+func (k codeInfo) fixFor(driver string) string {
 	if fix, ok := k.byDriver[driver]; ok {
 		return fix
 	}
@@ -52,7 +52,7 @@ const (
 	driverDjango     = "django"
 )
 
-var catalogue = map[Code]kind{
+var catalogue = map[Code]codeInfo{
 	ForeignUnnamed: {Error, "unnamed statement used after the server connection was given back",
 		"another client's statement runs with this one's parameters: foreign rows, or rows deleted that nobody asked to delete; no error",
 		"send Parse, Bind and Execute under one Sync, or inside a transaction", map[string]string{

@@ -64,7 +64,7 @@ func driverByStartup(params map[string]string, encodingFirst bool) string {
 var asyncpgReset = regexp.MustCompile(`(?is)^\s*SELECT pg_advisory_unlock_all\(\);\s*CLOSE ALL;\s*UNLISTEN \*;\s*RESET ALL;\s*$`)
 
 // telltale are texts that only one driver sends.
-var telltale = []struct {
+var driverTexts = []struct {
 	pattern *regexp.Regexp
 	driver  string
 }{
@@ -79,7 +79,7 @@ func driverBySQL(sql string) string {
 	if len(sql) > longest {
 		sql = sql[:longest]
 	}
-	for _, t := range telltale {
+	for _, t := range driverTexts {
 		if t.pattern.MatchString(sql) {
 			return t.driver
 		}
@@ -89,7 +89,7 @@ func driverBySQL(sql string) string {
 
 // chatter tells whether a text is what a driver sends by itself and a pooler's
 // clients cannot help.
-func chatter(sql string) bool { return len(sql) < 200 && asyncpgReset.MatchString(sql) }
+func isPoolReset(sql string) bool { return len(sql) < 200 && asyncpgReset.MatchString(sql) }
 
 // digits and long hexadecimal parts of statement names are what differs
 // between names of one kind. asyncpg and PDO count in hexadecimal digits.
@@ -107,7 +107,7 @@ func namePattern(name string) string {
 
 // pattern is namePattern for this client's driver: postgres.js begins its names
 // with random letters, which differ from run to run.
-func (s *session) pattern(name string) string {
+func (s *session) statementPattern(name string) string {
 	if s.client.Driver == driverPostgresJS && postgresJSName.MatchString(name) {
 		return "…#"
 	}

@@ -124,7 +124,7 @@ type ledger struct {
 	kept     map[Code]int // findings of each code
 	size     int          // bytes of what was said that findings hold
 	leftOut  map[Code]int
-	watch    func(Finding, bool) // told of each occurrence that is kept; first says whether it is new
+	onFinding    func(Finding, bool) // told of each occurrence that is kept; first says whether it is new
 }
 
 func newLedger() *ledger {
@@ -173,8 +173,8 @@ func (l *ledger) add(f fault) {
 		have.More = append(have.More, sql)
 		l.size += len(sql)
 	}
-	if l.watch != nil {
-		l.watch(*have, !seen)
+	if l.onFinding != nil {
+		l.onFinding(*have, !seen)
 	}
 }
 

@@ -31,7 +31,7 @@ type frame struct {
 func (f frame) body() []byte { return f.raw[headerSize:] }
 
 // whole tells whether body is all of it.
-func (f frame) whole() bool { return len(f.raw) == f.size }
+func (f frame) complete() bool { return len(f.raw) == f.size }
 
 var errMessageLength = errors.New("a message of an impossible length")
 
@@ -48,7 +48,7 @@ func newStream(conn net.Conn) *stream {
 
 // next waits for a message and gives it without consuming it. Of a message
 // larger than the buffer it gives what fits.
-func (s *stream) next() (frame, error) {
+func (s *stream) peek() (frame, error) {
 	head, err := s.r.Peek(headerSize)
 	if err != nil {
 		return frame{}, err
@@ -64,13 +64,13 @@ func (s *stream) next() (frame, error) {
 }
 
 // drop consumes a message.
-func (s *stream) drop(f frame) error {
+func (s *stream) discard(f frame) error {
 	_, err := s.r.Discard(f.size)
 	return err
 }
 
 // take consumes a message and gives its body, however large.
-func (s *stream) take(f frame) ([]byte, error) {
+func (s *stream) readBody(f frame) ([]byte, error) {
 	var raw bytes.Buffer // grows with what comes, not with what the header says
 	if _, err := io.CopyN(&raw, s.r, int64(f.size)); err != nil {
 		return nil, err
@@ -82,7 +82,7 @@ func (s *stream) take(f frame) ([]byte, error) {
 // without holding more of it than a buffer's worth. Of a message that could not
 // be written nothing is left to read.
 func (s *stream) relay(f frame, to *stream) error {
-	if f.whole() {
+	if f.complete() {
 		return s.replace(f, f.raw, to)
 	}
 	rest := &io.LimitedReader{R: s.r, N: int64(f.size)}
@@ -100,7 +100,7 @@ func (s *stream) relay(f frame, to *stream) error {
 // replace consumes a message and writes another in its place.
 func (s *stream) replace(f frame, by []byte, to *stream) error {
 	_, err := to.w.Write(by) // before the buffer that it may lie in is used again
-	if dropped := s.drop(f); dropped != nil {
+	if dropped := s.discard(f); dropped != nil {
 		return dropped
 	}
 	if err != nil {
@@ -127,7 +127,7 @@ func (e *writeError) Error() string { return e.err.Error() }
 func (e *writeError) Unwrap() error { return e.err }
 
 // ready tells whether the next message can be had without waiting.
-func (s *stream) ready() bool {
+func (s *stream) nextBuffered() bool {
 	n := s.r.Buffered()
 	if n < headerSize {
 		return false

@@ -45,14 +45,14 @@ func FuzzFrames(f *testing.F) {
 		from, to := newStream(&readOnly{r: bytes.NewReader(in)}), newStream(&readOnly{})
 		sent := 0
 		for {
-			msg, err := from.next()
+			msg, err := from.peek()
 			if err != nil {
 				break
 			}
 			if msg.size < headerSize || len(msg.raw) > msg.size || len(msg.raw) < headerSize {
 				t.Fatalf("a message of %d bytes with %d at hand", msg.size, len(msg.raw))
 			}
-			cut(msg)
+			bodyString(msg)
 			size := msg.size
 			if err := from.relay(msg, to); err != nil {
 				break
@@ -78,11 +78,11 @@ func FuzzLook(f *testing.F) {
 		f.Add(sql)
 	}
 	f.Fuzz(func(t *testing.T, sql string) {
-		a, b := look(sql, false), look(sql, false)
-		if a.suspect != b.suspect || len(a.statements) != len(b.statements) || len(a.idents) > maxIdents {
+		a, b := scan(sql, false), scan(sql, false)
+		if a.mayLeaveState != b.mayLeaveState || len(a.statements) != len(b.statements) || len(a.words) > maxIdents {
 			t.Fatalf("%+v, then %+v", a, b)
 		}
-		lookInside(sql)
+		scanFunctionBody(sql)
 		newSchema([][]string{{"function", "f", sql}, {"policy", "t", sql}})
 	})
 }
@@ -108,8 +108,8 @@ func FuzzSession(f *testing.F) {
 		talk(x.client, client)
 		talk(x.server, server)
 		x.ended(t)
-		if x.s.outstanding < 0 {
-			t.Errorf("%d answers are wanted", x.s.outstanding)
+		if x.s.unanswered < 0 {
+			t.Errorf("%d answers are wanted", x.s.unanswered)
 		}
 	})
 }

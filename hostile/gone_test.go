@@ -33,7 +33,7 @@ func newPair(t *testing.T, cfg Config, starting bool) pair {
 	serverConn, server := net.Pipe()
 	pl := newPool(p, "", &pgconn.Config{})
 	pl.users = 1
-	pl.entered.Store(true)
+	pl.admittedAny.Store(true)
 	pl.schema.Store(newSchema(nil))
 	p.pools[""] = pl
 	b := pl.newBackend(serverConn)
@@ -41,13 +41,13 @@ func newPair(t *testing.T, cfg Config, starting bool) pair {
 	s := p.newSession(clientConn)
 	s.pool = pl
 	if !starting {
-		p.register(s)
+		p.registerLocked(s)
 	} else {
 		if s.stranger, err = p.strangers.enter(t.Context(), clientConn); err != nil {
 			t.Fatal(err)
 		}
-		b.starting, s.starting, pl.idle = true, true, nil
-		s.backend, s.outstanding = b, 1
+		b.startingUp, s.startingUp, pl.idle = true, true, nil
+		s.backend, s.unanswered = b, 1
 		b.session.Store(s)
 	}
 	go b.serve()
@@ -115,7 +115,7 @@ func TestServerGoneWhileJudged(t *testing.T) {
 	for range 200 {
 		x := newPair(t, Config{}, false)
 		go func() { _, _ = io.Copy(io.Discard, x.client) }()
-		x.s.graces = graceTimes // no answer is held back
+		x.s.gracesUsed = graceTimes // no answer is held back
 		go func() {
 			_, _ = x.client.Write(wire(&pgproto3.Query{String: "select 1"}, &pgproto3.Query{String: "select 2"}))
 		}()
@@ -163,14 +163,14 @@ func TestRelayConsumes(t *testing.T) {
 		if to.flush() == nil {
 			t.Fatal("it was written to a closed connection")
 		}
-		f, err := from.next()
+		f, err := from.peek()
 		if err != nil {
 			t.Fatal(err)
 		}
 		if err := from.relay(f, to); err == nil {
 			t.Errorf("%d bytes: it was passed on to a closed connection", size)
 		}
-		if f, err = from.next(); err != nil || f.typ != 'Z' {
+		if f, err = from.peek(); err != nil || f.typ != 'Z' {
 			t.Errorf("after a message of %d bytes came %q, %v", size, f.typ, err)
 		}
 	}

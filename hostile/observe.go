@@ -25,7 +25,7 @@ func (p *Pooler) observe(ctx context.Context, st *stranger, conn net.Conn, packe
 	version := binary.BigEndian.Uint32(packet)
 	params, _, ok := startupParams(packet[4:])
 	user, database := names(params)
-	server, err := p.reach(st.ctx)
+	server, err := p.dialUpstream(st.ctx)
 	if err != nil {
 		p.refuseAs(conn, user, err)
 		return nil
@@ -35,13 +35,13 @@ func (p *Pooler) observe(ctx context.Context, st *stranger, conn net.Conn, packe
 		return nil
 	}
 	s := p.newSession(conn)
-	s.stranger, s.answers, s.starting = st, make(chan string, 1), true
+	s.stranger, s.passwords, s.startingUp = st, make(chan string, 1), true
 	s.introduce(params, packet)
 	s.pool = p.poolFor(user, database, nil) // it is dialled for nobody: what clients ask for at the start does not matter
 	b := s.pool.adopt(s, server)
-	s.backend, s.outstanding = b, 1
+	s.backend, s.unanswered = b, 1
 	context.AfterFunc(st.ctx, func() {
-		if !st.let.Load() {
+		if !st.admitted.Load() {
 			b.kill()
 		}
 	})
@@ -81,21 +81,21 @@ const (
 
 // trusted reports whether a server's message lets a client in whom it has asked
 // nothing: it trusts this machine, or our certificate, not the client.
-func (s *session) trusted(f frame) bool {
+func (s *session) admitsUnasked(f frame) bool {
 	ok := f.typ == 'R' && len(f.body()) >= 4 && binary.BigEndian.Uint32(f.body()) == authenticationOk
-	trusted := ok && !s.asked
-	s.asked = s.asked || f.typ == 'R' && !ok
+	trusted := ok && !s.authRequested
+	s.authRequested = s.authRequested || f.typ == 'R' && !ok
 	return trusted
 }
 
 // vouch asks a client whom the server trusts for the pooler's own password. The
 // client's goroutine reads the answer. The only error is errRefused, which ends
 // the server connection: what it said was not taken.
-func (s *session) vouch() error {
+func (s *session) askForPassword() error {
 	if s.p.cfg.Password == "" {
-		return s.unknown()
+		return s.refuseUnknown()
 	}
-	s.vouching.Store(true) // before it can answer
+	s.passwordAsked.Store(true) // before it can answer
 	send(s.w, &pgproto3.AuthenticationCleartextPassword{})
 	if s.flush() != nil {
 		return errRefused // there is nobody to ask
@@ -104,18 +104,18 @@ func (s *session) vouch() error {
 	s.changed.Broadcast() // it may have said something already, which is no answer
 	s.mu.Unlock()
 	select {
-	case password := <-s.answers:
-		if s.p.knows(password) {
+	case password := <-s.passwords:
+		if s.p.knowsPassword(password) {
 			return nil
 		}
 	case <-s.stranger.ctx.Done():
 		return errRefused
 	}
-	return s.unknown()
+	return s.refuseUnknown()
 }
 
 // unknown refuses a client that does not know the password.
-func (s *session) unknown() error {
+func (s *session) refuseUnknown() error {
 	s.p.refuseAs(s.w, s.startup["user"], errTrusted)
 	_ = s.flush() // it may have gone
 	return errRefused
@@ -127,7 +127,7 @@ const plus = "-PLUS"
 // offered gives a server's message about authentication for the client. SCRAM
 // that is bound to the server's TLS connection cannot be done over another: it
 // is left out of an offer, unless client and server see the same certificate.
-func (s *session) offered(b *backend, f frame) []byte {
+func (s *session) stripChannelBinding(b *backend, f frame) []byte {
 	body := f.body()
 	if len(body) < 4 || binary.BigEndian.Uint32(body) != authenticationSASL || s.sameCertificate(b) {
 		return f.raw
@@ -138,7 +138,7 @@ func (s *session) offered(b *backend, f frame) []byte {
 	}
 	n := len(msg.AuthMechanisms)
 	msg.AuthMechanisms = slices.DeleteFunc(msg.AuthMechanisms, func(m string) bool { return strings.HasSuffix(m, plus) })
-	s.unbound.Store(len(msg.AuthMechanisms) < n)
+	s.bindingHidden.Store(len(msg.AuthMechanisms) < n)
 	raw, err := msg.Encode(nil)
 	if err != nil {
 		return f.raw
@@ -161,13 +161,13 @@ func (s *session) sameCertificate(b *backend) bool {
 // suspects tells whether a client's answer says that it knows channel binding
 // and believes that the server does not (RFC 5802, section 6): to the server
 // that would be an attack.
-func (s *session) suspects(f frame) bool {
+func (s *session) suspectsDowngrade(f frame) bool {
 	var msg pgproto3.SASLInitialResponse
-	return s.unbound.Swap(false) && f.whole() && msg.Decode(f.body()) == nil && bytes.HasPrefix(msg.Data, []byte("y"))
+	return s.bindingHidden.Swap(false) && f.complete() && msg.Decode(f.body()) == nil && bytes.HasPrefix(msg.Data, []byte("y"))
 }
 
 // refuseUnbound says so, once the server connection's goroutine writes nothing more.
-func (s *session) refuseUnbound() {
+func (s *session) refuseDowngrade() {
 	s.mu.Lock()
 	b := s.backend
 	s.backend = nil
@@ -183,27 +183,27 @@ func (s *session) refuseUnbound() {
 
 // letIn ends a startup: the server connection is looked at before its client
 // knows that it may go on.
-func (s *session) letIn(b *backend, f frame) error {
-	b.starting = false
+func (s *session) onLoginComplete(b *backend, f frame) error {
+	b.startingUp = false
 	raw := [6]byte(f.raw)
-	if err := b.drop(f); err != nil {
+	if err := b.discard(f); err != nil {
 		return err
 	}
-	s.stranger.let.Store(true)
-	s.stranger.known()
-	s.pool.entered.Store(true)
+	s.stranger.admitted.Store(true)
+	s.stranger.done()
+	s.pool.admittedAny.Store(true)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.backend != b {
 		return errAbandoned
 	}
-	s.p.register(s)
-	s.judgeStartup()
-	if err := s.hold(func() error { return s.p.unseen(b, b.first()) }); err != nil {
+	s.p.registerLocked(s)
+	s.judgeStartupLocked()
+	if err := s.whileInspectingLocked(func() error { return s.p.tolerateUnanswered(b, b.inspectNew()) }); err != nil {
 		return err
 	}
-	s.outstanding, s.open, s.starting = 0, false, false
-	s.attached(b)
+	s.unanswered, s.unitOpen, s.startingUp = 0, false, false
+	s.beginTransactionLocked(b)
 	s.changed.Broadcast()
 	_, _ = s.w.Write(raw[:]) // bufio keeps the error for Flush
 	return s.flush()
@@ -212,7 +212,7 @@ func (s *session) letIn(b *backend, f frame) error {
 // unseen is err, unless it is the server's answer to a question of ours on a
 // connection that is only observed, such as that it took longer than the
 // client's statement_timeout: then something may have gone unseen.
-func (p *Pooler) unseen(b *backend, err error) error {
+func (p *Pooler) tolerateUnanswered(b *backend, err error) error {
 	if _, ok := errors.AsType[*pgconn.PgError](err); ok && p.cfg.Observe {
 		p.cfg.Logger.Debug("the server would not say what a connection holds", "server", b.id, "cause", err)
 		return nil
@@ -234,21 +234,21 @@ func (p *Pooler) tunnel(ctx context.Context, st *stranger, conn net.Conn, server
 	}
 	first, _ := server.r.Peek(headerSize + 4)
 	s := session{}
-	if len(first) > headerSize && s.trusted(frame{typ: first[0], raw: first}) {
+	if len(first) > headerSize && s.admitsUnasked(frame{typ: first[0], raw: first}) {
 		password, err := "", error(nil)
 		if p.cfg.Password != "" {
 			password, err = askPassword(conn)
 		}
-		if err != nil || !p.knows(password) {
+		if err != nil || !p.knowsPassword(password) {
 			params, _, _ := startupParams(packet[4:])
 			p.refuseAs(conn, params["user"], errTrusted)
 			return
 		}
 	}
 	// From here on it is the server's to say who may stay, and for how long.
-	st.let.Store(len(first) > 0 && first[0] != 'E')
+	st.admitted.Store(len(first) > 0 && first[0] != 'E')
 	stop()
-	st.known()
+	st.done()
 	defer context.AfterFunc(ctx, end)()
 	go func() {
 		defer end()
@@ -258,8 +258,8 @@ func (p *Pooler) tunnel(ctx context.Context, st *stranger, conn net.Conn, server
 }
 
 // cancelRequest passes a cancel request on as it came.
-func (p *Pooler) cancelRequest(ctx context.Context, packet []byte) {
-	conn, err := p.reach(ctx)
+func (p *Pooler) forwardRawCancel(ctx context.Context, packet []byte) {
+	conn, err := p.dialUpstream(ctx)
 	if err == nil {
 		err = sendCancel(conn, packet)
 	}
@@ -269,7 +269,7 @@ func (p *Pooler) cancelRequest(ctx context.Context, packet []byte) {
 }
 
 // reach connects to the server, encrypted as the upstream's URL says.
-func (p *Pooler) reach(ctx context.Context) (net.Conn, error) {
+func (p *Pooler) dialUpstream(ctx context.Context) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.WaitTimeout)
 	defer cancel()
 	cfg := p.upstream

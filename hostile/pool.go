@@ -25,21 +25,21 @@ type pool struct {
 	pooler  *Pooler
 	key     string
 	schema  atomic.Pointer[schema]
-	entered atomic.Bool // somebody was let in
+	admittedAny atomic.Bool // somebody was let in
 
 	users int       // clients, and those who want to be one; the pooler's lock guards it
-	left  time.Time // when the last one left; likewise
+	unusedSince  time.Time // when the last one left; likewise
 
 	mu       sync.Mutex
 	upstream *pgconn.Config // replaced, never changed
-	letIn    letIn          // why its password is good
+	proof    loginProof          // why its password is good
 	idle     []*backend     // the one that was given back longest ago first
 	all      map[*backend]bool
 	opened   int // all, and those being opened
 	given    int64
 	free     chan struct{} // gets a token when a connection is given back or gone
-	extra    []string      // names of custom settings that clients use
-	looked   time.Time     // when functions and policies were looked at last
+	learnedSettings    []string      // names of custom settings that clients use
+	schemaCheckedAt   time.Time     // when functions and policies were looked at last
 }
 
 func newPool(p *Pooler, key string, cfg *pgconn.Config) *pool {
@@ -47,12 +47,12 @@ func newPool(p *Pooler, key string, cfg *pgconn.Config) *pool {
 }
 
 // letIn says why a pool's password is good.
-type letIn int
+type loginProof int
 
 const (
-	untried  letIn = iota
-	byOurs         // its client knew the pooler's password, and the server let us in
-	byServer       // the server asked for it, and said yes
+	unproven  loginProof = iota
+	provenByOwnPassword         // its client knew the pooler's password, and the server let us in
+	provenByServer       // the server asked for it, and said yes
 )
 
 var errNoServerConnection = errors.New("no server connection became free in time")
@@ -70,57 +70,57 @@ func (pl *pool) admit(ctx context.Context, password string) error {
 	cfg = cfg.Copy()
 	cfg.RequireAuth = p.upstream.RequireAuth
 	switch {
-	case p.knows(password):
-		if why == byOurs {
+	case p.knowsPassword(password):
+		if why == provenByOwnPassword {
 			break
 		}
 		cfg.Password = ""
 		if own := cfg.User == p.upstream.User; own {
 			cfg.Password = p.upstream.Password
-			pl.settle(cfg, byOurs) // whether that is right shows when a server connection is opened
-		} else if err := pl.try(ctx, cfg, byOurs); err != nil {
+			pl.settleLogin(cfg, provenByOwnPassword) // whether that is right shows when a server connection is opened
+		} else if err := pl.tryLogin(ctx, cfg, provenByOwnPassword); err != nil {
 			return err
 		}
-	case why == byServer && subtle.ConstantTimeCompare([]byte(cfg.Password), []byte(password)) == 1:
+	case why == provenByServer && subtle.ConstantTimeCompare([]byte(cfg.Password), []byte(password)) == 1:
 	default:
 		cfg.Password = password
 		if cfg.RequireAuth == "" || strings.Contains(cfg.RequireAuth, "none") {
 			cfg.RequireAuth = "!none"
 		}
-		if err := pl.try(ctx, cfg, byServer); err != nil {
+		if err := pl.tryLogin(ctx, cfg, provenByServer); err != nil {
 			return err
 		}
 	}
-	pl.entered.Store(true)
+	pl.admittedAny.Store(true)
 	return nil
 }
 
 // try asks the server, by a connection of its own, whether it lets us in.
-func (pl *pool) try(ctx context.Context, cfg *pgconn.Config, why letIn) error {
+func (pl *pool) tryLogin(ctx context.Context, cfg *pgconn.Config, why loginProof) error {
 	ctx, cancel := context.WithTimeout(ctx, pl.pooler.cfg.WaitTimeout)
 	defer cancel()
 	c, err := pgconn.ConnectConfig(ctx, cfg)
 	if err != nil {
-		if why == byServer && strings.Contains(err.Error(), "require_auth check failed") { // pgconn has no type for it
+		if why == provenByServer && strings.Contains(err.Error(), "require_auth check failed") { // pgconn has no type for it
 			return errTrusted
 		}
 		return err
 	}
-	pl.settle(cfg, why)
+	pl.settleLogin(cfg, why)
 	return c.Close(ctx)
 }
 
-func (pl *pool) settle(cfg *pgconn.Config, why letIn) {
+func (pl *pool) settleLogin(cfg *pgconn.Config, why loginProof) {
 	pl.mu.Lock()
 	defer pl.mu.Unlock()
-	pl.upstream, pl.letIn = cfg, why
+	pl.upstream, pl.proof = cfg, why
 }
 
 // config is how to connect to the server, and why that is allowed.
-func (pl *pool) config() (*pgconn.Config, letIn) {
+func (pl *pool) config() (*pgconn.Config, loginProof) {
 	pl.mu.Lock()
 	defer pl.mu.Unlock()
-	return pl.upstream, pl.letIn
+	return pl.upstream, pl.proof
 }
 
 // acquire gives a session a server connection and attaches it.
@@ -128,9 +128,9 @@ func (pl *pool) acquire(ctx context.Context, s *session) (*backend, error) {
 	ctx, cancel := context.WithTimeout(ctx, pl.pooler.cfg.WaitTimeout)
 	defer cancel()
 	for {
-		b, open := pl.take(s)
+		b, open := pl.takeIdle(s)
 		if b != nil {
-			pl.tell() // there may be more
+			pl.wakeOne() // there may be more
 			return b, nil
 		}
 		if open {
@@ -145,24 +145,24 @@ func (pl *pool) acquire(ctx context.Context, s *session) (*backend, error) {
 }
 
 // take picks an idle connection, or says that one may be opened.
-func (pl *pool) take(s *session) (b *backend, open bool) {
+func (pl *pool) takeIdle(s *session) (b *backend, open bool) {
 	pl.mu.Lock()
 	defer pl.mu.Unlock()
 	pick := -1
 	if n := len(pl.idle); pl.pooler.profile.Plain && n > 0 && pl.idle[n-1].cancels.Load() == 0 {
 		b = pl.idle[n-1]
 		pl.idle = pl.idle[:n-1]
-		pl.hand(b, s)
+		pl.handOutLocked(b, s)
 		return b, false
 	}
 	for i, b := range pl.idle {
 		if b == s.lastBackend || b.cancels.Load() > 0 {
 			continue
 		}
-		if pick < 0 || b.last != s && pl.idle[pick].last == s {
+		if pick < 0 || b.lastSession != s && pl.idle[pick].lastSession == s {
 			pick = i
 		}
-		if b.last != s {
+		if b.lastSession != s {
 			break
 		}
 	}
@@ -179,15 +179,15 @@ func (pl *pool) take(s *session) (b *backend, open bool) {
 	}
 	b = pl.idle[pick]
 	pl.idle = slices.Delete(pl.idle, pick, pick+1)
-	pl.hand(b, s)
+	pl.handOutLocked(b, s)
 	return b, false
 }
 
 // hand attaches, unless the session is only being introduced; the pool is locked.
-func (pl *pool) hand(b *backend, s *session) {
+func (pl *pool) handOutLocked(b *backend, s *session) {
 	pl.given++
-	b.last, b.lastAt, s.lastBackend = s, pl.given, b
-	if !s.unheard {
+	b.lastSession, b.lastAt, s.lastBackend = s, pl.given, b
+	if !s.introducing {
 		b.session.Store(s)
 	}
 }
@@ -198,11 +198,11 @@ func (pl *pool) open(ctx context.Context, s *session) (*backend, error) {
 	defer pl.mu.Unlock()
 	if err != nil {
 		pl.opened--
-		pl.tell()
+		pl.wakeOne()
 		return nil, err
 	}
 	pl.all[b] = true
-	pl.hand(b, s)
+	pl.handOutLocked(b, s)
 	go b.serve()
 	return b, nil
 }
@@ -210,12 +210,12 @@ func (pl *pool) open(ctx context.Context, s *session) (*backend, error) {
 // adopt takes in a connection to the server that a client has for itself.
 func (pl *pool) adopt(s *session, conn net.Conn) *backend {
 	b := pl.newBackend(conn)
-	b.starting = true
+	b.startingUp = true
 	pl.mu.Lock()
 	defer pl.mu.Unlock()
 	pl.opened++
 	pl.all[b] = true
-	pl.hand(b, s)
+	pl.handOutLocked(b, s)
 	return b
 }
 
@@ -226,11 +226,11 @@ func (pl *pool) giveBack(b *backend) {
 	if pl.all[b] {
 		pl.idle = append(pl.idle, b)
 	}
-	pl.tell()
+	pl.wakeOne()
 }
 
 // forget drops a connection that has ended.
-func (pl *pool) forget(b *backend) {
+func (pl *pool) remove(b *backend) {
 	pl.mu.Lock()
 	defer pl.mu.Unlock()
 	if pl.all[b] {
@@ -238,11 +238,11 @@ func (pl *pool) forget(b *backend) {
 		pl.opened--
 	}
 	pl.idle = slices.DeleteFunc(pl.idle, func(x *backend) bool { return x == b })
-	pl.tell()
+	pl.wakeOne()
 }
 
 // tell wakes one who waits.
-func (pl *pool) tell() {
+func (pl *pool) wakeOne() {
 	select {
 	case pl.free <- struct{}{}:
 	default:
@@ -267,31 +267,31 @@ func (pl *pool) learn(names []string) {
 	pl.mu.Lock()
 	defer pl.mu.Unlock()
 	for _, n := range names {
-		if len(pl.extra) < 200 && isASCII(n) {
-			pl.extra = appendNew(pl.extra, n)
+		if len(pl.learnedSettings) < 200 && isASCII(n) {
+			pl.learnedSettings = appendNew(pl.learnedSettings, n)
 		}
 	}
 }
 
 // due tells whether functions and policies are to be looked at again: they may
 // change behind the pooler's back, by a migration over a direct connection.
-func (pl *pool) due() bool {
+func (pl *pool) schemaCheckDue() bool {
 	pl.mu.Lock()
 	defer pl.mu.Unlock()
-	if time.Since(pl.looked) < time.Second {
+	if time.Since(pl.schemaCheckedAt) < time.Second {
 		return false
 	}
-	pl.looked = time.Now()
+	pl.schemaCheckedAt = time.Now()
 	return true
 }
 
 // names are all custom settings that are known.
-func (pl *pool) names() []string {
+func (pl *pool) settingNames() []string {
 	pl.mu.Lock()
-	names := slices.Clone(pl.extra)
+	names := slices.Clone(pl.learnedSettings)
 	pl.mu.Unlock()
 	if s := pl.schema.Load(); s != nil {
-		for _, n := range s.names {
+		for _, n := range s.settingNames {
 			if isASCII(n) {
 				names = appendNew(names, n)
 			}

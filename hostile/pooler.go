@@ -53,9 +53,9 @@ type Pooler struct {
 	cfg      Config
 	profile  Profile
 	upstream *pgconn.Config
-	begun    time.Time
+	started    time.Time
 	ledger   *ledger
-	texts    *texts
+	texts    *textCache
 
 	backends     atomic.Int64
 	clients      atomic.Int64
@@ -66,10 +66,10 @@ type Pooler struct {
 	mu       sync.Mutex
 	pools    map[string]*pool
 	sessions map[uint32]*session
-	claims   map[string]uint32 // statement names, and which client had them first
-	benign   map[string]string // settings that drivers make, and the value that all agree on
+	statementOwners   map[string]uint32 // statement names, and which client had them first
+	agreedSettings   map[string]string // settings that drivers make, and the value that all agree on
 	leaks    map[string][]leak // custom settings that were left behind, by the last two clients who did
-	temps    []string          // temporary tables that were
+	leftTempTables    []string          // temporary tables that were
 	closing  bool
 	wg       sync.WaitGroup
 }
@@ -106,11 +106,11 @@ func New(cfg Config) (*Pooler, error) {
 		cfg.Logger = slog.Default()
 	}
 	p := &Pooler{
-		cfg: cfg, profile: profile, upstream: upstream, begun: time.Now(), ledger: newLedger(), texts: newTexts(),
+		cfg: cfg, profile: profile, upstream: upstream, started: time.Now(), ledger: newLedger(), texts: newTexts(),
 		strangers: newStrangers(),
-		pools:     map[string]*pool{}, sessions: map[uint32]*session{}, claims: map[string]uint32{}, benign: map[string]string{}, leaks: map[string][]leak{},
+		pools:     map[string]*pool{}, sessions: map[uint32]*session{}, statementOwners: map[string]uint32{}, agreedSettings: map[string]string{}, leaks: map[string][]leak{},
 	}
-	p.ledger.watch = cfg.Found
+	p.ledger.onFinding = cfg.Found
 	return p, nil
 }
 
@@ -174,7 +174,7 @@ func (p *Pooler) Report() Report {
 	return r
 }
 
-func (p *Pooler) found(f fault) {
+func (p *Pooler) report(f fault) {
 	if !p.profile.Plain {
 		p.ledger.add(f)
 	}
@@ -190,7 +190,7 @@ func (p *Pooler) poolFor(user, database string, params map[string]string) *pool 
 	key := poolKey(user, database, params)
 	pl := p.pools[key]
 	if pl == nil {
-		p.dropIdlePool()
+		p.dropIdlePoolLocked()
 		cfg := p.upstream.Copy()
 		cfg.User, cfg.Database, cfg.RuntimeParams = user, database, params
 		pl = newPool(p, key, cfg)
@@ -205,21 +205,21 @@ func (p *Pooler) release(pl *pool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	pl.users--
-	pl.left = time.Now()
-	if pl.users == 0 && !pl.entered.Load() {
+	pl.unusedSince = time.Now()
+	if pl.users == 0 && !pl.admittedAny.Load() {
 		delete(p.pools, pl.key)
 	}
 }
 
 // dropIdlePool makes room for another pool: of those that nobody uses, the one
 // that was left longest ago goes. The pooler is locked.
-func (p *Pooler) dropIdlePool() {
+func (p *Pooler) dropIdlePoolLocked() {
 	if len(p.pools) < maxPools {
 		return
 	}
 	var oldest *pool
 	for _, pl := range p.pools {
-		if pl.users == 0 && (oldest == nil || pl.left.Before(oldest.left)) {
+		if pl.users == 0 && (oldest == nil || pl.unusedSince.Before(oldest.unusedSince)) {
 			oldest = pl
 		}
 	}
@@ -231,7 +231,7 @@ func (p *Pooler) dropIdlePool() {
 
 // register gives a session that was let in its number, and its key for cancel
 // requests. The session is locked.
-func (p *Pooler) register(s *session) {
+func (p *Pooler) registerLocked(s *session) {
 	var key [4]byte
 	rand.Read(key[:])
 	s.secret = binary.BigEndian.Uint32(key[:])
@@ -245,7 +245,7 @@ func (p *Pooler) register(s *session) {
 	}
 }
 
-func (p *Pooler) left(s *session) {
+func (p *Pooler) unregister(s *session) {
 	p.mu.Lock()
 	delete(p.sessions, s.id)
 	p.mu.Unlock()
@@ -254,7 +254,7 @@ func (p *Pooler) left(s *session) {
 
 // cancel passes a cancel request on to whatever server connection the client
 // has at the moment; one that has none has nothing to cancel.
-func (p *Pooler) cancel(ctx context.Context, id, secret uint32) {
+func (p *Pooler) forwardCancel(ctx context.Context, id, secret uint32) {
 	p.mu.Lock()
 	s := p.sessions[id]
 	p.mu.Unlock()
@@ -272,7 +272,7 @@ func (p *Pooler) cancel(ctx context.Context, id, secret uint32) {
 	}
 	defer func() {
 		b.cancels.Add(-1)
-		b.pool.tell()
+		b.pool.wakeOne()
 	}()
 	if err := b.cancel(ctx); err != nil {
 		p.cfg.Logger.Warn("a cancel request could not be passed on", "cause", err)
@@ -281,13 +281,13 @@ func (p *Pooler) cancel(ctx context.Context, id, secret uint32) {
 
 // claim notes who uses a statement name, and tells whether another client of
 // this run did before.
-func (p *Pooler) claim(name string, s *session) (taken bool) {
+func (p *Pooler) claimStatement(name string, s *session) (taken bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	name = name[:min(len(name), 63)] // more of a name PostgreSQL does not keep either (NAMEDATALEN)
-	owner, known := p.claims[name]
-	if !known && len(p.claims) < 100_000 {
-		p.claims[name] = s.id
+	owner, known := p.statementOwners[name]
+	if !known && len(p.statementOwners) < 100_000 {
+		p.statementOwners[name] = s.id
 	}
 	return known && owner != s.id
 }
@@ -310,13 +310,13 @@ func (p *Pooler) watchIdle(ctx context.Context) {
 		p.mu.Unlock()
 		for _, s := range sessions {
 			s.mu.Lock()
-			if x := s.tx; x != nil && !s.idleSince.IsZero() && !x.isIdle && time.Since(s.idleSince) > p.cfg.IdleBound {
-				x.isIdle = true
-				var last *text
+			if x := s.tx; x != nil && !s.idleSince.IsZero() && !x.idleReported && time.Since(s.idleSince) > p.cfg.IdleBound {
+				x.idleReported = true
+				var last *queryText
 				if len(x.texts) > 0 {
 					last = x.texts[len(x.texts)-1]
 				}
-				s.fault(IdleInTransaction, "", last, nil)
+				s.reportLocked(IdleInTransaction, "", last, nil)
 			}
 			s.mu.Unlock()
 		}
@@ -331,25 +331,25 @@ func (p *Pooler) inspect(b *backend, t *transaction) error {
 	if t == nil || p.profile.Plain {
 		return nil
 	}
-	for _, name := range t.reads {
-		if !t.setsAny && !slices.Contains(t.sets, name) {
-			p.found(fault{SettingNotSet, name, t.occurrence(t.blame(SettingNotSet, name))})
+	for _, name := range t.settingsRead {
+		if !t.setsUnknown && !slices.Contains(t.settingsSet, name) {
+			p.report(fault{SettingNotSet, name, t.occurrence(t.blame(SettingNotSet, name))})
 		}
 	}
-	b.pool.learn(t.sets)
-	b.pool.learn(t.reads)
-	if t.ddl || b.pool.due() {
-		if err := p.unseen(b, b.readSchema()); err != nil {
+	b.pool.learn(t.settingsSet)
+	b.pool.learn(t.settingsRead)
+	if t.ddl || b.pool.schemaCheckDue() {
+		if err := p.tolerateUnanswered(b, b.readSchema()); err != nil {
 			return err
 		}
 	}
 	sc := b.pool.schema.Load()
-	if !t.suspect && sc != nil {
-		if !sc.sly {
+	if !t.mayLeaveState && sc != nil {
+		if !sc.functionsMayLeaveState {
 			return nil
 		}
-		if b.glanced != "" && t.clean(sc) {
-			if glance, err := b.glance(); err != nil || glance == b.glanced {
+		if b.baselineGlance != "" && t.leftNothingBefore(sc) {
+			if glance, err := b.glance(); err != nil || glance == b.baselineGlance {
 				return err
 			}
 		}
@@ -358,54 +358,54 @@ func (p *Pooler) inspect(b *backend, t *transaction) error {
 	if err != nil {
 		return err
 	}
-	remains := now.since(b.before)
-	b.before, b.glanced = now, ""
+	remains := now.since(b.baseline)
+	b.baseline, b.baselineGlance = now, ""
 	for _, l := range remains {
-		p.judge(l, t)
+		p.reportLeftover(l, t)
 	}
-	if len(remains) == 0 && sc != nil && sc.sly {
-		t.leftNothing(sc)
-		b.glanced, err = b.glance()
+	if len(remains) == 0 && sc != nil && sc.functionsMayLeaveState {
+		t.noteLeftNothing(sc)
+		b.baselineGlance, err = b.glance()
 	}
 	if len(remains) == 0 || p.cfg.Observe {
 		return err
 	}
-	if err := b.clean(); err != nil {
+	if err := b.reset(); err != nil {
 		return err
 	}
-	return p.taint(b)
+	return p.plantTempTables(b)
 }
 
 // judge reports one thing that was left.
-func (p *Pooler) judge(l left, t *transaction) {
+func (p *Pooler) reportLeftover(l leftover, t *transaction) {
 	o := t.occurrence(t.blame(l.code, l.subject))
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if l.code == TempTable && len(p.temps) < 20 { // a name has at most 63 bytes
-		p.temps = appendNew(p.temps, l.subject)
+	if l.code == TempTable && len(p.leftTempTables) < 20 { // a name has at most 63 bytes
+		p.leftTempTables = appendNew(p.leftTempTables, l.subject)
 	}
 	switch l.code {
 	case HoldCursor, TempTable, SQLPrepared:
 		l.subject = objectPattern(l.subject)
 	}
 	if l.code != SessionSetting {
-		p.found(fault{l.code, l.subject, o})
+		p.report(fault{l.code, l.subject, o})
 		return
 	}
 	if strings.Contains(l.subject, ".") {
-		p.leaked(l.subject, leak{t.client.ID, l.value})
+		p.rememberLeakLocked(l.subject, leak{t.client.ID, l.value})
 	} else if benignSettings[strings.ToLower(l.subject)] {
 		l.value = l.value[:min(len(l.value), maxLeak)]
-		agreed, known := p.benign[l.subject]
+		agreed, known := p.agreedSettings[l.subject]
 		if !known {
-			p.benign[l.subject] = l.value
+			p.agreedSettings[l.subject] = l.value
 		}
 		if !known || agreed == l.value {
 			p.ledger.note("SET "+l.subject, "drivers and frameworks set it when they connect, always to the same value; ALTER ROLE … SET "+l.subject+" does it for every server connection")
 			return
 		}
 	}
-	p.found(fault{l.code, l.subject, o})
+	p.report(fault{l.code, l.subject, o})
 }
 
 // benignSettings are what drivers and frameworks set on every connection; as
@@ -422,7 +422,7 @@ const (
 )
 
 // leaked remembers who left a custom setting; the pooler is locked.
-func (p *Pooler) leaked(name string, l leak) {
+func (p *Pooler) rememberLeakLocked(name string, l leak) {
 	if _, known := p.leaks[name]; !known && len(p.leaks) >= maxLeaks || len(l.value) > maxLeak {
 		return
 	}
@@ -436,7 +436,7 @@ func (p *Pooler) leaked(name string, l leak) {
 // foreign gives the custom settings that clients left, each with the value that
 // another client than this left last; "" if nobody did, as on a server connection
 // that nobody had.
-func (p *Pooler) foreign(client uint32) map[string]string {
+func (p *Pooler) foreignSettings(client uint32) map[string]string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.leaks) == 0 {
@@ -456,29 +456,29 @@ func (p *Pooler) foreign(client uint32) map[string]string {
 
 // taint leaves tables on a clean server connection, of the names of those that
 // clients left on others.
-func (p *Pooler) taint(b *backend) error {
+func (p *Pooler) plantTempTables(b *backend) error {
 	var sql strings.Builder
 	p.mu.Lock()
-	for _, name := range p.temps {
+	for _, name := range p.leftTempTables {
 		sql.WriteString("create temporary table if not exists " + pgx.Identifier{name}.Sanitize() + " (of_another_client text);")
 	}
 	p.mu.Unlock()
 	if sql.Len() == 0 {
 		return nil
 	}
-	if _, err := b.ask(sql.String()); err != nil {
+	if _, err := b.runSimple(sql.String()); err != nil {
 		return fmt.Errorf("taint a server connection: %w", err)
 	}
-	return b.look()
+	return b.snapshot()
 }
 
 // blame finds the statement that most likely did it.
-func (t *transaction) blame(code Code, subject string) *text {
+func (t *transaction) blame(code Code, subject string) *queryText {
 	kinds := map[Code][]string{
 		SessionSetting: {"set"}, SessionRole: {"set"}, TempTable: {"create", "select"}, HoldCursor: {"declare"}, Listening: {"listen"}, SQLPrepared: {"prepare"},
 	}[code]
 	for _, x := range t.texts {
-		if slices.Contains(x.sets, subject) && code == SessionSetting || slices.Contains(x.reads, subject) && code == SettingNotSet {
+		if slices.Contains(x.settingsSet, subject) && code == SessionSetting || slices.Contains(x.settingsRead, subject) && code == SettingNotSet {
 			return x
 		}
 	}
@@ -490,7 +490,7 @@ func (t *transaction) blame(code Code, subject string) *text {
 		}
 	}
 	for _, x := range t.texts {
-		if x.suspect {
+		if x.mayLeaveState {
 			return x
 		}
 	}
@@ -502,7 +502,7 @@ func (t *transaction) blame(code Code, subject string) *text {
 	return nil
 }
 
-func (t *transaction) occurrence(x *text) Occurrence {
+func (t *transaction) occurrence(x *queryText) Occurrence {
 	o := Occurrence{Client: t.client, Trace: t.history()}
 	if x != nil {
 		o.SQL, o.Tags = shorten(x.sql), x.tags

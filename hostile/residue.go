@@ -18,8 +18,8 @@ const (
 )
 
 var (
-	residueQuestion = question{name: residueName, sql: residueSQL, kept: true}
-	glanceQuestion  = question{name: glanceName, sql: glanceSQL, kept: true}
+	residueQuestion = question{name: residueName, sql: residueSQL, persistent: true}
+	glanceQuestion  = question{name: glanceName, sql: glanceSQL, persistent: true}
 )
 
 // What a session can leave behind, besides settings. All our questions write
@@ -96,25 +96,25 @@ func parseResidue(raw []byte) (residue, error) {
 }
 
 // left is one thing that a transaction left behind.
-type left struct {
+type leftover struct {
 	code    Code
 	subject string
 	value   string // of a setting: for telling whether clients agree; never shown
 }
 
 // since lists what is in r and was not in before.
-func (r residue) since(before residue) []left {
-	var all []left
+func (r residue) since(before residue) []leftover {
+	var all []leftover
 	for _, s := range []struct{ now, before map[string]string }{{r.Settings, before.Settings}, {r.Custom, before.Custom}} {
 		for name, value := range s.now {
 			if old, had := s.before[name]; had && old == value || name == "role" || name == "session_authorization" {
 				continue
 			}
-			all = append(all, left{SessionSetting, name, value})
+			all = append(all, leftover{SessionSetting, name, value})
 		}
 	}
 	if r.Role != before.Role || r.Session != before.Session {
-		all = append(all, left{SessionRole, r.Role, ""})
+		all = append(all, leftover{SessionRole, r.Role, ""})
 	}
 	for _, l := range []struct {
 		code        Code
@@ -125,11 +125,11 @@ func (r residue) since(before residue) []left {
 	} {
 		for _, name := range l.now {
 			if !slices.Contains(l.before, name) {
-				all = append(all, left{l.code, name, ""})
+				all = append(all, leftover{l.code, name, ""})
 			}
 		}
 	}
-	slices.SortFunc(all, func(a, b left) int { return strings.Compare(string(a.code)+a.subject, string(b.code)+b.subject) })
+	slices.SortFunc(all, func(a, b leftover) int { return strings.Compare(string(a.code)+a.subject, string(b.code)+b.subject) })
 	return all
 }
 
@@ -139,12 +139,12 @@ func (r residue) since(before residue) []left {
 type schema struct {
 	version  string
 	settable []string            // the server's own settings that a session may make
-	names    []string            // custom settings that functions and policies mention
-	reads    map[string][]string // by table: the settings that its policies read, where they bind this role
-	sets     map[string][]string // by function: the settings that it may make
-	setsAny  map[string]bool     // functions that may make any
-	setters  map[uint32]bool     // oids of domains whose checks make settings, when a parameter is bound
-	sly      bool                // some function may leave something behind: every transaction is suspect
+	settingNames    []string            // custom settings that functions and policies mention
+	readByTable    map[string][]string // by table: the settings that its policies read, where they bind this role
+	setByFunction     map[string][]string // by function: the settings that it may make
+	unknownSetByFunction  map[string]bool     // functions that may make any
+	settingDomains  map[uint32]bool     // oids of domains whose checks make settings, when a parameter is bound
+	functionsMayLeaveState      bool                // some function may leave something behind: every transaction is suspect
 }
 
 // schemaVersionSQL changes when functions or policies do.
@@ -170,48 +170,48 @@ select 'domain', c.contypid::pg_catalog.text, pg_catalog.pg_get_constraintdef(c.
 
 // newSchema reads the rows of schemaSQL.
 func newSchema(rows [][]string) *schema {
-	s := &schema{reads: map[string][]string{}, sets: map[string][]string{}, setsAny: map[string]bool{}, setters: map[uint32]bool{}}
+	s := &schema{readByTable: map[string][]string{}, setByFunction: map[string][]string{}, unknownSetByFunction: map[string]bool{}, settingDomains: map[uint32]bool{}}
 	functionReads := map[string][]string{}
 	for _, row := range rows {
 		if len(row) != 3 {
 			continue
 		}
-		name, t := strings.ToLower(row[1]), lookInside(row[2])
-		for _, n := range slices.Concat(t.reads, t.sets) {
-			s.names = appendNew(s.names, n)
+		name, t := strings.ToLower(row[1]), scanFunctionBody(row[2])
+		for _, n := range slices.Concat(t.settingsRead, t.settingsSet) {
+			s.settingNames = appendNew(s.settingNames, n)
 		}
 		if row[0] == "function" {
-			s.sly = s.sly || t.suspect
-			functionReads[name] = append(functionReads[name], t.reads...)
-			s.sets[name] = append(s.sets[name], t.sets...)
-			s.setsAny[name] = s.setsAny[name] || t.anySetting
+			s.functionsMayLeaveState = s.functionsMayLeaveState || t.mayLeaveState
+			functionReads[name] = append(functionReads[name], t.settingsRead...)
+			s.setByFunction[name] = append(s.setByFunction[name], t.settingsSet...)
+			s.unknownSetByFunction[name] = s.unknownSetByFunction[name] || t.setsUnknown
 		}
 		if row[0] == "domain" {
 			oid, err := strconv.ParseUint(row[1], 10, 32)
-			s.setters[uint32(oid)] = err == nil
+			s.settingDomains[uint32(oid)] = err == nil
 		}
 	}
 	for _, row := range rows {
 		if len(row) != 3 || row[0] != "policy" {
 			continue
 		}
-		table, t := strings.ToLower(row[1]), lookInside(row[2])
-		reads := t.reads
-		for _, w := range t.idents { // a function that reads the setting for it
+		table, t := strings.ToLower(row[1]), scanFunctionBody(row[2])
+		reads := t.settingsRead
+		for _, w := range t.words { // a function that reads the setting for it
 			reads = append(reads, functionReads[unqualified(w)]...)
 		}
 		for _, n := range reads {
-			s.reads[table] = appendNew(s.reads[table], n)
+			s.readByTable[table] = appendNew(s.readByTable[table], n)
 		}
 	}
-	slices.Sort(s.names)
+	slices.Sort(s.settingNames)
 	return s
 }
 
 // lookInside looks at the body of a function, where statements begin after
 // words such as BEGIN and THEN, too, and at what PERFORM and EXECUTE do.
-func lookInside(body string) *text {
-	t := &text{sql: body}
+func scanFunctionBody(body string) *queryText {
+	t := &queryText{sql: body}
 	sc := sqltext.New(body)
 	start := true
 	for {
@@ -228,31 +228,31 @@ func lookInside(body string) *text {
 			start = false
 			continue
 		}
-		t.idents = append(t.idents, w)
+		t.words = append(t.words, w)
 		switch {
 		case w == "current_setting":
 			if name, ok := firstSetting(sc); ok {
-				t.reads = appendNew(t.reads, name)
+				t.settingsRead = appendNew(t.settingsRead, name)
 			}
 		case w == "set_config":
 			if name, ok := firstSetting(sc); ok {
-				t.sets = appendNew(t.sets, name)
+				t.settingsSet = appendNew(t.settingsSet, name)
 			} else {
-				t.anySetting = true
+				t.setsUnknown = true
 			}
 			local, _ := sc.Local()
-			t.suspect = t.suspect || !local
-		case telling[w] && w != "hold", w == "execute": // dynamic SQL may be anything
-			t.suspect = true
+			t.mayLeaveState = t.mayLeaveState || !local
+		case statefulWords[w] && w != "hold", w == "execute": // dynamic SQL may be anything
+			t.mayLeaveState = true
 		case start:
 			switch w {
 			case "set":
 				ahead := sc
 				if next := ahead.Next(); next.Text != "local" && next.Text != "transaction" && next.Text != "constraints" {
-					t.suspect = true
+					t.mayLeaveState = true
 				}
 			case "reset", "listen", "unlisten", "prepare", "deallocate", "discard", "load":
-				t.suspect = true
+				t.mayLeaveState = true
 			}
 		}
 		start = w == "begin" || w == "then" || w == "else" || w == "loop"
@@ -269,20 +269,20 @@ func unqualified(name string) string {
 // readBy lists the settings that policies and functions read for a statement
 // with these words, and those that its functions make; unknown says that they
 // may make any.
-func (s *schema) readBy(t *text) (reads, made []string, unknown bool) {
-	reads, made, unknown = t.reads, t.sets, t.anySetting
-	if len(s.reads) == 0 && len(s.sets) == 0 {
+func (s *schema) settingsOf(t *queryText) (reads, made []string, unknown bool) {
+	reads, made, unknown = t.settingsRead, t.settingsSet, t.setsUnknown
+	if len(s.readByTable) == 0 && len(s.setByFunction) == 0 {
 		return reads, made, unknown
 	}
-	for _, w := range t.idents {
+	for _, w := range t.words {
 		w = unqualified(w)
-		for _, n := range s.reads[w] {
+		for _, n := range s.readByTable[w] {
 			reads = appendNew(slices.Clip(reads), n)
 		}
-		for _, n := range s.sets[w] {
+		for _, n := range s.setByFunction[w] {
 			made = appendNew(slices.Clip(made), n)
 		}
-		unknown = unknown || s.setsAny[w]
+		unknown = unknown || s.unknownSetByFunction[w]
 	}
 	return reads, made, unknown
 }

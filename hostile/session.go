@@ -30,23 +30,23 @@ type session struct {
 	mu          sync.Mutex
 	changed     *sync.Cond  // backend, outstanding or held have
 	backend     *backend    // nil: none is attached
-	outstanding int         // units sent and not answered
-	open        bool        // a unit was begun and not ended
-	copying     bool        // the server wants rows: it ignores Sync
-	held        bool        // the server connection is being looked at: send nothing
+	unanswered int         // units sent and not answered
+	unitOpen        bool        // a unit was begun and not ended
+	copyingIn     bool        // the server wants rows: it ignores Sync
+	inspecting        bool        // the server connection is being looked at: send nothing
 	status      byte        // of the last ReadyForQuery
 	idleSince   time.Time   // since when a transaction waits for the client; zero: it does not
-	starting    bool        // the server has not let it in yet
-	unheard     bool        // it has asked nothing yet: what a server connection still answers is for others
-	asked       bool        // the server asked the client who it is
+	startingUp    bool        // the server has not let it in yet
+	introducing     bool        // it has asked nothing yet: what a server connection still answers is for others
+	authRequested       bool        // the server asked the client who it is
 	stranger    *stranger   // who it was until it was let in, if it is observed
-	vouching    atomic.Bool // its next message answers vouch
-	answers     chan string // takes that
-	unbound     atomic.Bool // the server's offer of channel binding was kept from it
+	passwordAsked    atomic.Bool // its next message answers vouch
+	passwords     chan string // takes that
+	bindingHidden     atomic.Bool // the server's offer of channel binding was kept from it
 	restoring   bool        // the answer of restore's query is still to come
 	gone        bool        // the client is
 	params      map[string]string
-	watch
+	clientState
 }
 
 func (p *Pooler) newSession(conn net.Conn) *session {
@@ -60,27 +60,27 @@ func (p *Pooler) newSession(conn net.Conn) *session {
 func (s *session) run(ctx context.Context) {
 	defer s.leave()
 	for {
-		f, err := s.next()
+		f, err := s.peek()
 		if err != nil {
 			return
 		}
 		if f.typ == 'X' {
-			s.farewell()
+			s.onTerminate()
 			return
 		}
-		if f.typ == 'p' && s.vouching.CompareAndSwap(true, false) {
+		if f.typ == 'p' && s.passwordAsked.CompareAndSwap(true, false) {
 			password, _, _ := cstring(f.body())
-			s.answers <- password
-			if s.drop(f) != nil {
+			s.passwords <- password
+			if s.discard(f) != nil {
 				return
 			}
 			continue
 		}
-		if f.typ == 'p' && s.suspects(f) {
-			s.refuseUnbound()
+		if f.typ == 'p' && s.suspectsDowngrade(f) {
+			s.refuseDowngrade()
 			return
 		}
-		b, err := s.place(ctx, f)
+		b, err := s.backendFor(ctx, f)
 		if errors.Is(err, io.EOF) {
 			return // the server connection is gone, and with it the client's
 		}
@@ -89,7 +89,7 @@ func (s *session) run(ctx context.Context) {
 			return
 		}
 		if b == nil { // it says nothing: rows for a COPY that has failed meanwhile, a Flush of nothing
-			if s.drop(f) != nil {
+			if s.discard(f) != nil {
 				return
 			}
 			continue
@@ -110,13 +110,13 @@ var errTaken = errors.New("the server connection was taken away meanwhile")
 func (s *session) forward(b *backend, f frame) error {
 	b.writing.Lock()
 	defer b.writing.Unlock()
-	if !s.said(b, f) {
+	if !s.onClientMessage(b, f) {
 		return errTaken
 	}
 	if err := s.relay(f, b.stream); err != nil {
 		return err
 	}
-	if unitEnd := f.typ == 'Q' || f.typ == 'S' || f.typ == 'F'; s.ready() && !unitEnd {
+	if unitEnd := f.typ == 'Q' || f.typ == 'S' || f.typ == 'F'; s.nextBuffered() && !unitEnd {
 		return nil
 	}
 	return b.flush()
@@ -125,7 +125,7 @@ func (s *session) forward(b *backend, f frame) error {
 // place gives the server connection that a message goes to, and attaches one
 // if there is none. It waits while the last unit is unanswered: no pooler
 // promises that what was sent too early goes the same way.
-func (s *session) place(ctx context.Context, f frame) (*backend, error) {
+func (s *session) backendFor(ctx context.Context, f frame) (*backend, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	copyData := f.typ == 'd' || f.typ == 'c' || f.typ == 'f'
@@ -134,13 +134,13 @@ func (s *session) place(ctx context.Context, f frame) (*backend, error) {
 		switch {
 		case s.gone:
 			return nil, io.EOF
-		case s.starting && f.typ != 'p':
+		case s.startingUp && f.typ != 'p':
 			// Nothing that a stranger says is looked at; where a password is wanted it is none.
-			if s.vouching.CompareAndSwap(true, false) {
-				s.answers <- ""
+			if s.passwordAsked.CompareAndSwap(true, false) {
+				s.passwords <- ""
 			}
 			s.changed.Wait()
-		case f.typ == 'H' && !s.open:
+		case f.typ == 'H' && !s.unitOpen:
 			return nil, nil //nolint:nilnil // psycopg sends one after its last Sync: no unit, and no answer to wait for
 		case s.backend == nil && copyData:
 			return nil, nil //nolint:nilnil // there is nowhere to send it, as PostgreSQL would ignore it
@@ -152,12 +152,12 @@ func (s *session) place(ctx context.Context, f frame) (*backend, error) {
 				return nil, err
 			}
 			s.backend = b
-			s.attached(b)
-			s.restore(b)
-		case s.held:
+			s.beginTransactionLocked(b)
+			s.restoreLocked(b)
+		case s.inspecting:
 			s.changed.Wait()
-		case s.outstanding > 0 && !s.open && !part:
-			s.tooEarly(f)
+		case s.unanswered > 0 && !s.unitOpen && !part:
+			s.noteEarlyLocked(f)
 			if s.p.profile.FirstReady || s.p.cfg.Observe {
 				return s.backend, nil
 			}
@@ -171,24 +171,24 @@ func (s *session) place(ctx context.Context, f frame) (*backend, error) {
 // restore puts the settings in place that this pooler tracks for its clients,
 // and the custom ones that another client left last, by a query that goes ahead
 // of what the client says: it never finds its own again. The answer is dropped.
-func (s *session) restore(b *backend) {
+func (s *session) restoreLocked(b *backend) {
 	var sql strings.Builder
 	for reported, want := range s.params {
 		if slices.Contains(s.p.profile.Tracked, strings.ToLower(reported)) && b.param(reported) != want {
 			sql.WriteString("select pg_catalog.set_config('" + quote(reported) + "', '" + quote(want) + "', false);")
 		}
 	}
-	for name, want := range s.p.foreign(s.id) {
-		if b.taints[name] == want {
+	for name, want := range s.p.foreignSettings(s.id) {
+		if b.planted[name] == want {
 			continue
 		}
 		sql.WriteString("select pg_catalog.set_config('" + quote(name) + "', '" + quote(want) + "', false);")
-		b.taints[name] = want
-		b.glanced = ""
-		if b.before.Custom != nil {
-			delete(b.before.Custom, name)
+		b.planted[name] = want
+		b.baselineGlance = ""
+		if b.baseline.Custom != nil {
+			delete(b.baseline.Custom, name)
 			if want != "" {
-				b.before.Custom[name] = want
+				b.baseline.Custom[name] = want
 			}
 		}
 	}
@@ -204,43 +204,43 @@ func quote(s string) string { return strings.ReplaceAll(s, "'", "''") }
 
 // said notes what a client's message means and counts units. The message is
 // about to be forwarded to b, unless that was taken away by now: false.
-func (s *session) said(b *backend, f frame) bool {
+func (s *session) onClientMessage(b *backend, f frame) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.held || s.backend != b {
+	if s.inspecting || s.backend != b {
 		return false
 	}
 	s.idleSince = time.Time{}
 	switch f.typ {
 	case 'Q':
-		s.query(b, f)
-		s.outstanding++
-		s.open = false
+		s.onQueryLocked(b, f)
+		s.unanswered++
+		s.unitOpen = false
 	case 'F':
-		s.called(b)
-		s.outstanding++
-		s.open = false
+		s.onFunctionCallLocked(b)
+		s.unanswered++
+		s.unitOpen = false
 	case 'H':
 	case 'S':
-		s.synced()
-		if !s.copying {
-			s.outstanding++
-			s.open = false
+		s.onSyncLocked()
+		if !s.copyingIn {
+			s.unanswered++
+			s.unitOpen = false
 		}
 	case 'c', 'f':
-		s.copying = false
+		s.copyingIn = false
 	case 'd', 'p':
 	default:
-		s.open = true
+		s.unitOpen = true
 		switch f.typ {
 		case 'P':
-			s.parse(b, f)
+			s.onParseLocked(b, f)
 		case 'B':
-			s.bind(b, f)
+			s.onBindLocked(b, f)
 		case 'D':
-			s.describe(b, f)
+			s.onDescribeLocked(b, f)
 		case 'C':
-			s.closeNamed(b, f)
+			s.onCloseLocked(b, f)
 		}
 	}
 	return true
@@ -248,87 +248,87 @@ func (s *session) said(b *backend, f frame) bool {
 
 // answer forwards one of the server's messages. It runs on the backend's
 // goroutine. A writeError says that the client cannot be reached.
-func (s *session) answer(b *backend, f frame) error {
-	if s.dropped(b, f) {
-		return b.drop(f)
+func (s *session) onServerMessage(b *backend, f frame) error {
+	if s.answersRestore(b, f) {
+		return b.discard(f)
 	}
 	switch f.typ {
 	case 'Z':
 		if f.size != headerSize+1 {
 			return fmt.Errorf("%w: ReadyForQuery", errMessageLength)
 		}
-		if b.starting {
-			return s.letIn(b, f)
+		if b.startingUp {
+			return s.onLoginComplete(b, f)
 		}
-		return s.answered(b, f)
+		return s.onReadyForQuery(b, f)
 	case 'R':
-		if s.trusted(f) {
-			if err := s.vouch(); err != nil {
+		if s.admitsUnasked(f) {
+			if err := s.askForPassword(); err != nil {
 				return err
 			}
 		}
-		if f.whole() {
-			if err := b.replace(f, s.offered(b, f), s.stream); err != nil {
+		if f.complete() {
+			if err := b.replace(f, s.stripChannelBinding(b, f), s.stream); err != nil {
 				return err
 			}
 			return s.flush()
 		}
 	case 'K':
-		b.key(f.body())
+		b.onBackendKeyData(f.body())
 	case '1':
 		s.mu.Lock()
-		ours := s.parsed()
+		ours := s.onParseCompleteLocked()
 		s.mu.Unlock()
 		if ours {
-			return b.drop(f)
+			return b.discard(f)
 		}
 	case '3':
 		s.mu.Lock()
-		ours := s.closed()
+		ours := s.onCloseCompleteLocked()
 		s.mu.Unlock()
 		if ours {
-			return b.drop(f)
+			return b.discard(f)
 		}
 	case 'S':
-		b.parameter(f.body())
+		b.onParameterStatus(f.body())
 		s.mu.Lock()
 		name, rest, _ := cstring(f.body())
 		s.params[name], _, _ = cstring(rest)
 		s.mu.Unlock()
 	case 'C':
 		s.mu.Lock()
-		s.completed(b, f)
+		s.onCommandCompleteLocked(b, f)
 		s.mu.Unlock()
 	case 'N':
 		s.mu.Lock()
-		s.noticed(f)
+		s.onNoticeResponseLocked(f)
 		s.mu.Unlock()
 	case 'E':
 		s.mu.Lock()
-		s.failed(b)
-		s.copying = false // what still comes of it is ignored, but a Sync is not
+		s.onErrorResponseLocked(b)
+		s.copyingIn = false // what still comes of it is ignored, but a Sync is not
 		s.mu.Unlock()
 	case 'G', 'W':
 		s.mu.Lock()
 		// In copy-in mode the server ignores a Sync that came along (its
 		// documentation, "COPY Operations"); the client sends another.
-		if s.extended && !s.open && s.outstanding > 0 {
-			s.outstanding--
+		if s.extended && !s.unitOpen && s.unanswered > 0 {
+			s.unanswered--
 		}
-		s.copying = true
+		s.copyingIn = true
 		s.mu.Unlock()
 	}
 	if err := b.relay(f, s.stream); err != nil {
 		return err
 	}
-	if !b.ready() {
+	if !b.nextBuffered() {
 		return s.flush()
 	}
 	return nil
 }
 
 // dropped tells whether a message belongs to the answer of restore's query.
-func (s *session) dropped(b *backend, f frame) bool {
+func (s *session) answersRestore(b *backend, f frame) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.restoring {
@@ -336,7 +336,7 @@ func (s *session) dropped(b *backend, f frame) bool {
 	}
 	switch f.typ {
 	case 'S':
-		b.parameter(f.body())
+		b.onParameterStatus(f.body())
 	case 'Z':
 		s.restoring = false
 	}
@@ -345,25 +345,25 @@ func (s *session) dropped(b *backend, f frame) bool {
 
 // answered forwards ReadyForQuery and, where the transaction is over, takes the
 // server connection away.
-func (s *session) answered(b *backend, f frame) error {
+func (s *session) onReadyForQuery(b *backend, f frame) error {
 	status := f.body()[0]
 	if status == 'I' {
-		s.grace()
+		s.holdBackReady()
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.backend != b {
 		return errAbandoned // its client has left, and nobody else gets it
 	}
-	s.outstanding = max(s.outstanding-1, 0)
-	s.copying, s.status = false, status
-	over := status == 'I' && s.outstanding == 0 && !s.open
-	s.readied(b, status)
-	if err := b.drop(f); err != nil { // what inspects the connection reads from it
+	s.unanswered = max(s.unanswered-1, 0)
+	s.copyingIn, s.status = false, status
+	over := status == 'I' && s.unanswered == 0 && !s.unitOpen
+	s.judgeUnitLocked(b, status)
+	if err := b.discard(f); err != nil { // what inspects the connection reads from it
 		return err
 	}
 	if over {
-		if err := s.judged(b); err != nil {
+		if err := s.inspectLocked(b); err != nil {
 			return err
 		}
 	}
@@ -372,8 +372,8 @@ func (s *session) answered(b *backend, f frame) error {
 	keep := status != 'I' || s.p.cfg.Observe || !over && !s.p.profile.FirstReady
 	switch {
 	case keep && over:
-		s.attached(b)
-	case keep && status != 'I' && s.outstanding == 0:
+		s.beginTransactionLocked(b)
+	case keep && status != 'I' && s.unanswered == 0:
 		s.idleSince = time.Now()
 	case !keep:
 		s.tx, s.backend = nil, nil
@@ -387,29 +387,29 @@ func (s *session) answered(b *backend, f frame) error {
 // judged ends a transaction: the server connection is looked at before the
 // client knows that it may go on, so that what it says next meets the same
 // state every time.
-func (s *session) judged(b *backend) error {
-	t := s.detached()
-	return s.hold(func() error { return s.p.unseen(b, s.p.inspect(b, t)) })
+func (s *session) inspectLocked(b *backend) error {
+	t := s.endTransactionLocked()
+	return s.whileInspectingLocked(func() error { return s.p.tolerateUnanswered(b, s.p.inspect(b, t)) })
 }
 
 // hold has the server connection looked at, without the lock; nothing else is
 // sent to it meanwhile.
-func (s *session) hold(look func() error) error {
-	s.held = true
+func (s *session) whileInspectingLocked(look func() error) error {
+	s.inspecting = true
 	s.mu.Unlock()
 	err := look()
 	s.mu.Lock()
-	s.held = false
+	s.inspecting = false
 	s.changed.Broadcast()
 	return err
 }
 
 // farewell passes a client's Terminate on where something is under way, so that
 // the server finishes what was sent before it. Nobody else gets the connection.
-func (s *session) farewell() {
+func (s *session) onTerminate() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.notHeld()
+	s.waitInspectedLocked()
 	b := s.backend
 	if b == nil {
 		return
@@ -425,8 +425,8 @@ func (s *session) farewell() {
 }
 
 // notHeld waits until the server connection is not being looked at.
-func (s *session) notHeld() {
-	for s.held {
+func (s *session) waitInspectedLocked() {
+	for s.inspecting {
 		s.changed.Wait()
 	}
 }
@@ -436,10 +436,10 @@ func (s *session) notHeld() {
 func (s *session) leave() {
 	s.mu.Lock()
 	s.gone = true
-	s.notHeld()
+	s.waitInspectedLocked()
 	b := s.backend
 	s.backend = nil
-	atWork := s.outstanding > 0 && !s.copying
+	atWork := s.unanswered > 0 && !s.copyingIn
 	s.changed.Broadcast()
 	s.mu.Unlock()
 	_ = s.conn.Close()
@@ -451,7 +451,7 @@ func (s *session) leave() {
 	default:
 		b.kill()
 	}
-	s.p.left(s)
+	s.p.unregister(s)
 }
 
 // hangUp ends the conversation from the other side.

@@ -15,21 +15,21 @@ import (
 // strings, comments and where statements end, which is enough to say that
 // nothing can have been left behind. Where it cannot say that, the server is
 // asked (residue.go).
-type text struct {
+type queryText struct {
 	sql        string
 	statements []statement
-	suspect    bool              // may leave something on the server connection
-	idents     []string          // lower-case words that may name tables or functions, each once
-	reads      []string          // custom settings read by name
-	sets       []string          // custom settings made, for the session or the transaction
-	anySetting bool              // makes one whose name is not in the text
-	sequence   bool              // uses up a sequence: nextval, setval, INSERT
-	current    bool              // asks for currval or lastval
+	mayLeaveState    bool              // may leave something on the server connection
+	words     []string          // lower-case words that may name tables or functions, each once
+	settingsRead      []string          // custom settings read by name
+	settingsSet       []string          // custom settings made, for the session or the transaction
+	setsUnknown bool              // makes one whose name is not in the text
+	usesSequence   bool              // uses up a sequence: nextval, setval, INSERT
+	readsSequence    bool              // asks for currval or lastval
 	tags       map[string]string // of a trailing sqlcommenter comment
 
 	// clean is the schema under which a transaction with it was looked at in full,
 	// and had left nothing; then a glance is enough.
-	clean atomic.Pointer[schema]
+	leftNothingUnder atomic.Pointer[schema]
 }
 
 // statement is one statement of a text.
@@ -43,7 +43,7 @@ func (s statement) local() bool { return s.kind == "set" && s.words[1] == "local
 
 // harmless are first words of statements that leave nothing on a server
 // connection, unless a function that they call does.
-var harmless = map[string]bool{
+var statelessCommands = map[string]bool{
 	"select": true, "insert": true, "update": true, "delete": true, "merge": true, "with": true, "values": true, "table": true,
 	"begin": true, "start": true, "commit": true, "end": true, "rollback": true, "abort": true, "savepoint": true, "release": true,
 	"show": true, "explain": true, "fetch": true, "move": true, "close": true, "copy": true, "lock": true, "truncate": true,
@@ -51,7 +51,7 @@ var harmless = map[string]bool{
 }
 
 // telling are words that make a statement suspect wherever they stand.
-var telling = map[string]bool{
+var statefulWords = map[string]bool{
 	"set_config": true, "temp": true, "temporary": true, "pg_temp": true, "hold": true,
 	"pg_advisory_lock": true, "pg_advisory_lock_shared": true, "pg_try_advisory_lock": true, "pg_try_advisory_lock_shared": true,
 	"pg_advisory_unlock": true, "pg_advisory_unlock_shared": true, "pg_advisory_unlock_all": true,
@@ -63,8 +63,8 @@ const maxIdents = 100
 
 // look reads a text. truncated says that it is only a text's beginning, which
 // is always suspect.
-func look(sql string, truncated bool) *text {
-	t := &text{sql: sql, suspect: truncated}
+func scan(sql string, truncated bool) *queryText {
+	t := &queryText{sql: sql, mayLeaveState: truncated}
 	var st statement
 	n := 0 // words of the statement at hand
 	finish := func() {
@@ -72,10 +72,10 @@ func look(sql string, truncated bool) *text {
 			return
 		}
 		st.kind = st.words[0]
-		fine := harmless[st.kind] || st.local() || st.kind == "set" && (st.words[1] == "transaction" || st.words[1] == "constraints")
-		t.suspect = t.suspect || !fine
+		fine := statelessCommands[st.kind] || st.local() || st.kind == "set" && (st.words[1] == "transaction" || st.words[1] == "constraints")
+		t.mayLeaveState = t.mayLeaveState || !fine
 		if st.kind == "insert" {
-			t.sequence = true
+			t.usesSequence = true
 		}
 		t.setStatement(st)
 		t.statements = append(t.statements, st)
@@ -98,29 +98,29 @@ func look(sql string, truncated bool) *text {
 				st.words[n] = w
 			}
 			n++
-			if telling[w] {
-				t.suspect = true
+			if statefulWords[w] {
+				t.mayLeaveState = true
 			}
 			switch w {
 			case "nextval", "setval":
-				t.sequence = true
+				t.usesSequence = true
 			case "insert":
-				t.sequence = true
+				t.usesSequence = true
 			case "currval", "lastval":
-				t.current = true
+				t.readsSequence = true
 			case "current_setting":
 				if name, ok := firstSetting(sc); ok {
-					t.reads = appendNew(t.reads, name)
+					t.settingsRead = appendNew(t.settingsRead, name)
 				}
 			case "set_config":
 				if name, ok := firstSetting(sc); ok {
-					t.sets = appendNew(t.sets, name)
+					t.settingsSet = appendNew(t.settingsSet, name)
 				} else {
-					t.anySetting = true
+					t.setsUnknown = true
 				}
 			}
-			if len(t.idents) < maxIdents {
-				t.idents = appendNew(t.idents, w)
+			if len(t.words) < maxIdents {
+				t.words = appendNew(t.words, w)
 			}
 		default:
 			if n == 0 && tok.Kind == sqltext.Other {
@@ -134,7 +134,7 @@ func look(sql string, truncated bool) *text {
 }
 
 // setStatement notes which setting a SET makes.
-func (t *text) setStatement(st statement) {
+func (t *queryText) setStatement(st statement) {
 	if st.kind != "set" {
 		return
 	}
@@ -143,7 +143,7 @@ func (t *text) setStatement(st statement) {
 		name = st.words[2]
 	}
 	if strings.Contains(name, ".") {
-		t.sets = appendNew(t.sets, name)
+		t.settingsSet = appendNew(t.settingsSet, name)
 	}
 }
 
@@ -190,9 +190,9 @@ func sqlcommenter(comment string) map[string]string {
 }
 
 // texts remembers what was made of a text. Safe for concurrent use.
-type texts struct {
+type textCache struct {
 	mu    sync.RWMutex
-	known map[string]*text
+	known map[string]*queryText
 	size  int // bytes of the texts that are known
 	seed  maphash.Seed
 	once  [maxTexts]atomic.Uint64 // hashes of texts that were seen: what comes once is not worth keeping
@@ -206,17 +206,17 @@ const (
 	maxTextsKept = 2 << 20
 )
 
-func newTexts() *texts { return &texts{known: map[string]*text{}, seed: maphash.MakeSeed()} }
+func newTexts() *textCache { return &textCache{known: map[string]*queryText{}, seed: maphash.MakeSeed()} }
 
 // of looks at a text, given as it lies in a buffer.
-func (c *texts) of(sql []byte, truncated bool) *text {
+func (c *textCache) of(sql []byte, truncated bool) *queryText {
 	c.mu.RLock()
 	t := c.known[string(sql)]
 	c.mu.RUnlock()
 	if t != nil {
 		return t
 	}
-	t = look(string(sql), truncated)
+	t = scan(string(sql), truncated)
 	hash := maphash.Bytes(c.seed, sql)
 	again := c.once[hash%maxTexts].Swap(hash) == hash
 	if !again {
@@ -246,7 +246,7 @@ func (c *texts) of(sql []byte, truncated bool) *text {
 	return t
 }
 
-func (c *texts) count() int { return int(c.seen.Load()) }
+func (c *textCache) count() int { return int(c.seen.Load()) }
 
 // shorten bounds a text that is kept for people.
 func shorten(sql string) string {

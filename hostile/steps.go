@@ -7,7 +7,7 @@ import (
 
 // steps are the last things that happened on a client's connection, kept small
 // because every message makes one; they are put into words only for a finding.
-type steps struct {
+type timeline struct {
 	ring [24]step
 	n    int
 }
@@ -17,7 +17,7 @@ type step struct {
 	client uint32
 	server int
 	kind   stepKind
-	text   *text
+	text   *queryText
 	name   string
 }
 
@@ -32,17 +32,17 @@ const (
 	stepReady
 )
 
-func (st *steps) add(s *session, b *backend, kind stepKind, t *text, name string) {
+func (st *timeline) add(s *session, b *backend, kind stepKind, t *queryText, name string) {
 	st.ring[st.n%len(st.ring)] = step{time.Now(), s.id, b.id, kind, t, name}
 	st.n++
 }
 
 // list puts the steps into words, oldest first.
-func (st *steps) list(p *Pooler) []Step {
+func (st *timeline) list(p *Pooler) []Step {
 	var all []Step
 	for i := max(0, st.n-len(st.ring)); i < st.n; i++ {
 		x := st.ring[i%len(st.ring)]
-		all = append(all, Step{x.at.Sub(p.begun), x.client, x.server, x.String()})
+		all = append(all, Step{x.at.Sub(p.started), x.client, x.server, x.String()})
 	}
 	return all
 }

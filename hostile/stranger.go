@@ -43,8 +43,8 @@ type stranger struct {
 	// end closes the connection, and ends what is done for it.
 	end func()
 	// known gives the place to others, and ends the time limit.
-	known func()
-	let   atomic.Bool // it was let in
+	done func()
+	admitted   atomic.Bool // it was let in
 }
 
 func newStrangers() *strangers { return &strangers{free: make(chan struct{}, maxStrangers)} }
@@ -76,7 +76,7 @@ func (x *strangers) enter(ctx context.Context, conn net.Conn) (*stranger, error)
 	st.ctx, cancel = context.WithTimeout(ctx, startupTimeout)
 	closing := context.AfterFunc(st.ctx, func() { _ = conn.Close() })
 	st.end = cancel
-	st.known = sync.OnceFunc(func() {
+	st.done = sync.OnceFunc(func() {
 		closing()
 		cancel()
 		x.leave(st)
@@ -117,7 +117,7 @@ func (x *strangers) leave(st *stranger) {
 }
 
 // knows reports whether a client's password is the pooler's own.
-func (p *Pooler) knows(password string) bool {
+func (p *Pooler) knowsPassword(password string) bool {
 	return p.cfg.Password != "" && subtle.ConstantTimeCompare([]byte(password), []byte(p.cfg.Password)) == 1
 }
 

@@ -12,82 +12,82 @@ import (
 
 // watch is what is known of a client by what it says: its statements and the
 // transaction under way. The session's lock guards it.
-type watch struct {
+type clientState struct {
 	client  Client
-	turn    int64            // counts the server connections it was given
-	named   map[string]*made // its named statements
-	unnamed *made            // its unnamed one
+	attachment    int64            // counts the server connections it was given
+	prepared   map[string]*preparedStatement // its named statements
+	unnamed *preparedStatement            // its unnamed one
 	tx      *transaction
-	history steps
+	history timeline
 
 	extended bool    // the unit under way is of the extended protocol
-	unit     []*text // its statements
-	early    bool    // it was told something before the last answer
-	earlySQL *text
-	graces   int // how many answers were held back a moment
+	unit     []*queryText // its statements
+	spokeEarly    bool    // it was told something before the last answer
+	earlyText *queryText
+	gracesUsed   int // how many answers were held back a moment
 
-	parsing []parsing // Parse messages of this unit that are not answered
-	closes  []bool    // Close messages of this unit that are not answered; true: ours
+	pendingParses []pendingParse // Parse messages of this unit that are not answered
+	pendingCloses  []bool    // Close messages of this unit that are not answered; true: ours
 }
 
 // parsing is a Parse message under way.
-type parsing struct {
+type pendingParse struct {
 	name string
-	m    *made // nil: ours, whose answer the client does not see
+	statement    *preparedStatement // nil: ours, whose answer the client does not see
 }
 
 // made is a statement that a client has parsed.
-type made struct {
-	text      *text
+type preparedStatement struct {
+	text      *queryText
 	types     []uint32
-	turn      int64
+	attachment      int64
 	described bool   // on the server connection that parsed it
-	raw       []byte // the Parse message, where the profile tracks statements
+	parseMessage       []byte // the Parse message, where the profile tracks statements
 }
 
 // transaction is what was seen of one: from the moment that a client got a
 // server connection until it was taken away.
 type transaction struct {
 	client   Client
-	texts    []*text
-	more     bool // there were more texts than are kept
-	suspect  bool
+	texts    []*queryText
+	truncated     bool // there were more texts than are kept
+	mayLeaveState  bool
 	ddl      bool
-	sequence bool
-	reads    []string
-	sets     []string
+	usedSequence bool
+	settingsRead    []string
+	settingsSet     []string
 	history  func() []Step // what led to its end
-	isIdle   bool          // it was told of once as idle
-	setsAny  bool          // something in it may make any setting
+	idleReported   bool          // it was told of once as idle
+	setsUnknown  bool          // something in it may make any setting
 }
 
 const maxTextsOfOne = 40 // statements of one transaction that are kept
 
 // clean tells whether each statement was in a transaction that left nothing.
-func (t *transaction) clean(sc *schema) bool {
-	return !t.more && !slices.ContainsFunc(t.texts, func(x *text) bool { return x.clean.Load() != sc })
+func (t *transaction) leftNothingBefore(sc *schema) bool {
+	return !t.truncated && !slices.ContainsFunc(t.texts, func(x *queryText) bool { return x.leftNothingUnder.Load() != sc })
 }
 
 // leftNothing notes that it did.
-func (t *transaction) leftNothing(sc *schema) {
+func (t *transaction) noteLeftNothing(sc *schema) {
 	for _, x := range t.texts {
-		x.clean.Store(sc)
+		x.leftNothingUnder.Store(sc)
 	}
 }
 
-func (w *watch) init() {
-	w.named = map[string]*made{}
+func (w *clientState) init() {
+	w.prepared = map[string]*preparedStatement{}
 }
 
 // attached begins a transaction.
-func (s *session) attached(b *backend) {
-	s.turn++
+func (s *session) beginTransactionLocked(b *backend) {
+	s.attachment++
 	s.tx = &transaction{client: s.client}
 	s.history.add(s, b, stepAttached, nil, "")
 }
 
 // detached ends it.
-func (s *session) detached() *transaction {
+func (s *session) endTransactionLocked() *transaction {
 	t := s.tx
 	t.client, s.tx = s.client, nil
 	t.history = func() []Step { return s.history.list(s.p) } // the client says nothing until it is judged
@@ -95,16 +95,16 @@ func (s *session) detached() *transaction {
 }
 
 // fault reports one, with the text that did it.
-func (s *session) fault(code Code, subject string, t *text, types []uint32) {
+func (s *session) reportLocked(code Code, subject string, t *queryText, types []uint32) {
 	o := Occurrence{Client: s.client, Trace: s.history.list(s.p), Types: typeNames(types)}
 	if t != nil {
 		o.SQL, o.Tags = shorten(t.sql), t.tags
 	}
-	s.p.found(fault{code, subject, o})
+	s.p.report(fault{code, subject, o})
 }
 
 // ran notes a statement of the transaction under way.
-func (s *session) ran(t *text) {
+func (s *session) recordLocked(t *queryText) {
 	x := s.tx
 	if x == nil {
 		return
@@ -114,37 +114,37 @@ func (s *session) ran(t *text) {
 			x.texts = append(x.texts, t)
 		}
 	} else {
-		x.more = true
+		x.truncated = true
 	}
-	x.suspect = x.suspect || t.suspect
-	reads, sets := t.reads, t.sets
+	x.mayLeaveState = x.mayLeaveState || t.mayLeaveState
+	reads, sets := t.settingsRead, t.settingsSet
 	if sc := s.pool.schema.Load(); sc != nil {
 		var unknown bool
-		reads, sets, unknown = sc.readBy(t)
-		x.setsAny = x.setsAny || unknown
+		reads, sets, unknown = sc.settingsOf(t)
+		x.setsUnknown = x.setsUnknown || unknown
 	}
 	for _, n := range sets {
-		x.sets = appendNew(x.sets, n)
+		x.settingsSet = appendNew(x.settingsSet, n)
 	}
 	for _, n := range reads {
-		x.reads = appendNew(x.reads, n)
+		x.settingsRead = appendNew(x.settingsRead, n)
 	}
-	if t.current && !t.sequence && !x.sequence {
-		s.fault(SequenceState, "", t, nil)
+	if t.readsSequence && !t.usesSequence && !x.usedSequence {
+		s.reportLocked(SequenceState, "", t, nil)
 	}
-	x.sequence = x.sequence || t.sequence
+	x.usedSequence = x.usedSequence || t.usesSequence
 	if s.client.Driver == "" {
 		s.client.Driver = driverBySQL(t.sql)
 	}
 	for _, st := range t.statements {
-		s.judge(st, t, x)
+		s.judgeStatementLocked(st, t, x)
 	}
 	s.unit = append(s.unit, t)
 }
 
 // judge looks at statements that are faults by what they are.
-func (s *session) judge(st statement, t *text, x *transaction) {
-	if chatter(t.sql) {
+func (s *session) judgeStatementLocked(st statement, t *queryText, x *transaction) {
+	if isPoolReset(t.sql) {
 		s.p.ledger.note("reset of "+s.client.Driver, "what the driver sends when a connection goes back to its own pool; harmless, a round trip for nothing")
 		return
 	}
@@ -153,50 +153,50 @@ func (s *session) judge(st statement, t *text, x *transaction) {
 		x.ddl = true
 	case "prepare":
 		if st.words[1] != "transaction" {
-			s.fault(SQLPrepared, "", t, nil)
+			s.reportLocked(SQLPrepared, "", t, nil)
 		}
 	case "execute":
-		s.fault(SQLPrepared, "", t, nil)
+		s.reportLocked(SQLPrepared, "", t, nil)
 	case "deallocate":
 		if st.words[1] == "all" || st.words[1] == "prepare" && st.words[2] == "all" {
-			s.fault(ResetsOthers, "DEALLOCATE ALL", t, nil)
+			s.reportLocked(ResetsOthers, "DEALLOCATE ALL", t, nil)
 			s.unnamed = nil
-			clear(s.named)
+			clear(s.prepared)
 		} else {
-			s.fault(SQLPrepared, "", t, nil)
+			s.reportLocked(SQLPrepared, "", t, nil)
 		}
 	case "discard":
-		s.fault(ResetsOthers, "DISCARD "+strings.ToUpper(st.words[1]), t, nil)
+		s.reportLocked(ResetsOthers, "DISCARD "+strings.ToUpper(st.words[1]), t, nil)
 	case "reset":
 		if st.words[1] == "all" {
-			s.fault(ResetsOthers, "RESET ALL", t, nil)
+			s.reportLocked(ResetsOthers, "RESET ALL", t, nil)
 		}
 	case "load":
-		s.fault(LoadedLibrary, "", t, nil)
+		s.reportLocked(LoadedLibrary, "", t, nil)
 	}
 }
 
-func (s *session) query(b *backend, f frame) {
-	sql, _, whole := cut(f)
+func (s *session) onQueryLocked(b *backend, f frame) {
+	sql, _, whole := bodyString(f)
 	t := s.p.texts.of(sql, !whole)
 	s.extended = false
 	s.history.add(s, b, stepQuery, t, "")
 	s.unnamed = nil // a simple query destroys the unnamed statement
-	b.unnamed = nil
-	s.ran(t)
+	b.unnamedOwner = nil
+	s.recordLocked(t)
 }
 
-func (s *session) called(b *backend) {
+func (s *session) onFunctionCallLocked(b *backend) {
 	s.history.add(s, b, stepCall, nil, "")
 	if s.tx != nil {
-		s.tx.suspect = true
+		s.tx.mayLeaveState = true
 	}
 }
 
-func (s *session) parse(b *backend, f frame) {
+func (s *session) onParseLocked(b *backend, f frame) {
 	s.extended = true
-	name, rest, _ := cut(f)
-	sql, rest, whole := cutBytes(rest)
+	name, rest, _ := bodyString(f)
+	sql, rest, whole := cutString(rest)
 	t := s.p.texts.of(sql, !whole)
 	var types []uint32
 	if whole && len(rest) >= 2 {
@@ -205,11 +205,11 @@ func (s *session) parse(b *backend, f frame) {
 			rest = rest[4:]
 		}
 	}
-	m := &made{text: t, types: types, turn: s.turn}
-	s.parsing = append(s.parsing, parsing{string(name), m})
+	m := &preparedStatement{text: t, types: types, attachment: s.attachment}
+	s.pendingParses = append(s.pendingParses, pendingParse{string(name), m})
 	s.history.add(s, b, stepParse, t, string(name))
 	if len(name) == 0 {
-		s.unnamed, b.unnamed = m, s
+		s.unnamed, b.unnamedOwner = m, s
 		return
 	}
 	key := string(name)
@@ -217,80 +217,80 @@ func (s *session) parse(b *backend, f frame) {
 		s.client.Driver = driverByStatement(key)
 	}
 	if s.p.profile.TracksStatements {
-		if f.whole() {
-			m.raw = slices.Clone(f.raw)
+		if f.complete() {
+			m.parseMessage = slices.Clone(f.raw)
 		}
-		if _, mine := s.named[key]; !mine && !s.p.cfg.Observe {
-			s.makeRoom(b, key)
+		if _, mine := s.prepared[key]; !mine && !s.p.cfg.Observe {
+			s.closeOthersLocked(b, key)
 		}
-	} else if other := s.p.claim(key, s); other {
-		s.fault(NameCollision, s.pattern(key), t, types)
+	} else if other := s.p.claimStatement(key, s); other {
+		s.reportLocked(NameCollision, s.statementPattern(key), t, types)
 	}
-	s.named[key] = m
-	b.named[key] = s.id
+	s.prepared[key] = m
+	b.statementOwners[key] = s.id
 }
 
-func (s *session) bind(b *backend, f frame) {
-	_, rest, ok := cutBytes(f.body())
-	name, _, ok2 := cutBytes(rest)
+func (s *session) onBindLocked(b *backend, f frame) {
+	_, rest, ok := cutString(f.body())
+	name, _, ok2 := cutString(rest)
 	if !ok || !ok2 {
 		return // a statement's name that long is no name
 	}
-	own := s.named[string(name)]
+	own := s.prepared[string(name)]
 	if len(name) == 0 {
 		own = s.unnamed
 	}
-	var t *text
+	var t *queryText
 	if own != nil {
 		t = own.text
 	}
 	s.history.add(s, b, stepBind, t, string(name)) // before it is judged: it is the fault's last step
-	if m := s.use(b, string(name)); m != nil {
-		s.ran(m.text)
+	if m := s.useStatementLocked(b, string(name)); m != nil {
+		s.recordLocked(m.text)
 		if sc := s.pool.schema.Load(); s.tx != nil && sc != nil {
-			s.tx.setsAny = s.tx.setsAny || slices.ContainsFunc(m.types, func(oid uint32) bool { return sc.setters[oid] })
+			s.tx.setsUnknown = s.tx.setsUnknown || slices.ContainsFunc(m.types, func(oid uint32) bool { return sc.settingDomains[oid] })
 		}
 		return
 	}
 	if s.tx != nil {
-		s.tx.suspect = true // nobody knows what it is
+		s.tx.mayLeaveState = true // nobody knows what it is
 	}
 }
 
-func (s *session) describe(b *backend, f frame) {
+func (s *session) onDescribeLocked(b *backend, f frame) {
 	body := f.body()
 	if len(body) < 2 || body[0] != 'S' {
 		return
 	}
-	if name, _, ok := cutBytes(body[1:]); ok {
-		if m := s.use(b, string(name)); m != nil {
-			m.described = m.turn == s.turn
+	if name, _, ok := cutString(body[1:]); ok {
+		if m := s.useStatementLocked(b, string(name)); m != nil {
+			m.described = m.attachment == s.attachment
 		}
 	}
 }
 
-func (s *session) closeNamed(b *backend, f frame) {
-	s.closes = append(s.closes, false)
+func (s *session) onCloseLocked(b *backend, f frame) {
+	s.pendingCloses = append(s.pendingCloses, false)
 	body := f.body()
 	if len(body) < 2 || body[0] != 'S' {
 		return
 	}
-	if name, _, ok := cutBytes(body[1:]); ok {
-		delete(s.named, string(name))
-		delete(b.named, string(name))
+	if name, _, ok := cutString(body[1:]); ok {
+		delete(s.prepared, string(name))
+		delete(b.statementOwners, string(name))
 	}
 }
 
 // use looks up a statement that the client is about to use, reports where that
 // goes wrong behind a pooler, and puts another client's in its place, as it
 // would be there.
-func (s *session) use(b *backend, name string) *made {
+func (s *session) useStatementLocked(b *backend, name string) *preparedStatement {
 	if name == "" {
 		m := s.unnamed
-		if m != nil && m.turn == s.turn {
+		if m != nil && m.attachment == s.attachment {
 			return m
 		}
-		var t *text
+		var t *queryText
 		var types []uint32
 		if m != nil {
 			t, types = m.text, m.types
@@ -298,33 +298,33 @@ func (s *session) use(b *backend, name string) *made {
 				s.client.Driver = driverPgx // its mode describe_exec; libpq's PQprepare asks for no description
 			}
 		}
-		s.fault(ForeignUnnamed, "", t, types)
-		if !s.p.cfg.Observe && !s.p.profile.Plain && (b.unnamed == s || b.unnamed == nil) {
-			s.inject(b, &pgproto3.Parse{Query: foreignStatement})
-			b.unnamed = nil
+		s.reportLocked(ForeignUnnamed, "", t, types)
+		if !s.p.cfg.Observe && !s.p.profile.Plain && (b.unnamedOwner == s || b.unnamedOwner == nil) {
+			s.sendParseLocked(b, &pgproto3.Parse{Query: foreignStatement})
+			b.unnamedOwner = nil
 		}
 		return m
 	}
-	m := s.named[name]
+	m := s.prepared[name]
 	switch {
 	case m == nil:
 		return nil // it never made one: an error of its own, pooler or not
-	case m.turn == s.turn:
+	case m.attachment == s.attachment:
 		return m
 	case s.p.profile.TracksStatements:
-		if b.named[name] != s.id && m.raw != nil && !s.p.cfg.Observe {
-			s.makeRoom(b, name)
-			s.injectRaw(b, m.raw)
-			b.named[name] = s.id
+		if b.statementOwners[name] != s.id && m.parseMessage != nil && !s.p.cfg.Observe {
+			s.closeOthersLocked(b, name)
+			s.sendRawParseLocked(b, m.parseMessage)
+			b.statementOwners[name] = s.id
 		}
 		return m
 	}
 	if strings.HasPrefix(name, probeStatement) {
 		s.p.ledger.note("a probe's statement", "a program asks whether named statements are tracked here, as poolproof does when it opens a database")
 	} else {
-		s.fault(MissingNamed, s.pattern(name), m.text, m.types)
+		s.reportLocked(MissingNamed, s.statementPattern(name), m.text, m.types)
 	}
-	m.turn = s.turn // told once a transaction
+	m.attachment = s.attachment // told once a transaction
 	return m
 }
 
@@ -338,67 +338,67 @@ const foreignStatement = `select 'this is the answer to another client''s statem
 
 // inject sends a Parse of ours ahead of the client's message, and remembers not
 // to pass its answer on.
-func (s *session) inject(b *backend, msg *pgproto3.Parse) {
+func (s *session) sendParseLocked(b *backend, msg *pgproto3.Parse) {
 	raw, err := msg.Encode(nil)
 	if err == nil {
-		s.injectRaw(b, raw)
+		s.sendRawParseLocked(b, raw)
 	}
 }
 
-func (s *session) injectRaw(b *backend, raw []byte) {
-	s.parsing = append(s.parsing, parsing{})
+func (s *session) sendRawParseLocked(b *backend, raw []byte) {
+	s.pendingParses = append(s.pendingParses, pendingParse{})
 	_, _ = b.w.Write(raw) // bufio keeps the error for Flush
 }
 
 // makeRoom closes another client's statement of this name, for a profile that
 // keeps clients' names apart.
-func (s *session) makeRoom(b *backend, name string) {
-	if _, there := b.named[name]; there {
+func (s *session) closeOthersLocked(b *backend, name string) {
+	if _, there := b.statementOwners[name]; there {
 		send(b.w, &pgproto3.Close{ObjectType: 'S', Name: name})
-		s.closes = append(s.closes, true)
-		delete(b.named, name)
+		s.pendingCloses = append(s.pendingCloses, true)
+		delete(b.statementOwners, name)
 	}
 }
 
 // closed notes a CloseComplete and tells whether it answers one of ours.
-func (s *session) closed() (ours bool) {
-	if len(s.closes) == 0 {
+func (s *session) onCloseCompleteLocked() (ours bool) {
+	if len(s.pendingCloses) == 0 {
 		return false
 	}
-	ours = s.closes[0]
-	s.closes = s.closes[1:]
+	ours = s.pendingCloses[0]
+	s.pendingCloses = s.pendingCloses[1:]
 	return ours
 }
 
 // parsed notes a ParseComplete and tells whether it answers one of ours.
-func (s *session) parsed() (ours bool) {
-	if len(s.parsing) == 0 {
+func (s *session) onParseCompleteLocked() (ours bool) {
+	if len(s.pendingParses) == 0 {
 		return false
 	}
-	ours = s.parsing[0].m == nil
-	s.parsing = s.parsing[1:]
+	ours = s.pendingParses[0].statement == nil
+	s.pendingParses = s.pendingParses[1:]
 	return ours
 }
 
-func (s *session) synced() {
+func (s *session) onSyncLocked() {
 	s.extended = true
 }
 
 // tooEarly notes that the client said something while the last unit is
 // unanswered.
-func (s *session) tooEarly(f frame) {
-	if s.early {
+func (s *session) noteEarlyLocked(f frame) {
+	if s.spokeEarly {
 		return
 	}
-	s.early, s.earlySQL = true, nil
+	s.spokeEarly, s.earlyText = true, nil
 	switch f.typ {
 	case 'Q':
-		sql, _, whole := cut(f)
-		s.earlySQL = s.p.texts.of(sql, !whole)
+		sql, _, whole := bodyString(f)
+		s.earlyText = s.p.texts.of(sql, !whole)
 	case 'P':
-		_, rest, _ := cut(f)
-		sql, _, whole := cutBytes(rest)
-		s.earlySQL = s.p.texts.of(sql, !whole)
+		_, rest, _ := bodyString(f)
+		sql, _, whole := cutString(rest)
+		s.earlyText = s.p.texts.of(sql, !whole)
 	}
 }
 
@@ -413,12 +413,12 @@ const (
 	longGraces = 4
 )
 
-func (s *session) grace() {
+func (s *session) holdBackReady() {
 	s.mu.Lock()
-	wait := !s.early && s.graces < graceTimes && !s.open
-	long := s.graces < longGraces
+	wait := !s.spokeEarly && s.gracesUsed < graceTimes && !s.unitOpen
+	long := s.gracesUsed < longGraces
 	if wait {
-		s.graces++
+		s.gracesUsed++
 	}
 	s.mu.Unlock()
 	if !wait || s.flush() != nil {
@@ -432,21 +432,21 @@ func (s *session) grace() {
 }
 
 // readied judges a unit that was answered.
-func (s *session) readied(b *backend, status byte) {
-	if s.early && status == 'I' {
-		s.fault(SyncsInFlight, "", s.earlySQL, nil)
+func (s *session) judgeUnitLocked(b *backend, status byte) {
+	if s.spokeEarly && status == 'I' {
+		s.reportLocked(SyncsInFlight, "", s.earlyText, nil)
 	}
-	if status == 'I' || s.outstanding == 0 {
-		s.early = false
+	if status == 'I' || s.unanswered == 0 {
+		s.spokeEarly = false
 	}
-	if status == 'E' && s.has("begin", "start") && s.has("commit", "end") {
-		s.fault(FailedPipeline, "", s.lastText(), nil)
+	if status == 'E' && s.unitHasLocked("begin", "start") && s.unitHasLocked("commit", "end") {
+		s.reportLocked(FailedPipeline, "", s.lastTextLocked(), nil)
 	}
 	s.history.add(s, b, stepReady, nil, string(status))
-	s.unit, s.parsing, s.closes = s.unit[:0], nil, nil
+	s.unit, s.pendingParses, s.pendingCloses = s.unit[:0], nil, nil
 }
 
-func (s *session) has(kinds ...string) bool {
+func (s *session) unitHasLocked(kinds ...string) bool {
 	for _, t := range s.unit {
 		for _, st := range t.statements {
 			if slices.Contains(kinds, st.kind) {
@@ -457,32 +457,32 @@ func (s *session) has(kinds ...string) bool {
 	return false
 }
 
-func (s *session) lastText() *text {
+func (s *session) lastTextLocked() *queryText {
 	if len(s.unit) == 0 {
 		return nil
 	}
 	return s.unit[len(s.unit)-1]
 }
 
-func (s *session) completed(b *backend, f frame) {
+func (s *session) onCommandCompleteLocked(b *backend, f frame) {
 	tag, _, _ := cstring(f.body())
 	if s.tx == nil {
 		return
 	}
 	switch tag {
 	case "DEALLOCATE ALL", "DISCARD ALL":
-		clear(b.named)
-		clear(b.kept)
+		clear(b.statementOwners)
+		clear(b.ownStatements)
 	case "LISTEN", "PREPARE", "LOAD", "DO", "CALL", "CREATE FUNCTION", "CREATE TRIGGER", "CREATE POLICY":
-		s.tx.suspect = true
+		s.tx.mayLeaveState = true
 	}
 }
 
 // outsideTransaction is the code of PostgreSQL's warning about SET LOCAL.
 const outsideTransaction = "25P01"
 
-func (s *session) noticed(f frame) {
-	if !f.whole() {
+func (s *session) onNoticeResponseLocked(f frame) {
+	if !f.complete() {
 		return
 	}
 	var n pgproto3.NoticeResponse
@@ -492,7 +492,7 @@ func (s *session) noticed(f frame) {
 	for _, t := range s.unit {
 		for _, st := range t.statements {
 			if st.local() {
-				s.fault(LocalOutside, "", t, nil)
+				s.reportLocked(LocalOutside, "", t, nil)
 				return
 			}
 		}
@@ -500,24 +500,24 @@ func (s *session) noticed(f frame) {
 }
 
 // failed forgets the statements of the unit whose Parse came to nothing.
-func (s *session) failed(b *backend) {
-	for _, p := range s.parsing {
+func (s *session) onErrorResponseLocked(b *backend) {
+	for _, p := range s.pendingParses {
 		switch {
-		case p.m == nil:
-		case p.name == "" && s.unnamed == p.m:
+		case p.statement == nil:
+		case p.name == "" && s.unnamed == p.statement:
 			s.unnamed = nil
-		case s.named[p.name] == p.m:
-			delete(s.named, p.name)
-			delete(b.named, p.name)
+		case s.prepared[p.name] == p.statement:
+			delete(s.prepared, p.name)
+			delete(b.statementOwners, p.name)
 		}
 	}
-	s.parsing, s.closes = nil, nil
+	s.pendingParses, s.pendingCloses = nil, nil
 }
 
 // cut gives the first text of a message's body.
-func cut(f frame) (first, rest []byte, whole bool) { return cutBytes(f.body()) }
+func bodyString(f frame) (first, rest []byte, whole bool) { return cutString(f.body()) }
 
-func cutBytes(b []byte) (first, rest []byte, whole bool) {
+func cutString(b []byte) (first, rest []byte, whole bool) {
 	for i, c := range b {
 		if c == 0 {
 			return b[:i], b[i+1:], true

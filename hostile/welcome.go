@@ -25,27 +25,27 @@ const (
 // welcome takes a client's introduction and serves it.
 func (p *Pooler) welcome(ctx context.Context, st *stranger) {
 	defer st.conn.Close() //nolint:errcheck // it is over
-	defer st.known()
-	conn, packet, err := p.introduction(st)
+	defer st.done()
+	conn, packet, err := p.readStartup(st)
 	if err != nil || packet == nil {
 		return
 	}
 	defer conn.Close() //nolint:errcheck // the one within may be TLS
-	begin := p.begin
+	begin := p.login
 	if p.cfg.Observe {
 		begin = p.observe
 	}
 	if s := begin(ctx, st, conn, packet); s != nil {
 		s.run(ctx)
 	}
-	if !st.let.Load() {
+	if !st.admitted.Load() {
 		p.refused.Add(1)
 	}
 }
 
 // introduction answers requests for encryption until the startup packet comes,
 // and gives that. A cancel request is done with here: nil.
-func (p *Pooler) introduction(st *stranger) (net.Conn, []byte, error) {
+func (p *Pooler) readStartup(st *stranger) (net.Conn, []byte, error) {
 	conn := st.conn
 	for {
 		var head [8]byte
@@ -79,9 +79,9 @@ func (p *Pooler) introduction(st *stranger) (net.Conn, []byte, error) {
 			}
 		case cancelCode:
 			if p.cfg.Observe {
-				p.cancelRequest(st.ctx, packet)
+				p.forwardRawCancel(st.ctx, packet)
 			} else if len(packet) >= 12 {
-				p.cancel(st.ctx, binary.BigEndian.Uint32(packet[4:]), binary.BigEndian.Uint32(packet[8:]))
+				p.forwardCancel(st.ctx, binary.BigEndian.Uint32(packet[4:]), binary.BigEndian.Uint32(packet[8:]))
 			}
 			return conn, nil, nil
 		default:
@@ -92,7 +92,7 @@ func (p *Pooler) introduction(st *stranger) (net.Conn, []byte, error) {
 
 // begin reads the startup packet, lets the client in and says hello; nil if it
 // must go, which it was told.
-func (p *Pooler) begin(ctx context.Context, st *stranger, conn net.Conn, packet []byte) *session {
+func (p *Pooler) login(ctx context.Context, st *stranger, conn net.Conn, packet []byte) *session {
 	version := binary.BigEndian.Uint32(packet)
 	if version>>16 != protocol3 {
 		refuse(conn, "0A000", fmt.Sprintf("poolproof: protocol %d.%d is not spoken here", version>>16, version&0xffff), "")
@@ -122,27 +122,27 @@ func (p *Pooler) begin(ctx context.Context, st *stranger, conn net.Conn, packet 
 		p.refuseAs(conn, user, err)
 		return nil
 	}
-	st.let.Store(true)
-	st.known()
+	st.admitted.Store(true)
+	st.done()
 	s := p.newSession(conn)
 	s.pool = pl
 	s.introduce(params, packet)
 	s.mu.Lock()
-	p.register(s)
-	s.judgeStartup()
+	p.registerLocked(s)
+	s.judgeStartupLocked()
 	s.mu.Unlock()
-	s.unheard = true
+	s.introducing = true
 	b, err := pl.acquire(ctx, s)
-	s.unheard = false
+	s.introducing = false
 	if err == nil {
-		s.hello(b)
+		s.greet(b)
 		pl.giveBack(b)
 		err = s.flush()
 	} else {
 		p.refuseAs(conn, user, err)
 	}
 	if err != nil {
-		p.left(s)
+		p.unregister(s)
 		return nil
 	}
 	return s
@@ -167,7 +167,7 @@ func runtimeParams(params map[string]string) map[string]string {
 }
 
 // hello is what a server says to a client that it has let in.
-func (s *session) hello(b *backend) {
+func (s *session) greet(b *backend) {
 	send(s.w, &pgproto3.AuthenticationOk{})
 	b.paramsMu.Lock()
 	for _, name := range slices.Sorted(maps.Keys(b.params)) {
@@ -206,7 +206,7 @@ func startupParams(b []byte) (params map[string]string, options []string, ok boo
 
 // judgeStartup reports startup parameters that poolers refuse or drop. The session
 // is locked.
-func (s *session) judgeStartup() {
+func (s *session) judgeStartupLocked() {
 	for _, name := range slices.Sorted(maps.Keys(s.startup)) {
 		low := strings.ToLower(name)
 		switch {
@@ -214,7 +214,7 @@ func (s *session) judgeStartup() {
 		case low == "extra_float_digits":
 			s.p.ledger.note("startup parameter "+low, "the driver sends it always: PgBouncer needs ignore_startup_parameters = "+low)
 		default:
-			s.fault(StartupParameter, low, nil, nil)
+			s.reportLocked(StartupParameter, low, nil, nil)
 		}
 	}
 }

@@ -76,11 +76,11 @@ func (c *conversation) until(types string) map[byte]string {
 	c.t.Helper()
 	got := map[byte]string{}
 	for {
-		f, err := c.next()
+		f, err := c.peek()
 		if err != nil {
 			c.t.Fatalf("%v, after %q", err, got)
 		}
-		body, err := c.take(f)
+		body, err := c.readBody(f)
 		if err != nil {
 			c.t.Fatal(err)
 		}
