@@ -15,6 +15,8 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
+
+	"github.com/poolproof/poolproof/internal/protocol"
 )
 
 // backend is one connection to PostgreSQL. While a session is attached, the
@@ -27,18 +29,18 @@ type backend struct {
 	pid    uint32
 	secret []byte
 
-	session atomic.Pointer[session] // who has it; nil: nobody
-	lastSession    *session                // who had it last
-	lastAt  int64                   // counts the pool's hand-outs
+	session     atomic.Pointer[session] // who has it; nil: nobody
+	lastSession *session                // who had it last
+	lastAt      int64                   // counts the pool's hand-outs
 
-	paramsMu sync.Mutex
-	params   map[string]string // as the server reported them last
-	statementOwners    map[string]uint32 // named statements that are on it, and whose they are
-	planted   map[string]string // custom settings that are on it for clients to find who did not make them
-	baseline   residue           // what it held when it was last looked at
+	paramsMu        sync.Mutex
+	params          map[string]string // as the server reported them last
+	statementOwners map[string]uint32 // named statements that are on it, and whose they are
+	planted         map[string]string // custom settings that are on it for clients to find who did not make them
+	baseline        residue           // what it held when it was last looked at
 	baselineGlance  string            // the glance at that; "": none was taken
-	ownStatements     map[string]bool   // our own statements that are on it
-	unnamedOwner  *session          // whose unnamed statement it has
+	ownStatements   map[string]bool   // our own statements that are on it
+	unnamedOwner    *session          // whose unnamed statement it has
 
 	startingUp bool // its client is not let in yet
 
@@ -148,13 +150,13 @@ func (b *backend) relayAll() error {
 // somebody's LISTEN left behind, changed parameters, the server's farewell.
 func (b *backend) onUnattached(f frame) error {
 	switch f.typ {
-	case 'S':
+	case protocol.ParameterStatus:
 		b.onParameterStatus(f.body())
-	case 'Z':
+	case protocol.ReadyForQuery:
 		if b.doomed.Load() {
 			return errAbandoned
 		}
-	case 'E': // an ERROR is the end of something that its client left
+	case protocol.ErrorResponse: // an ERROR is the end of something that its client left
 		if text := errorText(f.body()); !strings.HasPrefix(text, "ERROR") {
 			return errors.New("the server ended the connection: " + text)
 		}
@@ -215,19 +217,19 @@ func (b *backend) runSimple(sql string) ([][]string, error) {
 // question is a query of our own, which leaves the client's statements alone, the unnamed one
 // too: it is parsed under a name, and kept by it if it is asked often.
 type question struct {
-	name, sql string
-	persistent      bool
+	name, sql  string
+	persistent bool
 }
 
 func (q question) send(b *backend, params ...[]byte) {
 	if !b.ownStatements[q.name] {
-		send(b.w, &pgproto3.Close{ObjectType: 'S', Name: q.name}) // what failed may have left it
+		send(b.w, &pgproto3.Close{ObjectType: protocol.Statement, Name: q.name}) // what failed may have left it
 		send(b.w, &pgproto3.Parse{Name: q.name, Query: q.sql})
 	}
 	send(b.w, &pgproto3.Bind{PreparedStatement: q.name, Parameters: params, ResultFormatCodes: []int16{1}}) // bytea as it is
 	send(b.w, &pgproto3.Execute{})
 	if !q.persistent {
-		send(b.w, &pgproto3.Close{ObjectType: 'S', Name: q.name})
+		send(b.w, &pgproto3.Close{ObjectType: protocol.Statement, Name: q.name})
 	}
 	send(b.w, &pgproto3.Sync{})
 }
@@ -359,7 +361,7 @@ func (b *backend) roundTrip(write func()) (rows [][]string, err error) {
 			return nil, err
 		}
 		if s := b.session.Load(); s != nil && observed && f.complete() && unsolicited(f) {
-			if f.typ == 'S' {
+			if f.typ == protocol.ParameterStatus {
 				b.onParameterStatus(f.body())
 			}
 			if err := b.relay(f, s.stream); err != nil {
@@ -372,7 +374,7 @@ func (b *backend) roundTrip(write func()) (rows [][]string, err error) {
 			return nil, err
 		}
 		switch f.typ {
-		case 'D':
+		case protocol.DataRow:
 			var row pgproto3.DataRow
 			if err := row.Decode(body); err != nil {
 				return nil, err
@@ -382,9 +384,9 @@ func (b *backend) roundTrip(write func()) (rows [][]string, err error) {
 				texts[i] = string(v)
 			}
 			rows = append(rows, texts)
-		case 'S':
+		case protocol.ParameterStatus:
 			b.onParameterStatus(body)
-		case 'E':
+		case protocol.ErrorResponse:
 			var msg pgproto3.ErrorResponse
 			if err := msg.Decode(body); err != nil {
 				return nil, err
@@ -392,7 +394,7 @@ func (b *backend) roundTrip(write func()) (rows [][]string, err error) {
 			if failed == nil {
 				failed = pgconn.ErrorResponseToPgError(&msg)
 			}
-		case 'Z':
+		case protocol.ReadyForQuery:
 			return rows, failed
 		}
 	}
@@ -401,7 +403,7 @@ func (b *backend) roundTrip(write func()) (rows [][]string, err error) {
 // unprompted tells whether a message is no answer to a question: a notification,
 // a setting that a reload changed, the server's farewell.
 func unsolicited(f frame) bool {
-	return f.typ == 'A' || f.typ == 'S' || f.typ == 'E' && !strings.HasPrefix(errorText(f.body()), "ERROR")
+	return f.typ == protocol.NotificationResponse || f.typ == protocol.ParameterStatus || f.typ == protocol.ErrorResponse && !strings.HasPrefix(errorText(f.body()), "ERROR")
 }
 
 // cancel asks the server to stop what the connection is doing. The connection

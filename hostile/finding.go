@@ -118,13 +118,13 @@ type Report struct {
 
 // ledger gathers findings. Safe for concurrent use.
 type ledger struct {
-	mu       sync.Mutex
-	findings map[string]*Finding
-	notes    map[string]*Note
-	kept     map[Code]int // findings of each code
-	size     int          // bytes of what was said that findings hold
-	leftOut  map[Code]int
-	onFinding    func(Finding, bool) // told of each occurrence that is kept; first says whether it is new
+	mu        sync.Mutex
+	findings  map[string]*Finding
+	notes     map[string]*Note
+	kept      map[Code]int // findings of each code
+	size      int          // bytes of what was said that findings hold
+	leftOut   map[Code]int
+	onFinding func(Finding, bool) // told of each occurrence that is kept; first says whether it is new
 }
 
 func newLedger() *ledger {

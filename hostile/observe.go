@@ -15,6 +15,8 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
+
+	"github.com/poolproof/poolproof/internal/protocol"
 )
 
 // observe opens a server connection for the client alone and passes its startup
@@ -82,9 +84,9 @@ const (
 // trusted reports whether a server's message lets a client in whom it has asked
 // nothing: it trusts this machine, or our certificate, not the client.
 func (s *session) admitsUnasked(f frame) bool {
-	ok := f.typ == 'R' && len(f.body()) >= 4 && binary.BigEndian.Uint32(f.body()) == authenticationOk
+	ok := f.typ == protocol.Authentication && len(f.body()) >= 4 && binary.BigEndian.Uint32(f.body()) == authenticationOk
 	trusted := ok && !s.authRequested
-	s.authRequested = s.authRequested || f.typ == 'R' && !ok
+	s.authRequested = s.authRequested || f.typ == protocol.Authentication && !ok
 	return trusted
 }
 
@@ -246,7 +248,7 @@ func (p *Pooler) tunnel(ctx context.Context, st *stranger, conn net.Conn, server
 		}
 	}
 	// From here on it is the server's to say who may stay, and for how long.
-	st.admitted.Store(len(first) > 0 && first[0] != 'E')
+	st.admitted.Store(len(first) > 0 && first[0] != protocol.ErrorResponse)
 	stop()
 	st.done()
 	defer context.AfterFunc(ctx, end)()
@@ -308,7 +310,7 @@ func encrypt(ctx context.Context, conn net.Conn, secure *tls.Config, direct bool
 		if _, err := io.ReadFull(conn, answer); err != nil {
 			return nil, err
 		}
-		if answer[0] != 'S' {
+		if answer[0] != protocol.EncryptionAccepted {
 			return nil, errors.New("the server does not speak TLS")
 		}
 	}

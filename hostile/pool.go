@@ -22,24 +22,24 @@ import (
 // parameters. It gives a client another connection than the one it had last,
 // and prefers one that somebody else has had since.
 type pool struct {
-	pooler  *Pooler
-	key     string
-	schema  atomic.Pointer[schema]
+	pooler      *Pooler
+	key         string
+	schema      atomic.Pointer[schema]
 	admittedAny atomic.Bool // somebody was let in
 
-	users int       // clients, and those who want to be one; the pooler's lock guards it
-	unusedSince  time.Time // when the last one left; likewise
+	users       int       // clients, and those who want to be one; the pooler's lock guards it
+	unusedSince time.Time // when the last one left; likewise
 
-	mu       sync.Mutex
-	upstream *pgconn.Config // replaced, never changed
-	proof    loginProof          // why its password is good
-	idle     []*backend     // the one that was given back longest ago first
-	all      map[*backend]bool
-	opened   int // all, and those being opened
-	given    int64
-	free     chan struct{} // gets a token when a connection is given back or gone
-	learnedSettings    []string      // names of custom settings that clients use
-	schemaCheckedAt   time.Time     // when functions and policies were looked at last
+	mu              sync.Mutex
+	upstream        *pgconn.Config // replaced, never changed
+	proof           loginProof     // why its password is good
+	idle            []*backend     // the one that was given back longest ago first
+	all             map[*backend]bool
+	opened          int // all, and those being opened
+	given           int64
+	free            chan struct{} // gets a token when a connection is given back or gone
+	learnedSettings []string      // names of custom settings that clients use
+	schemaCheckedAt time.Time     // when functions and policies were looked at last
 }
 
 func newPool(p *Pooler, key string, cfg *pgconn.Config) *pool {
@@ -50,9 +50,9 @@ func newPool(p *Pooler, key string, cfg *pgconn.Config) *pool {
 type loginProof int
 
 const (
-	unproven  loginProof = iota
-	provenByOwnPassword         // its client knew the pooler's password, and the server let us in
-	provenByServer       // the server asked for it, and said yes
+	unproven            loginProof = iota
+	provenByOwnPassword            // its client knew the pooler's password, and the server let us in
+	provenByServer                 // the server asked for it, and said yes
 )
 
 var errNoServerConnection = errors.New("no server connection became free in time")

@@ -53,7 +53,7 @@ type Pooler struct {
 	cfg      Config
 	profile  Profile
 	upstream *pgconn.Config
-	started    time.Time
+	started  time.Time
 	ledger   *ledger
 	texts    *textCache
 
@@ -63,15 +63,15 @@ type Pooler struct {
 	strangers    *strangers
 	transactions atomic.Int64
 
-	mu       sync.Mutex
-	pools    map[string]*pool
-	sessions map[uint32]*session
-	statementOwners   map[string]uint32 // statement names, and which client had them first
-	agreedSettings   map[string]string // settings that drivers make, and the value that all agree on
-	leaks    map[string][]leak // custom settings that were left behind, by the last two clients who did
-	leftTempTables    []string          // temporary tables that were
-	closing  bool
-	wg       sync.WaitGroup
+	mu              sync.Mutex
+	pools           map[string]*pool
+	sessions        map[uint32]*session
+	statementOwners map[string]uint32 // statement names, and which client had them first
+	agreedSettings  map[string]string // settings that drivers make, and the value that all agree on
+	leaks           map[string][]leak // custom settings that were left behind, by the last two clients who did
+	leftTempTables  []string          // temporary tables that were
+	closing         bool
+	wg              sync.WaitGroup
 }
 
 // leak is a setting's value that a client left.

@@ -137,14 +137,14 @@ func (r residue) since(before residue) []leftover {
 // words: which settings they read and make, and whether anything could leave
 // something behind that no word of a statement shows.
 type schema struct {
-	version  string
-	settable []string            // the server's own settings that a session may make
-	settingNames    []string            // custom settings that functions and policies mention
-	readByTable    map[string][]string // by table: the settings that its policies read, where they bind this role
-	setByFunction     map[string][]string // by function: the settings that it may make
-	unknownSetByFunction  map[string]bool     // functions that may make any
-	settingDomains  map[uint32]bool     // oids of domains whose checks make settings, when a parameter is bound
-	functionsMayLeaveState      bool                // some function may leave something behind: every transaction is suspect
+	version                string
+	settable               []string            // the server's own settings that a session may make
+	settingNames           []string            // custom settings that functions and policies mention
+	readByTable            map[string][]string // by table: the settings that its policies read, where they bind this role
+	setByFunction          map[string][]string // by function: the settings that it may make
+	unknownSetByFunction   map[string]bool     // functions that may make any
+	settingDomains         map[uint32]bool     // oids of domains whose checks make settings, when a parameter is bound
+	functionsMayLeaveState bool                // some function may leave something behind: every transaction is suspect
 }
 
 // schemaVersionSQL changes when functions or policies do.

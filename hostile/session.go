@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgproto3"
+
+	"github.com/poolproof/poolproof/internal/protocol"
 )
 
 // session is one client's connection. Its own goroutine reads what the client
@@ -27,30 +29,30 @@ type session struct {
 	startup     map[string]string
 	lastBackend *backend // the pool's
 
-	mu          sync.Mutex
-	changed     *sync.Cond  // backend, outstanding or held have
-	backend     *backend    // nil: none is attached
-	unanswered int         // units sent and not answered
-	unitOpen        bool        // a unit was begun and not ended
+	mu            sync.Mutex
+	changed       *sync.Cond  // backend, outstanding or held have
+	backend       *backend    // nil: none is attached
+	unanswered    int         // units sent and not answered
+	unitOpen      bool        // a unit was begun and not ended
 	copyingIn     bool        // the server wants rows: it ignores Sync
-	inspecting        bool        // the server connection is being looked at: send nothing
-	status      byte        // of the last ReadyForQuery
-	idleSince   time.Time   // since when a transaction waits for the client; zero: it does not
+	inspecting    bool        // the server connection is being looked at: send nothing
+	status        byte        // of the last ReadyForQuery
+	idleSince     time.Time   // since when a transaction waits for the client; zero: it does not
 	startingUp    bool        // the server has not let it in yet
-	introducing     bool        // it has asked nothing yet: what a server connection still answers is for others
-	authRequested       bool        // the server asked the client who it is
-	stranger    *stranger   // who it was until it was let in, if it is observed
-	passwordAsked    atomic.Bool // its next message answers vouch
+	introducing   bool        // it has asked nothing yet: what a server connection still answers is for others
+	authRequested bool        // the server asked the client who it is
+	stranger      *stranger   // who it was until it was let in, if it is observed
+	passwordAsked atomic.Bool // its next message answers vouch
 	passwords     chan string // takes that
-	bindingHidden     atomic.Bool // the server's offer of channel binding was kept from it
-	restoring   bool        // the answer of restore's query is still to come
-	gone        bool        // the client is
-	params      map[string]string
+	bindingHidden atomic.Bool // the server's offer of channel binding was kept from it
+	restoring     bool        // the answer of restore's query is still to come
+	gone          bool        // the client is
+	params        map[string]string
 	clientState
 }
 
 func (p *Pooler) newSession(conn net.Conn) *session {
-	s := &session{stream: newStream(conn), p: p, status: 'I', params: map[string]string{}}
+	s := &session{stream: newStream(conn), p: p, status: protocol.Idle, params: map[string]string{}}
 	s.changed = sync.NewCond(&s.mu)
 	s.init()
 	return s
@@ -64,11 +66,11 @@ func (s *session) run(ctx context.Context) {
 		if err != nil {
 			return
 		}
-		if f.typ == 'X' {
+		if f.typ == protocol.Terminate {
 			s.onTerminate()
 			return
 		}
-		if f.typ == 'p' && s.passwordAsked.CompareAndSwap(true, false) {
+		if f.typ == protocol.Password && s.passwordAsked.CompareAndSwap(true, false) {
 			password, _, _ := cstring(f.body())
 			s.passwords <- password
 			if s.discard(f) != nil {
@@ -76,7 +78,7 @@ func (s *session) run(ctx context.Context) {
 			}
 			continue
 		}
-		if f.typ == 'p' && s.suspectsDowngrade(f) {
+		if f.typ == protocol.Password && s.suspectsDowngrade(f) {
 			s.refuseDowngrade()
 			return
 		}
@@ -116,7 +118,7 @@ func (s *session) forward(b *backend, f frame) error {
 	if err := s.relay(f, b.stream); err != nil {
 		return err
 	}
-	if unitEnd := f.typ == 'Q' || f.typ == 'S' || f.typ == 'F'; s.nextBuffered() && !unitEnd {
+	if unitEnd := f.typ == protocol.Query || f.typ == protocol.Sync || f.typ == protocol.FunctionCall; s.nextBuffered() && !unitEnd {
 		return nil
 	}
 	return b.flush()
@@ -128,19 +130,19 @@ func (s *session) forward(b *backend, f frame) error {
 func (s *session) backendFor(ctx context.Context, f frame) (*backend, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	copyData := f.typ == 'd' || f.typ == 'c' || f.typ == 'f'
-	part := copyData || f.typ == 'p' // of a unit that was begun
+	copyData := f.typ == protocol.CopyData || f.typ == protocol.CopyDone || f.typ == protocol.CopyFail
+	part := copyData || f.typ == protocol.Password // of a unit that was begun
 	for {
 		switch {
 		case s.gone:
 			return nil, io.EOF
-		case s.startingUp && f.typ != 'p':
+		case s.startingUp && f.typ != protocol.Password:
 			// Nothing that a stranger says is looked at; where a password is wanted it is none.
 			if s.passwordAsked.CompareAndSwap(true, false) {
 				s.passwords <- ""
 			}
 			s.changed.Wait()
-		case f.typ == 'H' && !s.unitOpen:
+		case f.typ == protocol.Flush && !s.unitOpen:
 			return nil, nil //nolint:nilnil // psycopg sends one after its last Sync: no unit, and no answer to wait for
 		case s.backend == nil && copyData:
 			return nil, nil //nolint:nilnil // there is nowhere to send it, as PostgreSQL would ignore it
@@ -212,34 +214,34 @@ func (s *session) onClientMessage(b *backend, f frame) bool {
 	}
 	s.idleSince = time.Time{}
 	switch f.typ {
-	case 'Q':
+	case protocol.Query:
 		s.onQueryLocked(b, f)
 		s.unanswered++
 		s.unitOpen = false
-	case 'F':
+	case protocol.FunctionCall:
 		s.onFunctionCallLocked(b)
 		s.unanswered++
 		s.unitOpen = false
-	case 'H':
-	case 'S':
+	case protocol.Flush:
+	case protocol.Sync:
 		s.onSyncLocked()
 		if !s.copyingIn {
 			s.unanswered++
 			s.unitOpen = false
 		}
-	case 'c', 'f':
+	case protocol.CopyDone, protocol.CopyFail:
 		s.copyingIn = false
-	case 'd', 'p':
+	case protocol.CopyData, protocol.Password:
 	default:
 		s.unitOpen = true
 		switch f.typ {
-		case 'P':
+		case protocol.Parse:
 			s.onParseLocked(b, f)
-		case 'B':
+		case protocol.Bind:
 			s.onBindLocked(b, f)
-		case 'D':
+		case protocol.Describe:
 			s.onDescribeLocked(b, f)
-		case 'C':
+		case protocol.Close:
 			s.onCloseLocked(b, f)
 		}
 	}
@@ -253,7 +255,7 @@ func (s *session) onServerMessage(b *backend, f frame) error {
 		return b.discard(f)
 	}
 	switch f.typ {
-	case 'Z':
+	case protocol.ReadyForQuery:
 		if f.size != headerSize+1 {
 			return fmt.Errorf("%w: ReadyForQuery", errMessageLength)
 		}
@@ -261,7 +263,7 @@ func (s *session) onServerMessage(b *backend, f frame) error {
 			return s.onLoginComplete(b, f)
 		}
 		return s.onReadyForQuery(b, f)
-	case 'R':
+	case protocol.Authentication:
 		if s.admitsUnasked(f) {
 			if err := s.askForPassword(); err != nil {
 				return err
@@ -273,42 +275,42 @@ func (s *session) onServerMessage(b *backend, f frame) error {
 			}
 			return s.flush()
 		}
-	case 'K':
+	case protocol.BackendKeyData:
 		b.onBackendKeyData(f.body())
-	case '1':
+	case protocol.ParseComplete:
 		s.mu.Lock()
 		ours := s.onParseCompleteLocked()
 		s.mu.Unlock()
 		if ours {
 			return b.discard(f)
 		}
-	case '3':
+	case protocol.CloseComplete:
 		s.mu.Lock()
 		ours := s.onCloseCompleteLocked()
 		s.mu.Unlock()
 		if ours {
 			return b.discard(f)
 		}
-	case 'S':
+	case protocol.ParameterStatus:
 		b.onParameterStatus(f.body())
 		s.mu.Lock()
 		name, rest, _ := cstring(f.body())
 		s.params[name], _, _ = cstring(rest)
 		s.mu.Unlock()
-	case 'C':
+	case protocol.CommandComplete:
 		s.mu.Lock()
 		s.onCommandCompleteLocked(b, f)
 		s.mu.Unlock()
-	case 'N':
+	case protocol.NoticeResponse:
 		s.mu.Lock()
 		s.onNoticeResponseLocked(f)
 		s.mu.Unlock()
-	case 'E':
+	case protocol.ErrorResponse:
 		s.mu.Lock()
 		s.onErrorResponseLocked(b)
 		s.copyingIn = false // what still comes of it is ignored, but a Sync is not
 		s.mu.Unlock()
-	case 'G', 'W':
+	case protocol.CopyInResponse, protocol.CopyBothResponse:
 		s.mu.Lock()
 		// In copy-in mode the server ignores a Sync that came along (its
 		// documentation, "COPY Operations"); the client sends another.
@@ -335,9 +337,9 @@ func (s *session) answersRestore(b *backend, f frame) bool {
 		return false
 	}
 	switch f.typ {
-	case 'S':
+	case protocol.ParameterStatus:
 		b.onParameterStatus(f.body())
-	case 'Z':
+	case protocol.ReadyForQuery:
 		s.restoring = false
 	}
 	return true
@@ -347,7 +349,7 @@ func (s *session) answersRestore(b *backend, f frame) bool {
 // server connection away.
 func (s *session) onReadyForQuery(b *backend, f frame) error {
 	status := f.body()[0]
-	if status == 'I' {
+	if status == protocol.Idle {
 		s.holdBackReady()
 	}
 	s.mu.Lock()
@@ -357,7 +359,7 @@ func (s *session) onReadyForQuery(b *backend, f frame) error {
 	}
 	s.unanswered = max(s.unanswered-1, 0)
 	s.copyingIn, s.status = false, status
-	over := status == 'I' && s.unanswered == 0 && !s.unitOpen
+	over := status == protocol.Idle && s.unanswered == 0 && !s.unitOpen
 	s.judgeUnitLocked(b, status)
 	if err := b.discard(f); err != nil { // what inspects the connection reads from it
 		return err
@@ -369,11 +371,11 @@ func (s *session) onReadyForQuery(b *backend, f frame) error {
 	}
 	send(s.w, &pgproto3.ReadyForQuery{TxStatus: status})
 	err := s.flush()
-	keep := status != 'I' || s.p.cfg.Observe || !over && !s.p.profile.FirstReady
+	keep := status != protocol.Idle || s.p.cfg.Observe || !over && !s.p.profile.FirstReady
 	switch {
 	case keep && over:
 		s.beginTransactionLocked(b)
-	case keep && status != 'I' && s.unanswered == 0:
+	case keep && status != protocol.Idle && s.unanswered == 0:
 		s.idleSince = time.Now()
 	case !keep:
 		s.tx, s.backend = nil, nil

@@ -16,16 +16,16 @@ import (
 // nothing can have been left behind. Where it cannot say that, the server is
 // asked (residue.go).
 type queryText struct {
-	sql        string
-	statements []statement
-	mayLeaveState    bool              // may leave something on the server connection
-	words     []string          // lower-case words that may name tables or functions, each once
-	settingsRead      []string          // custom settings read by name
-	settingsSet       []string          // custom settings made, for the session or the transaction
-	setsUnknown bool              // makes one whose name is not in the text
-	usesSequence   bool              // uses up a sequence: nextval, setval, INSERT
-	readsSequence    bool              // asks for currval or lastval
-	tags       map[string]string // of a trailing sqlcommenter comment
+	sql           string
+	statements    []statement
+	mayLeaveState bool              // may leave something on the server connection
+	words         []string          // lower-case words that may name tables or functions, each once
+	settingsRead  []string          // custom settings read by name
+	settingsSet   []string          // custom settings made, for the session or the transaction
+	setsUnknown   bool              // makes one whose name is not in the text
+	usesSequence  bool              // uses up a sequence: nextval, setval, INSERT
+	readsSequence bool              // asks for currval or lastval
+	tags          map[string]string // of a trailing sqlcommenter comment
 
 	// clean is the schema under which a transaction with it was looked at in full,
 	// and had left nothing; then a glance is enough.
@@ -206,7 +206,9 @@ const (
 	maxTextsKept = 2 << 20
 )
 
-func newTexts() *textCache { return &textCache{known: map[string]*queryText{}, seed: maphash.MakeSeed()} }
+func newTexts() *textCache {
+	return &textCache{known: map[string]*queryText{}, seed: maphash.MakeSeed()}
+}
 
 // of looks at a text, given as it lies in a buffer.
 func (c *textCache) of(sql []byte, truncated bool) *queryText {

@@ -3,6 +3,8 @@ package hostile
 import (
 	"strings"
 	"time"
+
+	"github.com/poolproof/poolproof/internal/protocol"
 )
 
 // steps are the last things that happened on a client's connection, kept small
@@ -69,9 +71,9 @@ func (x step) String() string {
 		return "function call"
 	default:
 		switch x.name {
-		case "I":
+		case string(protocol.Idle):
 			return "ReadyForQuery, idle: the server connection can be given to others"
-		case "E":
+		case string(protocol.FailedTransaction):
 			return "ReadyForQuery, in a failed transaction"
 		}
 		return "ReadyForQuery, in a transaction"

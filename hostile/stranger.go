@@ -14,6 +14,8 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
+
+	"github.com/poolproof/poolproof/internal/protocol"
 )
 
 // What somebody may cost before they have said who they are. As many strangers
@@ -43,8 +45,8 @@ type stranger struct {
 	// end closes the connection, and ends what is done for it.
 	end func()
 	// known gives the place to others, and ends the time limit.
-	done func()
-	admitted   atomic.Bool // it was let in
+	done     func()
+	admitted atomic.Bool // it was let in
 }
 
 func newStrangers() *strangers { return &strangers{free: make(chan struct{}, maxStrangers)} }
@@ -130,7 +132,7 @@ func askPassword(conn net.Conn) (string, error) {
 		return "", err
 	}
 	length := binary.BigEndian.Uint32(head[1:])
-	if head[0] != 'p' || length < 5 || length > maxPassword {
+	if head[0] != protocol.Password || length < 5 || length > maxPassword {
 		refuse(conn, "08P01", "poolproof: expected a password", "")
 		return "", errRefused
 	}

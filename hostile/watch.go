@@ -8,57 +8,59 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgproto3"
+
+	"github.com/poolproof/poolproof/internal/protocol"
 )
 
 // watch is what is known of a client by what it says: its statements and the
 // transaction under way. The session's lock guards it.
 type clientState struct {
-	client  Client
-	attachment    int64            // counts the server connections it was given
+	client     Client
+	attachment int64                         // counts the server connections it was given
 	prepared   map[string]*preparedStatement // its named statements
-	unnamed *preparedStatement            // its unnamed one
-	tx      *transaction
-	history timeline
+	unnamed    *preparedStatement            // its unnamed one
+	tx         *transaction
+	history    timeline
 
-	extended bool    // the unit under way is of the extended protocol
-	unit     []*queryText // its statements
-	spokeEarly    bool    // it was told something before the last answer
-	earlyText *queryText
-	gracesUsed   int // how many answers were held back a moment
+	extended   bool         // the unit under way is of the extended protocol
+	unit       []*queryText // its statements
+	spokeEarly bool         // it was told something before the last answer
+	earlyText  *queryText
+	gracesUsed int // how many answers were held back a moment
 
 	pendingParses []pendingParse // Parse messages of this unit that are not answered
-	pendingCloses  []bool    // Close messages of this unit that are not answered; true: ours
+	pendingCloses []bool         // Close messages of this unit that are not answered; true: ours
 }
 
 // parsing is a Parse message under way.
 type pendingParse struct {
-	name string
-	statement    *preparedStatement // nil: ours, whose answer the client does not see
+	name      string
+	statement *preparedStatement // nil: ours, whose answer the client does not see
 }
 
 // made is a statement that a client has parsed.
 type preparedStatement struct {
-	text      *queryText
-	types     []uint32
-	attachment      int64
-	described bool   // on the server connection that parsed it
-	parseMessage       []byte // the Parse message, where the profile tracks statements
+	text         *queryText
+	types        []uint32
+	attachment   int64
+	described    bool   // on the server connection that parsed it
+	parseMessage []byte // the Parse message, where the profile tracks statements
 }
 
 // transaction is what was seen of one: from the moment that a client got a
 // server connection until it was taken away.
 type transaction struct {
-	client   Client
-	texts    []*queryText
+	client        Client
+	texts         []*queryText
 	truncated     bool // there were more texts than are kept
-	mayLeaveState  bool
-	ddl      bool
-	usedSequence bool
-	settingsRead    []string
-	settingsSet     []string
-	history  func() []Step // what led to its end
-	idleReported   bool          // it was told of once as idle
-	setsUnknown  bool          // something in it may make any setting
+	mayLeaveState bool
+	ddl           bool
+	usedSequence  bool
+	settingsRead  []string
+	settingsSet   []string
+	history       func() []Step // what led to its end
+	idleReported  bool          // it was told of once as idle
+	setsUnknown   bool          // something in it may make any setting
 }
 
 const maxTextsOfOne = 40 // statements of one transaction that are kept
@@ -259,7 +261,7 @@ func (s *session) onBindLocked(b *backend, f frame) {
 
 func (s *session) onDescribeLocked(b *backend, f frame) {
 	body := f.body()
-	if len(body) < 2 || body[0] != 'S' {
+	if len(body) < 2 || body[0] != protocol.Statement {
 		return
 	}
 	if name, _, ok := cutString(body[1:]); ok {
@@ -272,7 +274,7 @@ func (s *session) onDescribeLocked(b *backend, f frame) {
 func (s *session) onCloseLocked(b *backend, f frame) {
 	s.pendingCloses = append(s.pendingCloses, false)
 	body := f.body()
-	if len(body) < 2 || body[0] != 'S' {
+	if len(body) < 2 || body[0] != protocol.Statement {
 		return
 	}
 	if name, _, ok := cutString(body[1:]); ok {
@@ -354,7 +356,7 @@ func (s *session) sendRawParseLocked(b *backend, raw []byte) {
 // keeps clients' names apart.
 func (s *session) closeOthersLocked(b *backend, name string) {
 	if _, there := b.statementOwners[name]; there {
-		send(b.w, &pgproto3.Close{ObjectType: 'S', Name: name})
+		send(b.w, &pgproto3.Close{ObjectType: protocol.Statement, Name: name})
 		s.pendingCloses = append(s.pendingCloses, true)
 		delete(b.statementOwners, name)
 	}
@@ -392,10 +394,10 @@ func (s *session) noteEarlyLocked(f frame) {
 	}
 	s.spokeEarly, s.earlyText = true, nil
 	switch f.typ {
-	case 'Q':
+	case protocol.Query:
 		sql, _, whole := bodyString(f)
 		s.earlyText = s.p.texts.of(sql, !whole)
-	case 'P':
+	case protocol.Parse:
 		_, rest, _ := bodyString(f)
 		sql, _, whole := cutString(rest)
 		s.earlyText = s.p.texts.of(sql, !whole)
@@ -433,13 +435,13 @@ func (s *session) holdBackReady() {
 
 // readied judges a unit that was answered.
 func (s *session) judgeUnitLocked(b *backend, status byte) {
-	if s.spokeEarly && status == 'I' {
+	if s.spokeEarly && status == protocol.Idle {
 		s.reportLocked(SyncsInFlight, "", s.earlyText, nil)
 	}
-	if status == 'I' || s.unanswered == 0 {
+	if status == protocol.Idle || s.unanswered == 0 {
 		s.spokeEarly = false
 	}
-	if status == 'E' && s.unitHasLocked("begin", "start") && s.unitHasLocked("commit", "end") {
+	if status == protocol.FailedTransaction && s.unitHasLocked("begin", "start") && s.unitHasLocked("commit", "end") {
 		s.reportLocked(FailedPipeline, "", s.lastTextLocked(), nil)
 	}
 	s.history.add(s, b, stepReady, nil, string(status))

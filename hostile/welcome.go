@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgproto3"
+
+	"github.com/poolproof/poolproof/internal/protocol"
 )
 
 // What the first message of a connection can be, instead of a version.
@@ -64,17 +66,17 @@ func (p *Pooler) readStartup(st *stranger) (net.Conn, []byte, error) {
 		switch binary.BigEndian.Uint32(packet) {
 		case sslCode:
 			if _, encrypted := conn.(*tls.Conn); p.cfg.TLS == nil || encrypted {
-				if _, err := conn.Write([]byte{'N'}); err != nil {
+				if _, err := conn.Write([]byte{protocol.EncryptionRefused}); err != nil {
 					return conn, nil, err
 				}
 				continue
 			}
-			if _, err := conn.Write([]byte{'S'}); err != nil {
+			if _, err := conn.Write([]byte{protocol.EncryptionAccepted}); err != nil {
 				return conn, nil, err
 			}
 			conn = tls.Server(conn, p.cfg.TLS)
 		case gssCode:
-			if _, err := conn.Write([]byte{'N'}); err != nil {
+			if _, err := conn.Write([]byte{protocol.EncryptionRefused}); err != nil {
 				return conn, nil, err
 			}
 		case cancelCode:
@@ -176,7 +178,7 @@ func (s *session) greet(b *backend) {
 	}
 	b.paramsMu.Unlock()
 	send(s.w, &pgproto3.BackendKeyData{ProcessID: s.id, SecretKey: binary.BigEndian.AppendUint32(nil, s.secret)})
-	send(s.w, &pgproto3.ReadyForQuery{TxStatus: 'I'})
+	send(s.w, &pgproto3.ReadyForQuery{TxStatus: protocol.Idle})
 }
 
 // startupParams reads names and values; options are the protocol options
