@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+
+	"github.com/jackc/pgx/v5/pgproto3"
 )
 
 // A message is a type byte, a length that counts itself and the body, and the
@@ -124,6 +126,7 @@ func (o onlyWriter) Write(b []byte) (int, error) {
 type writeError struct{ err error }
 
 func (e *writeError) Error() string { return e.err.Error() }
+
 func (e *writeError) Unwrap() error { return e.err }
 
 // ready tells whether the next message can be had without waiting.
@@ -156,4 +159,12 @@ func cstring(b []byte) (text string, rest []byte, ok bool) {
 		}
 	}
 	return string(b), nil, false
+}
+
+// send writes a message.
+func send(w interface{ Write(b []byte) (int, error) }, msg pgproto3.Message) {
+	raw, err := msg.Encode(nil)
+	if err == nil {
+		_, _ = w.Write(raw) // bufio keeps the error for Flush
+	}
 }

@@ -6,12 +6,10 @@ import (
 	"crypto/tls"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
@@ -53,26 +51,6 @@ func (p *Pooler) observe(ctx context.Context, st *stranger, conn net.Conn, packe
 	}
 	go b.serve()
 	return s
-}
-
-// startupMessage is a startup packet with its length before it.
-func startupMessage(packet []byte) []byte {
-	return append(binary.BigEndian.AppendUint32(nil, uint32(len(packet)+4)), packet...)
-}
-
-// replicates tells whether a client asks for a replication connection.
-func replicates(params map[string]string) bool {
-	switch params["replication"] {
-	case "", "false", "off", "no", "0":
-		return false
-	}
-	return true
-}
-
-// introduce notes who a client says it is.
-func (s *session) introduce(params map[string]string, packet []byte) {
-	s.startup = params
-	s.client = Client{ApplicationName: params["application_name"], Driver: driverByStartup(params, bytes.HasPrefix(packet[4:], []byte("client_encoding\x00")))}
 }
 
 // Kinds of the server's messages about authentication.
@@ -257,63 +235,4 @@ func (p *Pooler) tunnel(ctx context.Context, st *stranger, conn net.Conn, server
 		_, _ = io.Copy(server.conn, conn) // an error is an end, too
 	}()
 	_, _ = io.Copy(conn, server.r)
-}
-
-// cancelRequest passes a cancel request on as it came.
-func (p *Pooler) forwardRawCancel(ctx context.Context, packet []byte) {
-	conn, err := p.dialUpstream(ctx)
-	if err == nil {
-		err = sendCancel(conn, packet)
-	}
-	if err != nil {
-		p.cfg.Logger.Warn("a cancel request could not be passed on", "cause", err)
-	}
-}
-
-// reach connects to the server, encrypted as the upstream's URL says.
-func (p *Pooler) dialUpstream(ctx context.Context) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, p.cfg.WaitTimeout)
-	defer cancel()
-	cfg := p.upstream
-	conn, err := dialServer(ctx, cfg.Host, cfg.Port, cfg.TLSConfig, cfg.SSLNegotiation == "direct")
-	for _, f := range cfg.Fallbacks {
-		if err == nil {
-			break
-		}
-		conn, err = dialServer(ctx, f.Host, f.Port, f.TLSConfig, cfg.SSLNegotiation == "direct")
-	}
-	return conn, err
-}
-
-func dialServer(ctx context.Context, host string, port uint16, secure *tls.Config, direct bool) (net.Conn, error) {
-	network, addr := pgconn.NetworkAddress(host, port)
-	conn, err := (&net.Dialer{}).DialContext(ctx, network, addr)
-	if err != nil || secure == nil {
-		return conn, err
-	}
-	encrypted, err := encrypt(ctx, conn, secure, direct)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("encrypt the connection: %w", err), conn.Close())
-	}
-	return encrypted, nil
-}
-
-// encrypt asks the server for TLS (PostgreSQL's documentation, "SSL Session
-// Encryption") unless it is to begin directly.
-func encrypt(ctx context.Context, conn net.Conn, secure *tls.Config, direct bool) (net.Conn, error) {
-	if !direct {
-		defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Now()) })()
-		answer := []byte{0}
-		if _, err := conn.Write(startupMessage(binary.BigEndian.AppendUint32(nil, sslCode))); err != nil {
-			return nil, err
-		}
-		if _, err := io.ReadFull(conn, answer); err != nil {
-			return nil, err
-		}
-		if answer[0] != protocol.EncryptionAccepted {
-			return nil, errors.New("the server does not speak TLS")
-		}
-	}
-	encrypted := tls.Client(conn, secure)
-	return encrypted, encrypted.HandshakeContext(ctx)
 }

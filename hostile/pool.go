@@ -8,7 +8,6 @@ import (
 	"maps"
 	"net"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -273,18 +272,6 @@ func (pl *pool) learn(names []string) {
 	}
 }
 
-// due tells whether functions and policies are to be looked at again: they may
-// change behind the pooler's back, by a migration over a direct connection.
-func (pl *pool) schemaCheckDue() bool {
-	pl.mu.Lock()
-	defer pl.mu.Unlock()
-	if time.Since(pl.schemaCheckedAt) < time.Second {
-		return false
-	}
-	pl.schemaCheckedAt = time.Now()
-	return true
-}
-
 // names are all custom settings that are known.
 func (pl *pool) settingNames() []string {
 	pl.mu.Lock()
@@ -303,16 +290,6 @@ func (pl *pool) settingNames() []string {
 // isASCII tells whether a name is the same in every encoding that a client may speak.
 func isASCII(name string) bool {
 	return strings.IndexFunc(name, func(r rune) bool { return r >= utf8.RuneSelf }) < 0
-}
-
-// schemaSQL is the query for this server's version: bodies of SQL functions
-// that are kept parsed are there since 14.
-func (pl *pool) schemaSQL(version string) string {
-	major, _ := strconv.Atoi(strings.SplitN(version, ".", 2)[0])
-	if major >= 14 {
-		return schemaSQL
-	}
-	return strings.ReplaceAll(schemaSQL, "|| ' ' || coalesce(pg_catalog.pg_get_function_sqlbody(p.oid), '')", "")
 }
 
 // poolKey tells pools apart.

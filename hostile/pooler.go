@@ -3,20 +3,17 @@ package hostile
 import (
 	"context"
 	"crypto/rand"
-	"crypto/subtle"
 	"crypto/tls"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
-	"slices"
+	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
@@ -112,6 +109,39 @@ func New(cfg Config) (*Pooler, error) {
 	}
 	p.ledger.onFinding = cfg.Found
 	return p, nil
+}
+
+// URL is what clients of a pooler that listens at addr use: the upstream's URL
+// with that address, and with the pooler's password where it has one. Clients
+// that are observed are asked by the server first: they need that one's.
+func (p *Pooler) URL(addr string) (string, error) {
+	raw, err := URLAt(p.cfg.Upstream, addr)
+	if err != nil || p.cfg.Password == "" {
+		return raw, err
+	}
+	u, err := url.Parse(raw)
+	if err != nil {
+		return "", err
+	}
+	u.User = url.UserPassword(p.upstream.User, p.cfg.Password)
+	return u.String(), nil
+}
+
+// URLAt is a server's URL with another address, unencrypted: the pooler's.
+func URLAt(upstream, addr string) (string, error) {
+	u, err := url.Parse(upstream)
+	if err != nil {
+		return "", err
+	}
+	u.Host = addr
+	u.RawQuery = strings.ReplaceAll(u.RawQuery, "+", "%2B") // to libpq and pgx a plus sign is one
+	q := u.Query()
+	for _, name := range []string{"host", "port", "hostaddr", "sslmode", "sslcert", "sslkey", "sslrootcert", "sslnegotiation", "channel_binding", "require_auth", "gssencmode", "target_session_attrs"} {
+		q.Del(name)
+	}
+	q.Set("sslmode", "disable")
+	u.RawQuery = strings.ReplaceAll(q.Encode(), "+", "%20")
+	return u.String(), nil
 }
 
 // Serve takes clients from l until ctx ends, then ends all connections.
@@ -252,33 +282,6 @@ func (p *Pooler) unregister(s *session) {
 	p.release(s.pool)
 }
 
-// cancel passes a cancel request on to whatever server connection the client
-// has at the moment; one that has none has nothing to cancel.
-func (p *Pooler) forwardCancel(ctx context.Context, id, secret uint32) {
-	p.mu.Lock()
-	s := p.sessions[id]
-	p.mu.Unlock()
-	if s == nil || subtle.ConstantTimeEq(int32(s.secret), int32(secret)) != 1 {
-		return
-	}
-	s.mu.Lock()
-	b := s.backend
-	if b != nil {
-		b.cancels.Add(1)
-	}
-	s.mu.Unlock()
-	if b == nil {
-		return
-	}
-	defer func() {
-		b.cancels.Add(-1)
-		b.pool.wakeOne()
-	}()
-	if err := b.cancel(ctx); err != nil {
-		p.cfg.Logger.Warn("a cancel request could not be passed on", "cause", err)
-	}
-}
-
 // claim notes who uses a statement name, and tells whether another client of
 // this run did before.
 func (p *Pooler) claimStatement(name string, s *session) (taken bool) {
@@ -322,192 +325,3 @@ func (p *Pooler) watchIdle(ctx context.Context) {
 		}
 	}
 }
-
-// inspect judges a transaction that is over: by what was said in it, and, where
-// that leaves a doubt, by what the server connection now holds. It runs on the
-// backend's goroutine, while nobody has the backend.
-func (p *Pooler) inspect(b *backend, t *transaction) error {
-	p.transactions.Add(1)
-	if t == nil || p.profile.Plain {
-		return nil
-	}
-	for _, name := range t.settingsRead {
-		if !t.setsUnknown && !slices.Contains(t.settingsSet, name) {
-			p.report(fault{SettingNotSet, name, t.occurrence(t.blame(SettingNotSet, name))})
-		}
-	}
-	b.pool.learn(t.settingsSet)
-	b.pool.learn(t.settingsRead)
-	if t.ddl || b.pool.schemaCheckDue() {
-		if err := p.tolerateUnanswered(b, b.readSchema()); err != nil {
-			return err
-		}
-	}
-	sc := b.pool.schema.Load()
-	if !t.mayLeaveState && sc != nil {
-		if !sc.functionsMayLeaveState {
-			return nil
-		}
-		if b.baselineGlance != "" && t.leftNothingBefore(sc) {
-			if glance, err := b.glance(); err != nil || glance == b.baselineGlance {
-				return err
-			}
-		}
-	}
-	now, err := b.residue()
-	if err != nil {
-		return err
-	}
-	remains := now.since(b.baseline)
-	b.baseline, b.baselineGlance = now, ""
-	for _, l := range remains {
-		p.reportLeftover(l, t)
-	}
-	if len(remains) == 0 && sc != nil && sc.functionsMayLeaveState {
-		t.noteLeftNothing(sc)
-		b.baselineGlance, err = b.glance()
-	}
-	if len(remains) == 0 || p.cfg.Observe {
-		return err
-	}
-	if err := b.reset(); err != nil {
-		return err
-	}
-	return p.plantTempTables(b)
-}
-
-// judge reports one thing that was left.
-func (p *Pooler) reportLeftover(l leftover, t *transaction) {
-	o := t.occurrence(t.blame(l.code, l.subject))
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if l.code == TempTable && len(p.leftTempTables) < 20 { // a name has at most 63 bytes
-		p.leftTempTables = appendNew(p.leftTempTables, l.subject)
-	}
-	switch l.code {
-	case HoldCursor, TempTable, SQLPrepared:
-		l.subject = objectPattern(l.subject)
-	}
-	if l.code != SessionSetting {
-		p.report(fault{l.code, l.subject, o})
-		return
-	}
-	if strings.Contains(l.subject, ".") {
-		p.rememberLeakLocked(l.subject, leak{t.client.ID, l.value})
-	} else if benignSettings[strings.ToLower(l.subject)] {
-		l.value = l.value[:min(len(l.value), maxLeak)]
-		agreed, known := p.agreedSettings[l.subject]
-		if !known {
-			p.agreedSettings[l.subject] = l.value
-		}
-		if !known || agreed == l.value {
-			p.ledger.note("SET "+l.subject, "drivers and frameworks set it when they connect, always to the same value; ALTER ROLE … SET "+l.subject+" does it for every server connection")
-			return
-		}
-	}
-	p.report(fault{l.code, l.subject, o})
-}
-
-// benignSettings are what drivers and frameworks set on every connection; as
-// long as all clients agree on a value, it does not matter who set it.
-var benignSettings = map[string]bool{
-	"application_name": true, "bytea_output": true, "client_encoding": true, "client_min_messages": true, "datestyle": true,
-	"extra_float_digits": true, "intervalstyle": true, "lc_messages": true, "standard_conforming_strings": true, "timezone": true,
-}
-
-// What is remembered of settings that were left behind: as many, none with a longer value.
-const (
-	maxLeaks = 200
-	maxLeak  = 1000
-)
-
-// leaked remembers who left a custom setting; the pooler is locked.
-func (p *Pooler) rememberLeakLocked(name string, l leak) {
-	if _, known := p.leaks[name]; !known && len(p.leaks) >= maxLeaks || len(l.value) > maxLeak {
-		return
-	}
-	others := slices.DeleteFunc(p.leaks[name], func(o leak) bool { return o.client == l.client })
-	if len(others) > 1 {
-		others = others[1:]
-	}
-	p.leaks[name] = append(others, l)
-}
-
-// foreign gives the custom settings that clients left, each with the value that
-// another client than this left last; "" if nobody did, as on a server connection
-// that nobody had.
-func (p *Pooler) foreignSettings(client uint32) map[string]string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if len(p.leaks) == 0 {
-		return nil
-	}
-	all := map[string]string{}
-	for name, leaks := range p.leaks {
-		all[name] = ""
-		for _, l := range leaks {
-			if l.client != client {
-				all[name] = l.value
-			}
-		}
-	}
-	return all
-}
-
-// taint leaves tables on a clean server connection, of the names of those that
-// clients left on others.
-func (p *Pooler) plantTempTables(b *backend) error {
-	var sql strings.Builder
-	p.mu.Lock()
-	for _, name := range p.leftTempTables {
-		sql.WriteString("create temporary table if not exists " + pgx.Identifier{name}.Sanitize() + " (of_another_client text);")
-	}
-	p.mu.Unlock()
-	if sql.Len() == 0 {
-		return nil
-	}
-	if _, err := b.runSimple(sql.String()); err != nil {
-		return fmt.Errorf("taint a server connection: %w", err)
-	}
-	return b.snapshot()
-}
-
-// blame finds the statement that most likely did it.
-func (t *transaction) blame(code Code, subject string) *queryText {
-	kinds := map[Code][]string{
-		SessionSetting: {"set"}, SessionRole: {"set"}, TempTable: {"create", "select"}, HoldCursor: {"declare"}, Listening: {"listen"}, SQLPrepared: {"prepare"},
-	}[code]
-	for _, x := range t.texts {
-		if slices.Contains(x.settingsSet, subject) && code == SessionSetting || slices.Contains(x.settingsRead, subject) && code == SettingNotSet {
-			return x
-		}
-	}
-	for _, x := range t.texts {
-		for _, st := range x.statements {
-			if slices.Contains(kinds, st.kind) && !st.local() {
-				return x
-			}
-		}
-	}
-	for _, x := range t.texts {
-		if x.mayLeaveState {
-			return x
-		}
-	}
-	for _, x := range slices.Backward(t.texts) {
-		if len(x.statements) > 0 && x.statements[0].kind != "commit" && x.statements[0].kind != "begin" {
-			return x
-		}
-	}
-	return nil
-}
-
-func (t *transaction) occurrence(x *queryText) Occurrence {
-	o := Occurrence{Client: t.client, Trace: t.history()}
-	if x != nil {
-		o.SQL, o.Tags = shorten(x.sql), x.tags
-	}
-	return o
-}
-
-var errRefused = errors.New("refused")

@@ -2,20 +2,10 @@ package hostile
 
 import (
 	"context"
-	"crypto/subtle"
-	"encoding/binary"
-	"errors"
-	"fmt"
-	"io"
 	"net"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgproto3"
-
-	"github.com/poolproof/poolproof/internal/protocol"
 )
 
 // What somebody may cost before they have said who they are. As many strangers
@@ -116,58 +106,4 @@ func (x *strangers) leave(st *stranger) {
 	}
 	x.mu.Unlock()
 	<-x.free
-}
-
-// knows reports whether a client's password is the pooler's own.
-func (p *Pooler) knowsPassword(password string) bool {
-	return p.cfg.Password != "" && subtle.ConstantTimeCompare([]byte(password), []byte(p.cfg.Password)) == 1
-}
-
-// askPassword asks a stranger for a password, in the clear: it may be one that
-// only the server knows.
-func askPassword(conn net.Conn) (string, error) {
-	send(conn, &pgproto3.AuthenticationCleartextPassword{})
-	var head [headerSize]byte
-	if _, err := io.ReadFull(conn, head[:]); err != nil {
-		return "", err
-	}
-	length := binary.BigEndian.Uint32(head[1:])
-	if head[0] != protocol.Password || length < 5 || length > maxPassword {
-		refuse(conn, "08P01", "poolproof: expected a password", "")
-		return "", errRefused
-	}
-	body := make([]byte, length-4)
-	if _, err := io.ReadFull(conn, body); err != nil {
-		return "", err
-	}
-	password, _, _ := cstring(body)
-	return password, nil
-}
-
-// refuse tells a client why it must go.
-func refuse(w io.Writer, code, message, hint string) {
-	send(w, &pgproto3.ErrorResponse{Severity: "FATAL", SeverityUnlocalized: "FATAL", Code: code, Message: message, Hint: hint})
-}
-
-// whoGetsIn is the hint for everybody who does not.
-const whoGetsIn = "poolproof lets in who knows its own password (under prove it is in DATABASE_URL and PGPASSWORD), and whoever gives a password that the server itself asks for"
-
-// refuseAs passes the server's refusal on, or says that it cannot be reached.
-func (p *Pooler) refuseAs(w io.Writer, user string, err error) {
-	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
-		hint := pg.Hint
-		if hint == "" && (pg.Code == "28P01" || pg.Code == "28000") {
-			hint = whoGetsIn
-		}
-		send(w, &pgproto3.ErrorResponse{Severity: "FATAL", SeverityUnlocalized: "FATAL", Code: pg.Code, Message: pg.Message, Detail: pg.Detail, Hint: hint})
-		return
-	}
-	if errors.Is(err, errTrusted) {
-		refuse(w, "28P01", fmt.Sprintf("password authentication failed for user %q", user), whoGetsIn)
-		return
-	}
-	if !errors.Is(err, context.Canceled) {
-		p.cfg.Logger.Warn("a server connection could not be opened", "cause", err)
-	}
-	refuse(w, "08006", "poolproof: the server cannot be reached: "+err.Error(), "")
 }

@@ -1,9 +1,12 @@
 package hostile
 
 import (
+	"bytes"
 	"context"
+	"crypto/subtle"
 	"crypto/tls"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -11,17 +14,10 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
 
 	"github.com/poolproof/poolproof/internal/protocol"
-)
-
-// What the first message of a connection can be, instead of a version.
-const (
-	cancelCode = 80877102
-	sslCode    = 80877103
-	gssCode    = 80877104
-	protocol3  = 3
 )
 
 // welcome takes a client's introduction and serves it.
@@ -150,37 +146,6 @@ func (p *Pooler) login(ctx context.Context, st *stranger, conn net.Conn, packet 
 	return s
 }
 
-// names are the user and the database that a startup packet asks for.
-func names(params map[string]string) (user, database string) {
-	user, database = params["user"], params["database"]
-	if database == "" {
-		database = user
-	}
-	return user, database
-}
-
-// runtimeParams are the settings among a startup packet's parameters.
-func runtimeParams(params map[string]string) map[string]string {
-	runtime := maps.Clone(params)
-	for _, name := range []string{"user", "database", "replication"} {
-		delete(runtime, name)
-	}
-	return runtime
-}
-
-// hello is what a server says to a client that it has let in.
-func (s *session) greet(b *backend) {
-	send(s.w, &pgproto3.AuthenticationOk{})
-	b.paramsMu.Lock()
-	for _, name := range slices.Sorted(maps.Keys(b.params)) {
-		s.params[name] = b.params[name]
-		send(s.w, &pgproto3.ParameterStatus{Name: name, Value: b.params[name]})
-	}
-	b.paramsMu.Unlock()
-	send(s.w, &pgproto3.BackendKeyData{ProcessID: s.id, SecretKey: binary.BigEndian.AppendUint32(nil, s.secret)})
-	send(s.w, &pgproto3.ReadyForQuery{TxStatus: protocol.Idle})
-}
-
 // startupParams reads names and values; options are the protocol options
 // (_pq_.…) that a newer client offers.
 func startupParams(b []byte) (params map[string]string, options []string, ok bool) {
@@ -206,6 +171,39 @@ func startupParams(b []byte) (params map[string]string, options []string, ok boo
 	}
 }
 
+// names are the user and the database that a startup packet asks for.
+func names(params map[string]string) (user, database string) {
+	user, database = params["user"], params["database"]
+	if database == "" {
+		database = user
+	}
+	return user, database
+}
+
+// runtimeParams are the settings among a startup packet's parameters.
+func runtimeParams(params map[string]string) map[string]string {
+	runtime := maps.Clone(params)
+	for _, name := range []string{"user", "database", "replication"} {
+		delete(runtime, name)
+	}
+	return runtime
+}
+
+// replicates tells whether a client asks for a replication connection.
+func replicates(params map[string]string) bool {
+	switch params["replication"] {
+	case "", "false", "off", "no", "0":
+		return false
+	}
+	return true
+}
+
+// introduce notes who a client says it is.
+func (s *session) introduce(params map[string]string, packet []byte) {
+	s.startup = params
+	s.client = Client{ApplicationName: params["application_name"], Driver: driverByStartup(params, bytes.HasPrefix(packet[4:], []byte("client_encoding\x00")))}
+}
+
 // judgeStartup reports startup parameters that poolers refuse or drop. The session
 // is locked.
 func (s *session) judgeStartupLocked() {
@@ -219,4 +217,73 @@ func (s *session) judgeStartupLocked() {
 			s.reportLocked(StartupParameter, low, nil, nil)
 		}
 	}
+}
+
+// hello is what a server says to a client that it has let in.
+func (s *session) greet(b *backend) {
+	send(s.w, &pgproto3.AuthenticationOk{})
+	b.paramsMu.Lock()
+	for _, name := range slices.Sorted(maps.Keys(b.params)) {
+		s.params[name] = b.params[name]
+		send(s.w, &pgproto3.ParameterStatus{Name: name, Value: b.params[name]})
+	}
+	b.paramsMu.Unlock()
+	send(s.w, &pgproto3.BackendKeyData{ProcessID: s.id, SecretKey: binary.BigEndian.AppendUint32(nil, s.secret)})
+	send(s.w, &pgproto3.ReadyForQuery{TxStatus: protocol.Idle})
+}
+
+// askPassword asks a stranger for a password, in the clear: it may be one that
+// only the server knows.
+func askPassword(conn net.Conn) (string, error) {
+	send(conn, &pgproto3.AuthenticationCleartextPassword{})
+	var head [headerSize]byte
+	if _, err := io.ReadFull(conn, head[:]); err != nil {
+		return "", err
+	}
+	length := binary.BigEndian.Uint32(head[1:])
+	if head[0] != protocol.Password || length < 5 || length > maxPassword {
+		refuse(conn, "08P01", "poolproof: expected a password", "")
+		return "", errRefused
+	}
+	body := make([]byte, length-4)
+	if _, err := io.ReadFull(conn, body); err != nil {
+		return "", err
+	}
+	password, _, _ := cstring(body)
+	return password, nil
+}
+
+// knows reports whether a client's password is the pooler's own.
+func (p *Pooler) knowsPassword(password string) bool {
+	return p.cfg.Password != "" && subtle.ConstantTimeCompare([]byte(password), []byte(p.cfg.Password)) == 1
+}
+
+var errRefused = errors.New("refused")
+
+// refuse tells a client why it must go.
+func refuse(w io.Writer, code, message, hint string) {
+	send(w, &pgproto3.ErrorResponse{Severity: "FATAL", SeverityUnlocalized: "FATAL", Code: code, Message: message, Hint: hint})
+}
+
+// whoGetsIn is the hint for everybody who does not.
+const whoGetsIn = "poolproof lets in who knows its own password (under prove it is in DATABASE_URL and PGPASSWORD), and whoever gives a password that the server itself asks for"
+
+// refuseAs passes the server's refusal on, or says that it cannot be reached.
+func (p *Pooler) refuseAs(w io.Writer, user string, err error) {
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
+		hint := pg.Hint
+		if hint == "" && (pg.Code == "28P01" || pg.Code == "28000") {
+			hint = whoGetsIn
+		}
+		send(w, &pgproto3.ErrorResponse{Severity: "FATAL", SeverityUnlocalized: "FATAL", Code: pg.Code, Message: pg.Message, Detail: pg.Detail, Hint: hint})
+		return
+	}
+	if errors.Is(err, errTrusted) {
+		refuse(w, "28P01", fmt.Sprintf("password authentication failed for user %q", user), whoGetsIn)
+		return
+	}
+	if !errors.Is(err, context.Canceled) {
+		p.cfg.Logger.Warn("a server connection could not be opened", "cause", err)
+	}
+	refuse(w, "08006", "poolproof: the server cannot be reached: "+err.Error(), "")
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"net"
-	"net/url"
 	"strings"
 )
 
@@ -66,37 +65,4 @@ func StartWith(t TB, cfg Config) (*Pooler, string) {
 		}
 	})
 	return p, pooled
-}
-
-// URL is what clients of a pooler that listens at addr use: the upstream's URL
-// with that address, and with the pooler's password where it has one. Clients
-// that are observed are asked by the server first: they need that one's.
-func (p *Pooler) URL(addr string) (string, error) {
-	raw, err := URLAt(p.cfg.Upstream, addr)
-	if err != nil || p.cfg.Password == "" {
-		return raw, err
-	}
-	u, err := url.Parse(raw)
-	if err != nil {
-		return "", err
-	}
-	u.User = url.UserPassword(p.upstream.User, p.cfg.Password)
-	return u.String(), nil
-}
-
-// URLAt is a server's URL with another address, unencrypted: the pooler's.
-func URLAt(upstream, addr string) (string, error) {
-	u, err := url.Parse(upstream)
-	if err != nil {
-		return "", err
-	}
-	u.Host = addr
-	u.RawQuery = strings.ReplaceAll(u.RawQuery, "+", "%2B") // to libpq and pgx a plus sign is one
-	q := u.Query()
-	for _, name := range []string{"host", "port", "hostaddr", "sslmode", "sslcert", "sslkey", "sslrootcert", "sslnegotiation", "channel_binding", "require_auth", "gssencmode", "target_session_attrs"} {
-		q.Del(name)
-	}
-	q.Set("sslmode", "disable")
-	u.RawQuery = strings.ReplaceAll(q.Encode(), "+", "%20")
-	return u.String(), nil
 }

@@ -65,18 +65,6 @@ type transaction struct {
 
 const maxTextsOfOne = 40 // statements of one transaction that are kept
 
-// clean tells whether each statement was in a transaction that left nothing.
-func (t *transaction) leftNothingBefore(sc *schema) bool {
-	return !t.truncated && !slices.ContainsFunc(t.texts, func(x *queryText) bool { return x.leftNothingUnder.Load() != sc })
-}
-
-// leftNothing notes that it did.
-func (t *transaction) noteLeftNothing(sc *schema) {
-	for _, x := range t.texts {
-		x.leftNothingUnder.Store(sc)
-	}
-}
-
 func (w *clientState) init() {
 	w.prepared = map[string]*preparedStatement{}
 }

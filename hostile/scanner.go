@@ -133,6 +133,57 @@ func scan(sql string, truncated bool) *queryText {
 	}
 }
 
+// lookInside looks at the body of a function, where statements begin after
+// words such as BEGIN and THEN, too, and at what PERFORM and EXECUTE do.
+func scanFunctionBody(body string) *queryText {
+	t := &queryText{sql: body}
+	sc := sqltext.New(body)
+	start := true
+	for {
+		tok := sc.Next()
+		if tok.Kind == sqltext.End {
+			return t
+		}
+		w := tok.Text
+		switch {
+		case tok.Kind == sqltext.Semicolon:
+			start = true
+			continue
+		case tok.Kind != sqltext.Word:
+			start = false
+			continue
+		}
+		t.words = append(t.words, w)
+		switch {
+		case w == "current_setting":
+			if name, ok := firstSetting(sc); ok {
+				t.settingsRead = appendNew(t.settingsRead, name)
+			}
+		case w == "set_config":
+			if name, ok := firstSetting(sc); ok {
+				t.settingsSet = appendNew(t.settingsSet, name)
+			} else {
+				t.setsUnknown = true
+			}
+			local, _ := sc.Local()
+			t.mayLeaveState = t.mayLeaveState || !local
+		case statefulWords[w] && w != "hold", w == "execute": // dynamic SQL may be anything
+			t.mayLeaveState = true
+		case start:
+			switch w {
+			case "set":
+				ahead := sc
+				if next := ahead.Next(); next.Text != "local" && next.Text != "transaction" && next.Text != "constraints" {
+					t.mayLeaveState = true
+				}
+			case "reset", "listen", "unlisten", "prepare", "deallocate", "discard", "load":
+				t.mayLeaveState = true
+			}
+		}
+		start = w == "begin" || w == "then" || w == "else" || w == "loop"
+	}
+}
+
 // setStatement notes which setting a SET makes.
 func (t *queryText) setStatement(st statement) {
 	if st.kind != "set" {
