@@ -6,11 +6,15 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"runtime"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
+
+	"github.com/poolproof/poolproof/internal/protocol"
 )
 
 // pair is a session with a server connection that is free, or that it has and
@@ -174,4 +178,65 @@ func TestRelayConsumes(t *testing.T) {
 			t.Errorf("after a message of %d bytes came %q, %v", size, f.typ, err)
 		}
 	}
+}
+
+// Locks are taken in the order of doc.go, so that no two goroutines can wait for
+// each other: whoever waits for a server connection's writing side holds no
+// session's lock.
+func TestLockOrder(t *testing.T) {
+	// waits reports whether a goroutine that serves a client waits for a lock.
+	waits := func() bool {
+		all := make([]byte, 1<<20)
+		for _, stack := range strings.Split(string(all[:runtime.Stack(all, true)]), "\n\n") {
+			state, frames, _ := strings.Cut(stack, "\n")
+			if strings.Contains(state, "sync.Mutex.Lock") && strings.Contains(frames, "(*session).run(") {
+				return true
+			}
+		}
+		return false
+	}
+	unlocked := func(t *testing.T, s *session) {
+		t.Helper()
+		eventually(t, "the client's goroutine waits for the server connection", waits)
+		if !s.mu.TryLock() {
+			t.Fatal("it holds the session's lock meanwhile")
+		}
+		s.mu.Unlock()
+	}
+	writing := func(t *testing.T, x pair) *backend {
+		t.Helper()
+		for b := range x.s.pool.all {
+			return b
+		}
+		t.Fatal("there is no server connection")
+		return nil
+	}
+	t.Run("attaching", func(t *testing.T) {
+		x := newPair(t, Config{}, false)
+		x.p.leaks["app.tenant"] = []leak{{client: 99, value: "7"}} // something to restore
+		b := writing(t, x)
+		b.writing.Lock()
+		say(t, x.client, &pgproto3.Query{String: "begin"})
+		unlocked(t, x.s)
+		b.writing.Unlock()
+		hear(t, x.server) // the settings
+		hear(t, x.server) // begin
+		_, _ = x.client.Close(), x.server.Close()
+		x.ended(t)
+	})
+	t.Run("saying goodbye", func(t *testing.T) {
+		x := newPair(t, Config{}, false)
+		say(t, x.client, &pgproto3.Query{String: "begin"})
+		hear(t, x.server)
+		say(t, x.server, &pgproto3.ReadyForQuery{TxStatus: protocol.InTransaction})
+		hear(t, x.client)
+		b := writing(t, x)
+		b.writing.Lock()
+		say(t, x.client, &pgproto3.Terminate{})
+		unlocked(t, x.s)
+		b.writing.Unlock()
+		hear(t, x.server) // Terminate
+		_ = x.server.Close()
+		x.ended(t)
+	})
 }

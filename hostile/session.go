@@ -148,14 +148,11 @@ func (s *session) backendFor(ctx context.Context, f frame) (*backend, error) {
 			return nil, nil //nolint:nilnil // there is nowhere to send it, as PostgreSQL would ignore it
 		case s.backend == nil:
 			s.mu.Unlock()
-			b, err := s.pool.acquire(ctx, s)
+			err := s.attach(ctx)
 			s.mu.Lock()
 			if err != nil {
 				return nil, err
 			}
-			s.backend = b
-			s.beginTransactionLocked(b)
-			s.restoreLocked(b)
 		case s.inspecting:
 			s.changed.Wait()
 		case s.unanswered > 0 && !s.unitOpen && !part:
@@ -170,9 +167,26 @@ func (s *session) backendFor(ctx context.Context, f frame) (*backend, error) {
 	}
 }
 
-// restore puts the settings in place that this pooler tracks for its clients,
-// and the custom ones that another client left last, by a query that goes ahead
-// of what the client says: it never finds its own again. The answer is dropped.
+// attach waits for a server connection, and begins a transaction on it.
+func (s *session) attach(ctx context.Context) error {
+	b, err := s.pool.acquire(ctx, s)
+	if err != nil {
+		return err
+	}
+	b.writing.Lock() // the session that had it before may still be in its last write
+	defer b.writing.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.backend = b
+	s.beginTransactionLocked(b)
+	s.restoreLocked(b)
+	return nil
+}
+
+// restoreLocked sends, ahead of the client's message, a query that sets the
+// tracked settings and those that other clients left, so that the client never
+// finds its own leftovers by luck. The query's answer is dropped. The caller
+// also holds b.writing.
 func (s *session) restoreLocked(b *backend) {
 	var sql strings.Builder
 	for reported, want := range s.params {
@@ -195,8 +209,6 @@ func (s *session) restoreLocked(b *backend) {
 		}
 	}
 	if sql.Len() > 0 {
-		b.writing.Lock() // who had it before may not have returned from writing
-		defer b.writing.Unlock()
 		send(b.w, &pgproto3.Query{String: sql.String()})
 		s.restoring = true
 	}
@@ -406,23 +418,43 @@ func (s *session) whileInspectingLocked(look func() error) error {
 	return err
 }
 
-// farewell passes a client's Terminate on where something is under way, so that
-// the server finishes what was sent before it. Nobody else gets the connection.
+// onTerminate passes the client's Terminate on if a transaction is under way, so
+// that the server first finishes what was sent before it. Nobody else gets the
+// server connection.
 func (s *session) onTerminate() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.waitInspectedLocked()
-	b := s.backend
+	b := s.lockToWrite()
 	if b == nil {
 		return
 	}
+	defer b.writing.Unlock()
+	defer s.mu.Unlock()
 	s.backend = nil
 	b.session.Store(nil)
-	b.writing.Lock()
-	defer b.writing.Unlock()
 	send(b.w, &pgproto3.Terminate{})
 	if b.flush() != nil {
 		b.kill()
+	}
+}
+
+// lockToWrite locks the writing side of the session's server connection and the
+// session, in this order (doc.go), at a moment when the connection is not being
+// inspected. It returns nil, with nothing locked, if the session has none.
+func (s *session) lockToWrite() *backend {
+	for {
+		s.mu.Lock()
+		s.waitInspectedLocked()
+		b := s.backend
+		s.mu.Unlock()
+		if b == nil {
+			return nil
+		}
+		b.writing.Lock()
+		s.mu.Lock()
+		if s.backend == b && !s.inspecting {
+			return b
+		}
+		s.mu.Unlock()
+		b.writing.Unlock()
 	}
 }
 
