@@ -19,40 +19,45 @@ import (
 )
 
 // backend is one connection to PostgreSQL. While a session is attached, the
-// session's goroutine writes to it and the backend's own reads from it; while
-// none is, only its own does both.
+// session's goroutine writes to it and the backend's own goroutine reads from
+// it. Otherwise the backend's goroutine does both.
 type backend struct {
 	*stream
-	id     int
 	pool   *pool
-	pid    uint32
+	id     int    // counts the pooler's server connections, from 1
+	pid    uint32 // with secret, what a cancel request must name
 	secret []byte
 
-	session     atomic.Pointer[session] // who has it; nil: nobody
-	lastSession *session                // who had it last
-	lastAt      int64                   // counts the pool's hand-outs
+	// Who has it.
+	session     atomic.Pointer[session] // nil: nobody
+	lastSession *session                // who had it last; pool.mu guards it
+	startingUp  bool                    // observed: the server has not let its client in yet
 
+	// What is on it.
 	paramsMu        sync.Mutex
-	params          map[string]string // as the server reported them last
-	statementOwners map[string]uint32 // named statements that are on it, and whose they are
-	planted         map[string]string // custom settings that are on it for clients to find who did not make them
-	baseline        residue           // what it held when it was last looked at
-	baselineGlance  string            // the glance at that; "": none was taken
-	ownStatements   map[string]bool   // our own statements that are on it
-	unnamedOwner    *session          // whose unnamed statement it has
+	params          map[string]string // settings as the server reported them last
+	statementOwners map[string]uint32 // named statements, and the client whose each is
+	unnamedOwner    *session          // who parsed the unnamed statement
+	ownStatements   map[string]bool   // statements of our own questions
+	planted         map[string]string // custom settings that we set to what another client left
 
-	startingUp bool // its client is not let in yet
+	// What transactions are compared with.
+	baseline       residue // what it held when it was last asked
+	baselineGlance string  // glance's hash of that; "": there is none
 
-	writing sync.Mutex   // held while something is written to it
-	cancels atomic.Int32 // cancel requests under way to it: nobody gets it meanwhile
-	closed  atomic.Bool
+	// How it is used, and how it ends.
+	writing sync.Mutex    // held while something is written to it; taken before session.mu (doc.go)
+	cancels atomic.Int32  // cancel requests on their way to it: nobody gets it meanwhile
+	closed  atomic.Bool   // we closed it
 	doomed  atomic.Bool   // it ends at the next ReadyForQuery
 	done    chan struct{} // closed when it has ended
 }
 
-// ioTimeout bounds our own questions to a server connection.
+// ioTimeout bounds our own questions to a server connection, unless it is
+// observed.
 const ioTimeout = 30 * time.Second
 
+// newBackend returns a backend on an open connection. Nobody reads from it yet.
 func (pl *pool) newBackend(conn net.Conn) *backend {
 	return &backend{
 		stream: newStream(conn), pool: pl, id: int(pl.pooler.backends.Add(1)),
@@ -60,7 +65,8 @@ func (pl *pool) newBackend(conn net.Conn) *backend {
 	}
 }
 
-// first looks at a new server connection, and at the database if nobody has.
+// inspectNew records what a new server connection holds, and reads the
+// database's functions if nobody has yet.
 func (b *backend) inspectNew() error {
 	if b.pool.schema.Load() == nil {
 		if err := b.readSchema(); err != nil {
@@ -109,8 +115,9 @@ func (b *backend) relayAll() error {
 	}
 }
 
-// unasked takes what comes while nobody is attached: notifications that
-// somebody's LISTEN left behind, changed parameters, the server's farewell.
+// onUnattached handles what the server sends while no session is attached:
+// notifications that a LISTEN left behind, changed settings, the server's
+// farewell.
 func (b *backend) onUnattached(f frame) error {
 	switch f.typ {
 	case protocol.ParameterStatus:
@@ -127,11 +134,13 @@ func (b *backend) onUnattached(f frame) error {
 	return b.discard(f)
 }
 
+// errAbandoned ends a server connection whose client left in the middle of
+// something.
 var errAbandoned = errors.New("abandoned by its client")
 
-// abandon ends a connection whose client left while the server was at work:
-// closing it would not stop that. A request to cancel may come before the work
-// has begun, so it is repeated until the server says that it is done.
+// abandon ends a connection whose client left while the server was at work.
+// Closing it would not stop the server. A cancel request may arrive before the
+// work has begun, so it is repeated until the server says that it is done.
 func (b *backend) abandon() {
 	b.doomed.Store(true)
 	defer b.kill()
@@ -157,13 +166,14 @@ func (b *backend) kill() {
 	_ = b.conn.Close()
 }
 
-// key takes BackendKeyData: what a request to cancel must name.
+// onBackendKeyData keeps what a cancel request must name.
 func (b *backend) onBackendKeyData(body []byte) {
 	if len(body) > 4 {
 		b.pid, b.secret = binary.BigEndian.Uint32(body), slices.Clone(body[4:])
 	}
 }
 
+// onParameterStatus keeps a setting's value as the server reports it.
 func (b *backend) onParameterStatus(body []byte) {
 	name, rest, _ := cstring(body)
 	value, _, _ := cstring(rest)
@@ -172,20 +182,22 @@ func (b *backend) onParameterStatus(body []byte) {
 	b.params[name] = value
 }
 
+// param returns a setting as the server reported it last, or "".
 func (b *backend) param(name string) string {
 	b.paramsMu.Lock()
 	defer b.paramsMu.Unlock()
 	return b.params[name]
 }
 
-// look asks what the connection holds, from now on.
+// snapshot records what the connection holds now. The next transaction is
+// compared with that.
 func (b *backend) snapshot() error {
 	now, err := b.residue()
 	b.baseline, b.baselineGlance = now, ""
 	return err
 }
 
-// clean makes the connection as good as new.
+// reset makes the connection as good as a new one.
 func (b *backend) reset() error {
 	if _, err := b.runSimple("discard all"); err != nil {
 		return fmt.Errorf("clean a server connection: %w", err)
@@ -197,7 +209,7 @@ func (b *backend) reset() error {
 	return b.snapshot()
 }
 
-// errorText is severity, code and message of an ErrorResponse.
+// errorText returns severity, SQLSTATE and message of an ErrorResponse's body.
 func errorText(body []byte) string {
 	var msg pgproto3.ErrorResponse
 	if err := msg.Decode(body); err != nil {

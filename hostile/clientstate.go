@@ -65,10 +65,6 @@ type transaction struct {
 
 const maxTextsOfOne = 40 // statements of one transaction that are kept
 
-func (w *clientState) init() {
-	w.prepared = map[string]*preparedStatement{}
-}
-
 // attached begins a transaction.
 func (s *session) beginTransactionLocked(b *backend) {
 	s.attachment++

@@ -16,7 +16,7 @@ import (
 	"github.com/poolproof/poolproof/internal/protocol"
 )
 
-// What the first message of a connection can be, instead of a version.
+// What the first message of a connection has in place of a protocol version.
 const (
 	cancelCode = 80877102
 	sslCode    = 80877103
@@ -24,7 +24,7 @@ const (
 	protocol3  = 3
 )
 
-// dial opens a server connection with a client's startup parameters.
+// dial opens a server connection with the pool's startup parameters.
 func (pl *pool) dial(ctx context.Context) (*backend, error) {
 	cfg, _ := pl.config()
 	pg, err := pgconn.ConnectConfig(ctx, cfg)
@@ -37,7 +37,7 @@ func (pl *pool) dial(ctx context.Context) (*backend, error) {
 	}
 	b := pl.newBackend(h.Conn)
 	b.pid, b.secret, b.params = h.PID, h.SecretKey, h.ParameterStatuses
-	defer context.AfterFunc(ctx, b.kill)() // an end does not wait for our own questions
+	defer context.AfterFunc(ctx, b.kill)() // our own questions do not delay an end
 	if err := b.inspectNew(); err != nil {
 		return nil, errors.Join(err, h.Conn.Close())
 	}
@@ -47,8 +47,9 @@ func (pl *pool) dial(ctx context.Context) (*backend, error) {
 	return b, nil
 }
 
-// takeOver gives a connection without pgconn. That may still be reading: it does
-// where a write took longer than 15 ms (pgx 5.12), and what it read would be lost.
+// takeOver takes a connection away from pgconn. pgconn may still be reading
+// from it, as it does if a write took longer than 15 ms (pgx 5.12), and what it
+// reads would be lost. So takeOver waits for that to end.
 func takeOver(ctx context.Context, pg *pgconn.PgConn) (*pgconn.HijackedConn, error) {
 	if err := pg.SyncConn(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("take over the connection: %w", err), pg.Close(ctx))
@@ -60,7 +61,8 @@ func takeOver(ctx context.Context, pg *pgconn.PgConn) (*pgconn.HijackedConn, err
 	return h, nil
 }
 
-// reach connects to the server, encrypted as the upstream's URL says.
+// dialUpstream connects to the server, encrypted as the upstream's URL says,
+// and sends nothing else. It gives up after WaitTimeout.
 func (p *Pooler) dialUpstream(ctx context.Context) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.WaitTimeout)
 	defer cancel()
@@ -75,6 +77,8 @@ func (p *Pooler) dialUpstream(ctx context.Context) (net.Conn, error) {
 	return conn, err
 }
 
+// dialServer connects to one address, with TLS if secure is not nil. direct
+// says that TLS begins at once, without a request for it.
 func dialServer(ctx context.Context, host string, port uint16, secure *tls.Config, direct bool) (net.Conn, error) {
 	network, addr := pgconn.NetworkAddress(host, port)
 	conn, err := (&net.Dialer{}).DialContext(ctx, network, addr)
@@ -88,8 +92,8 @@ func dialServer(ctx context.Context, host string, port uint16, secure *tls.Confi
 	return encrypted, nil
 }
 
-// encrypt asks the server for TLS (PostgreSQL's documentation, "SSL Session
-// Encryption") unless it is to begin directly.
+// encrypt starts TLS. Unless it begins directly, the server is asked for it
+// first (PostgreSQL's documentation, "SSL Session Encryption").
 func encrypt(ctx context.Context, conn net.Conn, secure *tls.Config, direct bool) (net.Conn, error) {
 	if !direct {
 		defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Now()) })()
@@ -108,13 +112,13 @@ func encrypt(ctx context.Context, conn net.Conn, secure *tls.Config, direct bool
 	return encrypted, encrypted.HandshakeContext(ctx)
 }
 
-// startupMessage is a startup packet with its length before it.
+// startupMessage returns a startup packet with its length in front.
 func startupMessage(packet []byte) []byte {
 	return append(binary.BigEndian.AppendUint32(nil, uint32(len(packet)+4)), packet...)
 }
 
-// cancel passes a cancel request on to whatever server connection the client
-// has at the moment; one that has none has nothing to cancel.
+// forwardCancel passes a cancel request on to the server connection that the
+// client has at the moment. A client without one has nothing to cancel.
 func (p *Pooler) forwardCancel(ctx context.Context, id, secret uint32) {
 	p.mu.Lock()
 	s := p.sessions[id]
@@ -140,7 +144,7 @@ func (p *Pooler) forwardCancel(ctx context.Context, id, secret uint32) {
 	}
 }
 
-// cancelRequest passes a cancel request on as it came.
+// forwardRawCancel passes an observed client's cancel request on as it came.
 func (p *Pooler) forwardRawCancel(ctx context.Context, packet []byte) {
 	conn, err := p.dialUpstream(ctx)
 	if err == nil {
@@ -151,8 +155,8 @@ func (p *Pooler) forwardRawCancel(ctx context.Context, packet []byte) {
 	}
 }
 
-// cancel asks the server to stop what the connection is doing. The connection
-// is not given to anybody else before the request has been taken.
+// cancel asks the server to stop what the connection is doing, and returns when
+// the server has taken the request.
 func (b *backend) cancel(ctx context.Context) error {
 	conn, err := (&net.Dialer{}).DialContext(ctx, b.conn.RemoteAddr().Network(), b.conn.RemoteAddr().String())
 	if err != nil {
@@ -163,10 +167,10 @@ func (b *backend) cancel(ctx context.Context) error {
 	return sendCancel(conn, append(packet, b.secret...))
 }
 
-// sendCancel sends a cancel request by a connection of its own, and waits until
-// the server has taken it: it hangs up once it has signalled.
+// sendCancel sends a cancel request on a connection of its own. The server
+// hangs up when it has sent the signal, and that is waited for.
 func sendCancel(conn net.Conn, packet []byte) error {
-	defer conn.Close() //nolint:errcheck // it is only waited for
+	defer conn.Close() //nolint:errcheck // the request was sent
 	_ = conn.SetDeadline(time.Now().Add(ioTimeout))
 	if _, err := conn.Write(startupMessage(packet)); err != nil {
 		return fmt.Errorf("ask to cancel: %w", err)

@@ -24,7 +24,7 @@ import (
 func (p *Pooler) observe(ctx context.Context, st *stranger, conn net.Conn, packet []byte) *session {
 	version := binary.BigEndian.Uint32(packet)
 	params, _, ok := startupParams(packet[4:])
-	user, database := names(params)
+	user, database := userAndDatabase(params)
 	server, err := p.dialUpstream(st.ctx)
 	if err != nil {
 		p.refuseAs(conn, user, err)

@@ -17,52 +17,54 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// pool is the server connections for one user, database and set of startup
-// parameters. It gives a client another connection than the one it had last,
-// and prefers one that somebody else has had since.
+// pool holds the server connections for one user, database and set of startup
+// parameters. It hands a client a connection other than the one it had last,
+// and prefers one that another client has had since.
 type pool struct {
 	pooler      *Pooler
-	key         string
-	schema      atomic.Pointer[schema]
-	admittedAny atomic.Bool // somebody was let in
+	key         string                 // poolKey's; the pooler's map has it
+	schema      atomic.Pointer[schema] // nil: nobody has read the database's functions
+	admittedAny atomic.Bool            // some client was let in
 
-	users       int       // clients, and those who want to be one; the pooler's lock guards it
-	unusedSince time.Time // when the last one left; likewise
+	users       int       // clients, and strangers who log in; Pooler.mu guards it
+	unusedSince time.Time // when the last of them left; Pooler.mu guards it
 
 	mu              sync.Mutex
 	upstream        *pgconn.Config // replaced, never changed
-	proof           loginProof     // why its password is good
-	idle            []*backend     // the one that was given back longest ago first
+	proof           loginProof     // why the password in upstream may be used
+	idle            []*backend     // the one that was given back longest ago is first
 	all             map[*backend]bool
-	opened          int // all, and those being opened
-	given           int64
-	free            chan struct{} // gets a token when a connection is given back or gone
-	learnedSettings []string      // names of custom settings that clients use
-	schemaCheckedAt time.Time     // when functions and policies were looked at last
+	opened          int           // all, and those that are being opened
+	free            chan struct{} // gets a token when a connection is given back or has ended
+	learnedSettings []string      // custom settings that clients' statements name
+	schemaCheckedAt time.Time     // when we last asked whether functions and policies have changed
 }
 
+// newPool returns a pool without connections. cfg's password is not proven yet.
 func newPool(p *Pooler, key string, cfg *pgconn.Config) *pool {
 	return &pool{pooler: p, key: key, upstream: cfg, all: map[*backend]bool{}, free: make(chan struct{}, 1)}
 }
 
-// letIn says why a pool's password is good.
+// loginProof says why the password that a pool connects with may be used.
 type loginProof int
 
 const (
 	unproven            loginProof = iota
-	provenByOwnPassword            // its client knew the pooler's password, and the server let us in
-	provenByServer                 // the server asked for it, and said yes
+	provenByOwnPassword            // a client knew the pooler's password, and the server let us in
+	provenByServer                 // the server asked for it and accepted it
 )
 
+// errNoServerConnection is what a client is told after WaitTimeout.
 var errNoServerConnection = errors.New("no server connection became free in time")
 
-// errTrusted says that the server asks this machine for no password.
-var errTrusted = errors.New("the server lets this machine in without a password of the client's own")
+// errTrusted says that the server asks this machine for no password, so that a
+// client's password proves nothing.
+var errTrusted = errors.New("the server lets this machine in without asking for a password")
 
-// admit decides whether a client may use the pool. One that knows the pooler's
-// own password is lent what the upstream's URL holds. From everybody else the
-// server must want a password, and say yes to theirs; what it said yes to last
-// needs no question.
+// admit decides whether a client with this password may use the pool. A client
+// that knows the pooler's own password may connect with the password of the
+// upstream's URL. Any other password counts only if the server asks for one and
+// accepts it; the password that the server accepted last is not tried again.
 func (pl *pool) admit(ctx context.Context, password string) error {
 	p := pl.pooler
 	cfg, why := pl.config()
@@ -76,7 +78,7 @@ func (pl *pool) admit(ctx context.Context, password string) error {
 		cfg.Password = ""
 		if own := cfg.User == p.upstream.User; own {
 			cfg.Password = p.upstream.Password
-			pl.settleLogin(cfg, provenByOwnPassword) // whether that is right shows when a server connection is opened
+			pl.settleLogin(cfg, provenByOwnPassword) // opening a server connection shows whether it is right
 		} else if err := pl.tryLogin(ctx, cfg, provenByOwnPassword); err != nil {
 			return err
 		}
@@ -94,7 +96,8 @@ func (pl *pool) admit(ctx context.Context, password string) error {
 	return nil
 }
 
-// try asks the server, by a connection of its own, whether it lets us in.
+// tryLogin connects to the server to see whether it accepts cfg, and keeps cfg
+// if it does.
 func (pl *pool) tryLogin(ctx context.Context, cfg *pgconn.Config, why loginProof) error {
 	ctx, cancel := context.WithTimeout(ctx, pl.pooler.cfg.WaitTimeout)
 	defer cancel()
@@ -109,20 +112,22 @@ func (pl *pool) tryLogin(ctx context.Context, cfg *pgconn.Config, why loginProof
 	return c.Close(ctx)
 }
 
+// settleLogin keeps how to connect to the server from now on.
 func (pl *pool) settleLogin(cfg *pgconn.Config, why loginProof) {
 	pl.mu.Lock()
 	defer pl.mu.Unlock()
 	pl.upstream, pl.proof = cfg, why
 }
 
-// config is how to connect to the server, and why that is allowed.
+// config returns how to connect to the server, and why that is allowed.
 func (pl *pool) config() (*pgconn.Config, loginProof) {
 	pl.mu.Lock()
 	defer pl.mu.Unlock()
 	return pl.upstream, pl.proof
 }
 
-// acquire gives a session a server connection and attaches it.
+// acquire attaches a server connection to a session, and waits for one if none
+// is free.
 func (pl *pool) acquire(ctx context.Context, s *session) (*backend, error) {
 	ctx, cancel := context.WithTimeout(ctx, pl.pooler.cfg.WaitTimeout)
 	defer cancel()
@@ -143,7 +148,8 @@ func (pl *pool) acquire(ctx context.Context, s *session) (*backend, error) {
 	}
 }
 
-// take picks an idle connection, or says that one may be opened.
+// takeIdle hands an idle connection to the session. If there is none that it
+// should get, open reports whether a new one may be opened.
 func (pl *pool) takeIdle(s *session) (b *backend, open bool) {
 	pl.mu.Lock()
 	defer pl.mu.Unlock()
@@ -170,7 +176,7 @@ func (pl *pool) takeIdle(s *session) (b *backend, open bool) {
 			pl.opened++
 			return nil, true
 		}
-		// The one it had, then: a pooler with nothing else would do the same.
+		// Only the connection that it had last is left. Any pooler would hand it out.
 		pick = slices.IndexFunc(pl.idle, func(b *backend) bool { return b.cancels.Load() == 0 })
 		if pick < 0 {
 			return nil, false
@@ -182,15 +188,15 @@ func (pl *pool) takeIdle(s *session) (b *backend, open bool) {
 	return b, false
 }
 
-// hand attaches, unless the session is only being introduced; the pool is locked.
+// handOutLocked attaches b to s, unless the session is only being introduced.
 func (pl *pool) handOutLocked(b *backend, s *session) {
-	pl.given++
-	b.lastSession, b.lastAt, s.lastBackend = s, pl.given, b
+	b.lastSession, s.lastBackend = s, b
 	if !s.introducing {
 		b.session.Store(s)
 	}
 }
 
+// open opens a server connection and attaches it to the session.
 func (pl *pool) open(ctx context.Context, s *session) (*backend, error) {
 	b, err := pl.dial(ctx)
 	pl.mu.Lock()
@@ -206,7 +212,7 @@ func (pl *pool) open(ctx context.Context, s *session) (*backend, error) {
 	return b, nil
 }
 
-// adopt takes in a connection to the server that a client has for itself.
+// adopt takes in a server connection that was opened for one observed client.
 func (pl *pool) adopt(s *session, conn net.Conn) *backend {
 	b := pl.newBackend(conn)
 	b.startingUp = true
@@ -218,7 +224,7 @@ func (pl *pool) adopt(s *session, conn net.Conn) *backend {
 	return b
 }
 
-// giveBack makes a connection free for others. It has no session any more.
+// giveBack makes a connection free for others. No session has it any more.
 func (pl *pool) giveBack(b *backend) {
 	pl.mu.Lock()
 	defer pl.mu.Unlock()
@@ -228,7 +234,7 @@ func (pl *pool) giveBack(b *backend) {
 	pl.wakeOne()
 }
 
-// forget drops a connection that has ended.
+// remove takes a connection that has ended out of the pool.
 func (pl *pool) remove(b *backend) {
 	pl.mu.Lock()
 	defer pl.mu.Unlock()
@@ -240,7 +246,7 @@ func (pl *pool) remove(b *backend) {
 	pl.wakeOne()
 }
 
-// tell wakes one who waits.
+// wakeOne wakes one client that waits for a connection.
 func (pl *pool) wakeOne() {
 	select {
 	case pl.free <- struct{}{}:
@@ -258,7 +264,7 @@ func (pl *pool) closeAll() {
 	}
 }
 
-// learn adds names of custom settings that are asked for from now on.
+// learn adds names of custom settings, whose values are asked for from now on.
 func (pl *pool) learn(names []string) {
 	if len(names) == 0 {
 		return
@@ -272,7 +278,8 @@ func (pl *pool) learn(names []string) {
 	}
 }
 
-// names are all custom settings that are known.
+// settingNames lists all custom settings that clients or functions are known to
+// use.
 func (pl *pool) settingNames() []string {
 	pl.mu.Lock()
 	names := slices.Clone(pl.learnedSettings)
@@ -287,12 +294,14 @@ func (pl *pool) settingNames() []string {
 	return names
 }
 
-// isASCII tells whether a name is the same in every encoding that a client may speak.
+// isASCII reports whether a name is the same in every encoding that a client
+// may speak.
 func isASCII(name string) bool {
 	return strings.IndexFunc(name, func(r rune) bool { return r >= utf8.RuneSelf }) < 0
 }
 
-// poolKey tells pools apart.
+// poolKey returns a key that differs for different users, databases and startup
+// parameters.
 func poolKey(user, database string, params map[string]string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%q %q", user, database)

@@ -17,35 +17,38 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// Config is what a [Pooler] needs. Only Upstream is required.
+// Config configures a [Pooler]. Only Upstream is required.
 type Config struct {
 	// Upstream is the URL of the PostgreSQL server, not of a pooler.
 	Upstream string
-	// Password lets clients in whom the server would let in unasked because we are the ones who connect: as the user of
-	// Upstream with what that URL holds, as others where the server trusts this machine. Everybody else needs a password
-	// that the server itself asks for. With "" only those get in.
+	// Password is the pooler's own password. A client that sends it connects as the user of Upstream with the password of
+	// that URL, or as another user if the server trusts this machine. Any other client must send a password that the
+	// server asks for and accepts. Default "": only such clients get in.
 	Password string
-	// Profile is the pooler that is played. Default: strict.
+	// Profile names the pooler to play; see Profiles. Default "strict".
 	Profile string
-	// Observe keeps a server connection for each client, so that nothing breaks, and reports the same hazards. Startup and
-	// authentication are the server's own.
+	// Observe breaks nothing: each client keeps a server connection of its own, and the server itself authenticates it.
+	// The same faults are reported. Default false.
 	Observe bool
-	// MaxServerConns bounds the connections to PostgreSQL for one user, database and set of startup parameters. Default 24.
+	// MaxServerConns limits the connections to PostgreSQL for one user, database and set of startup parameters.
+	// Default 24; with Observe there is no limit.
 	MaxServerConns int
-	// WaitTimeout is how long a client waits for one of them. Default 20 s.
+	// WaitTimeout is how long a client waits for one of them before it gets an error. Default 20 s.
 	WaitTimeout time.Duration
-	// IdleBound is how long a transaction may wait for its client before it is reported. Default 5 s.
+	// IdleBound is how long an open transaction may wait for its client before it is reported. Default 5 s.
 	IdleBound time.Duration
-	// TLS, if not nil, is offered to clients.
+	// TLS, if not nil, is offered to clients. Default nil: no encryption.
 	TLS *tls.Config
-	// Found, if not nil, is called for each occurrence, first of its kind or not. It must not block.
+	// Found, if not nil, is called for each occurrence of a fault; first reports whether it is a new finding. It must not
+	// block. Occurrences beyond MaxFindings are not passed to it.
 	Found func(f Finding, first bool)
-	// Logger gets what goes wrong in the pooler itself. Default slog.Default().
+	// Logger receives what goes wrong in the pooler itself. Default slog.Default().
 	Logger *slog.Logger
 }
 
-// Pooler is a transaction pooler that is as hostile as the protocol allows, and
-// says what a client does that only works by luck.
+// Pooler is a transaction pooler that is as hostile as the protocol allows. It
+// reports what its clients do that works only by luck. Create one with [New].
+// Its methods are safe for concurrent use.
 type Pooler struct {
 	cfg      Config
 	profile  Profile
@@ -54,30 +57,33 @@ type Pooler struct {
 	ledger   *ledger
 	texts    *textCache
 
-	backends     atomic.Int64
-	clients      atomic.Int64
+	// Counts of this run.
+	backends     atomic.Int64 // server connections
+	clients      atomic.Int64 // connections that were let in
 	refused      atomic.Int64 // connections that ended before they were let in
-	strangers    *strangers
 	transactions atomic.Int64
+
+	strangers *strangers
 
 	mu              sync.Mutex
 	pools           map[string]*pool
 	sessions        map[uint32]*session
-	statementOwners map[string]uint32 // statement names, and which client had them first
-	agreedSettings  map[string]string // settings that drivers make, and the value that all agree on
-	leaks           map[string][]leak // custom settings that were left behind, by the last two clients who did
-	leftTempTables  []string          // temporary tables that were
+	statementOwners map[string]uint32 // statement names, and the client that used each first
+	agreedSettings  map[string]string // settings that drivers make when they connect, and the value that all clients agree on
+	leaks           map[string][]leak // custom settings that were left behind, by the last two clients that did
+	leftTempTables  []string          // names of temporary tables that were left behind
 	closing         bool
 	wg              sync.WaitGroup
 }
 
-// leak is a setting's value that a client left.
+// leak is a setting's value that a client left on a server connection.
 type leak struct {
 	client uint32
 	value  string
 }
 
-// New makes a pooler. It does not connect.
+// New returns a pooler, without connecting to the server. The error says what
+// is wrong with Profile or Upstream.
 func New(cfg Config) (*Pooler, error) {
 	profile, err := ProfileNamed(cfg.Profile)
 	if err != nil {
@@ -111,9 +117,12 @@ func New(cfg Config) (*Pooler, error) {
 	return p, nil
 }
 
-// URL is what clients of a pooler that listens at addr use: the upstream's URL
-// with that address, and with the pooler's password where it has one. Clients
-// that are observed are asked by the server first: they need that one's.
+// URL returns the URL for clients of a pooler that listens at addr, a host and
+// a port: the upstream's URL with that address, unencrypted, and with the
+// pooler's own password if it has one. With Observe and a server that asks for
+// passwords, the pooler's password should be the server's: the server sees it
+// first. The error says that the upstream's URL is malformed, and may contain
+// it.
 func (p *Pooler) URL(addr string) (string, error) {
 	raw, err := URLAt(p.cfg.Upstream, addr)
 	if err != nil || p.cfg.Password == "" {
@@ -127,7 +136,8 @@ func (p *Pooler) URL(addr string) (string, error) {
 	return u.String(), nil
 }
 
-// URLAt is a server's URL with another address, unencrypted: the pooler's.
+// URLAt returns a server's URL with the host and port of addr instead of its
+// own, without encryption. The error may contain the URL.
 func URLAt(upstream, addr string) (string, error) {
 	u, err := url.Parse(upstream)
 	if err != nil {
@@ -144,7 +154,8 @@ func URLAt(upstream, addr string) (string, error) {
 	return u.String(), nil
 }
 
-// Serve takes clients from l until ctx ends, then ends all connections.
+// Serve accepts clients from l until ctx ends, then ends all connections,
+// closes l and returns nil. It returns an error if l fails before that.
 func (p *Pooler) Serve(ctx context.Context, l net.Listener) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -172,6 +183,8 @@ func (p *Pooler) Serve(ctx context.Context, l net.Listener) error {
 	return fault
 }
 
+// closeAll ends all clients and server connections, and those that are still to
+// come.
 func (p *Pooler) closeAll() {
 	p.mu.Lock()
 	p.closing = true
@@ -192,7 +205,8 @@ func (p *Pooler) closeAll() {
 	}
 }
 
-// Report says what was found so far.
+// Report returns what was found so far. It may be called while clients are
+// served.
 func (p *Pooler) Report() Report {
 	r := Report{
 		Profile: p.profile.Name, Clients: int(p.clients.Load()), Refused: int(p.refused.Load()), Transactions: int(p.transactions.Load()), Statements: p.texts.count(),
@@ -204,16 +218,19 @@ func (p *Pooler) Report() Report {
 	return r
 }
 
+// report adds an occurrence of a fault to the ledger, unless the profile is
+// plain.
 func (p *Pooler) report(f fault) {
 	if !p.profile.Plain {
 		p.ledger.add(f)
 	}
 }
 
-// maxPools bounds the pools that are kept while nobody uses them.
+// maxPools bounds the pools, as far as they are unused.
 const maxPools = 128
 
-// poolFor finds or makes the pool for a client, which must be released.
+// poolFor returns the pool for a client, and makes it if there is none. The
+// caller must release it.
 func (p *Pooler) poolFor(user, database string, params map[string]string) *pool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -230,7 +247,8 @@ func (p *Pooler) poolFor(user, database string, params map[string]string) *pool 
 	return pl
 }
 
-// release ends a client's use of a pool. One that nobody was let into is forgotten.
+// release ends a client's use of a pool. A pool that never admitted a client is
+// forgotten.
 func (p *Pooler) release(pl *pool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -241,8 +259,8 @@ func (p *Pooler) release(pl *pool) {
 	}
 }
 
-// dropIdlePool makes room for another pool: of those that nobody uses, the one
-// that was left longest ago goes. The pooler is locked.
+// dropIdlePoolLocked makes room for another pool: the one that has been unused
+// longest goes.
 func (p *Pooler) dropIdlePoolLocked() {
 	if len(p.pools) < maxPools {
 		return
@@ -259,8 +277,8 @@ func (p *Pooler) dropIdlePoolLocked() {
 	}
 }
 
-// register gives a session that was let in its number, and its key for cancel
-// requests. The session is locked.
+// registerLocked gives a session that was let in its number and the key for its
+// cancel requests. The caller holds s.mu.
 func (p *Pooler) registerLocked(s *session) {
 	var key [4]byte
 	rand.Read(key[:])
@@ -275,6 +293,7 @@ func (p *Pooler) registerLocked(s *session) {
 	}
 }
 
+// unregister forgets a session that has ended.
 func (p *Pooler) unregister(s *session) {
 	p.mu.Lock()
 	delete(p.sessions, s.id)
@@ -282,8 +301,8 @@ func (p *Pooler) unregister(s *session) {
 	p.release(s.pool)
 }
 
-// claim notes who uses a statement name, and tells whether another client of
-// this run did before.
+// claimStatement records that a client uses a statement name, and reports
+// whether another client of this run used it first.
 func (p *Pooler) claimStatement(name string, s *session) (taken bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -295,7 +314,7 @@ func (p *Pooler) claimStatement(name string, s *session) (taken bool) {
 	return known && owner != s.id
 }
 
-// watchIdle reports transactions that wait for their client.
+// watchIdle reports transactions that wait too long for their client.
 func (p *Pooler) watchIdle(ctx context.Context) {
 	tick := time.NewTicker(p.cfg.IdleBound / 4)
 	defer tick.Stop()

@@ -17,44 +17,56 @@ import (
 	"github.com/poolproof/poolproof/internal/protocol"
 )
 
-// session is one client's connection. Its own goroutine reads what the client
-// says and forwards it; the goroutine of the server connection that it has at
-// the moment forwards the answers. A unit is what ends with a Sync, a Query or
-// a function call, and is answered by one ReadyForQuery.
+// session is one client's connection. Its own goroutine reads the client's
+// messages and forwards them. The goroutine of the server connection that it
+// has at the moment forwards the answers.
+//
+// A unit is a run of messages that the server answers with one ReadyForQuery.
+// It ends with a Sync, a Query or a FunctionCall.
 type session struct {
 	*stream
-	p           *Pooler
-	pool        *pool
-	id, secret  uint32
-	startup     map[string]string
-	lastBackend *backend // the pool's
+	p *Pooler
 
-	mu            sync.Mutex
-	changed       *sync.Cond  // backend, outstanding or held have
-	backend       *backend    // nil: none is attached
-	unanswered    int         // units sent and not answered
-	unitOpen      bool        // a unit was begun and not ended
-	copyingIn     bool        // the server wants rows: it ignores Sync
-	inspecting    bool        // the server connection is being looked at: send nothing
-	status        byte        // of the last ReadyForQuery
-	idleSince     time.Time   // since when a transaction waits for the client; zero: it does not
-	startingUp    bool        // the server has not let it in yet
-	introducing   bool        // it has asked nothing yet: what a server connection still answers is for others
-	authRequested bool        // the server asked the client who it is
-	stranger      *stranger   // who it was until it was let in, if it is observed
-	passwordAsked atomic.Bool // its next message answers vouch
-	passwords     chan string // takes that
+	// Who the client is. Set while it logs in.
+	pool        *pool
+	id, secret  uint32            // what its cancel requests name
+	startup     map[string]string // parameters of its startup packet
+	introducing bool              // it gets no server connection yet, only what one reports
+
+	lastBackend *backend // the server connection that it had last; pool.mu guards it
+
+	// The login of an observed client (observe.go).
+	stranger      *stranger   // who it was until the server let it in
+	authRequested bool        // the server asked who it is; the backend's goroutine alone uses it
+	passwordAsked atomic.Bool // we asked for our own password: the next message is the answer
+	passwords     chan string // takes that answer
 	bindingHidden atomic.Bool // the server's offer of channel binding was kept from it
-	restoring     bool        // the answer of restore's query is still to come
-	gone          bool        // the client is
-	params        map[string]string
+
+	mu      sync.Mutex // guards what follows; taken after backend.writing (doc.go)
+	changed *sync.Cond // signals changes of backend, unanswered, inspecting, startingUp and gone
+
+	// The server connection.
+	backend    *backend          // nil: none is attached
+	inspecting bool              // our own questions are under way on it: send nothing
+	restoring  bool              // the answer of restoreLocked's query is still to come
+	startingUp bool              // observed: the server has not let the client in yet
+	gone       bool              // the client has left, or lost its server connection
+	params     map[string]string // settings as they were reported to the client last
+
+	// Where the conversation stands.
+	unanswered int       // units sent and not answered
+	unitOpen   bool      // a unit has begun and not ended
+	copyingIn  bool      // the server wants rows: it ignores Sync
+	idleSince  time.Time // when an open transaction began to wait for the client; zero: it does not wait
+
 	clientState
 }
 
+// newSession returns a session for a client's connection. It has no pool yet.
 func (p *Pooler) newSession(conn net.Conn) *session {
-	s := &session{stream: newStream(conn), p: p, status: protocol.Idle, params: map[string]string{}}
+	s := &session{stream: newStream(conn), p: p, params: map[string]string{}}
 	s.changed = sync.NewCond(&s.mu)
-	s.init()
+	s.prepared = map[string]*preparedStatement{}
 	return s
 }
 
@@ -90,7 +102,7 @@ func (s *session) run(ctx context.Context) {
 			s.refuse("53300", "poolproof: "+err.Error())
 			return
 		}
-		if b == nil { // it says nothing: rows for a COPY that has failed meanwhile, a Flush of nothing
+		if b == nil { // nothing to send: rows for a COPY that has failed, a Flush without a unit
 			if s.discard(f) != nil {
 				return
 			}
@@ -102,13 +114,14 @@ func (s *session) run(ctx context.Context) {
 	}
 }
 
-// errTaken says that a message could not be sent: the server connection was
-// taken away, or is being looked at.
+// errTaken says that a message could not be sent, because the server connection
+// was taken away or is being inspected.
 var errTaken = errors.New("the server connection was taken away meanwhile")
 
-// forward sends a message on, and what was sent before it unless more is at
-// hand. The lock is for the moment after the last byte, when the answer may be
-// there before Flush has returned.
+// forward sends the client's next message to b. It flushes at the end of a
+// unit, or if the client has said no more so far. It holds b.writing to its
+// end: the answer may arrive before Flush has returned, and then b may go to
+// another session.
 func (s *session) forward(b *backend, f frame) error {
 	b.writing.Lock()
 	defer b.writing.Unlock()
@@ -124,9 +137,10 @@ func (s *session) forward(b *backend, f frame) error {
 	return b.flush()
 }
 
-// place gives the server connection that a message goes to, and attaches one
-// if there is none. It waits while the last unit is unanswered: no pooler
-// promises that what was sent too early goes the same way.
+// backendFor returns the server connection that a message goes to, and attaches
+// one if there is none. It returns nil for a message that goes nowhere. While
+// the last unit is unanswered it waits: no pooler promises that what was sent
+// too early reaches the same server connection.
 func (s *session) backendFor(ctx context.Context, f frame) (*backend, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -137,7 +151,7 @@ func (s *session) backendFor(ctx context.Context, f frame) (*backend, error) {
 		case s.gone:
 			return nil, io.EOF
 		case s.startingUp && f.typ != protocol.Password:
-			// Nothing that a stranger says is looked at; where a password is wanted it is none.
+			// What a client says before it is let in is not read. If a password was asked for, this is not one.
 			if s.passwordAsked.CompareAndSwap(true, false) {
 				s.passwords <- ""
 			}
@@ -214,10 +228,11 @@ func (s *session) restoreLocked(b *backend) {
 	}
 }
 
+// quote escapes a string for a constant in SQL.
 func quote(s string) string { return strings.ReplaceAll(s, "'", "''") }
 
-// said notes what a client's message means and counts units. The message is
-// about to be forwarded to b, unless that was taken away by now: false.
+// onClientMessage records a message that is about to be forwarded to b. It
+// returns false if b has been taken away meanwhile, or is being inspected.
 func (s *session) onClientMessage(b *backend, f frame) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -260,8 +275,8 @@ func (s *session) onClientMessage(b *backend, f frame) bool {
 	return true
 }
 
-// answer forwards one of the server's messages. It runs on the backend's
-// goroutine. A writeError says that the client cannot be reached.
+// onServerMessage forwards a message of the server to the client. It runs on
+// the backend's goroutine. A writeError says that the client cannot be reached.
 func (s *session) onServerMessage(b *backend, f frame) error {
 	if s.answersRestore(b, f) {
 		return b.discard(f)
@@ -320,7 +335,7 @@ func (s *session) onServerMessage(b *backend, f frame) error {
 	case protocol.ErrorResponse:
 		s.mu.Lock()
 		s.onErrorResponseLocked(b)
-		s.copyingIn = false // what still comes of it is ignored, but a Sync is not
+		s.copyingIn = false // the server ignores rows that still come, but no Sync
 		s.mu.Unlock()
 	case protocol.CopyInResponse, protocol.CopyBothResponse:
 		s.mu.Lock()
@@ -341,7 +356,8 @@ func (s *session) onServerMessage(b *backend, f frame) error {
 	return nil
 }
 
-// dropped tells whether a message belongs to the answer of restore's query.
+// answersRestore reports whether a message belongs to the answer of
+// restoreLocked's query.
 func (s *session) answersRestore(b *backend, f frame) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -357,8 +373,8 @@ func (s *session) answersRestore(b *backend, f frame) bool {
 	return true
 }
 
-// answered forwards ReadyForQuery and, where the transaction is over, takes the
-// server connection away.
+// onReadyForQuery forwards ReadyForQuery. If the transaction is over, it first
+// inspects the server connection and takes it away from the session.
 func (s *session) onReadyForQuery(b *backend, f frame) error {
 	status := f.body()[0]
 	if status == protocol.Idle {
@@ -370,10 +386,10 @@ func (s *session) onReadyForQuery(b *backend, f frame) error {
 		return errAbandoned // its client has left, and nobody else gets it
 	}
 	s.unanswered = max(s.unanswered-1, 0)
-	s.copyingIn, s.status = false, status
+	s.copyingIn = false
 	over := status == protocol.Idle && s.unanswered == 0 && !s.unitOpen
 	s.judgeUnitLocked(b, status)
-	if err := b.discard(f); err != nil { // what inspects the connection reads from it
+	if err := b.discard(f); err != nil { // before inspecting reads from the connection
 		return err
 	}
 	if over {
@@ -398,20 +414,21 @@ func (s *session) onReadyForQuery(b *backend, f frame) error {
 	return err
 }
 
-// judged ends a transaction: the server connection is looked at before the
-// client knows that it may go on, so that what it says next meets the same
-// state every time.
+// inspectLocked ends the transaction and inspects what it left. The client has
+// its ReadyForQuery only afterwards, so what it says next meets the same state
+// every time.
 func (s *session) inspectLocked(b *backend) error {
 	t := s.endTransactionLocked()
 	return s.whileInspectingLocked(func() error { return s.p.tolerateUnanswered(b, s.p.inspect(b, t)) })
 }
 
-// hold has the server connection looked at, without the lock; nothing else is
-// sent to it meanwhile.
-func (s *session) whileInspectingLocked(look func() error) error {
+// whileInspectingLocked runs ask, which puts questions to the server
+// connection, without the lock. Nothing else is sent to the connection
+// meanwhile.
+func (s *session) whileInspectingLocked(ask func() error) error {
 	s.inspecting = true
 	s.mu.Unlock()
-	err := look()
+	err := ask()
 	s.mu.Lock()
 	s.inspecting = false
 	s.changed.Broadcast()
@@ -458,15 +475,15 @@ func (s *session) lockToWrite() *backend {
 	}
 }
 
-// notHeld waits until the server connection is not being looked at.
+// waitInspectedLocked waits until the server connection is not being inspected.
 func (s *session) waitInspectedLocked() {
 	for s.inspecting {
 		s.changed.Wait()
 	}
 }
 
-// leave ends what the client left: in the middle of a transaction the server
-// connection is of no use to anybody else.
+// leave ends the session. A server connection in the middle of a transaction is
+// of no use to anybody else, so it ends too.
 func (s *session) leave() {
 	s.mu.Lock()
 	s.gone = true
@@ -488,10 +505,10 @@ func (s *session) leave() {
 	s.p.unregister(s)
 }
 
-// hangUp ends the conversation from the other side.
+// hangUp closes the client's connection; the session's goroutine then ends it.
 func (s *session) hangUp() { _ = s.conn.Close() }
 
-// backendLost tells the client that the server is gone.
+// backendLost ends the session of a server connection that has ended.
 func (s *session) backendLost(b *backend, err error) {
 	s.mu.Lock()
 	mine := s.backend == b
@@ -507,7 +524,7 @@ func (s *session) backendLost(b *backend, err error) {
 	s.hangUp()
 }
 
-// refuse tells a client why it must go.
+// refuse sends the client a fatal error.
 func (s *session) refuse(code, message string) {
 	refuse(s.w, code, message, "")
 	_ = s.flush()

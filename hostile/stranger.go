@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// What somebody may cost before they have said who they are. As many strangers
-// are served at once; others wait in the listener's queue, until the one who has
-// been a stranger longest has been that for patience, and must go.
+// What clients may cost before they have said who they are. So many strangers
+// are served at once. Others wait in the listener's queue until the stranger
+// who came first has been one for as long as patience, and is expelled.
 const (
 	maxStrangers   = 100
 	patience       = 500 * time.Millisecond
@@ -19,12 +19,12 @@ const (
 	maxPassword    = 65_535 // and its PG_MAX_AUTH_TOKEN_LENGTH
 )
 
-// strangers are the connections that nobody has let in yet. Nothing of what they
-// say is judged or kept.
+// strangers are the connections that have not been let in yet. Nothing of what
+// they say is judged or kept.
 type strangers struct {
 	free chan struct{} // a token for each place that is taken
 	mu   sync.Mutex
-	all  []*stranger // the one who came first is first
+	all  []*stranger // in the order in which they came
 }
 
 // stranger is one of them.
@@ -39,10 +39,11 @@ type stranger struct {
 	admitted atomic.Bool // it was let in
 }
 
+// newStrangers returns an empty set.
 func newStrangers() *strangers { return &strangers{free: make(chan struct{}, maxStrangers)} }
 
-// enter waits for a place, and ends whoever holds one for too long. The only
-// error is ctx's.
+// enter waits for a place, and meanwhile expels strangers who hold one for too
+// long. The only error is ctx's.
 func (x *strangers) enter(ctx context.Context, conn net.Conn) (*stranger, error) {
 	for taken := false; !taken; {
 		select {
@@ -79,12 +80,12 @@ func (x *strangers) enter(ctx context.Context, conn net.Conn) (*stranger, error)
 	return st, nil
 }
 
-// expel ends the one who has been a stranger longest, if that is long enough, and
-// returns when to look again.
+// expel ends the stranger who came first, if that was long enough ago. It
+// returns how long to wait for the next.
 func (x *strangers) expel() time.Duration {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if len(x.all) == 0 { // all were told to go
+	if len(x.all) == 0 { // all have been expelled
 		return patience
 	}
 	eldest := x.all[0]
@@ -96,6 +97,7 @@ func (x *strangers) expel() time.Duration {
 	return patience
 }
 
+// leave frees a stranger's place.
 func (x *strangers) leave(st *stranger) {
 	x.mu.Lock()
 	for i, other := range x.all {

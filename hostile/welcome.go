@@ -20,15 +20,15 @@ import (
 	"github.com/poolproof/poolproof/internal/protocol"
 )
 
-// welcome takes a client's introduction and serves it.
+// welcome lets a new client in, or refuses it, and serves it to its end.
 func (p *Pooler) welcome(ctx context.Context, st *stranger) {
-	defer st.conn.Close() //nolint:errcheck // it is over
+	defer st.conn.Close() //nolint:errcheck // the conversation is over
 	defer st.done()
 	conn, packet, err := p.readStartup(st)
 	if err != nil || packet == nil {
 		return
 	}
-	defer conn.Close() //nolint:errcheck // the one within may be TLS
+	defer conn.Close() //nolint:errcheck // of TLS, if it is TLS
 	begin := p.login
 	if p.cfg.Observe {
 		begin = p.observe
@@ -41,8 +41,9 @@ func (p *Pooler) welcome(ctx context.Context, st *stranger) {
 	}
 }
 
-// introduction answers requests for encryption until the startup packet comes,
-// and gives that. A cancel request is done with here: nil.
+// readStartup answers requests for encryption, and returns the startup packet
+// that follows and the connection to go on with. A cancel request is handled
+// here: the packet is nil then.
 func (p *Pooler) readStartup(st *stranger) (net.Conn, []byte, error) {
 	conn := st.conn
 	for {
@@ -88,12 +89,12 @@ func (p *Pooler) readStartup(st *stranger) (net.Conn, []byte, error) {
 	}
 }
 
-// begin reads the startup packet, lets the client in and says hello; nil if it
-// must go, which it was told.
+// login reads the startup packet, asks for the password and greets the client.
+// It returns nil if the client was refused; the client has been told why.
 func (p *Pooler) login(ctx context.Context, st *stranger, conn net.Conn, packet []byte) *session {
 	version := binary.BigEndian.Uint32(packet)
 	if version>>16 != protocol3 {
-		refuse(conn, "0A000", fmt.Sprintf("poolproof: protocol %d.%d is not spoken here", version>>16, version&0xffff), "")
+		refuse(conn, "0A000", fmt.Sprintf("poolproof: protocol %d.%d is not supported", version>>16, version&0xffff), "")
 		return nil
 	}
 	params, options, ok := startupParams(packet[4:])
@@ -102,7 +103,7 @@ func (p *Pooler) login(ctx context.Context, st *stranger, conn net.Conn, packet 
 		return nil
 	}
 	if version&0xffff != 0 || len(options) > 0 {
-		const newest = protocol3 << 16 // whole, as PostgreSQL sends it and libpq 18 wants it, whatever the field is called
+		const newest = protocol3 << 16 // with the major version, as PostgreSQL sends it and libpq 18 wants it, despite the field's name
 		send(conn, &pgproto3.NegotiateProtocolVersion{NewestMinorProtocol: newest, UnrecognizedOptions: options})
 	}
 	if replicates(params) {
@@ -113,7 +114,7 @@ func (p *Pooler) login(ctx context.Context, st *stranger, conn net.Conn, packet 
 	if err != nil {
 		return nil
 	}
-	user, database := names(params)
+	user, database := userAndDatabase(params)
 	pl := p.poolFor(user, database, runtimeParams(params))
 	if err := pl.admit(st.ctx, password); err != nil {
 		p.release(pl)
@@ -146,8 +147,8 @@ func (p *Pooler) login(ctx context.Context, st *stranger, conn net.Conn, packet 
 	return s
 }
 
-// startupParams reads names and values; options are the protocol options
-// (_pq_.…) that a newer client offers.
+// startupParams reads the names and values of a startup packet. options are the
+// protocol options (_pq_.…) that a newer client offers.
 func startupParams(b []byte) (params map[string]string, options []string, ok bool) {
 	params = map[string]string{}
 	for {
@@ -171,8 +172,9 @@ func startupParams(b []byte) (params map[string]string, options []string, ok boo
 	}
 }
 
-// names are the user and the database that a startup packet asks for.
-func names(params map[string]string) (user, database string) {
+// userAndDatabase returns the user and the database that a startup packet asks
+// for.
+func userAndDatabase(params map[string]string) (user, database string) {
 	user, database = params["user"], params["database"]
 	if database == "" {
 		database = user
@@ -180,7 +182,7 @@ func names(params map[string]string) (user, database string) {
 	return user, database
 }
 
-// runtimeParams are the settings among a startup packet's parameters.
+// runtimeParams returns the settings among a startup packet's parameters.
 func runtimeParams(params map[string]string) map[string]string {
 	runtime := maps.Clone(params)
 	for _, name := range []string{"user", "database", "replication"} {
@@ -189,7 +191,7 @@ func runtimeParams(params map[string]string) map[string]string {
 	return runtime
 }
 
-// replicates tells whether a client asks for a replication connection.
+// replicates reports whether a client asks for a replication connection.
 func replicates(params map[string]string) bool {
 	switch params["replication"] {
 	case "", "false", "off", "no", "0":
@@ -198,28 +200,27 @@ func replicates(params map[string]string) bool {
 	return true
 }
 
-// introduce notes who a client says it is.
+// introduce records who a client says it is.
 func (s *session) introduce(params map[string]string, packet []byte) {
 	s.startup = params
 	s.client = Client{ApplicationName: params["application_name"], Driver: driverByStartup(params, bytes.HasPrefix(packet[4:], []byte("client_encoding\x00")))}
 }
 
-// judgeStartup reports startup parameters that poolers refuse or drop. The session
-// is locked.
+// judgeStartupLocked reports startup parameters that poolers refuse or drop.
 func (s *session) judgeStartupLocked() {
 	for _, name := range slices.Sorted(maps.Keys(s.startup)) {
 		low := strings.ToLower(name)
 		switch {
 		case s.p.profile.Startup == nil && low != "options", slices.Contains(bouncerStartup, low):
 		case low == "extra_float_digits":
-			s.p.ledger.note("startup parameter "+low, "the driver sends it always: PgBouncer needs ignore_startup_parameters = "+low)
+			s.p.ledger.note("startup parameter "+low, "the driver always sends it: PgBouncer needs ignore_startup_parameters = "+low)
 		default:
 			s.reportLocked(StartupParameter, low, nil, nil)
 		}
 	}
 }
 
-// hello is what a server says to a client that it has let in.
+// greet sends what a server sends to a client that it has let in.
 func (s *session) greet(b *backend) {
 	send(s.w, &pgproto3.AuthenticationOk{})
 	b.paramsMu.Lock()
@@ -232,8 +233,8 @@ func (s *session) greet(b *backend) {
 	send(s.w, &pgproto3.ReadyForQuery{TxStatus: protocol.Idle})
 }
 
-// askPassword asks a stranger for a password, in the clear: it may be one that
-// only the server knows.
+// askPassword asks a stranger for a password. It must come in the clear,
+// because it may be one that only the server knows.
 func askPassword(conn net.Conn) (string, error) {
 	send(conn, &pgproto3.AuthenticationCleartextPassword{})
 	var head [headerSize]byte
@@ -253,22 +254,24 @@ func askPassword(conn net.Conn) (string, error) {
 	return password, nil
 }
 
-// knows reports whether a client's password is the pooler's own.
+// knowsPassword reports whether a client's password is the pooler's own.
 func (p *Pooler) knowsPassword(password string) bool {
 	return p.cfg.Password != "" && subtle.ConstantTimeCompare([]byte(password), []byte(p.cfg.Password)) == 1
 }
 
+// errRefused ends the login of a client that has been told why.
 var errRefused = errors.New("refused")
 
-// refuse tells a client why it must go.
+// refuse sends a client a fatal error.
 func refuse(w io.Writer, code, message, hint string) {
 	send(w, &pgproto3.ErrorResponse{Severity: "FATAL", SeverityUnlocalized: "FATAL", Code: code, Message: message, Hint: hint})
 }
 
-// whoGetsIn is the hint for everybody who does not.
-const whoGetsIn = "poolproof lets in who knows its own password (under prove it is in DATABASE_URL and PGPASSWORD), and whoever gives a password that the server itself asks for"
+// whoGetsIn is the hint for every client that is refused for its password.
+const whoGetsIn = "send poolproof's own password (under prove it is in DATABASE_URL and PGPASSWORD), or a password that the server itself asks for"
 
-// refuseAs passes the server's refusal on, or says that it cannot be reached.
+// refuseAs sends a client the server's refusal, or says that the server cannot
+// be reached.
 func (p *Pooler) refuseAs(w io.Writer, user string, err error) {
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
 		hint := pg.Hint
