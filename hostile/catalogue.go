@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// kind is what is known of a code: what it does in production and how it is
-// mended. The pages under docs/prove say it at length.
+// codeInfo is what is known of a code: what the fault does in production, and
+// how to mend it. The pages under docs/prove say it at length.
 type codeInfo struct {
 	severity    Severity
 	title       string
@@ -15,6 +15,7 @@ type codeInfo struct {
 	byDriver    map[string]string // fixes that are a driver's own
 }
 
+// fixFor returns the fix for a driver's users.
 func (k codeInfo) fixFor(driver string) string {
 	if fix, ok := k.byDriver[driver]; ok {
 		return fix
@@ -22,9 +23,9 @@ func (k codeInfo) fixFor(driver string) string {
 	return k.fix
 }
 
-// SentBy says which driver it was, for whoever knows instead of guessing, and
-// gives that driver's fix. A framework that was recognized is not overruled: it
-// says more than the driver below it.
+// SentBy records the driver that sent the statement, for callers who know it,
+// and replaces the fix with that driver's. It does nothing if driver is "", or
+// if a framework was recognized, which says more than the driver below it.
 func (f *Finding) SentBy(driver string) {
 	if driver == "" || f.First.Client.Driver == driverDjango || f.First.Client.Driver == driverPrisma {
 		return
@@ -52,6 +53,7 @@ const (
 	driverDjango     = "django"
 )
 
+// catalogue is what is known of each code.
 var catalogue = map[Code]codeInfo{
 	ForeignUnnamed: {Error, "unnamed statement used after the server connection was given back",
 		"another client's statement runs with this one's parameters: foreign rows, or rows deleted that nobody asked to delete; no error",
@@ -159,10 +161,11 @@ var catalogue = map[Code]codeInfo{
 		}},
 }
 
-// Codes lists all codes.
+// Codes returns all codes, sorted.
 func Codes() []Code { return slices.Sorted(maps.Keys(catalogue)) }
 
-// Describe gives what is known of a code.
+// Describe returns what is known of a code, in a few words each; all are "" for
+// a code that does not exist.
 func Describe(c Code) (severity Severity, title, consequence, fix string) {
 	k := catalogue[c]
 	return k.severity, k.title, k.consequence, k.fix

@@ -12,75 +12,79 @@ import (
 	"github.com/poolproof/poolproof/internal/protocol"
 )
 
-// watch is what is known of a client by what it says: its statements and the
-// transaction under way. The session's lock guards it.
+// clientState is what a client's messages say about it: its prepared statements
+// and the transaction under way. The session's lock guards it.
 type clientState struct {
 	client     Client
-	attachment int64                         // counts the server connections it was given
-	prepared   map[string]*preparedStatement // its named statements
-	unnamed    *preparedStatement            // its unnamed one
-	tx         *transaction
+	attachment int64                         // counts the server connections that the client was given
+	prepared   map[string]*preparedStatement // by name
+	unnamed    *preparedStatement
+	tx         *transaction // nil: none is under way
 	history    timeline
 
-	extended   bool         // the unit under way is of the extended protocol
-	unit       []*queryText // its statements
-	spokeEarly bool         // it was told something before the last answer
-	earlyText  *queryText
-	gracesUsed int // how many answers were held back a moment
+	// The unit under way.
+	extended      bool           // it is of the extended protocol
+	unit          []*queryText   // its statements
+	pendingParses []pendingParse // Parse messages that are not answered
+	pendingCloses []bool         // Close messages that are not answered; true: ours, the client does not see the answer
 
-	pendingParses []pendingParse // Parse messages of this unit that are not answered
-	pendingCloses []bool         // Close messages of this unit that are not answered; true: ours
+	// Sending before the last answer has come.
+	spokeEarly bool       // the client did
+	earlyText  *queryText // what it sent; nil if that is no query
+	gracesUsed int        // how many answers were held back a moment, to see whether it does
 }
 
-// parsing is a Parse message under way.
+// pendingParse is a Parse message that is not answered.
 type pendingParse struct {
 	name      string
-	statement *preparedStatement // nil: ours, whose answer the client does not see
+	statement *preparedStatement // nil: the message is ours, and the client does not see the answer
 }
 
-// made is a statement that a client has parsed.
+// preparedStatement is a statement that a client has parsed.
 type preparedStatement struct {
 	text         *queryText
 	types        []uint32
-	attachment   int64
+	attachment   int64  // clientState's when it was parsed
 	described    bool   // on the server connection that parsed it
-	parseMessage []byte // the Parse message, where the profile tracks statements
+	parseMessage []byte // kept only if the profile tracks statements
 }
 
-// transaction is what was seen of one: from the moment that a client got a
+// transaction is what was seen of one, from the moment that the client got a
 // server connection until it was taken away.
 type transaction struct {
 	client        Client
-	texts         []*queryText
-	truncated     bool // there were more texts than are kept
-	mayLeaveState bool
-	ddl           bool
+	texts         []*queryText // each once
+	truncated     bool         // there were more texts than are kept
+	mayLeaveState bool         // only the server can tell whether it left something
+	ddl           bool         // it may have changed functions or policies
 	usedSequence  bool
-	settingsRead  []string
+	settingsRead  []string // custom settings
 	settingsSet   []string
+	setsUnknown   bool          // it may set any setting
+	idleReported  bool          // it was reported as idle
 	history       func() []Step // what led to its end
-	idleReported  bool          // it was told of once as idle
-	setsUnknown   bool          // something in it may make any setting
 }
 
-const maxTextsOfOne = 40 // statements of one transaction that are kept
+// maxTextsOfOne bounds the texts that are kept of one transaction.
+const maxTextsOfOne = 40
 
-// attached begins a transaction.
+// beginTransactionLocked begins a transaction on a server connection that the
+// client was given.
 func (s *session) beginTransactionLocked(b *backend) {
 	s.attachment++
 	s.tx = &transaction{client: s.client}
 	s.history.add(s, b, stepAttached, nil, "")
 }
 
-// detached ends it.
+// endTransactionLocked ends the transaction and returns it.
 func (s *session) endTransactionLocked() *transaction {
 	t := s.tx
 	t.client, s.tx = s.client, nil
-	t.history = func() []Step { return s.history.list(s.p) } // the client says nothing until it is judged
+	t.history = func() []Step { return s.history.list(s.p) } // nothing is added to it before the transaction is judged
 	return t
 }
 
-// fault reports one, with the text that did it.
+// reportLocked reports a fault, with the text that made it; t may be nil.
 func (s *session) reportLocked(code Code, subject string, t *queryText, types []uint32) {
 	o := Occurrence{Client: s.client, Trace: s.history.list(s.p), Types: typeNames(types)}
 	if t != nil {
@@ -89,7 +93,8 @@ func (s *session) reportLocked(code Code, subject string, t *queryText, types []
 	s.p.report(fault{code, subject, o})
 }
 
-// ran notes a statement of the transaction under way.
+// recordLocked records a statement of the transaction under way, and reports
+// what is a fault by its words.
 func (s *session) recordLocked(t *queryText) {
 	x := s.tx
 	if x == nil {
@@ -128,10 +133,10 @@ func (s *session) recordLocked(t *queryText) {
 	s.unit = append(s.unit, t)
 }
 
-// judge looks at statements that are faults by what they are.
+// judgeStatementLocked reports a statement that is a fault whatever it leaves.
 func (s *session) judgeStatementLocked(st statement, t *queryText, x *transaction) {
 	if isPoolReset(t.sql) {
-		s.p.ledger.note("reset of "+s.client.Driver, "what the driver sends when a connection goes back to its own pool; harmless, a round trip for nothing")
+		s.p.ledger.note("reset of "+s.client.Driver, "the driver sends it when a connection goes back to its own pool; harmless, but a round trip for nothing")
 		return
 	}
 	switch st.kind {
@@ -162,6 +167,7 @@ func (s *session) judgeStatementLocked(st statement, t *queryText, x *transactio
 	}
 }
 
+// onQueryLocked handles a client's Query.
 func (s *session) onQueryLocked(b *backend, f frame) {
 	sql, _, whole := bodyString(f)
 	t := s.p.texts.of(sql, !whole)
@@ -172,6 +178,7 @@ func (s *session) onQueryLocked(b *backend, f frame) {
 	s.recordLocked(t)
 }
 
+// onFunctionCallLocked handles a client's FunctionCall.
 func (s *session) onFunctionCallLocked(b *backend) {
 	s.history.add(s, b, stepCall, nil, "")
 	if s.tx != nil {
@@ -179,6 +186,7 @@ func (s *session) onFunctionCallLocked(b *backend) {
 	}
 }
 
+// onParseLocked handles a client's Parse.
 func (s *session) onParseLocked(b *backend, f frame) {
 	s.extended = true
 	name, rest, _ := bodyString(f)
@@ -191,11 +199,11 @@ func (s *session) onParseLocked(b *backend, f frame) {
 			rest = rest[4:]
 		}
 	}
-	m := &preparedStatement{text: t, types: types, attachment: s.attachment}
-	s.pendingParses = append(s.pendingParses, pendingParse{string(name), m})
+	ps := &preparedStatement{text: t, types: types, attachment: s.attachment}
+	s.pendingParses = append(s.pendingParses, pendingParse{string(name), ps})
 	s.history.add(s, b, stepParse, t, string(name))
 	if len(name) == 0 {
-		s.unnamed, b.unnamedOwner = m, s
+		s.unnamed, b.unnamedOwner = ps, s
 		return
 	}
 	key := string(name)
@@ -204,7 +212,7 @@ func (s *session) onParseLocked(b *backend, f frame) {
 	}
 	if s.p.profile.TracksStatements {
 		if f.complete() {
-			m.parseMessage = slices.Clone(f.raw)
+			ps.parseMessage = slices.Clone(f.raw)
 		}
 		if _, mine := s.prepared[key]; !mine && !s.p.cfg.Observe {
 			s.closeOthersLocked(b, key)
@@ -212,15 +220,16 @@ func (s *session) onParseLocked(b *backend, f frame) {
 	} else if other := s.p.claimStatement(key, s); other {
 		s.reportLocked(NameCollision, s.statementPattern(key), t, types)
 	}
-	s.prepared[key] = m
+	s.prepared[key] = ps
 	b.statementOwners[key] = s.id
 }
 
+// onBindLocked handles a client's Bind. It counts as running the statement.
 func (s *session) onBindLocked(b *backend, f frame) {
 	_, rest, ok := cutString(f.body())
 	name, _, ok2 := cutString(rest)
 	if !ok || !ok2 {
-		return // a statement's name that long is no name
+		return // no statement's name is longer than the buffer
 	}
 	own := s.prepared[string(name)]
 	if len(name) == 0 {
@@ -230,31 +239,33 @@ func (s *session) onBindLocked(b *backend, f frame) {
 	if own != nil {
 		t = own.text
 	}
-	s.history.add(s, b, stepBind, t, string(name)) // before it is judged: it is the fault's last step
-	if m := s.useStatementLocked(b, string(name)); m != nil {
-		s.recordLocked(m.text)
+	s.history.add(s, b, stepBind, t, string(name)) // now, so that it is the last step of a fault that it makes
+	if ps := s.useStatementLocked(b, string(name)); ps != nil {
+		s.recordLocked(ps.text)
 		if sc := s.pool.schema.Load(); s.tx != nil && sc != nil {
-			s.tx.setsUnknown = s.tx.setsUnknown || slices.ContainsFunc(m.types, func(oid uint32) bool { return sc.settingDomains[oid] })
+			s.tx.setsUnknown = s.tx.setsUnknown || slices.ContainsFunc(ps.types, func(oid uint32) bool { return sc.settingDomains[oid] })
 		}
 		return
 	}
 	if s.tx != nil {
-		s.tx.mayLeaveState = true // nobody knows what it is
+		s.tx.mayLeaveState = true // an unknown statement
 	}
 }
 
+// onDescribeLocked handles a client's Describe.
 func (s *session) onDescribeLocked(b *backend, f frame) {
 	body := f.body()
 	if len(body) < 2 || body[0] != protocol.Statement {
 		return
 	}
 	if name, _, ok := cutString(body[1:]); ok {
-		if m := s.useStatementLocked(b, string(name)); m != nil {
-			m.described = m.attachment == s.attachment
+		if ps := s.useStatementLocked(b, string(name)); ps != nil {
+			ps.described = ps.attachment == s.attachment
 		}
 	}
 }
 
+// onCloseLocked handles a client's Close.
 func (s *session) onCloseLocked(b *backend, f frame) {
 	s.pendingCloses = append(s.pendingCloses, false)
 	body := f.body()
@@ -267,21 +278,23 @@ func (s *session) onCloseLocked(b *backend, f frame) {
 	}
 }
 
-// use looks up a statement that the client is about to use, reports where that
-// goes wrong behind a pooler, and puts another client's in its place, as it
-// would be there.
+// useStatementLocked returns the statement that the client is about to use, or
+// nil. If using it goes wrong behind a pooler, it reports that, and makes it go
+// wrong: another client's statement takes the place of the unnamed one. Under a
+// profile that tracks statements, it parses a named one again where it is
+// missing, as such a pooler does.
 func (s *session) useStatementLocked(b *backend, name string) *preparedStatement {
 	if name == "" {
-		m := s.unnamed
-		if m != nil && m.attachment == s.attachment {
-			return m
+		ps := s.unnamed
+		if ps != nil && ps.attachment == s.attachment {
+			return ps
 		}
 		var t *queryText
 		var types []uint32
-		if m != nil {
-			t, types = m.text, m.types
-			if s.client.Driver == "" && m.described {
-				s.client.Driver = driverPgx // its mode describe_exec; libpq's PQprepare asks for no description
+		if ps != nil {
+			t, types = ps.text, ps.types
+			if s.client.Driver == "" && ps.described {
+				s.client.Driver = driverPgx // in its mode describe_exec; libpq's PQprepare does not ask for a description
 			}
 		}
 		s.reportLocked(ForeignUnnamed, "", t, types)
@@ -289,41 +302,41 @@ func (s *session) useStatementLocked(b *backend, name string) *preparedStatement
 			s.sendParseLocked(b, &pgproto3.Parse{Query: foreignStatement})
 			b.unnamedOwner = nil
 		}
-		return m
+		return ps
 	}
-	m := s.prepared[name]
+	ps := s.prepared[name]
 	switch {
-	case m == nil:
-		return nil // it never made one: an error of its own, pooler or not
-	case m.attachment == s.attachment:
-		return m
+	case ps == nil:
+		return nil // the client never parsed it: an error without any pooler, too
+	case ps.attachment == s.attachment:
+		return ps
 	case s.p.profile.TracksStatements:
-		if b.statementOwners[name] != s.id && m.parseMessage != nil && !s.p.cfg.Observe {
+		if b.statementOwners[name] != s.id && ps.parseMessage != nil && !s.p.cfg.Observe {
 			s.closeOthersLocked(b, name)
-			s.sendRawParseLocked(b, m.parseMessage)
+			s.sendRawParseLocked(b, ps.parseMessage)
 			b.statementOwners[name] = s.id
 		}
-		return m
+		return ps
 	}
 	if strings.HasPrefix(name, probeStatement) {
-		s.p.ledger.note("a probe's statement", "a program asks whether named statements are tracked here, as poolproof does when it opens a database")
+		s.p.ledger.note("a probe's statement", "a program tries out whether the pooler tracks named statements, as poolproof does when it opens a database")
 	} else {
-		s.reportLocked(MissingNamed, s.statementPattern(name), m.text, m.types)
+		s.reportLocked(MissingNamed, s.statementPattern(name), ps.text, ps.types)
 	}
-	m.attachment = s.attachment // told once a transaction
-	return m
+	ps.attachment = s.attachment // reported once per transaction
+	return ps
 }
 
-// probeStatement begins the names of statements that are used on another server
-// connection on purpose, to see what comes of it (package pooler).
+// probeStatement begins the names of statements that package pooler uses on
+// another server connection on purpose, to see what happens.
 const probeStatement = "poolproof_probe_"
 
-// foreignStatement is what the pooler's own second party leaves as unnamed
-// statement: it takes no parameters and answers this.
+// foreignStatement is the unnamed statement that we leave in the name of
+// another client. It takes no parameters and returns this text.
 const foreignStatement = `select 'this is the answer to another client''s statement (PP001)'::text as poolproof`
 
-// inject sends a Parse of ours ahead of the client's message, and remembers not
-// to pass its answer on.
+// sendParseLocked sends a Parse of ours ahead of the client's message. Its
+// answer is not passed on.
 func (s *session) sendParseLocked(b *backend, msg *pgproto3.Parse) {
 	raw, err := msg.Encode(nil)
 	if err == nil {
@@ -331,13 +344,14 @@ func (s *session) sendParseLocked(b *backend, msg *pgproto3.Parse) {
 	}
 }
 
+// sendRawParseLocked sends such a Parse message as bytes.
 func (s *session) sendRawParseLocked(b *backend, raw []byte) {
 	s.pendingParses = append(s.pendingParses, pendingParse{})
 	_, _ = b.w.Write(raw) // bufio keeps the error for Flush
 }
 
-// makeRoom closes another client's statement of this name, for a profile that
-// keeps clients' names apart.
+// closeOthersLocked closes another client's statement of this name, under a
+// profile that keeps clients' names apart.
 func (s *session) closeOthersLocked(b *backend, name string) {
 	if _, there := b.statementOwners[name]; there {
 		send(b.w, &pgproto3.Close{ObjectType: protocol.Statement, Name: name})
@@ -346,7 +360,8 @@ func (s *session) closeOthersLocked(b *backend, name string) {
 	}
 }
 
-// closed notes a CloseComplete and tells whether it answers one of ours.
+// onCloseCompleteLocked handles a CloseComplete, and reports whether it answers
+// a Close of ours.
 func (s *session) onCloseCompleteLocked() (ours bool) {
 	if len(s.pendingCloses) == 0 {
 		return false
@@ -356,7 +371,8 @@ func (s *session) onCloseCompleteLocked() (ours bool) {
 	return ours
 }
 
-// parsed notes a ParseComplete and tells whether it answers one of ours.
+// onParseCompleteLocked handles a ParseComplete, and reports whether it answers
+// a Parse of ours.
 func (s *session) onParseCompleteLocked() (ours bool) {
 	if len(s.pendingParses) == 0 {
 		return false
@@ -366,12 +382,13 @@ func (s *session) onParseCompleteLocked() (ours bool) {
 	return ours
 }
 
+// onSyncLocked handles a client's Sync.
 func (s *session) onSyncLocked() {
 	s.extended = true
 }
 
-// tooEarly notes that the client said something while the last unit is
-// unanswered.
+// noteEarlyLocked records that the client sent something before the last unit
+// was answered.
 func (s *session) noteEarlyLocked(f frame) {
 	if s.spokeEarly {
 		return
@@ -388,10 +405,10 @@ func (s *session) noteEarlyLocked(f frame) {
 	}
 }
 
-// A ReadyForQuery is held back for graceTime, after what came before it was
+// A ReadyForQuery is held back for graceTime, after everything before it was
 // sent, to see whether the client says more before it has it. Only the first
-// graceTimes of a client are; the first longGraces of them for longer, because
-// a busy machine may be slow to run the client.
+// graceTimes answers of a client are held back. The first longGraces of them
+// are held back longer, because a busy machine may be slow to run the client.
 const (
 	graceTime  = time.Millisecond
 	graceTimes = 30
@@ -399,6 +416,7 @@ const (
 	longGraces = 4
 )
 
+// holdBackReady waits before a ReadyForQuery is sent, as the constants say.
 func (s *session) holdBackReady() {
 	s.mu.Lock()
 	wait := !s.spokeEarly && s.gracesUsed < graceTimes && !s.unitOpen
@@ -417,7 +435,8 @@ func (s *session) holdBackReady() {
 	}
 }
 
-// readied judges a unit that was answered.
+// judgeUnitLocked judges a unit that was answered. status is its
+// ReadyForQuery's.
 func (s *session) judgeUnitLocked(b *backend, status byte) {
 	if s.spokeEarly && status == protocol.Idle {
 		s.reportLocked(SyncsInFlight, "", s.earlyText, nil)
@@ -432,6 +451,8 @@ func (s *session) judgeUnitLocked(b *backend, status byte) {
 	s.unit, s.pendingParses, s.pendingCloses = s.unit[:0], nil, nil
 }
 
+// unitHasLocked reports whether the unit has a statement that begins with one
+// of these words.
 func (s *session) unitHasLocked(kinds ...string) bool {
 	for _, t := range s.unit {
 		for _, st := range t.statements {
@@ -443,6 +464,7 @@ func (s *session) unitHasLocked(kinds ...string) bool {
 	return false
 }
 
+// lastTextLocked returns the unit's last text, or nil.
 func (s *session) lastTextLocked() *queryText {
 	if len(s.unit) == 0 {
 		return nil
@@ -450,6 +472,8 @@ func (s *session) lastTextLocked() *queryText {
 	return s.unit[len(s.unit)-1]
 }
 
+// onCommandCompleteLocked handles a CommandComplete. Its tag shows what the
+// words of a prepared statement may not.
 func (s *session) onCommandCompleteLocked(b *backend, f frame) {
 	tag, _, _ := cstring(f.body())
 	if s.tx == nil {
@@ -464,9 +488,11 @@ func (s *session) onCommandCompleteLocked(b *backend, f frame) {
 	}
 }
 
-// outsideTransaction is the code of PostgreSQL's warning about SET LOCAL.
+// outsideTransaction is the SQLSTATE of PostgreSQL's warning about SET LOCAL
+// outside a transaction (no_active_sql_transaction).
 const outsideTransaction = "25P01"
 
+// onNoticeResponseLocked handles a NoticeResponse.
 func (s *session) onNoticeResponseLocked(f frame) {
 	if !f.complete() {
 		return
@@ -485,7 +511,8 @@ func (s *session) onNoticeResponseLocked(f frame) {
 	}
 }
 
-// failed forgets the statements of the unit whose Parse came to nothing.
+// onErrorResponseLocked handles an ErrorResponse: statements whose Parse was
+// not answered do not exist.
 func (s *session) onErrorResponseLocked(b *backend) {
 	for _, p := range s.pendingParses {
 		switch {
@@ -500,9 +527,11 @@ func (s *session) onErrorResponseLocked(b *backend) {
 	s.pendingParses, s.pendingCloses = nil, nil
 }
 
-// cut gives the first text of a message's body.
+// bodyString returns the first string of a message's body.
 func bodyString(f frame) (first, rest []byte, whole bool) { return cutString(f.body()) }
 
+// cutString cuts a string that ends with a zero byte off the front. ok is false
+// if there is no zero byte.
 func cutString(b []byte) (first, rest []byte, whole bool) {
 	for i, c := range b {
 		if c == 0 {
@@ -512,7 +541,7 @@ func cutString(b []byte) (first, rest []byte, whole bool) {
 	return b, nil, false
 }
 
-// typeNames are the names of common types, numbers for others.
+// typeNames returns the names of common types, and numbers for others.
 func typeNames(oids []uint32) []string {
 	var names []string
 	for _, oid := range oids {

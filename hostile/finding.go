@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// Code is a kind of fault. Codes are stable: baselines and scripts hold them.
+// Code is a kind of fault, "PP001" and so on. Codes are stable: baselines and
+// scripts hold them.
 type Code string
 
 // The faults, each with a page of its own under docs/prove.
@@ -35,8 +36,8 @@ const (
 	SyncsInFlight     Code = "PP019"
 )
 
-// Severity says how bad a fault is: an error gives wrong rows, failures or
-// hangs; a warning costs or confuses.
+// Severity says how bad a fault is. An error means wrong rows, failures or
+// hangs; a warning means cost or confusion.
 type Severity string
 
 // The two severities.
@@ -45,38 +46,38 @@ const (
 	Warning Severity = "warning"
 )
 
-// Finding is one fault of an application: its kind and what it is about, how
-// often it was seen, and where first.
+// Finding is one fault of an application: its kind, what it is about, how often
+// it was seen, and where first. Findings of the same code and subject are one.
 type Finding struct {
 	Code        Code       `json:"code"`
 	Severity    Severity   `json:"severity"`
 	Title       string     `json:"title"`
-	Subject     string     `json:"subject,omitempty"` // the setting, table, channel …; "" where the code says it all
+	Subject     string     `json:"subject,omitempty"` // the setting, table, channel …; "" if the code says it all
 	Count       int        `json:"count"`
 	First       Occurrence `json:"first"`
 	Consequence string     `json:"consequence"`
 	Fix         string     `json:"fix"`
-	Known       bool       `json:"known,omitempty"` // in the baseline: listed, does not count
-	More        []string   `json:"more,omitempty"`  // other statements that did it, a few
+	Known       bool       `json:"known,omitempty"` // in the baseline: listed, not counted
+	More        []string   `json:"more,omitempty"`  // other statements that did it, at most nine
 }
 
-// Occurrence is where a fault was seen. No value of a parameter is in it; SQL
-// text is as the program wrote it.
+// Occurrence is where a fault was seen. It has no value of a parameter. SQL is
+// as the program wrote it, up to 2,000 bytes of it.
 type Occurrence struct {
 	SQL    string            `json:"sql,omitempty"`
 	Types  []string          `json:"parameter_types,omitempty"`
 	Client Client            `json:"client"`
 	Tags   map[string]string `json:"tags,omitempty"` // sqlcommenter's
-	File   string            `json:"file,omitempty"` // of the calling program, where it is known
+	File   string            `json:"file,omitempty"` // of the calling program, if it is known
 	Line   int               `json:"line,omitempty"`
 	Trace  []Step            `json:"timeline,omitempty"` // what led to it
 }
 
-// Client is who was connected.
+// Client is a connection of the application.
 type Client struct {
 	ID              uint32 `json:"id"` // counts the connections of this run
 	ApplicationName string `json:"application_name,omitempty"`
-	Driver          string `json:"driver,omitempty"` // a guess, from how it talks
+	Driver          string `json:"driver,omitempty"` // a guess from what it sends; "" if there is none
 }
 
 // Step is one thing that happened on the way to a fault.
@@ -87,8 +88,8 @@ type Step struct {
 	What   string        `json:"what"`
 }
 
-// Note is what every program of a driver does and a pooler is simply told to
-// put up with.
+// Note is something that a driver does in every program. It is no fault: a
+// pooler is configured to put up with it.
 type Note struct {
 	Subject string `json:"subject"`
 	Count   int    `json:"count"`
@@ -102,37 +103,40 @@ type fault struct {
 	first   Occurrence
 }
 
-// Report is what a run found, and what was exercised: like a race detector it
-// judges only what ran.
+// Report is what a run found, and how much was exercised. Like a race detector,
+// it judges only what ran.
 type Report struct {
 	Findings     []Finding `json:"findings"`
 	Notes        []Note    `json:"notes"`
 	Profile      string    `json:"profile"`
 	Clients      int       `json:"clients"`
-	Refused      int       `json:"refused,omitempty"` // connections that ended before they were let in: they are not judged
+	Refused      int       `json:"refused,omitempty"` // connections that ended before they were let in, and were not judged
 	Transactions int       `json:"transactions"`
 	Statements   int       `json:"statements"` // different ones
-	// LeftOut counts, by code, what was seen of findings beyond those that a report keeps (MaxFindings).
+	// LeftOut counts, by code, the occurrences of findings that the report does not keep (MaxFindings).
 	LeftOut map[Code]int `json:"left_out,omitempty"`
 }
 
-// ledger gathers findings. Safe for concurrent use.
+// ledger collects findings and notes. It is safe for concurrent use.
 type ledger struct {
-	mu        sync.Mutex
-	findings  map[string]*Finding
-	notes     map[string]*Note
-	kept      map[Code]int // findings of each code
-	size      int          // bytes of what was said that findings hold
-	leftOut   map[Code]int
-	onFinding func(Finding, bool) // told of each occurrence that is kept; first says whether it is new
+	mu       sync.Mutex
+	findings map[string]*Finding
+	notes    map[string]*Note
+	kept     map[Code]int // findings of each code
+	size     int          // bytes of what was said that findings hold
+	leftOut  map[Code]int
+	// onFinding, if not nil, is called for each occurrence that is kept; first reports whether the finding is new.
+	onFinding func(f Finding, first bool)
 }
 
+// newLedger returns an empty ledger.
 func newLedger() *ledger {
 	return &ledger{findings: map[string]*Finding{}, notes: map[string]*Note{}, kept: map[Code]int{}, leftOut: map[Code]int{}}
 }
 
-// What a report keeps: as many findings of each code, and in all as many bytes of
-// what programs said. The first finding of a code is always kept.
+// MaxFindings is how many findings of each code a report keeps. A report also
+// keeps at most maxSize bytes of what programs sent, but always the first
+// finding of a code.
 const (
 	MaxFindings = 100
 	maxSize     = 512 << 10
@@ -146,6 +150,8 @@ const (
 	maxTypes   = 100
 )
 
+// add counts an occurrence of a fault, and keeps it as a finding if it is the
+// first.
 func (l *ledger) add(f fault) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -178,7 +184,7 @@ func (l *ledger) add(f fault) {
 	}
 }
 
-// clip bounds what an occurrence holds of what a program said. Its SQL is short
+// clip bounds what an occurrence holds of what a program sent. Its SQL is short
 // already.
 func (o *Occurrence) clip() {
 	o.Types = o.Types[:min(len(o.Types), maxTypes)]
@@ -192,7 +198,7 @@ func (o *Occurrence) clip() {
 	}
 }
 
-// size is how many bytes an occurrence takes, more or less.
+// size returns how many bytes an occurrence takes, more or less.
 func (o *Occurrence) size() int {
 	n := len(o.SQL) + len(o.Client.ApplicationName)
 	for k, v := range o.Tags {
@@ -207,7 +213,8 @@ func (o *Occurrence) size() int {
 	return n
 }
 
-// clip is a text of at most so many bytes, and an ellipsis where more was.
+// clip returns a text of at most so many bytes, with an ellipsis if it was
+// longer.
 func clip(s string, most int) string {
 	if len(s) <= most {
 		return s
@@ -215,6 +222,7 @@ func clip(s string, most int) string {
 	return strings.ToValidUTF8(s[:most], "") + "…"
 }
 
+// note counts something that is no fault.
 func (l *ledger) note(subject, text string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -226,7 +234,7 @@ func (l *ledger) note(subject, text string) {
 	n.Count++
 }
 
-// list gives findings and notes in a stable order, and what was left out.
+// list returns findings and notes in a stable order, and what was left out.
 func (l *ledger) list() ([]Finding, []Note, map[Code]int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -20,21 +20,22 @@ const (
 	maxMessage = 1 << 30 // what PostgreSQL itself accepts
 )
 
-// frame is one message as it lies in a reader's buffer: all of it, or its
-// beginning if it is larger than the buffer. It is valid until the reader is
-// used again.
+// frame is one message as it lies in a reader's buffer: the whole message, or
+// its beginning if it is larger than the buffer. It is valid until the reader
+// is used again.
 type frame struct {
 	typ  byte
 	size int    // of the whole message, header included
 	raw  []byte // header and as much of the body as is in the buffer
 }
 
-// body is what is in the buffer of the message's body.
+// body returns what is in the buffer of the message's body.
 func (f frame) body() []byte { return f.raw[headerSize:] }
 
-// whole tells whether body is all of it.
+// complete reports whether the buffer has the whole message.
 func (f frame) complete() bool { return len(f.raw) == f.size }
 
+// errMessageLength says that what comes is no message.
 var errMessageLength = errors.New("a message of an impossible length")
 
 // stream reads messages from one side of a conversation and writes to it.
@@ -44,12 +45,13 @@ type stream struct {
 	w    *bufio.Writer
 }
 
+// newStream returns a stream over a connection.
 func newStream(conn net.Conn) *stream {
 	return &stream{conn: conn, r: bufio.NewReaderSize(conn, bufferSize), w: bufio.NewWriterSize(conn, bufferSize)}
 }
 
-// next waits for a message and gives it without consuming it. Of a message
-// larger than the buffer it gives what fits.
+// peek waits for a message and returns it without consuming it. Of a message
+// that is larger than the buffer it returns the beginning.
 func (s *stream) peek() (frame, error) {
 	head, err := s.r.Peek(headerSize)
 	if err != nil {
@@ -65,24 +67,24 @@ func (s *stream) peek() (frame, error) {
 	return f, err
 }
 
-// drop consumes a message.
+// discard consumes a message.
 func (s *stream) discard(f frame) error {
 	_, err := s.r.Discard(f.size)
 	return err
 }
 
-// take consumes a message and gives its body, however large.
+// readBody consumes a message and returns its body, however large.
 func (s *stream) readBody(f frame) ([]byte, error) {
-	var raw bytes.Buffer // grows with what comes, not with what the header says
+	var raw bytes.Buffer // grows with what arrives, whatever the header says
 	if _, err := io.CopyN(&raw, s.r, int64(f.size)); err != nil {
 		return nil, err
 	}
 	return raw.Bytes()[headerSize:], nil
 }
 
-// relay consumes a message and writes it to another stream, unchanged and
-// without holding more of it than a buffer's worth. Of a message that could not
-// be written nothing is left to read.
+// relay consumes a message and writes it to another stream, unchanged, and
+// never holds more than a buffer's worth of it. A message that could not be
+// written is consumed too.
 func (s *stream) relay(f frame, to *stream) error {
 	if f.complete() {
 		return s.replace(f, f.raw, to)
@@ -101,7 +103,7 @@ func (s *stream) relay(f frame, to *stream) error {
 
 // replace consumes a message and writes another in its place.
 func (s *stream) replace(f frame, by []byte, to *stream) error {
-	_, err := to.w.Write(by) // before the buffer that it may lie in is used again
+	_, err := to.w.Write(by) // first: by may lie in the buffer that discard frees
 	if dropped := s.discard(f); dropped != nil {
 		return dropped
 	}
@@ -122,14 +124,16 @@ func (o onlyWriter) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// writeError tells an error of the receiving side from one of the sending.
+// writeError is an error of the receiving side; any other is of the sending
+// side.
 type writeError struct{ err error }
 
 func (e *writeError) Error() string { return e.err.Error() }
 
 func (e *writeError) Unwrap() error { return e.err }
 
-// ready tells whether the next message can be had without waiting.
+// nextBuffered reports whether the next message can be read without waiting, or
+// as much of it as the buffer takes.
 func (s *stream) nextBuffered() bool {
 	n := s.r.Buffered()
 	if n < headerSize {
@@ -150,8 +154,8 @@ func (s *stream) flush() error {
 	return nil
 }
 
-// cstring cuts a text that ends with a zero byte off the front; ok is false
-// where there is none, as in a message that was only begun.
+// cstring cuts a text that ends with a zero byte off the front. ok is false if
+// there is no zero byte, as in a message of which only the beginning is there.
 func cstring(b []byte) (text string, rest []byte, ok bool) {
 	for i, c := range b {
 		if c == 0 {
@@ -161,7 +165,7 @@ func cstring(b []byte) (text string, rest []byte, ok bool) {
 	return string(b), nil, false
 }
 
-// send writes a message.
+// send writes a message. A bufio.Writer keeps an error for its Flush.
 func send(w interface{ Write(b []byte) (int, error) }, msg pgproto3.Message) {
 	raw, err := msg.Encode(nil)
 	if err == nil {

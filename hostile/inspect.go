@@ -8,9 +8,9 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// inspect judges a transaction that is over: by what was said in it, and, where
-// that leaves a doubt, by what the server connection now holds. It runs on the
-// backend's goroutine, while nobody has the backend.
+// inspect judges a transaction that is over. Its words come first. Only where
+// they leave a doubt is the server asked what the connection holds now. It runs
+// on the backend's goroutine, while nothing else is sent to the backend.
 func (p *Pooler) inspect(b *backend, t *transaction) error {
 	p.transactions.Add(1)
 	if t == nil || p.profile.Plain {
@@ -61,7 +61,7 @@ func (p *Pooler) inspect(b *backend, t *transaction) error {
 	return p.plantTempTables(b)
 }
 
-// judge reports one thing that was left.
+// reportLeftover reports one thing that a transaction left behind.
 func (p *Pooler) reportLeftover(l leftover, t *transaction) {
 	o := t.occurrence(t.blame(l.code, l.subject))
 	p.mu.Lock()
@@ -79,34 +79,36 @@ func (p *Pooler) reportLeftover(l leftover, t *transaction) {
 	}
 	if strings.Contains(l.subject, ".") {
 		p.rememberLeakLocked(l.subject, leak{t.client.ID, l.value})
-	} else if benignSettings[strings.ToLower(l.subject)] {
+	} else if driverSettings[strings.ToLower(l.subject)] {
 		l.value = l.value[:min(len(l.value), maxLeak)]
 		agreed, known := p.agreedSettings[l.subject]
 		if !known {
 			p.agreedSettings[l.subject] = l.value
 		}
 		if !known || agreed == l.value {
-			p.ledger.note("SET "+l.subject, "drivers and frameworks set it when they connect, always to the same value; ALTER ROLE … SET "+l.subject+" does it for every server connection")
+			p.ledger.note("SET "+l.subject, "drivers and frameworks set it when they connect, always to the same value; ALTER ROLE … SET "+l.subject+" sets it for every server connection")
 			return
 		}
 	}
 	p.report(fault{l.code, l.subject, o})
 }
 
-// benignSettings are what drivers and frameworks set on every connection; as
-// long as all clients agree on a value, it does not matter who set it.
-var benignSettings = map[string]bool{
+// driverSettings are settings that drivers and frameworks set on every
+// connection. As long as all clients agree on the value, it does not matter who
+// set it.
+var driverSettings = map[string]bool{
 	"application_name": true, "bytea_output": true, "client_encoding": true, "client_min_messages": true, "datestyle": true,
 	"extra_float_digits": true, "intervalstyle": true, "lc_messages": true, "standard_conforming_strings": true, "timezone": true,
 }
 
-// What is remembered of settings that were left behind: as many, none with a longer value.
+// What is remembered of custom settings that were left behind: the number of
+// settings, and the length of a value. Longer values are not remembered.
 const (
 	maxLeaks = 200
-	maxLeak  = 1000
+	maxLeak  = 1000 // bytes
 )
 
-// leaked remembers who left a custom setting; the pooler is locked.
+// rememberLeakLocked remembers who left a custom setting.
 func (p *Pooler) rememberLeakLocked(name string, l leak) {
 	if _, known := p.leaks[name]; !known && len(p.leaks) >= maxLeaks || len(l.value) > maxLeak {
 		return
@@ -118,9 +120,8 @@ func (p *Pooler) rememberLeakLocked(name string, l leak) {
 	p.leaks[name] = append(others, l)
 }
 
-// foreign gives the custom settings that clients left, each with the value that
-// another client than this left last; "" if nobody did, as on a server connection
-// that nobody had.
+// foreignSettings returns each custom setting that any client left, with the
+// last value left by someone other than this client, or "".
 func (p *Pooler) foreignSettings(client uint32) map[string]string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -139,8 +140,8 @@ func (p *Pooler) foreignSettings(client uint32) map[string]string {
 	return all
 }
 
-// taint leaves tables on a clean server connection, of the names of those that
-// clients left on others.
+// plantTempTables creates temporary tables on a clean server connection, with
+// the names of those that clients left on others.
 func (p *Pooler) plantTempTables(b *backend) error {
 	var sql strings.Builder
 	p.mu.Lock()
@@ -157,19 +158,20 @@ func (p *Pooler) plantTempTables(b *backend) error {
 	return b.snapshot()
 }
 
-// clean tells whether each statement was in a transaction that left nothing.
+// leftNothingBefore reports whether each statement has been in a transaction
+// that left nothing.
 func (t *transaction) leftNothingBefore(sc *schema) bool {
 	return !t.truncated && !slices.ContainsFunc(t.texts, func(x *queryText) bool { return x.leftNothingUnder.Load() != sc })
 }
 
-// leftNothing notes that it did.
+// noteLeftNothing records that this transaction left nothing.
 func (t *transaction) noteLeftNothing(sc *schema) {
 	for _, x := range t.texts {
 		x.leftNothingUnder.Store(sc)
 	}
 }
 
-// blame finds the statement that most likely did it.
+// blame returns the statement that most likely did it, or nil.
 func (t *transaction) blame(code Code, subject string) *queryText {
 	kinds := map[Code][]string{
 		SessionSetting: {"set"}, SessionRole: {"set"}, TempTable: {"create", "select"}, HoldCursor: {"declare"}, Listening: {"listen"}, SQLPrepared: {"prepare"},
@@ -199,6 +201,7 @@ func (t *transaction) blame(code Code, subject string) *queryText {
 	return nil
 }
 
+// occurrence returns an occurrence of a fault that x made; x may be nil.
 func (t *transaction) occurrence(x *queryText) Occurrence {
 	o := Occurrence{Client: t.client, Trace: t.history()}
 	if x != nil {

@@ -18,9 +18,10 @@ import (
 )
 
 // observe opens a server connection for the client alone and passes its startup
-// packet on as it came: whatever version it speaks, however the server lets it
-// in, and with the server's own key for cancel requests. To the session it is
-// a unit like any other, which the first ReadyForQuery answers (see letIn).
+// packet on as it came. So the client may speak any version of the protocol,
+// the server authenticates it in its own way, and the key for cancel requests
+// is the server's. To the session the login is a unit like any other, which the
+// first ReadyForQuery answers (see onLoginComplete).
 func (p *Pooler) observe(ctx context.Context, st *stranger, conn net.Conn, packet []byte) *session {
 	version := binary.BigEndian.Uint32(packet)
 	params, _, ok := startupParams(packet[4:])
@@ -59,8 +60,9 @@ const (
 	authenticationSASL = 10
 )
 
-// trusted reports whether a server's message lets a client in whom it has asked
-// nothing: it trusts this machine, or our certificate, not the client.
+// admitsUnasked reports whether a server's message lets a client in that the
+// server has asked nothing. Then it trusts this machine, or our certificate,
+// and not the client.
 func (s *session) admitsUnasked(f frame) bool {
 	ok := f.typ == protocol.Authentication && len(f.body()) >= 4 && binary.BigEndian.Uint32(f.body()) == authenticationOk
 	trusted := ok && !s.authRequested
@@ -68,9 +70,10 @@ func (s *session) admitsUnasked(f frame) bool {
 	return trusted
 }
 
-// vouch asks a client whom the server trusts for the pooler's own password. The
-// client's goroutine reads the answer. The only error is errRefused, which ends
-// the server connection: what it said was not taken.
+// askForPassword asks a client that the server trusts for the pooler's own
+// password. The client's goroutine reads the answer. The only error is
+// errRefused. It ends the server connection, whose last message was not passed
+// on.
 func (s *session) askForPassword() error {
 	if s.p.cfg.Password == "" {
 		return s.refuseUnknown()
@@ -94,7 +97,7 @@ func (s *session) askForPassword() error {
 	return s.refuseUnknown()
 }
 
-// unknown refuses a client that does not know the password.
+// refuseUnknown refuses a client that does not know the password.
 func (s *session) refuseUnknown() error {
 	s.p.refuseAs(s.w, s.startup["user"], errTrusted)
 	_ = s.flush() // it may have gone
@@ -104,9 +107,10 @@ func (s *session) refuseUnknown() error {
 // plus ends the names of SASL mechanisms that are bound to the TLS connection.
 const plus = "-PLUS"
 
-// offered gives a server's message about authentication for the client. SCRAM
-// that is bound to the server's TLS connection cannot be done over another: it
-// is left out of an offer, unless client and server see the same certificate.
+// stripChannelBinding returns a server's message about authentication as the
+// client may see it. A client cannot use SCRAM that is bound to another TLS
+// connection than its own, so such mechanisms are left out of an offer, unless
+// client and server see the same certificate.
 func (s *session) stripChannelBinding(b *backend, f frame) []byte {
 	body := f.body()
 	if len(body) < 4 || binary.BigEndian.Uint32(body) != authenticationSASL || s.sameCertificate(b) {
@@ -126,7 +130,8 @@ func (s *session) stripChannelBinding(b *backend, f frame) []byte {
 	return raw
 }
 
-// sameCertificate tells whether the client was shown the certificate that the server showed us.
+// sameCertificate reports whether the client was shown the certificate that the
+// server showed us.
 func (s *session) sameCertificate(b *backend) bool {
 	server, ok := b.conn.(*tls.Conn)
 	if _, encrypted := s.conn.(*tls.Conn); !ok || !encrypted {
@@ -138,15 +143,16 @@ func (s *session) sameCertificate(b *backend) bool {
 	})
 }
 
-// suspects tells whether a client's answer says that it knows channel binding
-// and believes that the server does not (RFC 5802, section 6): to the server
-// that would be an attack.
+// suspectsDowngrade reports whether a client's answer says that it supports
+// channel binding and believes that the server does not (RFC 5802, section 6).
+// The server would take that for an attack.
 func (s *session) suspectsDowngrade(f frame) bool {
 	var msg pgproto3.SASLInitialResponse
 	return s.bindingHidden.Swap(false) && f.complete() && msg.Decode(f.body()) == nil && bytes.HasPrefix(msg.Data, []byte("y"))
 }
 
-// refuseUnbound says so, once the server connection's goroutine writes nothing more.
+// refuseDowngrade refuses such a client, once the server connection's goroutine
+// writes nothing more to it.
 func (s *session) refuseDowngrade() {
 	s.mu.Lock()
 	b := s.backend
@@ -161,8 +167,8 @@ func (s *session) refuseDowngrade() {
 		"give the proxy the server's (--tls-cert), or the client channel_binding=disable")
 }
 
-// letIn ends a startup: the server connection is looked at before its client
-// knows that it may go on.
+// onLoginComplete handles the ReadyForQuery that ends a login. It inspects the
+// server connection before it passes the message on.
 func (s *session) onLoginComplete(b *backend, f frame) error {
 	b.startingUp = false
 	raw := [6]byte(f.raw)
@@ -189,9 +195,10 @@ func (s *session) onLoginComplete(b *backend, f frame) error {
 	return s.flush()
 }
 
-// unseen is err, unless it is the server's answer to a question of ours on a
-// connection that is only observed, such as that it took longer than the
-// client's statement_timeout: then something may have gone unseen.
+// tolerateUnanswered returns err, or nil if the server refused to answer a
+// question of ours on a connection that is only observed, for example because
+// it took longer than the client's statement_timeout. A fault may then go
+// unseen.
 func (p *Pooler) tolerateUnanswered(b *backend, err error) error {
 	if _, ok := errors.AsType[*pgconn.PgError](err); ok && p.cfg.Observe {
 		p.cfg.Logger.Debug("the server would not say what a connection holds", "server", b.id, "cause", err)
@@ -200,8 +207,8 @@ func (p *Pooler) tolerateUnanswered(b *backend, err error) error {
 	return err
 }
 
-// tunnel passes a conversation through, byte by byte, to its end. Where the
-// server asks the client nothing, the client must know the pooler's password.
+// tunnel passes a conversation through byte by byte, to its end. If the server
+// asks the client nothing, the client must know the pooler's password.
 func (p *Pooler) tunnel(ctx context.Context, st *stranger, conn net.Conn, server *stream, packet []byte) {
 	end := func() {
 		_ = conn.Close() // both: whichever side has ended

@@ -40,7 +40,7 @@ type Config struct {
 	// TLS, if not nil, is offered to clients. Default nil: no encryption.
 	TLS *tls.Config
 	// Found, if not nil, is called for each occurrence of a fault; first reports whether it is a new finding. It must not
-	// block. Occurrences beyond MaxFindings are not passed to it.
+	// block or call the Pooler. Occurrences beyond MaxFindings are not passed to it.
 	Found func(f Finding, first bool)
 	// Logger receives what goes wrong in the pooler itself. Default slog.Default().
 	Logger *slog.Logger

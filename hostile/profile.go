@@ -43,10 +43,11 @@ var profiles = []Profile{
 	{Name: "plain", Plain: true, Tracked: bouncerTracked, About: "an ordinary transaction pooler, to compare with: not hostile, reports nothing"},
 }
 
-// Profiles lists the profiles, the default first.
+// Profiles returns all profiles, the default first.
 func Profiles() []Profile { return slices.Clone(profiles) }
 
-// ProfileNamed finds a profile; "" is the default.
+// ProfileNamed returns a profile by its name; "" means the default, "strict".
+// The error lists the names that there are.
 func ProfileNamed(name string) (Profile, error) {
 	if name == "" {
 		return profiles[0], nil

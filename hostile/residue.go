@@ -8,7 +8,7 @@ import (
 )
 
 // What a session can leave behind, besides settings. All our questions write
-// operators with their schema: the search_path is the client's.
+// operators with their schema, because search_path is the client's.
 const (
 	preparedSQL = `from pg_catalog.pg_prepared_statements p where p.from_sql`
 	cursorsSQL  = `from pg_catalog.pg_cursors c where c.is_holdable`
@@ -18,10 +18,10 @@ const (
 		where pg_catalog.pg_my_temp_schema() operator(pg_catalog.<>) 0 and r.relnamespace operator(pg_catalog.=) pg_catalog.pg_my_temp_schema() and r.relkind operator(pg_catalog.=) any ('{r,v,p,S,m,f}')`
 )
 
-// residueSQL asks a server connection, between two transactions, what a session
-// would leave behind. Settings: those whose source is the session, and custom
-// ones by the names in $1, because PostgreSQL does not list them (measured). It
-// answers one row of one JSON value.
+// residueSQL asks a server connection, between two transactions, what the
+// session holds. Of the settings it lists those whose source is the session,
+// and the custom ones that are named in $1: PostgreSQL does not list custom
+// settings (measured on 15). The answer is one row with one JSON value.
 var residueSQL = `select ` + inUTF8(`pg_catalog.jsonb_build_object(
 	'settings', (select coalesce(pg_catalog.jsonb_object_agg(s.name, s.setting), '{}') from pg_catalog.pg_settings s where s.source operator(pg_catalog.=) 'session'),
 	'custom', (select coalesce(pg_catalog.jsonb_object_agg(n, v), '{}') from (
@@ -33,12 +33,13 @@ var residueSQL = `select ` + inUTF8(`pg_catalog.jsonb_build_object(
 	'temp', (select coalesce(pg_catalog.jsonb_agg(r.relname order by r.relname), '[]') `+tempSQL+`),
 	'role', current_user, 'session', session_user)::pg_catalog.text`)
 
-// glanceSQL gives a number that is another one when something of residueSQL's
-// is: other values of the settings that are named in $1, custom ones, and $2,
-// those of the server's that a session may make; it costs less, because
-// pg_settings alone takes 0.44 ms. What it cannot see: a setting that a session
-// makes to what it was already, and one of a library that was loaded later than
-// $2 was read (see text.clean). An error where the current role may not read one.
+// glanceSQL hashes what residueSQL lists; a different hash means that something
+// changed. It compares the values of the custom settings in $1 and of the
+// server's settings in $2 (settableSQL's), and costs less, because pg_settings
+// alone takes 0.44 ms. It does not see a setting that is set to the value that
+// it has, nor one of a library that was loaded after $2 was read (see
+// queryText.leftNothingUnder). It fails if the current role may not read a
+// setting.
 const glanceSQL = `select pg_catalog.hashtextextended(pg_catalog.concat_ws('/',
 	(select pg_catalog.string_agg(coalesce(pg_catalog.current_setting(n, true), ''), ',') from pg_catalog.unnest($1::pg_catalog.text[]) n),
 	(select pg_catalog.string_agg(coalesce(pg_catalog.current_setting(n, true), ''), ',') from pg_catalog.unnest($2::pg_catalog.text[]) n),
@@ -62,6 +63,7 @@ type residue struct {
 	Session  string            `json:"session"`
 }
 
+// parseResidue reads residueSQL's answer.
 func parseResidue(raw []byte) (residue, error) {
 	var r residue
 	if err := json.Unmarshal(raw, &r); err != nil {
@@ -70,14 +72,14 @@ func parseResidue(raw []byte) (residue, error) {
 	return r, nil
 }
 
-// left is one thing that a transaction left behind.
+// leftover is one thing that a transaction left behind.
 type leftover struct {
 	code    Code
 	subject string
 	value   string // of a setting: for telling whether clients agree; never shown
 }
 
-// since lists what is in r and was not in before.
+// since lists what is in r and not in before, in a stable order.
 func (r residue) since(before residue) []leftover {
 	var all []leftover
 	for _, s := range []struct{ now, before map[string]string }{{r.Settings, before.Settings}, {r.Custom, before.Custom}} {

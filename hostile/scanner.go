@@ -11,38 +11,38 @@ import (
 	"github.com/poolproof/poolproof/internal/sqltext"
 )
 
-// text is what a look at a query's words tells. It is no parser: it knows
-// strings, comments and where statements end, which is enough to say that
-// nothing can have been left behind. Where it cannot say that, the server is
-// asked (residue.go).
+// queryText is what the words of a query say. This is not a parser. It knows
+// strings, comments and where statements end. That is enough to say that a text
+// cannot leave anything behind. If it cannot say so, the server is asked
+// (residue.go).
 type queryText struct {
 	sql           string
 	statements    []statement
-	mayLeaveState bool              // may leave something on the server connection
-	words         []string          // lower-case words that may name tables or functions, each once
-	settingsRead  []string          // custom settings read by name
-	settingsSet   []string          // custom settings made, for the session or the transaction
-	setsUnknown   bool              // makes one whose name is not in the text
-	usesSequence  bool              // uses up a sequence: nextval, setval, INSERT
-	readsSequence bool              // asks for currval or lastval
+	mayLeaveState bool              // only the server can tell whether it leaves something behind
+	words         []string          // in lower case, each once: they may name tables or functions
+	settingsRead  []string          // custom settings that it reads by name
+	settingsSet   []string          // custom settings that it sets, for the session or the transaction
+	setsUnknown   bool              // it sets a setting whose name is not in the text
+	usesSequence  bool              // nextval, setval or INSERT
+	readsSequence bool              // currval or lastval
 	tags          map[string]string // of a trailing sqlcommenter comment
 
-	// clean is the schema under which a transaction with it was looked at in full,
-	// and had left nothing; then a glance is enough.
+	// leftNothingUnder is the schema under which the server was asked in full about a transaction with this text, and the
+	// transaction had left nothing. From then on a glance is enough.
 	leftNothingUnder atomic.Pointer[schema]
 }
 
 // statement is one statement of a text.
 type statement struct {
-	kind  string // its first word, lower case: "select", "set"
-	words [4]string
+	kind  string    // its first word, in lower case: "select", "set"
+	words [4]string // its first words, the same one included
 }
 
-// local tells whether it is SET LOCAL.
+// local reports whether it is SET LOCAL.
 func (s statement) local() bool { return s.kind == "set" && s.words[1] == "local" }
 
-// harmless are first words of statements that leave nothing on a server
-// connection, unless a function that they call does.
+// statelessCommands are first words of statements that leave nothing on a
+// server connection, unless a function that they call does.
 var statelessCommands = map[string]bool{
 	"select": true, "insert": true, "update": true, "delete": true, "merge": true, "with": true, "values": true, "table": true,
 	"begin": true, "start": true, "commit": true, "end": true, "rollback": true, "abort": true, "savepoint": true, "release": true,
@@ -50,7 +50,8 @@ var statelessCommands = map[string]bool{
 	"analyze": true, "vacuum": true, "notify": true, "": true,
 }
 
-// telling are words that make a statement suspect wherever they stand.
+// statefulWords are words with which a statement may leave something behind,
+// wherever they stand.
 var statefulWords = map[string]bool{
 	"set_config": true, "temp": true, "temporary": true, "pg_temp": true, "hold": true,
 	"pg_advisory_lock": true, "pg_advisory_lock_shared": true, "pg_try_advisory_lock": true, "pg_try_advisory_lock_shared": true,
@@ -58,11 +59,11 @@ var statefulWords = map[string]bool{
 	"dblink": true, "dblink_connect": true, "dblink_exec": true,
 }
 
-// maxIdents bounds what is kept of one text.
+// maxIdents bounds the words that are kept of one text.
 const maxIdents = 100
 
-// look reads a text. truncated says that it is only a text's beginning, which
-// is always suspect.
+// scan reads a text. truncated says that it is only the beginning of one; then
+// the text may leave anything.
 func scan(sql string, truncated bool) *queryText {
 	t := &queryText{sql: sql, mayLeaveState: truncated}
 	var st statement
@@ -123,18 +124,15 @@ func scan(sql string, truncated bool) *queryText {
 				t.words = appendNew(t.words, w)
 			}
 		default:
-			if n == 0 && tok.Kind == sqltext.Other {
-				n++ // "(select …)": what follows is no first word, but select is harmless anyway
-				if tok.Text == "(" {
-					n = 0
-				}
+			if n == 0 && tok.Kind == sqltext.Other && !tok.Is("(") { // "(select …)" begins with select
+				n++
 			}
 		}
 	}
 }
 
-// lookInside looks at the body of a function, where statements begin after
-// words such as BEGIN and THEN, too, and at what PERFORM and EXECUTE do.
+// scanFunctionBody reads the body of a function. There statements also begin
+// after words such as BEGIN and THEN, and EXECUTE may run anything.
 func scanFunctionBody(body string) *queryText {
 	t := &queryText{sql: body}
 	sc := sqltext.New(body)
@@ -184,7 +182,7 @@ func scanFunctionBody(body string) *queryText {
 	}
 }
 
-// setStatement notes which setting a SET makes.
+// setStatement records the custom setting that a SET sets.
 func (t *queryText) setStatement(st statement) {
 	if st.kind != "set" {
 		return
@@ -198,6 +196,7 @@ func (t *queryText) setStatement(st statement) {
 	}
 }
 
+// appendNew appends s unless it is in the list.
 func appendNew(list []string, s string) []string {
 	if slices.Contains(list, s) {
 		return list
@@ -205,8 +204,9 @@ func appendNew(list []string, s string) []string {
 	return append(list, s)
 }
 
-// firstSetting looks ahead at ('name', without consuming it; ok if it is a
-// plain string. The name of a setting has no case.
+// firstSetting looks ahead at ('name' without consuming it, and returns the
+// name in lower case. ok is false if it is not a custom setting in a plain
+// string.
 func firstSetting(s sqltext.Scanner) (string, bool) {
 	if tok := s.Next(); !tok.Is("(") {
 		return "", false
@@ -215,8 +215,8 @@ func firstSetting(s sqltext.Scanner) (string, bool) {
 	return strings.ToLower(tok.Text), tok.Kind == sqltext.String && strings.Contains(tok.Text, ".")
 }
 
-// sqlcommenter reads /*key='value',…*/ at a statement's end (its
-// specification, version 1.0); nil for any other comment.
+// sqlcommenter reads a comment of the form /*key='value',…*/ (sqlcommenter's
+// specification, version 1.0). It returns nil for any other comment.
 func sqlcommenter(comment string) map[string]string {
 	inner, ok := strings.CutPrefix(comment, "/*")
 	if !ok || !strings.Contains(inner, "='") {
@@ -240,28 +240,29 @@ func sqlcommenter(comment string) map[string]string {
 	return tags
 }
 
-// texts remembers what was made of a text. Safe for concurrent use.
+// textCache keeps what was read from texts. It is safe for concurrent use.
 type textCache struct {
 	mu    sync.RWMutex
 	known map[string]*queryText
-	size  int // bytes of the texts that are known
+	size  int // bytes of the texts in known
 	seed  maphash.Seed
-	once  [maxTexts]atomic.Uint64 // hashes of texts that were seen: what comes once is not worth keeping
+	once  [maxTexts]atomic.Uint64 // hashes of texts that were seen once: only what comes again is kept
 	seen  atomic.Int64            // different texts, more or less
 }
 
-// What is remembered: as many texts, none longer, and in all as many bytes.
+// What is kept of texts.
 const (
 	maxTexts     = 4096
-	maxTextKept  = 8 << 10
-	maxTextsKept = 2 << 20
+	maxTextKept  = 8 << 10 // bytes of one
+	maxTextsKept = 2 << 20 // bytes of all
 )
 
+// newTexts returns an empty cache.
 func newTexts() *textCache {
 	return &textCache{known: map[string]*queryText{}, seed: maphash.MakeSeed()}
 }
 
-// of looks at a text, given as it lies in a buffer.
+// of returns what a text says. sql may lie in a buffer that will be used again.
 func (c *textCache) of(sql []byte, truncated bool) *queryText {
 	c.mu.RLock()
 	t := c.known[string(sql)]
@@ -288,7 +289,7 @@ func (c *textCache) of(sql []byte, truncated bool) *queryText {
 		return known
 	}
 	c.size += len(t.sql)
-	for k := range c.known { // any: a map's order is as good as a clock's here
+	for k := range c.known { // any one goes: counting uses would cost more than it saves
 		if len(c.known) < maxTexts && c.size <= maxTextsKept {
 			break
 		}
@@ -299,6 +300,7 @@ func (c *textCache) of(sql []byte, truncated bool) *queryText {
 	return t
 }
 
+// count returns how many different texts there were, more or less.
 func (c *textCache) count() int { return int(c.seen.Load()) }
 
 // shorten bounds a text that is kept for people.

@@ -8,30 +8,34 @@ import (
 	"time"
 )
 
-// schema is what a database's functions and policies make of a statement's
-// words: which settings they read and make, and whether anything could leave
-// something behind that no word of a statement shows.
+// schema is what a database's functions, policies and domains add to the words
+// of a statement: which settings it reads and sets, and whether it could leave
+// something behind that no word of it shows.
 type schema struct {
-	version                string
-	settable               []string            // the server's own settings that a session may make
-	settingNames           []string            // custom settings that functions and policies mention
-	readByTable            map[string][]string // by table: the settings that its policies read, where they bind this role
-	setByFunction          map[string][]string // by function: the settings that it may make
-	unknownSetByFunction   map[string]bool     // functions that may make any
-	settingDomains         map[uint32]bool     // oids of domains whose checks make settings, when a parameter is bound
-	functionsMayLeaveState bool                // some function may leave something behind: every transaction is suspect
+	version                string              // schemaVersionSQL's
+	settable               []string            // the server's own settings that a session may set
+	settingNames           []string            // custom settings that functions and policies name
+	readByTable            map[string][]string // by table: the settings that its policies read, if they bind this role
+	setByFunction          map[string][]string // by function: the settings that it may set
+	unknownSetByFunction   map[string]bool     // functions that may set any setting
+	settingDomains         map[uint32]bool     // oids of domains whose check sets something when a parameter is bound
+	functionsMayLeaveState bool                // some function may leave something behind, so any transaction may
 }
 
-// schemaVersionSQL changes when functions or policies do.
+// schemaVersionSQL returns a text that changes when functions or policies do.
 const schemaVersionSQL = `select pg_catalog.concat_ws('/',
 	(select pg_catalog.concat_ws('.', pg_catalog.count(*), pg_catalog.max(p.oid), pg_catalog.max(p.xmin::pg_catalog.text::pg_catalog.int8)) from pg_catalog.pg_proc p where p.oid operator(pg_catalog.>=) 16384),
 	(select pg_catalog.concat_ws('.', pg_catalog.count(*), pg_catalog.max(p.oid), pg_catalog.max(p.xmin::pg_catalog.text::pg_catalog.int8)) from pg_catalog.pg_policy p))`
 
-// schemaSQL lists functions of the database's own with their sources, and
-// policies with the tables they are on. Function bodies of the system and C
-// functions are left out.
+// parsedBody is the part of schemaSQL for functions whose bodies are kept
+// parsed. PostgreSQL has them since 14.
+const parsedBody = ` operator(pg_catalog.||) ' ' operator(pg_catalog.||) coalesce(pg_catalog.pg_get_function_sqlbody(p.oid), '')`
+
+// schemaSQL lists the database's own functions with their sources, policies with
+// their tables, and domains whose check sets a setting. Functions of the system
+// and those in C are left out.
 var schemaSQL = `select ` + inUTF8("kind") + `, ` + inUTF8("name") + `, ` + inUTF8("body") + ` from (
-select 'function', p.proname::pg_catalog.text, p.prosrc operator(pg_catalog.||) ' ' operator(pg_catalog.||) coalesce(pg_catalog.pg_get_function_sqlbody(p.oid), '')
+select 'function', p.proname::pg_catalog.text, p.prosrc` + parsedBody + `
 	from pg_catalog.pg_proc p join pg_catalog.pg_language l on l.oid operator(pg_catalog.=) p.prolang
 	where p.oid operator(pg_catalog.>=) 16384 and l.lanname operator(pg_catalog.<>) all ('{c,internal}')
 union all
@@ -43,25 +47,21 @@ select 'domain', c.contypid::pg_catalog.text, pg_catalog.pg_get_constraintdef(c.
 	from pg_catalog.pg_constraint c where c.contypid operator(pg_catalog.<>) 0 and pg_catalog.strpos(pg_catalog.pg_get_constraintdef(c.oid), 'set_config') operator(pg_catalog.>) 0
 ) s(kind, name, body)`
 
-// settableSQL lists the server's settings that a session may make.
+// settableSQL lists the server's settings that a session may set.
 const settableSQL = `select name from pg_catalog.pg_settings where context operator(pg_catalog.=) any ('{user,superuser}')`
 
-// readSchema reads what functions and policies do, unless that is known.
+// readSchema reads what functions and policies do, unless nothing has changed
+// since they were read last.
 func (b *backend) readSchema() error {
-	known := b.pool.schema.Load()
-	rows, err := b.ask(question{name: schemaName, sql: schemaVersionSQL})
-	if err == nil && (len(rows) != 1 || len(rows[0]) != 1) {
-		err = fmt.Errorf("%d rows instead of one of one column", len(rows))
-	}
+	version, err := b.askOne(question{name: schemaName, sql: schemaVersionSQL})
 	if err != nil {
-		return fmt.Errorf("look at the database's functions: %w", err)
+		return fmt.Errorf("ask whether the database's functions have changed: %w", err)
 	}
-	version := rows[0][0]
-	if known != nil && version == known.version {
+	if known := b.pool.schema.Load(); known != nil && version == known.version {
 		return nil
 	}
-	sql := b.pool.schemaSQL(b.param("server_version"))
-	if rows, err = b.ask(question{name: schemaName, sql: sql}); err != nil {
+	rows, err := b.ask(question{name: schemaName, sql: schemaSQLFor(b.param("server_version"))})
+	if err != nil {
 		return fmt.Errorf("read the database's functions: %w", err)
 	}
 	s := newSchema(rows)
@@ -76,8 +76,9 @@ func (b *backend) readSchema() error {
 	return nil
 }
 
-// due tells whether functions and policies are to be looked at again: they may
-// change behind the pooler's back, by a migration over a direct connection.
+// schemaCheckDue reports whether to ask again if functions and policies have
+// changed, at most once a second. A migration over a direct connection changes
+// them unseen.
 func (pl *pool) schemaCheckDue() bool {
 	pl.mu.Lock()
 	defer pl.mu.Unlock()
@@ -88,14 +89,13 @@ func (pl *pool) schemaCheckDue() bool {
 	return true
 }
 
-// schemaSQL is the query for this server's version: bodies of SQL functions
-// that are kept parsed are there since 14.
-func (pl *pool) schemaSQL(version string) string {
-	major, _ := strconv.Atoi(strings.SplitN(version, ".", 2)[0])
-	if major >= 14 {
+// schemaSQLFor returns schemaSQL for a server of this version.
+func schemaSQLFor(version string) string {
+	end := strings.IndexFunc(version+".", func(r rune) bool { return r < '0' || r > '9' }) // also of "18beta1"
+	if major, _ := strconv.Atoi(version[:end]); major >= 14 {
 		return schemaSQL
 	}
-	return strings.ReplaceAll(schemaSQL, "|| ' ' || coalesce(pg_catalog.pg_get_function_sqlbody(p.oid), '')", "")
+	return strings.ReplaceAll(schemaSQL, parsedBody, "")
 }
 
 // newSchema reads the rows of schemaSQL.
@@ -138,9 +138,9 @@ func newSchema(rows [][]string) *schema {
 	return s
 }
 
-// readBy lists the settings that policies and functions read for a statement
-// with these words, and those that its functions make; unknown says that they
-// may make any.
+// settingsOf returns the settings that a statement with these words reads and
+// sets, by itself or through functions and policies. unknown reports whether it
+// may set any setting.
 func (s *schema) settingsOf(t *queryText) (reads, made []string, unknown bool) {
 	reads, made, unknown = t.settingsRead, t.settingsSet, t.setsUnknown
 	if len(s.readByTable) == 0 && len(s.setByFunction) == 0 {
@@ -159,6 +159,7 @@ func (s *schema) settingsOf(t *queryText) (reads, made []string, unknown bool) {
 	return reads, made, unknown
 }
 
+// unqualified returns a name without its schema.
 func unqualified(name string) string {
 	if i := strings.LastIndexByte(name, '.'); i >= 0 {
 		return name[i+1:]

@@ -30,13 +30,13 @@ type strangers struct {
 // stranger is one of them.
 type stranger struct {
 	conn  net.Conn
-	ctx   context.Context //nolint:containedctx // ends when the stranger must go, or is none any more
+	ctx   context.Context //nolint:containedctx // ends at the time limit, and when the login is over
 	since time.Time
-	// end closes the connection, and ends what is done for it.
+	// end closes the connection and cancels ctx.
 	end func()
-	// known gives the place to others, and ends the time limit.
+	// done frees the place for others and lifts the time limit. Further calls do nothing.
 	done     func()
-	admitted atomic.Bool // it was let in
+	admitted atomic.Bool // the client was let in
 }
 
 // newStrangers returns an empty set.

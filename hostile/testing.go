@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// TB is what Start uses of testing.TB; so that a program that imports this
-// package does not import testing.
+// TB is the part of testing.TB that Start uses. With it, a program that imports
+// this package does not import testing.
 type TB interface {
 	Helper()
 	Context() context.Context
@@ -18,9 +18,9 @@ type TB interface {
 	Fatal(args ...any)
 }
 
-// Start runs a pooler before the PostgreSQL server at url until the test is
-// over, and gives the URL that the program under test should use. Findings fail
-// the test, each with its fix.
+// Start runs a pooler in front of the PostgreSQL server at url until the test
+// is over, and returns the URL for the program under test. Each finding fails
+// the test, with its fix. The pooler plays the profile "strict".
 func Start(t TB, url string) string {
 	t.Helper()
 	p, pooled := StartWith(t, Config{Upstream: url})
@@ -32,9 +32,10 @@ func Start(t TB, url string) string {
 	return pooled
 }
 
-// StartWith runs a pooler as cfg says until the test is over, and gives it and
-// the URL that the program under test should use; without a password in cfg it
-// makes one up. What its Report says is for the test to judge.
+// StartWith runs a pooler as cfg says until the test is over. It returns the
+// pooler and the URL for the program under test. If cfg has no password, it
+// makes one up. Findings do not fail the test: it can judge the pooler's Report
+// itself.
 func StartWith(t TB, cfg Config) (*Pooler, string) {
 	t.Helper()
 	p, err := New(cfg)

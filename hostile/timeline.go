@@ -7,26 +7,29 @@ import (
 	"github.com/poolproof/poolproof/internal/protocol"
 )
 
-// steps are the last things that happened on a client's connection, kept small
-// because every message makes one; they are put into words only for a finding.
+// timeline holds the last things that happened on a client's connection. Every
+// message makes one, so they are small. They are put into words only for a
+// finding.
 type timeline struct {
 	ring [24]step
 	n    int
 }
 
+// step is one of them.
 type step struct {
 	at     time.Time
 	client uint32
-	server int
+	server int // which server connection
 	kind   stepKind
 	text   *queryText
-	name   string
+	name   string // the statement's; of a ReadyForQuery the status
 }
 
+// stepKind is what happened.
 type stepKind byte
 
 const (
-	stepAttached stepKind = iota
+	stepAttached stepKind = iota // the client got the server connection
 	stepQuery
 	stepParse
 	stepBind
@@ -34,12 +37,13 @@ const (
 	stepReady
 )
 
+// add records a step.
 func (st *timeline) add(s *session, b *backend, kind stepKind, t *queryText, name string) {
 	st.ring[st.n%len(st.ring)] = step{time.Now(), s.id, b.id, kind, t, name}
 	st.n++
 }
 
-// list puts the steps into words, oldest first.
+// list returns the steps in words, the oldest first.
 func (st *timeline) list(p *Pooler) []Step {
 	var all []Step
 	for i := max(0, st.n-len(st.ring)); i < st.n; i++ {
@@ -49,6 +53,7 @@ func (st *timeline) list(p *Pooler) []Step {
 	return all
 }
 
+// String returns what happened, as a person reads it.
 func (x step) String() string {
 	sql := ""
 	if x.text != nil {
@@ -80,7 +85,7 @@ func (x step) String() string {
 	}
 }
 
-// oneLine shortens a text to one line of at most so many bytes.
+// oneLine returns a text in one line, of at most so many bytes.
 func oneLine(s string, most int) string {
 	s = strings.Join(strings.Fields(s), " ")
 	if len(s) > most {
