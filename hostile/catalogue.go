@@ -65,7 +65,7 @@ var catalogue = map[Code]codeInfo{
 	MissingNamed: {Error, "named statement that this server connection does not have",
 		"prepared statement does not exist (26000), or the statement of another client that has the same name",
 		"give statements no names (node-postgres: leave name: out), turn the driver's statement cache off, or use a pooler that tracks statements (PgBouncer 1.21 and later with max_prepared_statements)", map[string]string{
-			driverAsyncpg:    "statement_cache_size=0 for connect() and create_pool(); with SQLAlchemy also prepared_statement_cache_size=0, NullPool and a prepared_statement_name_func that gives unique names",
+			driverAsyncpg:    "statement_cache_size=0 for connect() and create_pool(); with SQLAlchemy also prepared_statement_cache_size=0, NullPool and a prepared_statement_name_func that makes unique names",
 			driverPsycopg:    "psycopg.connect(…, prepare_threshold=None); with a pool or SQLAlchemy the same among its connection's arguments",
 			driverPgx:        "default_query_exec_mode=exec or cache_describe in the connection string",
 			driverLibPQ:      "no db.Prepare: db.Query and db.Exec, with binary_parameters=yes in the connection string; or use pgx",

@@ -129,7 +129,6 @@ func (o onlyWriter) Write(b []byte) (int, error) {
 type writeError struct{ err error }
 
 func (e *writeError) Error() string { return e.err.Error() }
-
 func (e *writeError) Unwrap() error { return e.err }
 
 // nextBuffered reports whether the next message can be read without waiting, or
