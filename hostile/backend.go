@@ -107,7 +107,7 @@ func (b *backend) relayAll() error {
 		}
 		if err := s.onServerMessage(b, f); err != nil {
 			if _, ok := errors.AsType[*writeError](err); ok {
-				s.hangUp() // its own goroutine gives the backend up
+				s.hangUp() // its own goroutine then ends the backend
 				continue
 			}
 			return err

@@ -17,8 +17,8 @@ import (
 	"github.com/poolproof/poolproof/internal/protocol"
 )
 
-// pair is a session with a server connection that is free, or that it has and
-// starts, and the other ends of both: a test says what client and server say.
+// pair is a session and a server connection, free or just starting up for the
+// session, and the other ends of both. A test plays client and server.
 type pair struct {
 	p              *Pooler
 	s              *session
@@ -63,7 +63,7 @@ func newPair(t *testing.T, cfg Config, starting bool) pair {
 	return pair{p, s, client, server, over, b.done}
 }
 
-// ended wants both sides to end, and nothing to be left.
+// ended asserts that both sides end, and that nothing is left.
 func (x pair) ended(t *testing.T) {
 	t.Helper()
 	for what, ended := range map[string]chan struct{}{"session": x.over, "server connection": x.done} {
@@ -98,23 +98,22 @@ func hear(t *testing.T, conn net.Conn) {
 	}
 }
 
-// A client goes while more is on its way to it than it takes: the server
-// connection ends.
+// A client goes while the server still sends to it: the server connection ends.
 func TestClientGoneWhileTold(t *testing.T) {
 	x := newPair(t, Config{}, false)
 	say(t, x.client, &pgproto3.Query{String: "begin"})
 	hear(t, x.server)
-	told := []pgproto3.Message{&pgproto3.ReadyForQuery{TxStatus: 'T'}}
+	sent := []pgproto3.Message{&pgproto3.ReadyForQuery{TxStatus: 'T'}}
 	for range 10 {
-		told = append(told, &pgproto3.NoticeResponse{Severity: "NOTICE", Code: "00000", Message: "still there"})
+		sent = append(sent, &pgproto3.NoticeResponse{Severity: "NOTICE", Code: "00000", Message: "still there"})
 	}
-	say(t, x.server, told...)
+	say(t, x.server, sent...)
 	_ = x.client.Close() // it has read nothing of it
 	x.ended(t)
 }
 
-// The server goes when a transaction is over and about to be judged, and had more
-// to say. Who is first is chance, hence the rounds.
+// The server goes when a transaction is over and about to be judged, and more was
+// sent on it. Which comes first is chance, hence the rounds.
 func TestServerGoneWhileJudged(t *testing.T) {
 	for range 200 {
 		x := newPair(t, Config{}, false)
@@ -154,8 +153,8 @@ func TestFarewellWhileJudged(t *testing.T) {
 	x.ended(t)
 }
 
-// A message that the other side does not take is consumed, whole or larger than
-// the buffer: the next one is read right.
+// A message that the other side does not take is consumed, also if it is larger
+// than the buffer, and the next one is read right.
 func TestRelayConsumes(t *testing.T) {
 	for _, size := range []int{10, bufferSize + 10, 5 * bufferSize} {
 		in := append(wire(&pgproto3.CopyData{Data: make([]byte, size)}), wire(&pgproto3.ReadyForQuery{TxStatus: 'I'})...)
