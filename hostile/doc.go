@@ -17,20 +17,20 @@
 //	  ├─ backendFor         no server connection? takes one    │ │
 //	  │                     from the pool that it did not have │ │
 //	  │                     last, and sets what others left    │ │
-//	  ├─ onClientMessage    records it, and reports faults     │ │
-//	  │                     of the conversation: PP001-PP003,  │ │
-//	  │                     PP010, PP011, PP018, PP019 …       │ │
+//	  ├─ onClientMessage    records it, and judges it: PP001,  │ │
+//	  │                     PP002, PP003, PP010, PP011, PP017, │ │
+//	  │                     PP018                              │ │
 //	  └─ relay              the same bytes ────────────────────┘ │
 //	                                                             ▼
 //	backend.serve           the server connection's goroutine: reads one answer
 //	  ├─ onServerMessage    relays the same bytes; drops answers to our own messages
-//	  └─ onReadyForQuery    the transaction is over?
-//	       ├─ inspect       judges what it left. Its words cannot have left anything:
-//	       │                no question. Else the server is asked: PP004-PP010, PP013
-//	       ├─ reset         something was left: the connection becomes as good as new
+//	  └─ onReadyForQuery    judges the unit: PP015, PP016, PP019. Is the transaction over?
+//	       ├─ inspect       judges it: PP013, and what it left: PP004 to PP010. If its words
+//	       │                cannot have left anything, the server is not asked
+//	       ├─ reset         if it left something: the connection becomes as good as new
 //	       └─ giveBack      the client gets its ReadyForQuery, the pool the connection
 //
-//	each fault ──► ledger ──► Report
+//	each fault, also of a login (PP012) or an idle transaction (PP014) ──► ledger ──► Report
 //
 // Messages reach the other side unchanged, row by row, in constant memory. One
 // exception: just before a client uses an unnamed statement that a pooler would
@@ -51,9 +51,10 @@
 //
 //	backend.writing ─► session.mu ─► Pooler.mu ─► pool.mu, ledger.mu, the caches' own
 //
-// Methods that want the lock of their receiver held end in Locked; s.mu is the
-// one of a session and its clientState. While the server is asked, session.mu is
-// not held; session.inspecting keeps the session from writing meanwhile.
+// Methods that want the lock of their receiver held end in Locked; session.mu also
+// guards the session's clientState. While the server is asked, session.mu is not
+// held, and session.inspecting keeps the client from writing. Config.Found is
+// called with locks held.
 //
 // The package knows nothing of tenants, roles or HTTP.
 package hostile

@@ -15,35 +15,34 @@ type Code string
 
 // The faults, each with a page of its own under docs/prove.
 const (
-	ForeignUnnamed    Code = "PP001"
-	MissingNamed      Code = "PP002"
-	NameCollision     Code = "PP003"
-	SessionSetting    Code = "PP004"
-	SessionRole       Code = "PP005"
-	TempTable         Code = "PP006"
-	HoldCursor        Code = "PP007"
-	Listening         Code = "PP008"
-	SessionLock       Code = "PP009"
-	SQLPrepared       Code = "PP010"
-	SequenceState     Code = "PP011"
-	StartupParameter  Code = "PP012"
-	SettingNotSet     Code = "PP013"
-	IdleInTransaction Code = "PP014"
-	FailedPipeline    Code = "PP015"
-	LocalOutside      Code = "PP016"
-	LoadedLibrary     Code = "PP017"
-	ResetsOthers      Code = "PP018"
-	SyncsInFlight     Code = "PP019"
+	ForeignUnnamed    Code = "PP001" // an unnamed statement is used after its server connection was given back
+	MissingNamed      Code = "PP002" // a named statement is used that the server connection does not have
+	NameCollision     Code = "PP003" // two clients use one statement name
+	SessionSetting    Code = "PP004" // a setting is left on the server connection
+	SessionRole       Code = "PP005" // a role is left on it
+	TempTable         Code = "PP006" // a temporary table is left on it
+	HoldCursor        Code = "PP007" // a cursor WITH HOLD is left on it
+	Listening         Code = "PP008" // a LISTEN is left on it
+	SessionLock       Code = "PP009" // an advisory lock of the session is left on it
+	SQLPrepared       Code = "PP010" // PREPARE, EXECUTE or DEALLOCATE in SQL
+	SequenceState     Code = "PP011" // currval or lastval of another transaction
+	StartupParameter  Code = "PP012" // a startup parameter that poolers refuse or drop
+	SettingNotSet     Code = "PP013" // a setting is read that the transaction did not set
+	IdleInTransaction Code = "PP014" // a transaction waits for its client
+	FailedPipeline    Code = "PP015" // a pipeline with BEGIN and COMMIT failed in the middle
+	LocalOutside      Code = "PP016" // SET LOCAL outside a transaction
+	LoadedLibrary     Code = "PP017" // LOAD for one server connection
+	ResetsOthers      Code = "PP018" // DISCARD or RESET of what others set
+	SyncsInFlight     Code = "PP019" // a query is sent before the last one was answered
 )
 
-// Severity says how bad a fault is. An error means wrong rows, failures or
-// hangs; a warning means cost or confusion.
+// Severity says how bad a fault is.
 type Severity string
 
 // The two severities.
 const (
-	Error   Severity = "error"
-	Warning Severity = "warning"
+	Error   Severity = "error"   // wrong rows, failures or hangs
+	Warning Severity = "warning" // cost or confusion
 )
 
 // Finding is one fault of an application: its kind, what it is about, how often
@@ -51,12 +50,12 @@ const (
 type Finding struct {
 	Code        Code       `json:"code"`
 	Severity    Severity   `json:"severity"`
-	Title       string     `json:"title"`
+	Title       string     `json:"title"`             // the fault in a few words
 	Subject     string     `json:"subject,omitempty"` // the setting, table, channel …; "" if the code says it all
-	Count       int        `json:"count"`
+	Count       int        `json:"count"`             // how often it was seen
 	First       Occurrence `json:"first"`
-	Consequence string     `json:"consequence"`
-	Fix         string     `json:"fix"`
+	Consequence string     `json:"consequence"`     // what it does in production
+	Fix         string     `json:"fix"`             // how to mend it, with this driver if it is known
 	Known       bool       `json:"known,omitempty"` // in the baseline: listed, not counted
 	More        []string   `json:"more,omitempty"`  // other statements that did it, at most nine
 }
@@ -64,13 +63,13 @@ type Finding struct {
 // Occurrence is where a fault was seen. It has no value of a parameter. SQL is
 // as the program wrote it, up to 2,000 bytes of it.
 type Occurrence struct {
-	SQL    string            `json:"sql,omitempty"`
-	Types  []string          `json:"parameter_types,omitempty"`
+	SQL    string            `json:"sql,omitempty"`             // the statement, if it is known
+	Types  []string          `json:"parameter_types,omitempty"` // of its Parse, by name
 	Client Client            `json:"client"`
-	Tags   map[string]string `json:"tags,omitempty"` // sqlcommenter's
-	File   string            `json:"file,omitempty"` // of the calling program, if it is known
-	Line   int               `json:"line,omitempty"`
-	Trace  []Step            `json:"timeline,omitempty"` // what led to it
+	Tags   map[string]string `json:"tags,omitempty"`     // of an sqlcommenter comment
+	File   string            `json:"file,omitempty"`     // of the calling program, if it is known
+	Line   int               `json:"line,omitempty"`     // 0: not known
+	Trace  []Step            `json:"timeline,omitempty"` // what led to it: the last 24 steps at most, the oldest first
 }
 
 // Client is a connection of the application.
@@ -85,15 +84,15 @@ type Step struct {
 	At     time.Duration `json:"at_ns"` // since the run began
 	Client uint32        `json:"client"`
 	Server int           `json:"server"` // which server connection
-	What   string        `json:"what"`
+	What   string        `json:"what"`   // in words
 }
 
 // Note is something that a driver does in every program. It is no fault: a
 // pooler is configured to put up with it.
 type Note struct {
 	Subject string `json:"subject"`
-	Count   int    `json:"count"`
-	Text    string `json:"text"`
+	Count   int    `json:"count"` // how often it was seen
+	Text    string `json:"text"`  // what it is, and what to do about it
 }
 
 // fault is a finding before it is counted.
@@ -108,8 +107,8 @@ type fault struct {
 type Report struct {
 	Findings     []Finding `json:"findings"`
 	Notes        []Note    `json:"notes"`
-	Profile      string    `json:"profile"`
-	Clients      int       `json:"clients"`
+	Profile      string    `json:"profile"`           // its name, with ", observing" if nothing was broken
+	Clients      int       `json:"clients"`           // connections that were let in
 	Refused      int       `json:"refused,omitempty"` // connections that ended before they were let in, and were not judged
 	Transactions int       `json:"transactions"`
 	Statements   int       `json:"statements"` // different ones
@@ -134,13 +133,13 @@ func newLedger() *ledger {
 	return &ledger{findings: map[string]*Finding{}, notes: map[string]*Note{}, kept: map[Code]int{}, leftOut: map[Code]int{}}
 }
 
-// MaxFindings is how many findings of each code a report keeps. A report also
-// keeps at most maxSize bytes of what programs sent, but always the first
-// finding of a code.
-const (
-	MaxFindings = 100
-	maxSize     = 512 << 10
-)
+// MaxFindings is how many findings of each code a report keeps. It keeps fewer if
+// they hold more than 512 KiB of what programs sent, but always the first finding
+// of a code.
+const MaxFindings = 100
+
+// maxSize bounds what findings hold of what programs sent, in bytes.
+const maxSize = 512 << 10
 
 // What is kept of one finding.
 const (

@@ -70,7 +70,7 @@ func FuzzFrames(f *testing.F) {
 }
 
 // Scanning any SQL ends, and finds the same a second time.
-func FuzzLook(f *testing.F) {
+func FuzzScan(f *testing.F) {
 	for _, sql := range []string{
 		"select 1", "set app.x = 'y'; begin", `select "a""b".c, $tag$ x $tag$ /* /* */ */ -- end`, "select set_config('a.b', $1, true)",
 		"E'\\'", "$$", "/*", "'", `"`, "select 1 /*route='%2Fx',file='a.py'*/", "(select 1)", ";;;", "create temp table t()", "\x00\xff",

@@ -229,7 +229,9 @@ func TestLockOrder(t *testing.T) {
 		hear(t, x.server)
 		say(t, x.server, &pgproto3.ReadyForQuery{TxStatus: protocol.InTransaction})
 		hear(t, x.client)
+		x.s.mu.Lock() // the server connection's goroutine held it while it answered
 		b := writing(t, x)
+		x.s.mu.Unlock()
 		b.writing.Lock()
 		say(t, x.client, &pgproto3.Terminate{})
 		unlocked(t, x.s)

@@ -23,7 +23,8 @@ type Config struct {
 	Upstream string
 	// Password is the pooler's own password. A client that sends it connects as the user of Upstream with the password of
 	// that URL, or as another user if the server trusts this machine. Any other client must send a password that the
-	// server asks for and accepts. Default "": only such clients get in.
+	// server asks for and accepts. Default "": only such clients get in. With Observe only clients that the server asks for
+	// nothing need it.
 	Password string
 	// Profile names the pooler to play; see Profiles. Default "strict".
 	Profile string
@@ -33,7 +34,7 @@ type Config struct {
 	// MaxServerConns limits the connections to PostgreSQL for one user, database and set of startup parameters.
 	// Default 24; with Observe there is no limit.
 	MaxServerConns int
-	// WaitTimeout is how long a client waits for one of them before it gets an error. Default 20 s.
+	// WaitTimeout is how long a client waits for a server connection before it gets an error. Default 20 s.
 	WaitTimeout time.Duration
 	// IdleBound is how long an open transaction may wait for its client before it is reported. Default 5 s.
 	IdleBound time.Duration
