@@ -79,7 +79,7 @@ func FuzzScan(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, sql string) {
 		a, b := scan(sql, false), scan(sql, false)
-		if a.mayLeaveState != b.mayLeaveState || len(a.statements) != len(b.statements) || len(a.words) > maxIdents {
+		if a.mayLeaveState != b.mayLeaveState || len(a.statements) != len(b.statements) || len(a.words) > maxWords {
 			t.Fatalf("%+v, then %+v", a, b)
 		}
 		scanFunctionBody(sql)

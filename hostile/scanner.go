@@ -59,8 +59,8 @@ var statefulWords = map[string]bool{
 	"dblink": true, "dblink_connect": true, "dblink_exec": true,
 }
 
-// maxIdents bounds the words that are kept of one text.
-const maxIdents = 100
+// maxWords bounds the words that are kept of one text.
+const maxWords = 100
 
 // scan reads a text. truncated says that it is only the beginning of one; then
 // the text may leave anything.
@@ -103,9 +103,7 @@ func scan(sql string, truncated bool) *queryText {
 				t.mayLeaveState = true
 			}
 			switch w {
-			case "nextval", "setval":
-				t.usesSequence = true
-			case "insert":
+			case "nextval", "setval", "insert":
 				t.usesSequence = true
 			case "currval", "lastval":
 				t.readsSequence = true
@@ -120,7 +118,7 @@ func scan(sql string, truncated bool) *queryText {
 					t.setsUnknown = true
 				}
 			}
-			if len(t.words) < maxIdents {
+			if len(t.words) < maxWords {
 				t.words = appendNew(t.words, w)
 			}
 		default:
