@@ -58,7 +58,7 @@ func (c *proxyCommand) password(p *program, up *upstream) (string, error) {
 		case given != "" || up.asks:
 			return given, nil
 		case !isTerminal(p.stdout):
-			return "", usage(hint, "the upstream lets this program in without a password, so clients need the pooler's own password")
+			return "", usage(hint, "the upstream lets this program in without a password, so clients need one of the pooler's own")
 		}
 		given = rand.Text()
 		_, err := fmt.Fprintf(p.stdout, "password %s\n", given)
