@@ -38,7 +38,7 @@ func (p *Pooler) observe(ctx context.Context, st *stranger, conn net.Conn, packe
 	s := p.newSession(conn)
 	s.stranger, s.passwords, s.startingUp = st, make(chan string, 1), true
 	s.introduce(params, packet)
-	s.pool = p.poolFor(user, database, nil) // it is dialled for nobody: what clients ask for at the start does not matter
+	s.pool = p.poolFor(user, database, nil) // never dialled from: the startup packet's settings do not matter
 	b := s.pool.adopt(s, server)
 	s.backend, s.unanswered = b, 1
 	context.AfterFunc(st.ctx, func() {
@@ -81,10 +81,10 @@ func (s *session) askForPassword() error {
 	s.passwordAsked.Store(true) // before it can answer
 	send(s.w, &pgproto3.AuthenticationCleartextPassword{})
 	if s.flush() != nil {
-		return errRefused // there is nobody to ask
+		return errRefused // the client has gone
 	}
 	s.mu.Lock()
-	s.changed.Broadcast() // it may have said something already, which is no answer
+	s.changed.Broadcast() // what it may have sent already is no answer: see backendFor
 	s.mu.Unlock()
 	select {
 	case password := <-s.passwords:
@@ -164,7 +164,7 @@ func (s *session) refuseDowngrade() {
 		<-b.done
 	}
 	s.refuse("28000", "poolproof: the server binds SCRAM to its own TLS certificate, and this is another: "+
-		"give the proxy the server's (--tls-cert), or the client channel_binding=disable")
+		"start the proxy with the server's (--tls-cert), or set channel_binding=disable in the client")
 }
 
 // onLoginComplete handles the ReadyForQuery that ends a login. It inspects the
@@ -232,7 +232,7 @@ func (p *Pooler) tunnel(ctx context.Context, st *stranger, conn net.Conn, server
 			return
 		}
 	}
-	// From here on it is the server's to say who may stay, and for how long.
+	// From here on the server decides who may stay, and for how long.
 	st.admitted.Store(len(first) > 0 && first[0] != protocol.ErrorResponse)
 	stop()
 	st.done()
