@@ -10,6 +10,8 @@ import (
 	"regexp"
 	"sync"
 	"testing"
+
+	"github.com/poolproof/poolproof/internal/protocol"
 )
 
 // late is a connection to the pooler on which a TCP segment ends before the last
@@ -79,7 +81,7 @@ func (k *late) ask(server io.Writer, client io.Reader) error {
 		if err != nil {
 			return err
 		}
-		if kind == 'B' {
+		if kind == protocol.Bind {
 			binds++
 		}
 		if binds == 2 {
@@ -108,7 +110,7 @@ func (k *late) answer(client io.Writer, server io.Reader) error {
 		if err := pass(client, head, server, size); err != nil {
 			return err
 		}
-		if kind == 'Z' {
+		if kind == protocol.ReadyForQuery {
 			if ready++; ready > 1 {
 				close(k.answered[ready-2])
 			}

@@ -7,13 +7,13 @@ import (
 	"testing"
 )
 
-// However much a program says, what is kept of it is bounded in number and
-// bytes; the first finding of each code is kept, and what is not is counted.
+// However much a program sends, what is kept of it is bounded in number and
+// bytes. The first finding of each code is kept; what is not kept is counted.
 func TestKept(t *testing.T) {
 	l := newLedger()
 	long := strings.Repeat("x", 100_000)
-	told := 0
-	l.watch = func(Finding, bool) { told++ }
+	calls := 0
+	l.onFinding = func(Finding, bool) { calls++ }
 	add := func(code Code, i int) {
 		l.add(fault{code, fmt.Sprintf("%d %s", i, long), Occurrence{
 			SQL: shorten(fmt.Sprintf("select %d %s", i, long)), Types: make([]string, 5000), Client: Client{ApplicationName: long}, Tags: map[string]string{long: long},
@@ -52,12 +52,12 @@ func TestKept(t *testing.T) {
 	if err != nil || len(raw) > 1<<20 {
 		t.Errorf("the report takes %d bytes, %v", len(raw), err)
 	}
-	if told > seen-left[SessionSetting]-left[StartupParameter] {
-		t.Errorf("told of %d", told)
+	if calls > seen-left[SessionSetting]-left[StartupParameter] {
+		t.Errorf("%d calls", calls)
 	}
 }
 
-// Texts that are remembered are bounded in bytes, too.
+// The texts that are kept are bounded in bytes, too.
 func TestTextsKept(t *testing.T) {
 	c := newTexts()
 	for range 2 {

@@ -5,9 +5,9 @@ import (
 	"slices"
 )
 
-// kind is what is known of a code: what it does in production and how it is
-// mended. The pages under docs/prove say it at length.
-type kind struct {
+// codeInfo is what is known of a code: what the fault does in production, and
+// how to mend it. The pages under docs/prove say it at length.
+type codeInfo struct {
 	severity    Severity
 	title       string
 	consequence string
@@ -15,16 +15,17 @@ type kind struct {
 	byDriver    map[string]string // fixes that are a driver's own
 }
 
-func (k kind) fixFor(driver string) string {
+// fixFor returns the fix for a driver's users.
+func (k codeInfo) fixFor(driver string) string {
 	if fix, ok := k.byDriver[driver]; ok {
 		return fix
 	}
 	return k.fix
 }
 
-// SentBy says which driver it was, for whoever knows instead of guessing, and
-// gives that driver's fix. A framework that was recognized is not overruled: it
-// says more than the driver below it.
+// SentBy records the driver that sent the statement, for callers who know it,
+// and replaces the fix with that driver's. It does nothing if driver is "", or
+// if a framework was recognized, which says more than the driver below it.
 func (f *Finding) SentBy(driver string) {
 	if driver == "" || f.First.Client.Driver == driverDjango || f.First.Client.Driver == driverPrisma {
 		return
@@ -52,7 +53,8 @@ const (
 	driverDjango     = "django"
 )
 
-var catalogue = map[Code]kind{
+// catalogue is what is known of each code.
+var catalogue = map[Code]codeInfo{
 	ForeignUnnamed: {Error, "unnamed statement used after the server connection was given back",
 		"another client's statement runs with this one's parameters: foreign rows, or rows deleted that nobody asked to delete; no error",
 		"send Parse, Bind and Execute under one Sync, or inside a transaction", map[string]string{
@@ -63,7 +65,7 @@ var catalogue = map[Code]kind{
 	MissingNamed: {Error, "named statement that this server connection does not have",
 		"prepared statement does not exist (26000), or the statement of another client that has the same name",
 		"give statements no names (node-postgres: leave name: out), turn the driver's statement cache off, or use a pooler that tracks statements (PgBouncer 1.21 and later with max_prepared_statements)", map[string]string{
-			driverAsyncpg:    "statement_cache_size=0 for connect() and create_pool(); with SQLAlchemy also prepared_statement_cache_size=0, NullPool and a prepared_statement_name_func that gives unique names",
+			driverAsyncpg:    "statement_cache_size=0 for connect() and create_pool(); with SQLAlchemy also prepared_statement_cache_size=0, NullPool and a prepared_statement_name_func that makes unique names",
 			driverPsycopg:    "psycopg.connect(…, prepare_threshold=None); with a pool or SQLAlchemy the same among its connection's arguments",
 			driverPgx:        "default_query_exec_mode=exec or cache_describe in the connection string",
 			driverLibPQ:      "no db.Prepare: db.Query and db.Exec, with binary_parameters=yes in the connection string; or use pgx",
@@ -159,10 +161,11 @@ var catalogue = map[Code]kind{
 		}},
 }
 
-// Codes lists all codes.
+// Codes returns all codes, sorted.
 func Codes() []Code { return slices.Sorted(maps.Keys(catalogue)) }
 
-// Describe gives what is known of a code.
+// Describe returns what is known of a code, in a few words each; all are "" for
+// a code that does not exist.
 func Describe(c Code) (severity Severity, title, consequence, fix string) {
 	k := catalogue[c]
 	return k.severity, k.title, k.consequence, k.fix

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// Who knows which driver it was gives its fix; a framework stays.
+// SentBy replaces the fix with the driver's, but does not overrule a framework.
 func TestSentBy(t *testing.T) {
 	for _, tc := range []struct {
 		guess, driver string

@@ -1,33 +1,60 @@
 // Package hostile is a transaction pooler that is as hostile as the protocol
 // allows: a race detector for connection poolers.
 //
-// A pooler's faults hide on a laptop. With one user the pooler hands the same
-// server connection back every time, so nobody notices that a setting, a
-// prepared statement or a temporary table was only found again by luck. Here
-// the luck is gone:
+// A pooler's faults hide on a laptop. With one user, the pooler hands out the
+// same server connection every time. A setting, a prepared statement or a
+// temporary table is found again by luck, and nobody notices. Here each
+// transaction gets a server connection that somebody else has had since, so luck
+// does not help.
 //
-//	client ──► Pooler ──► another server connection for every transaction,
-//	             │        which somebody else has had since
-//	             ├─ wire: a statement used where it was not made, an unnamed one used after
-//	             │        its Sync, names that two clients share, queries sent too early
-//	             └─ residue: when a transaction is over, the server is asked what it left:
-//	                      settings, locks, temporary tables, LISTEN … however it was made
+// # One message of a client
 //
-// What a client says reaches PostgreSQL unchanged, and so do the answers, row by
-// row, in constant memory. Only where a client uses a statement that another
-// pooler's client would have replaced by then, another one is put in its place
-// before, so that the fault shows every time.
+//	client                                                 PostgreSQL
+//	  │ Bind                                                   ▲ │
+//	  ▼                                                        │ │
+//	session.run             the client's goroutine: reads one  │ │
+//	  │                     message (frame.go)                 │ │
+//	  ├─ backendFor         no server connection? takes one    │ │
+//	  │                     from the pool that it did not have │ │
+//	  │                     last, and sets what others left    │ │
+//	  ├─ onClientMessage    records it, and judges it: PP001,  │ │
+//	  │                     PP002, PP003, PP010, PP011, PP017, │ │
+//	  │                     PP018                              │ │
+//	  └─ relay              the same bytes ────────────────────┘ │
+//	                                                             ▼
+//	backend.serve           the server connection's goroutine: reads one answer
+//	  ├─ onServerMessage    relays the same bytes; drops answers to our own messages
+//	  └─ onReadyForQuery    judges the unit: PP015, PP016, PP019. Is the transaction over?
+//	       ├─ inspect       judges it: PP013, and what it left: PP004 to PP010. If its words
+//	       │                cannot have left anything, the server is not asked
+//	       ├─ reset         if it left something: the connection becomes as good as new
+//	       └─ giveBack      the client gets its ReadyForQuery, the pool the connection
 //
-// Two goroutines move the messages. A client's own reads what it says and writes
-// to the server connection that it has at the moment; the server connection's
-// own reads the answers, and at a ReadyForQuery that ends the transaction takes
-// the connection away, looks at it and gives it to the pool.
+//	each fault, also of a login (PP012) or an idle transaction (PP014) ──► ledger ──► Report
 //
-// Most transactions are judged by the words of their statements alone (sqltext.go):
-// it takes a SET, a function that may hold one, a LISTEN … to leave something
-// behind. Only where a word, or a function or trigger of the database's own,
-// leaves a doubt, is the server asked; so relaying stays fast, and nothing that
-// a function does is missed.
+// Messages reach the other side unchanged, row by row, in constant memory. One
+// exception: just before a client uses an unnamed statement that a pooler would
+// by then have let another client replace, we replace it, so that the fault
+// shows every time.
+//
+// # When the server is asked
+//
+// Most transactions are judged by the words of their statements alone
+// (scanner.go). It takes a SET, a LISTEN, a function that may hold one … to leave
+// something behind. The server is asked (question.go, residue.go) only if a word
+// leaves a doubt, or a function or trigger of the database does (schema.go). So
+// relaying stays fast, and what a function does is not missed.
+//
+// # Locks
+//
+// They are taken from left to right, and never from right to left:
+//
+//	backend.writing ─► session.mu ─► Pooler.mu ─► pool.mu, ledger.mu, the caches' own
+//
+// Methods that want the lock of their receiver held end in Locked; session.mu also
+// guards the session's clientState. While the server is asked, session.mu is not
+// held, and session.inspecting keeps the client from writing. Config.Found is
+// called with locks held.
 //
 // The package knows nothing of tenants, roles or HTTP.
 package hostile

@@ -5,12 +5,15 @@ import (
 	"strings"
 )
 
-// Drivers give themselves away by the names of their statements, by what they
-// send at the start, and by application_name. It is a guess, for the words of a
-// fix; nothing else depends on it.
+// A driver is recognized by the names of its statements, by its startup
+// parameters and by texts that only it sends. It is a guess, for the words of a
+// fix. Nothing else depends on it.
 
+// postgresJSName matches the names that postgres.js makes: random letters, and a
+// number.
 var postgresJSName = regexp.MustCompile(`^[a-z0-9]{8,14}[0-9]+$`)
 
+// statementNames are the names that drivers give their statements.
 var statementNames = []struct {
 	pattern *regexp.Regexp
 	driver  string
@@ -28,6 +31,8 @@ var statementNames = []struct {
 	{regexp.MustCompile(`^[0-9]+$`), driverLibPQ},
 }
 
+// driverByStatement returns the driver that names its statements like this, or
+// "".
 func driverByStatement(name string) string {
 	for _, s := range statementNames {
 		if s.pattern.MatchString(name) {
@@ -37,8 +42,8 @@ func driverByStatement(name string) string {
 	return ""
 }
 
-// driverByStartup guesses from the startup parameters, and from whether
-// client_encoding is the first of them.
+// driverByStartup returns the driver that sends such startup parameters, or "".
+// encodingFirst says that client_encoding is the first of them.
 func driverByStartup(params map[string]string, encodingFirst bool) string {
 	app := strings.ToLower(params["application_name"])
 	switch {
@@ -63,8 +68,8 @@ func driverByStartup(params map[string]string, encodingFirst bool) string {
 // asyncpgReset is what asyncpg sends when a connection goes back to its pool.
 var asyncpgReset = regexp.MustCompile(`(?is)^\s*SELECT pg_advisory_unlock_all\(\);\s*CLOSE ALL;\s*UNLISTEN \*;\s*RESET ALL;\s*$`)
 
-// telltale are texts that only one driver sends.
-var telltale = []struct {
+// driverTexts are texts that only one driver sends.
+var driverTexts = []struct {
 	pattern *regexp.Regexp
 	driver  string
 }{
@@ -74,12 +79,13 @@ var telltale = []struct {
 	{regexp.MustCompile(`^(SELECT LASTVAL\(\)|DEALLOCATE pdo_stmt_[0-9a-f]+)$`), driverPDO},
 }
 
+// driverBySQL returns the driver that sends such a text, or "".
 func driverBySQL(sql string) string {
 	const longest = 200
 	if len(sql) > longest {
 		sql = sql[:longest]
 	}
-	for _, t := range telltale {
+	for _, t := range driverTexts {
 		if t.pattern.MatchString(sql) {
 			return t.driver
 		}
@@ -87,9 +93,9 @@ func driverBySQL(sql string) string {
 	return ""
 }
 
-// chatter tells whether a text is what a driver sends by itself and a pooler's
-// clients cannot help.
-func chatter(sql string) bool { return len(sql) < 200 && asyncpgReset.MatchString(sql) }
+// isPoolReset reports whether a driver sends this text by itself. Its user
+// cannot change that.
+func isPoolReset(sql string) bool { return len(sql) < 200 && asyncpgReset.MatchString(sql) }
 
 // digits and long hexadecimal parts of statement names are what differs
 // between names of one kind. asyncpg and PDO count in hexadecimal digits.
@@ -99,27 +105,28 @@ var (
 	digitPart  = regexp.MustCompile(`[0-9]+`)
 )
 
-// namePattern makes one subject of the names of one kind.
+// namePattern returns the same subject for statement names that differ only in
+// counters and hashes.
 func namePattern(name string) string {
 	name = hexCounter.ReplaceAllString(name, "${1}#")
 	return digitPart.ReplaceAllString(hexPart.ReplaceAllString(name, "…"), "#")
 }
 
-// pattern is namePattern for this client's driver: postgres.js begins its names
-// with random letters, which differ from run to run.
-func (s *session) pattern(name string) string {
+// statementPattern is namePattern for this client's driver. postgres.js begins
+// its names with random letters, which differ from run to run.
+func (s *session) statementPattern(name string) string {
 	if s.client.Driver == driverPostgresJS && postgresJSName.MatchString(name) {
 		return "…#"
 	}
 	return namePattern(name)
 }
 
-// longDigits are what differs between names of objects: a number of a thread, a
+// longDigits are what differs between names of objects: a thread's number, a
 // time.
 var longDigits = regexp.MustCompile(`[0-9]{4,}`)
 
-// objectPattern is namePattern for cursors and the like, whose names are mostly
-// chosen by people: "week_42" stays.
+// objectPattern is namePattern for cursors and the like. People choose most of
+// their names: "week_42" stays.
 func objectPattern(name string) string {
 	return longDigits.ReplaceAllString(hexPart.ReplaceAllString(name, "…"), "#")
 }

@@ -2,8 +2,8 @@ package hostile
 
 import "testing"
 
-// Names that a driver counts up are one subject, so that findings and baselines
-// do not depend on how far it counted.
+// Names that differ only in a driver's counter are one subject, so that findings
+// and baselines do not depend on how far it counted.
 func TestNamePattern(t *testing.T) {
 	for name, want := range map[string]string{
 		"__asyncpg_stmt_9__":                               "__asyncpg_stmt_#__",

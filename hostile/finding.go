@@ -9,74 +9,74 @@ import (
 	"time"
 )
 
-// Code is a kind of fault. Codes are stable: baselines and scripts hold them.
+// Code is a kind of fault, "PP001" and so on. Codes are stable: baselines and
+// scripts hold them.
 type Code string
 
 // The faults, each with a page of its own under docs/prove.
 const (
-	ForeignUnnamed    Code = "PP001"
-	MissingNamed      Code = "PP002"
-	NameCollision     Code = "PP003"
-	SessionSetting    Code = "PP004"
-	SessionRole       Code = "PP005"
-	TempTable         Code = "PP006"
-	HoldCursor        Code = "PP007"
-	Listening         Code = "PP008"
-	SessionLock       Code = "PP009"
-	SQLPrepared       Code = "PP010"
-	SequenceState     Code = "PP011"
-	StartupParameter  Code = "PP012"
-	SettingNotSet     Code = "PP013"
-	IdleInTransaction Code = "PP014"
-	FailedPipeline    Code = "PP015"
-	LocalOutside      Code = "PP016"
-	LoadedLibrary     Code = "PP017"
-	ResetsOthers      Code = "PP018"
-	SyncsInFlight     Code = "PP019"
+	ForeignUnnamed    Code = "PP001" // an unnamed statement is used after its server connection was given back
+	MissingNamed      Code = "PP002" // a named statement is used that the server connection does not have
+	NameCollision     Code = "PP003" // two clients use one statement name
+	SessionSetting    Code = "PP004" // a setting is left on the server connection
+	SessionRole       Code = "PP005" // a role is left on it
+	TempTable         Code = "PP006" // a temporary table is left on it
+	HoldCursor        Code = "PP007" // a cursor WITH HOLD is left on it
+	Listening         Code = "PP008" // a LISTEN is left on it
+	SessionLock       Code = "PP009" // an advisory lock of the session is left on it
+	SQLPrepared       Code = "PP010" // PREPARE, EXECUTE or DEALLOCATE in SQL
+	SequenceState     Code = "PP011" // currval or lastval of another transaction
+	StartupParameter  Code = "PP012" // a startup parameter that poolers refuse or drop
+	SettingNotSet     Code = "PP013" // a setting is read that the transaction did not set
+	IdleInTransaction Code = "PP014" // a transaction waits for its client
+	FailedPipeline    Code = "PP015" // a pipeline with BEGIN and COMMIT failed in the middle
+	LocalOutside      Code = "PP016" // SET LOCAL outside a transaction
+	LoadedLibrary     Code = "PP017" // LOAD for one server connection
+	ResetsOthers      Code = "PP018" // DISCARD or RESET of what others set
+	SyncsInFlight     Code = "PP019" // a query is sent before the last one was answered
 )
 
-// Severity says how bad a fault is: an error gives wrong rows, failures or
-// hangs; a warning costs or confuses.
+// Severity says how bad a fault is.
 type Severity string
 
 // The two severities.
 const (
-	Error   Severity = "error"
-	Warning Severity = "warning"
+	Error   Severity = "error"   // wrong rows, failures or hangs
+	Warning Severity = "warning" // cost or confusion
 )
 
-// Finding is one fault of an application: its kind and what it is about, how
-// often it was seen, and where first.
+// Finding is one fault of an application: its kind, what it is about, how often
+// it was seen, and where first. Findings of the same code and subject are one.
 type Finding struct {
 	Code        Code       `json:"code"`
 	Severity    Severity   `json:"severity"`
-	Title       string     `json:"title"`
-	Subject     string     `json:"subject,omitempty"` // the setting, table, channel …; "" where the code says it all
-	Count       int        `json:"count"`
+	Title       string     `json:"title"`             // the fault in a few words
+	Subject     string     `json:"subject,omitempty"` // the setting, table, channel …; "" if the code says it all
+	Count       int        `json:"count"`             // how often it was seen
 	First       Occurrence `json:"first"`
-	Consequence string     `json:"consequence"`
-	Fix         string     `json:"fix"`
-	Known       bool       `json:"known,omitempty"` // in the baseline: listed, does not count
-	More        []string   `json:"more,omitempty"`  // other statements that did it, a few
+	Consequence string     `json:"consequence"`     // what it does in production
+	Fix         string     `json:"fix"`             // how to mend it, with this driver if it is known
+	Known       bool       `json:"known,omitempty"` // in the baseline: listed, not counted
+	More        []string   `json:"more,omitempty"`  // other statements that did it, at most nine
 }
 
-// Occurrence is where a fault was seen. No value of a parameter is in it; SQL
-// text is as the program wrote it.
+// Occurrence is where a fault was seen. It has no value of a parameter. SQL is
+// as the program wrote it, up to 2,000 bytes of it.
 type Occurrence struct {
-	SQL    string            `json:"sql,omitempty"`
-	Types  []string          `json:"parameter_types,omitempty"`
+	SQL    string            `json:"sql,omitempty"`             // the statement, if it is known
+	Types  []string          `json:"parameter_types,omitempty"` // of its Parse, by name
 	Client Client            `json:"client"`
-	Tags   map[string]string `json:"tags,omitempty"` // sqlcommenter's
-	File   string            `json:"file,omitempty"` // of the calling program, where it is known
-	Line   int               `json:"line,omitempty"`
-	Trace  []Step            `json:"timeline,omitempty"` // what led to it
+	Tags   map[string]string `json:"tags,omitempty"`     // of an sqlcommenter comment
+	File   string            `json:"file,omitempty"`     // of the calling program, if it is known
+	Line   int               `json:"line,omitempty"`     // 0: not known
+	Trace  []Step            `json:"timeline,omitempty"` // what led to it: the last 24 steps at most, the oldest first
 }
 
-// Client is who was connected.
+// Client is a connection of the application.
 type Client struct {
 	ID              uint32 `json:"id"` // counts the connections of this run
 	ApplicationName string `json:"application_name,omitempty"`
-	Driver          string `json:"driver,omitempty"` // a guess, from how it talks
+	Driver          string `json:"driver,omitempty"` // a guess from what it sends; "" if there is none
 }
 
 // Step is one thing that happened on the way to a fault.
@@ -84,15 +84,15 @@ type Step struct {
 	At     time.Duration `json:"at_ns"` // since the run began
 	Client uint32        `json:"client"`
 	Server int           `json:"server"` // which server connection
-	What   string        `json:"what"`
+	What   string        `json:"what"`   // in words
 }
 
-// Note is what every program of a driver does and a pooler is simply told to
-// put up with.
+// Note is something that a driver does in every program. It is no fault: a
+// pooler is configured to put up with it.
 type Note struct {
 	Subject string `json:"subject"`
-	Count   int    `json:"count"`
-	Text    string `json:"text"`
+	Count   int    `json:"count"` // how often it was seen
+	Text    string `json:"text"`  // what it is, and what to do about it
 }
 
 // fault is a finding before it is counted.
@@ -102,21 +102,21 @@ type fault struct {
 	first   Occurrence
 }
 
-// Report is what a run found, and what was exercised: like a race detector it
-// judges only what ran.
+// Report is what a run found, and how much was exercised. Like a race detector,
+// it judges only what ran.
 type Report struct {
 	Findings     []Finding `json:"findings"`
 	Notes        []Note    `json:"notes"`
-	Profile      string    `json:"profile"`
-	Clients      int       `json:"clients"`
-	Refused      int       `json:"refused,omitempty"` // connections that ended before they were let in: they are not judged
+	Profile      string    `json:"profile"`           // its name, with ", observing" if nothing was broken
+	Clients      int       `json:"clients"`           // connections that were let in
+	Refused      int       `json:"refused,omitempty"` // connections that ended before they were let in, and were not judged
 	Transactions int       `json:"transactions"`
 	Statements   int       `json:"statements"` // different ones
-	// LeftOut counts, by code, what was seen of findings beyond those that a report keeps (MaxFindings).
+	// LeftOut counts, by code, the occurrences of findings that the report does not keep (MaxFindings).
 	LeftOut map[Code]int `json:"left_out,omitempty"`
 }
 
-// ledger gathers findings. Safe for concurrent use.
+// ledger collects findings and notes. It is safe for concurrent use.
 type ledger struct {
 	mu       sync.Mutex
 	findings map[string]*Finding
@@ -124,19 +124,22 @@ type ledger struct {
 	kept     map[Code]int // findings of each code
 	size     int          // bytes of what was said that findings hold
 	leftOut  map[Code]int
-	watch    func(Finding, bool) // told of each occurrence that is kept; first says whether it is new
+	// onFinding, if not nil, is called for each occurrence that is kept; first reports whether the finding is new.
+	onFinding func(f Finding, first bool)
 }
 
+// newLedger returns an empty ledger.
 func newLedger() *ledger {
 	return &ledger{findings: map[string]*Finding{}, notes: map[string]*Note{}, kept: map[Code]int{}, leftOut: map[Code]int{}}
 }
 
-// What a report keeps: as many findings of each code, and in all as many bytes of
-// what programs said. The first finding of a code is always kept.
-const (
-	MaxFindings = 100
-	maxSize     = 512 << 10
-)
+// MaxFindings is how many findings of each code a report keeps. It keeps fewer if
+// they hold more than 512 KiB of what programs sent, but always the first finding
+// of a code.
+const MaxFindings = 100
+
+// maxSize bounds what findings hold of what programs sent, in bytes.
+const maxSize = 512 << 10
 
 // What is kept of one finding.
 const (
@@ -146,6 +149,8 @@ const (
 	maxTypes   = 100
 )
 
+// add counts an occurrence of a fault, and keeps it as a finding if it is the
+// first.
 func (l *ledger) add(f fault) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -173,12 +178,12 @@ func (l *ledger) add(f fault) {
 		have.More = append(have.More, sql)
 		l.size += len(sql)
 	}
-	if l.watch != nil {
-		l.watch(*have, !seen)
+	if l.onFinding != nil {
+		l.onFinding(*have, !seen)
 	}
 }
 
-// clip bounds what an occurrence holds of what a program said. Its SQL is short
+// clip bounds what an occurrence holds of what a program sent. Its SQL is short
 // already.
 func (o *Occurrence) clip() {
 	o.Types = o.Types[:min(len(o.Types), maxTypes)]
@@ -192,7 +197,7 @@ func (o *Occurrence) clip() {
 	}
 }
 
-// size is how many bytes an occurrence takes, more or less.
+// size returns how many bytes an occurrence takes, more or less.
 func (o *Occurrence) size() int {
 	n := len(o.SQL) + len(o.Client.ApplicationName)
 	for k, v := range o.Tags {
@@ -207,7 +212,8 @@ func (o *Occurrence) size() int {
 	return n
 }
 
-// clip is a text of at most so many bytes, and an ellipsis where more was.
+// clip returns a text of at most so many bytes, with an ellipsis if it was
+// longer.
 func clip(s string, most int) string {
 	if len(s) <= most {
 		return s
@@ -215,6 +221,7 @@ func clip(s string, most int) string {
 	return strings.ToValidUTF8(s[:most], "") + "…"
 }
 
+// note counts something that is no fault.
 func (l *ledger) note(subject, text string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -226,7 +233,7 @@ func (l *ledger) note(subject, text string) {
 	n.Count++
 }
 
-// list gives findings and notes in a stable order, and what was left out.
+// list returns findings and notes in a stable order, and what was left out.
 func (l *ledger) list() ([]Finding, []Note, map[Code]int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+
+	"github.com/jackc/pgx/v5/pgproto3"
 )
 
 // A message is a type byte, a length that counts itself and the body, and the
@@ -18,21 +20,22 @@ const (
 	maxMessage = 1 << 30 // what PostgreSQL itself accepts
 )
 
-// frame is one message as it lies in a reader's buffer: all of it, or its
-// beginning if it is larger than the buffer. It is valid until the reader is
-// used again.
+// frame is one message as it lies in a reader's buffer: the whole message, or
+// its beginning if it is larger than the buffer. It is valid until the reader
+// is used again.
 type frame struct {
 	typ  byte
 	size int    // of the whole message, header included
 	raw  []byte // header and as much of the body as is in the buffer
 }
 
-// body is what is in the buffer of the message's body.
+// body returns what is in the buffer of the message's body.
 func (f frame) body() []byte { return f.raw[headerSize:] }
 
-// whole tells whether body is all of it.
-func (f frame) whole() bool { return len(f.raw) == f.size }
+// complete reports whether the buffer has the whole message.
+func (f frame) complete() bool { return len(f.raw) == f.size }
 
+// errMessageLength says that what comes is no message.
 var errMessageLength = errors.New("a message of an impossible length")
 
 // stream reads messages from one side of a conversation and writes to it.
@@ -42,13 +45,14 @@ type stream struct {
 	w    *bufio.Writer
 }
 
+// newStream returns a stream over a connection.
 func newStream(conn net.Conn) *stream {
 	return &stream{conn: conn, r: bufio.NewReaderSize(conn, bufferSize), w: bufio.NewWriterSize(conn, bufferSize)}
 }
 
-// next waits for a message and gives it without consuming it. Of a message
-// larger than the buffer it gives what fits.
-func (s *stream) next() (frame, error) {
+// peek waits for a message and returns it without consuming it. Of a message
+// that is larger than the buffer it returns the beginning.
+func (s *stream) peek() (frame, error) {
 	head, err := s.r.Peek(headerSize)
 	if err != nil {
 		return frame{}, err
@@ -63,26 +67,26 @@ func (s *stream) next() (frame, error) {
 	return f, err
 }
 
-// drop consumes a message.
-func (s *stream) drop(f frame) error {
+// discard consumes a message.
+func (s *stream) discard(f frame) error {
 	_, err := s.r.Discard(f.size)
 	return err
 }
 
-// take consumes a message and gives its body, however large.
-func (s *stream) take(f frame) ([]byte, error) {
-	var raw bytes.Buffer // grows with what comes, not with what the header says
+// readBody consumes a message and returns its body, however large.
+func (s *stream) readBody(f frame) ([]byte, error) {
+	var raw bytes.Buffer // grows with what arrives, whatever the header says
 	if _, err := io.CopyN(&raw, s.r, int64(f.size)); err != nil {
 		return nil, err
 	}
 	return raw.Bytes()[headerSize:], nil
 }
 
-// relay consumes a message and writes it to another stream, unchanged and
-// without holding more of it than a buffer's worth. Of a message that could not
-// be written nothing is left to read.
+// relay consumes a message and writes it to another stream, unchanged, and
+// never holds more than a buffer's worth of it. A message that could not be
+// written is consumed too.
 func (s *stream) relay(f frame, to *stream) error {
-	if f.whole() {
+	if f.complete() {
 		return s.replace(f, f.raw, to)
 	}
 	rest := &io.LimitedReader{R: s.r, N: int64(f.size)}
@@ -99,8 +103,8 @@ func (s *stream) relay(f frame, to *stream) error {
 
 // replace consumes a message and writes another in its place.
 func (s *stream) replace(f frame, by []byte, to *stream) error {
-	_, err := to.w.Write(by) // before the buffer that it may lie in is used again
-	if dropped := s.drop(f); dropped != nil {
+	_, err := to.w.Write(by) // first: by may lie in the buffer that discard frees
+	if dropped := s.discard(f); dropped != nil {
 		return dropped
 	}
 	if err != nil {
@@ -120,14 +124,16 @@ func (o onlyWriter) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// writeError tells an error of the receiving side from one of the sending.
+// writeError is an error of the receiving side; any other is of the sending
+// side.
 type writeError struct{ err error }
 
 func (e *writeError) Error() string { return e.err.Error() }
 func (e *writeError) Unwrap() error { return e.err }
 
-// ready tells whether the next message can be had without waiting.
-func (s *stream) ready() bool {
+// nextBuffered reports whether the next message can be read without waiting, or
+// as much of it as the buffer takes.
+func (s *stream) nextBuffered() bool {
 	n := s.r.Buffered()
 	if n < headerSize {
 		return false
@@ -147,8 +153,8 @@ func (s *stream) flush() error {
 	return nil
 }
 
-// cstring cuts a text that ends with a zero byte off the front; ok is false
-// where there is none, as in a message that was only begun.
+// cstring cuts a text that ends with a zero byte off the front. ok is false if
+// there is no zero byte, as in a message of which only the beginning is there.
 func cstring(b []byte) (text string, rest []byte, ok bool) {
 	for i, c := range b {
 		if c == 0 {
@@ -156,4 +162,12 @@ func cstring(b []byte) (text string, rest []byte, ok bool) {
 		}
 	}
 	return string(b), nil, false
+}
+
+// send writes a message. A bufio.Writer keeps an error for its Flush.
+func send(w interface{ Write(b []byte) (int, error) }, msg pgproto3.Message) {
+	raw, err := msg.Encode(nil)
+	if err == nil {
+		_, _ = w.Write(raw) // bufio keeps the error for Flush
+	}
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 )
 
-// wire puts messages one after another, as they go over the wire.
+// wire returns messages as they go over the wire, one after another.
 func wire(msgs ...pgproto3.Message) []byte {
 	var all []byte
 	for _, m := range msgs {
@@ -22,7 +22,7 @@ func wire(msgs ...pgproto3.Message) []byte {
 	return all
 }
 
-// readOnly is a connection that gives these bytes and takes what is written.
+// readOnly is a connection from which these bytes come. It keeps what is written.
 type readOnly struct {
 	net.Conn
 	r io.Reader
@@ -32,8 +32,8 @@ type readOnly struct {
 func (c *readOnly) Read(b []byte) (int, error)  { return c.r.Read(b) }
 func (c *readOnly) Write(b []byte) (int, error) { return c.w.Write(b) }
 
-// Whatever comes, messages are passed on byte by byte, up to the first that
-// cannot be one.
+// Whatever comes, messages are passed on byte by byte, up to the first bytes that
+// are no message.
 func FuzzFrames(f *testing.F) {
 	f.Add(wire(&pgproto3.Query{String: "select 1"}, &pgproto3.Terminate{}))
 	f.Add(wire(&pgproto3.Parse{Name: "s", Query: "select $1", ParameterOIDs: []uint32{25}}, &pgproto3.Bind{PreparedStatement: "s", Parameters: [][]byte{[]byte("x")}}, &pgproto3.Execute{}, &pgproto3.Sync{}))
@@ -45,14 +45,14 @@ func FuzzFrames(f *testing.F) {
 		from, to := newStream(&readOnly{r: bytes.NewReader(in)}), newStream(&readOnly{})
 		sent := 0
 		for {
-			msg, err := from.next()
+			msg, err := from.peek()
 			if err != nil {
 				break
 			}
 			if msg.size < headerSize || len(msg.raw) > msg.size || len(msg.raw) < headerSize {
 				t.Fatalf("a message of %d bytes with %d at hand", msg.size, len(msg.raw))
 			}
-			cut(msg)
+			bodyString(msg)
 			size := msg.size
 			if err := from.relay(msg, to); err != nil {
 				break
@@ -69,8 +69,8 @@ func FuzzFrames(f *testing.F) {
 	})
 }
 
-// Whatever SQL is like, looking at it ends, and looking twice sees the same.
-func FuzzLook(f *testing.F) {
+// Scanning any SQL ends, and finds the same a second time.
+func FuzzScan(f *testing.F) {
 	for _, sql := range []string{
 		"select 1", "set app.x = 'y'; begin", `select "a""b".c, $tag$ x $tag$ /* /* */ */ -- end`, "select set_config('a.b', $1, true)",
 		"E'\\'", "$$", "/*", "'", `"`, "select 1 /*route='%2Fx',file='a.py'*/", "(select 1)", ";;;", "create temp table t()", "\x00\xff",
@@ -78,11 +78,11 @@ func FuzzLook(f *testing.F) {
 		f.Add(sql)
 	}
 	f.Fuzz(func(t *testing.T, sql string) {
-		a, b := look(sql, false), look(sql, false)
-		if a.suspect != b.suspect || len(a.statements) != len(b.statements) || len(a.idents) > maxIdents {
+		a, b := scan(sql, false), scan(sql, false)
+		if a.mayLeaveState != b.mayLeaveState || len(a.statements) != len(b.statements) || len(a.words) > maxWords {
 			t.Fatalf("%+v, then %+v", a, b)
 		}
-		lookInside(sql)
+		scanFunctionBody(sql)
 		newSchema([][]string{{"function", "f", sql}, {"policy", "t", sql}})
 	})
 }
@@ -108,13 +108,13 @@ func FuzzSession(f *testing.F) {
 		talk(x.client, client)
 		talk(x.server, server)
 		x.ended(t)
-		if x.s.outstanding < 0 {
-			t.Errorf("%d answers are wanted", x.s.outstanding)
+		if x.s.unanswered < 0 {
+			t.Errorf("%d answers are wanted", x.s.unanswered)
 		}
 	})
 }
 
-// talk says something and hangs up, and listens all the while.
+// talk writes bytes and hangs up, and reads whatever comes meanwhile.
 func talk(conn net.Conn, say []byte) {
 	go func() { _, _ = io.Copy(io.Discard, conn) }()
 	go func() {

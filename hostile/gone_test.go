@@ -6,15 +6,19 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"runtime"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
+
+	"github.com/poolproof/poolproof/internal/protocol"
 )
 
-// pair is a session with a server connection that is free, or that it has and
-// starts, and the other ends of both: a test says what client and server say.
+// pair is a session and a server connection, free or just starting up for the
+// session, and the other ends of both. A test plays client and server.
 type pair struct {
 	p              *Pooler
 	s              *session
@@ -33,7 +37,7 @@ func newPair(t *testing.T, cfg Config, starting bool) pair {
 	serverConn, server := net.Pipe()
 	pl := newPool(p, "", &pgconn.Config{})
 	pl.users = 1
-	pl.entered.Store(true)
+	pl.admittedAny.Store(true)
 	pl.schema.Store(newSchema(nil))
 	p.pools[""] = pl
 	b := pl.newBackend(serverConn)
@@ -41,13 +45,13 @@ func newPair(t *testing.T, cfg Config, starting bool) pair {
 	s := p.newSession(clientConn)
 	s.pool = pl
 	if !starting {
-		p.register(s)
+		p.registerLocked(s)
 	} else {
 		if s.stranger, err = p.strangers.enter(t.Context(), clientConn); err != nil {
 			t.Fatal(err)
 		}
-		b.starting, s.starting, pl.idle = true, true, nil
-		s.backend, s.outstanding = b, 1
+		b.startingUp, s.startingUp, pl.idle = true, true, nil
+		s.backend, s.unanswered = b, 1
 		b.session.Store(s)
 	}
 	go b.serve()
@@ -59,7 +63,7 @@ func newPair(t *testing.T, cfg Config, starting bool) pair {
 	return pair{p, s, client, server, over, b.done}
 }
 
-// ended wants both sides to end, and nothing to be left.
+// ended asserts that both sides end, and that nothing is left.
 func (x pair) ended(t *testing.T) {
 	t.Helper()
 	for what, ended := range map[string]chan struct{}{"session": x.over, "server connection": x.done} {
@@ -94,28 +98,27 @@ func hear(t *testing.T, conn net.Conn) {
 	}
 }
 
-// A client goes while more is on its way to it than it takes: the server
-// connection ends.
+// A client goes while the server still sends to it: the server connection ends.
 func TestClientGoneWhileTold(t *testing.T) {
 	x := newPair(t, Config{}, false)
 	say(t, x.client, &pgproto3.Query{String: "begin"})
 	hear(t, x.server)
-	told := []pgproto3.Message{&pgproto3.ReadyForQuery{TxStatus: 'T'}}
+	sent := []pgproto3.Message{&pgproto3.ReadyForQuery{TxStatus: 'T'}}
 	for range 10 {
-		told = append(told, &pgproto3.NoticeResponse{Severity: "NOTICE", Code: "00000", Message: "still there"})
+		sent = append(sent, &pgproto3.NoticeResponse{Severity: "NOTICE", Code: "00000", Message: "still there"})
 	}
-	say(t, x.server, told...)
+	say(t, x.server, sent...)
 	_ = x.client.Close() // it has read nothing of it
 	x.ended(t)
 }
 
-// The server goes when a transaction is over and about to be judged, and had more
-// to say. Who is first is chance, hence the rounds.
+// The server goes when a transaction is over and about to be judged, and more was
+// sent on it. Which comes first is chance, hence the rounds.
 func TestServerGoneWhileJudged(t *testing.T) {
 	for range 200 {
 		x := newPair(t, Config{}, false)
 		go func() { _, _ = io.Copy(io.Discard, x.client) }()
-		x.s.graces = graceTimes // no answer is held back
+		x.s.gracesUsed = graceTimes // no answer is held back
 		go func() {
 			_, _ = x.client.Write(wire(&pgproto3.Query{String: "select 1"}, &pgproto3.Query{String: "select 2"}))
 		}()
@@ -150,8 +153,8 @@ func TestFarewellWhileJudged(t *testing.T) {
 	x.ended(t)
 }
 
-// A message that the other side does not take is consumed, whole or larger than
-// the buffer: the next one is read right.
+// A message that the other side does not take is consumed, also if it is larger
+// than the buffer, and the next one is read right.
 func TestRelayConsumes(t *testing.T) {
 	for _, size := range []int{10, bufferSize + 10, 5 * bufferSize} {
 		in := append(wire(&pgproto3.CopyData{Data: make([]byte, size)}), wire(&pgproto3.ReadyForQuery{TxStatus: 'I'})...)
@@ -163,15 +166,78 @@ func TestRelayConsumes(t *testing.T) {
 		if to.flush() == nil {
 			t.Fatal("it was written to a closed connection")
 		}
-		f, err := from.next()
+		f, err := from.peek()
 		if err != nil {
 			t.Fatal(err)
 		}
 		if err := from.relay(f, to); err == nil {
 			t.Errorf("%d bytes: it was passed on to a closed connection", size)
 		}
-		if f, err = from.next(); err != nil || f.typ != 'Z' {
+		if f, err = from.peek(); err != nil || f.typ != 'Z' {
 			t.Errorf("after a message of %d bytes came %q, %v", size, f.typ, err)
 		}
 	}
+}
+
+// Locks are taken in the order of doc.go, so that no two goroutines can wait for
+// each other: whoever waits for a server connection's writing side holds no
+// session's lock.
+func TestLockOrder(t *testing.T) {
+	// waits reports whether a goroutine that serves a client waits for a lock.
+	waits := func() bool {
+		all := make([]byte, 1<<20)
+		for _, stack := range strings.Split(string(all[:runtime.Stack(all, true)]), "\n\n") {
+			state, frames, _ := strings.Cut(stack, "\n")
+			if strings.Contains(state, "sync.Mutex.Lock") && strings.Contains(frames, "(*session).run(") {
+				return true
+			}
+		}
+		return false
+	}
+	unlocked := func(t *testing.T, s *session) {
+		t.Helper()
+		eventually(t, "the client's goroutine waits for the server connection", waits)
+		if !s.mu.TryLock() {
+			t.Fatal("it holds the session's lock meanwhile")
+		}
+		s.mu.Unlock()
+	}
+	writing := func(t *testing.T, x pair) *backend {
+		t.Helper()
+		for b := range x.s.pool.all {
+			return b
+		}
+		t.Fatal("there is no server connection")
+		return nil
+	}
+	t.Run("attaching", func(t *testing.T) {
+		x := newPair(t, Config{}, false)
+		x.p.leaks["app.tenant"] = []leak{{client: 99, value: "7"}} // something to restore
+		b := writing(t, x)
+		b.writing.Lock()
+		say(t, x.client, &pgproto3.Query{String: "begin"})
+		unlocked(t, x.s)
+		b.writing.Unlock()
+		hear(t, x.server) // the settings
+		hear(t, x.server) // begin
+		_, _ = x.client.Close(), x.server.Close()
+		x.ended(t)
+	})
+	t.Run("saying goodbye", func(t *testing.T) {
+		x := newPair(t, Config{}, false)
+		say(t, x.client, &pgproto3.Query{String: "begin"})
+		hear(t, x.server)
+		say(t, x.server, &pgproto3.ReadyForQuery{TxStatus: protocol.InTransaction})
+		hear(t, x.client)
+		x.s.mu.Lock() // the server connection's goroutine held it while it answered
+		b := writing(t, x)
+		x.s.mu.Unlock()
+		b.writing.Lock()
+		say(t, x.client, &pgproto3.Terminate{})
+		unlocked(t, x.s)
+		b.writing.Unlock()
+		hear(t, x.server) // Terminate
+		_ = x.server.Close()
+		x.ended(t)
+	})
 }

@@ -6,26 +6,27 @@ import (
 	"crypto/tls"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
+
+	"github.com/poolproof/poolproof/internal/protocol"
 )
 
 // observe opens a server connection for the client alone and passes its startup
-// packet on as it came: whatever version it speaks, however the server lets it
-// in, and with the server's own key for cancel requests. To the session it is
-// a unit like any other, which the first ReadyForQuery answers (see letIn).
+// packet on as it came. So the client may speak any version of the protocol,
+// the server authenticates it in its own way, and the key for cancel requests
+// is the server's. To the session the login is a unit like any other, which the
+// first ReadyForQuery answers (see onLoginComplete).
 func (p *Pooler) observe(ctx context.Context, st *stranger, conn net.Conn, packet []byte) *session {
 	version := binary.BigEndian.Uint32(packet)
 	params, _, ok := startupParams(packet[4:])
-	user, database := names(params)
-	server, err := p.reach(st.ctx)
+	user, database := userAndDatabase(params)
+	server, err := p.dialUpstream(st.ctx)
 	if err != nil {
 		p.refuseAs(conn, user, err)
 		return nil
@@ -35,13 +36,13 @@ func (p *Pooler) observe(ctx context.Context, st *stranger, conn net.Conn, packe
 		return nil
 	}
 	s := p.newSession(conn)
-	s.stranger, s.answers, s.starting = st, make(chan string, 1), true
+	s.stranger, s.passwords, s.startingUp = st, make(chan string, 1), true
 	s.introduce(params, packet)
-	s.pool = p.poolFor(user, database, nil) // it is dialled for nobody: what clients ask for at the start does not matter
+	s.pool = p.poolFor(user, database, nil) // never dialled from: the startup packet's settings do not matter
 	b := s.pool.adopt(s, server)
-	s.backend, s.outstanding = b, 1
+	s.backend, s.unanswered = b, 1
 	context.AfterFunc(st.ctx, func() {
-		if !st.let.Load() {
+		if !st.admitted.Load() {
 			b.kill()
 		}
 	})
@@ -53,69 +54,51 @@ func (p *Pooler) observe(ctx context.Context, st *stranger, conn net.Conn, packe
 	return s
 }
 
-// startupMessage is a startup packet with its length before it.
-func startupMessage(packet []byte) []byte {
-	return append(binary.BigEndian.AppendUint32(nil, uint32(len(packet)+4)), packet...)
-}
-
-// replicates tells whether a client asks for a replication connection.
-func replicates(params map[string]string) bool {
-	switch params["replication"] {
-	case "", "false", "off", "no", "0":
-		return false
-	}
-	return true
-}
-
-// introduce notes who a client says it is.
-func (s *session) introduce(params map[string]string, packet []byte) {
-	s.startup = params
-	s.client = Client{ApplicationName: params["application_name"], Driver: driverByStartup(params, bytes.HasPrefix(packet[4:], []byte("client_encoding\x00")))}
-}
-
 // Kinds of the server's messages about authentication.
 const (
 	authenticationOk   = 0
 	authenticationSASL = 10
 )
 
-// trusted reports whether a server's message lets a client in whom it has asked
-// nothing: it trusts this machine, or our certificate, not the client.
-func (s *session) trusted(f frame) bool {
-	ok := f.typ == 'R' && len(f.body()) >= 4 && binary.BigEndian.Uint32(f.body()) == authenticationOk
-	trusted := ok && !s.asked
-	s.asked = s.asked || f.typ == 'R' && !ok
+// admitsUnasked reports whether a server's message lets a client in that the
+// server has asked nothing. Then it trusts this machine, or our certificate,
+// and not the client.
+func (s *session) admitsUnasked(f frame) bool {
+	ok := f.typ == protocol.Authentication && len(f.body()) >= 4 && binary.BigEndian.Uint32(f.body()) == authenticationOk
+	trusted := ok && !s.authRequested
+	s.authRequested = s.authRequested || f.typ == protocol.Authentication && !ok
 	return trusted
 }
 
-// vouch asks a client whom the server trusts for the pooler's own password. The
-// client's goroutine reads the answer. The only error is errRefused, which ends
-// the server connection: what it said was not taken.
-func (s *session) vouch() error {
+// askForPassword asks a client that the server trusts for the pooler's own
+// password. The client's goroutine reads the answer. The only error is
+// errRefused. It ends the server connection, whose last message was not passed
+// on.
+func (s *session) askForPassword() error {
 	if s.p.cfg.Password == "" {
-		return s.unknown()
+		return s.refuseUnknown()
 	}
-	s.vouching.Store(true) // before it can answer
+	s.passwordAsked.Store(true) // before it can answer
 	send(s.w, &pgproto3.AuthenticationCleartextPassword{})
 	if s.flush() != nil {
-		return errRefused // there is nobody to ask
+		return errRefused // the client has gone
 	}
 	s.mu.Lock()
-	s.changed.Broadcast() // it may have said something already, which is no answer
+	s.changed.Broadcast() // what it may have sent already is no answer: see backendFor
 	s.mu.Unlock()
 	select {
-	case password := <-s.answers:
-		if s.p.knows(password) {
+	case password := <-s.passwords:
+		if s.p.knowsPassword(password) {
 			return nil
 		}
 	case <-s.stranger.ctx.Done():
 		return errRefused
 	}
-	return s.unknown()
+	return s.refuseUnknown()
 }
 
-// unknown refuses a client that does not know the password.
-func (s *session) unknown() error {
+// refuseUnknown refuses a client that does not know the password.
+func (s *session) refuseUnknown() error {
 	s.p.refuseAs(s.w, s.startup["user"], errTrusted)
 	_ = s.flush() // it may have gone
 	return errRefused
@@ -124,10 +107,11 @@ func (s *session) unknown() error {
 // plus ends the names of SASL mechanisms that are bound to the TLS connection.
 const plus = "-PLUS"
 
-// offered gives a server's message about authentication for the client. SCRAM
-// that is bound to the server's TLS connection cannot be done over another: it
-// is left out of an offer, unless client and server see the same certificate.
-func (s *session) offered(b *backend, f frame) []byte {
+// stripChannelBinding returns a server's message about authentication as the
+// client may see it. A client cannot use SCRAM that is bound to another TLS
+// connection than its own, so such mechanisms are left out of an offer, unless
+// client and server see the same certificate.
+func (s *session) stripChannelBinding(b *backend, f frame) []byte {
 	body := f.body()
 	if len(body) < 4 || binary.BigEndian.Uint32(body) != authenticationSASL || s.sameCertificate(b) {
 		return f.raw
@@ -138,7 +122,7 @@ func (s *session) offered(b *backend, f frame) []byte {
 	}
 	n := len(msg.AuthMechanisms)
 	msg.AuthMechanisms = slices.DeleteFunc(msg.AuthMechanisms, func(m string) bool { return strings.HasSuffix(m, plus) })
-	s.unbound.Store(len(msg.AuthMechanisms) < n)
+	s.bindingHidden.Store(len(msg.AuthMechanisms) < n)
 	raw, err := msg.Encode(nil)
 	if err != nil {
 		return f.raw
@@ -146,7 +130,8 @@ func (s *session) offered(b *backend, f frame) []byte {
 	return raw
 }
 
-// sameCertificate tells whether the client was shown the certificate that the server showed us.
+// sameCertificate reports whether the client was shown the certificate that the
+// server showed us.
 func (s *session) sameCertificate(b *backend) bool {
 	server, ok := b.conn.(*tls.Conn)
 	if _, encrypted := s.conn.(*tls.Conn); !ok || !encrypted {
@@ -158,16 +143,17 @@ func (s *session) sameCertificate(b *backend) bool {
 	})
 }
 
-// suspects tells whether a client's answer says that it knows channel binding
-// and believes that the server does not (RFC 5802, section 6): to the server
-// that would be an attack.
-func (s *session) suspects(f frame) bool {
+// suspectsDowngrade reports whether a client's answer says that it supports
+// channel binding and believes that the server does not (RFC 5802, section 6).
+// The server would take that for an attack.
+func (s *session) suspectsDowngrade(f frame) bool {
 	var msg pgproto3.SASLInitialResponse
-	return s.unbound.Swap(false) && f.whole() && msg.Decode(f.body()) == nil && bytes.HasPrefix(msg.Data, []byte("y"))
+	return s.bindingHidden.Swap(false) && f.complete() && msg.Decode(f.body()) == nil && bytes.HasPrefix(msg.Data, []byte("y"))
 }
 
-// refuseUnbound says so, once the server connection's goroutine writes nothing more.
-func (s *session) refuseUnbound() {
+// refuseDowngrade refuses such a client, once the server connection's goroutine
+// writes nothing more to it.
+func (s *session) refuseDowngrade() {
 	s.mu.Lock()
 	b := s.backend
 	s.backend = nil
@@ -178,41 +164,42 @@ func (s *session) refuseUnbound() {
 		<-b.done
 	}
 	s.refuse("28000", "poolproof: the server binds SCRAM to its own TLS certificate, and this is another: "+
-		"give the proxy the server's (--tls-cert), or the client channel_binding=disable")
+		"start the proxy with the server's (--tls-cert), or set channel_binding=disable in the client")
 }
 
-// letIn ends a startup: the server connection is looked at before its client
-// knows that it may go on.
-func (s *session) letIn(b *backend, f frame) error {
-	b.starting = false
+// onLoginComplete handles the ReadyForQuery that ends a login. It inspects the
+// server connection before it passes the message on.
+func (s *session) onLoginComplete(b *backend, f frame) error {
+	b.startingUp = false
 	raw := [6]byte(f.raw)
-	if err := b.drop(f); err != nil {
+	if err := b.discard(f); err != nil {
 		return err
 	}
-	s.stranger.let.Store(true)
-	s.stranger.known()
-	s.pool.entered.Store(true)
+	s.stranger.admitted.Store(true)
+	s.stranger.done()
+	s.pool.admittedAny.Store(true)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.backend != b {
 		return errAbandoned
 	}
-	s.p.register(s)
-	s.judgeStartup()
-	if err := s.hold(func() error { return s.p.unseen(b, b.first()) }); err != nil {
+	s.p.registerLocked(s)
+	s.judgeStartupLocked()
+	if err := s.whileInspectingLocked(func() error { return s.p.tolerateUnanswered(b, b.inspectNew()) }); err != nil {
 		return err
 	}
-	s.outstanding, s.open, s.starting = 0, false, false
-	s.attached(b)
+	s.unanswered, s.unitOpen, s.startingUp = 0, false, false
+	s.beginTransactionLocked(b)
 	s.changed.Broadcast()
 	_, _ = s.w.Write(raw[:]) // bufio keeps the error for Flush
 	return s.flush()
 }
 
-// unseen is err, unless it is the server's answer to a question of ours on a
-// connection that is only observed, such as that it took longer than the
-// client's statement_timeout: then something may have gone unseen.
-func (p *Pooler) unseen(b *backend, err error) error {
+// tolerateUnanswered returns err, or nil if the server refused to answer a
+// question of ours on a connection that is only observed, for example because
+// it took longer than the client's statement_timeout. A fault may then go
+// unseen.
+func (p *Pooler) tolerateUnanswered(b *backend, err error) error {
 	if _, ok := errors.AsType[*pgconn.PgError](err); ok && p.cfg.Observe {
 		p.cfg.Logger.Debug("the server would not say what a connection holds", "server", b.id, "cause", err)
 		return nil
@@ -220,8 +207,8 @@ func (p *Pooler) unseen(b *backend, err error) error {
 	return err
 }
 
-// tunnel passes a conversation through, byte by byte, to its end. Where the
-// server asks the client nothing, the client must know the pooler's password.
+// tunnel passes a conversation through byte by byte, to its end. If the server
+// asks the client nothing, the client must know the pooler's password.
 func (p *Pooler) tunnel(ctx context.Context, st *stranger, conn net.Conn, server *stream, packet []byte) {
 	end := func() {
 		_ = conn.Close() // both: whichever side has ended
@@ -234,84 +221,25 @@ func (p *Pooler) tunnel(ctx context.Context, st *stranger, conn net.Conn, server
 	}
 	first, _ := server.r.Peek(headerSize + 4)
 	s := session{}
-	if len(first) > headerSize && s.trusted(frame{typ: first[0], raw: first}) {
+	if len(first) > headerSize && s.admitsUnasked(frame{typ: first[0], raw: first}) {
 		password, err := "", error(nil)
 		if p.cfg.Password != "" {
 			password, err = askPassword(conn)
 		}
-		if err != nil || !p.knows(password) {
+		if err != nil || !p.knowsPassword(password) {
 			params, _, _ := startupParams(packet[4:])
 			p.refuseAs(conn, params["user"], errTrusted)
 			return
 		}
 	}
-	// From here on it is the server's to say who may stay, and for how long.
-	st.let.Store(len(first) > 0 && first[0] != 'E')
+	// From here on the server decides who may stay, and for how long.
+	st.admitted.Store(len(first) > 0 && first[0] != protocol.ErrorResponse)
 	stop()
-	st.known()
+	st.done()
 	defer context.AfterFunc(ctx, end)()
 	go func() {
 		defer end()
 		_, _ = io.Copy(server.conn, conn) // an error is an end, too
 	}()
 	_, _ = io.Copy(conn, server.r)
-}
-
-// cancelRequest passes a cancel request on as it came.
-func (p *Pooler) cancelRequest(ctx context.Context, packet []byte) {
-	conn, err := p.reach(ctx)
-	if err == nil {
-		err = sendCancel(conn, packet)
-	}
-	if err != nil {
-		p.cfg.Logger.Warn("a cancel request could not be passed on", "cause", err)
-	}
-}
-
-// reach connects to the server, encrypted as the upstream's URL says.
-func (p *Pooler) reach(ctx context.Context) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, p.cfg.WaitTimeout)
-	defer cancel()
-	cfg := p.upstream
-	conn, err := dialServer(ctx, cfg.Host, cfg.Port, cfg.TLSConfig, cfg.SSLNegotiation == "direct")
-	for _, f := range cfg.Fallbacks {
-		if err == nil {
-			break
-		}
-		conn, err = dialServer(ctx, f.Host, f.Port, f.TLSConfig, cfg.SSLNegotiation == "direct")
-	}
-	return conn, err
-}
-
-func dialServer(ctx context.Context, host string, port uint16, secure *tls.Config, direct bool) (net.Conn, error) {
-	network, addr := pgconn.NetworkAddress(host, port)
-	conn, err := (&net.Dialer{}).DialContext(ctx, network, addr)
-	if err != nil || secure == nil {
-		return conn, err
-	}
-	encrypted, err := encrypt(ctx, conn, secure, direct)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("encrypt the connection: %w", err), conn.Close())
-	}
-	return encrypted, nil
-}
-
-// encrypt asks the server for TLS (PostgreSQL's documentation, "SSL Session
-// Encryption") unless it is to begin directly.
-func encrypt(ctx context.Context, conn net.Conn, secure *tls.Config, direct bool) (net.Conn, error) {
-	if !direct {
-		defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Now()) })()
-		answer := []byte{0}
-		if _, err := conn.Write(startupMessage(binary.BigEndian.AppendUint32(nil, sslCode))); err != nil {
-			return nil, err
-		}
-		if _, err := io.ReadFull(conn, answer); err != nil {
-			return nil, err
-		}
-		if answer[0] != 'S' {
-			return nil, errors.New("the server does not speak TLS")
-		}
-	}
-	encrypted := tls.Client(conn, secure)
-	return encrypted, encrypted.HandshakeContext(ctx)
 }

@@ -16,8 +16,8 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 )
 
-// Our own questions go on the client's own server connection, and whatever it
-// has set there, the client sees neither them nor their failing, and what can be
+// Our own questions use the client's server connection. Whatever the client has
+// set there, it sees neither the questions nor that they fail, and what can be
 // found is found.
 func TestObservedClientsSettings(t *testing.T) {
 	for _, tc := range []struct {
@@ -99,11 +99,11 @@ func TestObservedClientsStatements(t *testing.T) {
 		}
 	}
 	run := []pgproto3.FrontendMessage{&pgproto3.Bind{}, &pgproto3.Execute{}, &pgproto3.Sync{}}
-	// It leaves something, so there is a question after the Sync.
+	// The statement leaves something, so a question follows the Sync.
 	answers(&pgproto3.Parse{Query: "select set_config('app.n', (coalesce(nullif(current_setting('app.n', true), ''), '0')::int + 1)::text, false)"}, &pgproto3.Sync{})
 	for i := range 3 {
 		if got, status := answers(run...); got != fmt.Sprint(i+1) || status != 'I' {
-			t.Errorf("the unnamed statement gives %q, %c", got, status)
+			t.Errorf("the unnamed statement returns %q, %c", got, status)
 		}
 	}
 	answers(&pgproto3.Query{String: "begin; set app.m = 'x'"})
@@ -119,8 +119,8 @@ func TestObservedClientsStatements(t *testing.T) {
 	wantFound(t, p, "PP001", "PP004 app.n", "PP013 app.n")
 }
 
-// A request to cancel that comes between two statements may meet a question of
-// ours: the client does not see that, nor loses anything.
+// A cancel request that comes between two statements may hit a question of ours.
+// The client does not notice, and loses nothing.
 func TestObservedCancel(t *testing.T) {
 	p, url, direct := testPooler(t, Config{Observe: true})
 	c, err := pgconn.Connect(t.Context(), url)
@@ -212,8 +212,8 @@ func TestObservedNotifications(t *testing.T) {
 	}
 }
 
-// The server's farewell and a change of its configuration reach the client as
-// they are.
+// The server's farewell and a change of its configuration reach the client
+// unchanged.
 func TestObservedServersWords(t *testing.T) {
 	_, url, direct := testPooler(t, Config{Observe: true})
 	c := connect(t, url, "exec")
@@ -233,8 +233,8 @@ func TestObservedServersWords(t *testing.T) {
 	}
 }
 
-// Each client of many has one server connection, its own, with what it set
-// there; when they have gone, however they went, there is none.
+// Each of many clients has a server connection of its own, with what it set there.
+// However the clients go, no connection is left.
 func TestObservedConnections(t *testing.T) {
 	p, url, direct := testPooler(t, Config{Observe: true})
 	watcher := connect(t, direct, "exec")

@@ -25,8 +25,8 @@ import (
 	"github.com/poolproof/poolproof/internal/pgtest"
 )
 
-// secured is a server that asks for passwords, each user in another way, and
-// speaks TLS. A user's password is the name and "-secret".
+// secured is a server with TLS that asks each user for a password in another way.
+// A user's password is the name and "-secret".
 type secured struct {
 	port        int
 	certificate tls.Certificate
@@ -101,9 +101,8 @@ func urlFor(addr, user, password, sslmode string) string {
 	return u.String()
 }
 
-// guarded runs a pooler before it whose log and report, at the test's end, hold
-// no password; and when its clients have gone no server connection is left that
-// is not idle in a pool.
+// guarded runs a pooler in front of it. At the test's end no password may be in
+// its log and report, and every server connection must be idle in a pool.
 func (s *secured) guarded(t *testing.T, cfg Config) (p *Pooler, addr string) {
 	t.Helper()
 	var mu sync.Mutex
@@ -142,9 +141,9 @@ func (f writerFunc) Write(b []byte) (int, error) { return f(b) }
 
 var _ io.Writer = writerFunc(nil)
 
-// Clients are let in by the server's judgement of their own password, however it
-// asks for it, each time; what somebody else got in with helps nobody. Whom the
-// server does not ask, or who gives no password of their own, needs the pooler's.
+// The server judges each client's own password, however it asks for it, each
+// time. Another client's login helps nobody. A client that the server does not
+// ask, or that has no password of its own, needs the pooler's.
 func TestPasswords(t *testing.T) {
 	s := newSecured(t)
 	const ours = "wrong-password to the server" // guarded looks for it in log and report
@@ -211,9 +210,9 @@ func TestPasswords(t *testing.T) {
 	}
 }
 
-// SCRAM bound to the TLS connection goes through where client and server see one
-// certificate. Where they see two, or only the server has TLS, it is not offered;
-// and libpq, which then suspects an attack, is told what to do.
+// SCRAM that is bound to the TLS connection works if client and server see one
+// certificate. If they see two, or only the server has TLS, it is not offered;
+// libpq then suspects an attack, and its user reads what to do.
 func TestChannelBinding(t *testing.T) {
 	s := newSecured(t)
 	cert, key := pgtest.Certificate(t)

@@ -8,7 +8,6 @@ import (
 	"maps"
 	"net"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -18,119 +17,124 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// pool is the server connections for one user, database and set of startup
-// parameters. It gives a client another connection than the one it had last,
-// and prefers one that somebody else has had since.
+// pool holds the server connections for one user, database and set of startup
+// parameters. It hands a client a connection other than the one it had last,
+// and prefers one that another client has had since.
 type pool struct {
-	pooler  *Pooler
-	key     string
-	schema  atomic.Pointer[schema]
-	entered atomic.Bool // somebody was let in
+	pooler      *Pooler
+	key         string                 // poolKey's; the pooler's map has it
+	schema      atomic.Pointer[schema] // nil: nobody has read the database's functions
+	admittedAny atomic.Bool            // some client was let in
 
-	users int       // clients, and those who want to be one; the pooler's lock guards it
-	left  time.Time // when the last one left; likewise
+	users       int       // clients, and strangers who log in; Pooler.mu guards it
+	unusedSince time.Time // when the last of them left; Pooler.mu guards it
 
-	mu       sync.Mutex
-	upstream *pgconn.Config // replaced, never changed
-	letIn    letIn          // why its password is good
-	idle     []*backend     // the one that was given back longest ago first
-	all      map[*backend]bool
-	opened   int // all, and those being opened
-	given    int64
-	free     chan struct{} // gets a token when a connection is given back or gone
-	extra    []string      // names of custom settings that clients use
-	looked   time.Time     // when functions and policies were looked at last
+	mu              sync.Mutex
+	upstream        *pgconn.Config // replaced, never changed
+	proof           loginProof     // why the password in upstream may be used
+	idle            []*backend     // the one that was given back longest ago is first
+	all             map[*backend]bool
+	opened          int           // all, and those that are being opened
+	free            chan struct{} // gets a token when a connection is given back or has ended
+	learnedSettings []string      // custom settings that clients' statements name
+	schemaCheckedAt time.Time     // when we last asked whether functions and policies have changed
 }
 
+// newPool returns a pool without connections. cfg's password is not proven yet.
 func newPool(p *Pooler, key string, cfg *pgconn.Config) *pool {
 	return &pool{pooler: p, key: key, upstream: cfg, all: map[*backend]bool{}, free: make(chan struct{}, 1)}
 }
 
-// letIn says why a pool's password is good.
-type letIn int
+// loginProof says why the password that a pool connects with may be used.
+type loginProof int
 
 const (
-	untried  letIn = iota
-	byOurs         // its client knew the pooler's password, and the server let us in
-	byServer       // the server asked for it, and said yes
+	unproven            loginProof = iota
+	provenByOwnPassword            // a client knew the pooler's password, and the server let us in
+	provenByServer                 // the server asked for it and accepted it
 )
 
+// errNoServerConnection is what a client is told after WaitTimeout.
 var errNoServerConnection = errors.New("no server connection became free in time")
 
-// errTrusted says that the server asks this machine for no password.
-var errTrusted = errors.New("the server lets this machine in without a password of the client's own")
+// errTrusted says that the server asks this machine for no password, so that a
+// client's password proves nothing.
+var errTrusted = errors.New("the server lets this machine in without asking for a password")
 
-// admit decides whether a client may use the pool. One that knows the pooler's
-// own password is lent what the upstream's URL holds. From everybody else the
-// server must want a password, and say yes to theirs; what it said yes to last
-// needs no question.
+// admit decides whether a client with this password may use the pool. A client
+// that knows the pooler's own password may connect with the password of the
+// upstream's URL. Any other password counts only if the server asks for one and
+// accepts it; the password that the server accepted last is not tried again.
 func (pl *pool) admit(ctx context.Context, password string) error {
 	p := pl.pooler
 	cfg, why := pl.config()
 	cfg = cfg.Copy()
 	cfg.RequireAuth = p.upstream.RequireAuth
 	switch {
-	case p.knows(password):
-		if why == byOurs {
+	case p.knowsPassword(password):
+		if why == provenByOwnPassword {
 			break
 		}
 		cfg.Password = ""
 		if own := cfg.User == p.upstream.User; own {
 			cfg.Password = p.upstream.Password
-			pl.settle(cfg, byOurs) // whether that is right shows when a server connection is opened
-		} else if err := pl.try(ctx, cfg, byOurs); err != nil {
+			pl.settleLogin(cfg, provenByOwnPassword) // opening a server connection shows whether it is right
+		} else if err := pl.tryLogin(ctx, cfg, provenByOwnPassword); err != nil {
 			return err
 		}
-	case why == byServer && subtle.ConstantTimeCompare([]byte(cfg.Password), []byte(password)) == 1:
+	case why == provenByServer && subtle.ConstantTimeCompare([]byte(cfg.Password), []byte(password)) == 1:
 	default:
 		cfg.Password = password
 		if cfg.RequireAuth == "" || strings.Contains(cfg.RequireAuth, "none") {
 			cfg.RequireAuth = "!none"
 		}
-		if err := pl.try(ctx, cfg, byServer); err != nil {
+		if err := pl.tryLogin(ctx, cfg, provenByServer); err != nil {
 			return err
 		}
 	}
-	pl.entered.Store(true)
+	pl.admittedAny.Store(true)
 	return nil
 }
 
-// try asks the server, by a connection of its own, whether it lets us in.
-func (pl *pool) try(ctx context.Context, cfg *pgconn.Config, why letIn) error {
+// tryLogin connects to the server to see whether it accepts cfg, and keeps cfg
+// if it does.
+func (pl *pool) tryLogin(ctx context.Context, cfg *pgconn.Config, why loginProof) error {
 	ctx, cancel := context.WithTimeout(ctx, pl.pooler.cfg.WaitTimeout)
 	defer cancel()
 	c, err := pgconn.ConnectConfig(ctx, cfg)
 	if err != nil {
-		if why == byServer && strings.Contains(err.Error(), "require_auth check failed") { // pgconn has no type for it
+		if why == provenByServer && strings.Contains(err.Error(), "require_auth check failed") { // pgconn has no type for it
 			return errTrusted
 		}
 		return err
 	}
-	pl.settle(cfg, why)
+	pl.settleLogin(cfg, why)
 	return c.Close(ctx)
 }
 
-func (pl *pool) settle(cfg *pgconn.Config, why letIn) {
+// settleLogin keeps how to connect to the server from now on.
+func (pl *pool) settleLogin(cfg *pgconn.Config, why loginProof) {
 	pl.mu.Lock()
 	defer pl.mu.Unlock()
-	pl.upstream, pl.letIn = cfg, why
+	pl.upstream, pl.proof = cfg, why
 }
 
-// config is how to connect to the server, and why that is allowed.
-func (pl *pool) config() (*pgconn.Config, letIn) {
+// config returns how to connect to the server, and why that is allowed.
+func (pl *pool) config() (*pgconn.Config, loginProof) {
 	pl.mu.Lock()
 	defer pl.mu.Unlock()
-	return pl.upstream, pl.letIn
+	return pl.upstream, pl.proof
 }
 
-// acquire gives a session a server connection and attaches it.
+// acquire attaches a server connection to a session, and waits for one if none
+// is free.
 func (pl *pool) acquire(ctx context.Context, s *session) (*backend, error) {
 	ctx, cancel := context.WithTimeout(ctx, pl.pooler.cfg.WaitTimeout)
 	defer cancel()
 	for {
-		b, open := pl.take(s)
+		b, open := pl.takeIdle(s)
 		if b != nil {
-			pl.tell() // there may be more
+			pl.wakeOne() // there may be more
 			return b, nil
 		}
 		if open {
@@ -144,25 +148,26 @@ func (pl *pool) acquire(ctx context.Context, s *session) (*backend, error) {
 	}
 }
 
-// take picks an idle connection, or says that one may be opened.
-func (pl *pool) take(s *session) (b *backend, open bool) {
+// takeIdle hands an idle connection to the session. If there is none that it
+// should get, open reports whether a new one may be opened.
+func (pl *pool) takeIdle(s *session) (b *backend, open bool) {
 	pl.mu.Lock()
 	defer pl.mu.Unlock()
 	pick := -1
 	if n := len(pl.idle); pl.pooler.profile.Plain && n > 0 && pl.idle[n-1].cancels.Load() == 0 {
 		b = pl.idle[n-1]
 		pl.idle = pl.idle[:n-1]
-		pl.hand(b, s)
+		pl.handOutLocked(b, s)
 		return b, false
 	}
 	for i, b := range pl.idle {
 		if b == s.lastBackend || b.cancels.Load() > 0 {
 			continue
 		}
-		if pick < 0 || b.last != s && pl.idle[pick].last == s {
+		if pick < 0 || b.lastSession != s && pl.idle[pick].lastSession == s {
 			pick = i
 		}
-		if b.last != s {
+		if b.lastSession != s {
 			break
 		}
 	}
@@ -171,7 +176,7 @@ func (pl *pool) take(s *session) (b *backend, open bool) {
 			pl.opened++
 			return nil, true
 		}
-		// The one it had, then: a pooler with nothing else would do the same.
+		// Only the connection that it had last is left. Any pooler would hand it out.
 		pick = slices.IndexFunc(pl.idle, func(b *backend) bool { return b.cancels.Load() == 0 })
 		if pick < 0 {
 			return nil, false
@@ -179,58 +184,58 @@ func (pl *pool) take(s *session) (b *backend, open bool) {
 	}
 	b = pl.idle[pick]
 	pl.idle = slices.Delete(pl.idle, pick, pick+1)
-	pl.hand(b, s)
+	pl.handOutLocked(b, s)
 	return b, false
 }
 
-// hand attaches, unless the session is only being introduced; the pool is locked.
-func (pl *pool) hand(b *backend, s *session) {
-	pl.given++
-	b.last, b.lastAt, s.lastBackend = s, pl.given, b
-	if !s.unheard {
+// handOutLocked attaches b to s, unless the session is only being introduced.
+func (pl *pool) handOutLocked(b *backend, s *session) {
+	b.lastSession, s.lastBackend = s, b
+	if !s.introducing {
 		b.session.Store(s)
 	}
 }
 
+// open opens a server connection and attaches it to the session.
 func (pl *pool) open(ctx context.Context, s *session) (*backend, error) {
 	b, err := pl.dial(ctx)
 	pl.mu.Lock()
 	defer pl.mu.Unlock()
 	if err != nil {
 		pl.opened--
-		pl.tell()
+		pl.wakeOne()
 		return nil, err
 	}
 	pl.all[b] = true
-	pl.hand(b, s)
+	pl.handOutLocked(b, s)
 	go b.serve()
 	return b, nil
 }
 
-// adopt takes in a connection to the server that a client has for itself.
+// adopt takes in a server connection that was opened for one observed client.
 func (pl *pool) adopt(s *session, conn net.Conn) *backend {
 	b := pl.newBackend(conn)
-	b.starting = true
+	b.startingUp = true
 	pl.mu.Lock()
 	defer pl.mu.Unlock()
 	pl.opened++
 	pl.all[b] = true
-	pl.hand(b, s)
+	pl.handOutLocked(b, s)
 	return b
 }
 
-// giveBack makes a connection free for others. It has no session any more.
+// giveBack makes a connection free for others. No session has it any more.
 func (pl *pool) giveBack(b *backend) {
 	pl.mu.Lock()
 	defer pl.mu.Unlock()
 	if pl.all[b] {
 		pl.idle = append(pl.idle, b)
 	}
-	pl.tell()
+	pl.wakeOne()
 }
 
-// forget drops a connection that has ended.
-func (pl *pool) forget(b *backend) {
+// remove takes a connection that has ended out of the pool.
+func (pl *pool) remove(b *backend) {
 	pl.mu.Lock()
 	defer pl.mu.Unlock()
 	if pl.all[b] {
@@ -238,11 +243,11 @@ func (pl *pool) forget(b *backend) {
 		pl.opened--
 	}
 	pl.idle = slices.DeleteFunc(pl.idle, func(x *backend) bool { return x == b })
-	pl.tell()
+	pl.wakeOne()
 }
 
-// tell wakes one who waits.
-func (pl *pool) tell() {
+// wakeOne wakes one client that waits for a connection.
+func (pl *pool) wakeOne() {
 	select {
 	case pl.free <- struct{}{}:
 	default:
@@ -259,7 +264,7 @@ func (pl *pool) closeAll() {
 	}
 }
 
-// learn adds names of custom settings that are asked for from now on.
+// learn adds names of custom settings, whose values are asked for from now on.
 func (pl *pool) learn(names []string) {
 	if len(names) == 0 {
 		return
@@ -267,31 +272,20 @@ func (pl *pool) learn(names []string) {
 	pl.mu.Lock()
 	defer pl.mu.Unlock()
 	for _, n := range names {
-		if len(pl.extra) < 200 && isASCII(n) {
-			pl.extra = appendNew(pl.extra, n)
+		if len(pl.learnedSettings) < 200 && isASCII(n) {
+			pl.learnedSettings = appendNew(pl.learnedSettings, n)
 		}
 	}
 }
 
-// due tells whether functions and policies are to be looked at again: they may
-// change behind the pooler's back, by a migration over a direct connection.
-func (pl *pool) due() bool {
+// settingNames lists all custom settings that clients or functions are known to
+// use.
+func (pl *pool) settingNames() []string {
 	pl.mu.Lock()
-	defer pl.mu.Unlock()
-	if time.Since(pl.looked) < time.Second {
-		return false
-	}
-	pl.looked = time.Now()
-	return true
-}
-
-// names are all custom settings that are known.
-func (pl *pool) names() []string {
-	pl.mu.Lock()
-	names := slices.Clone(pl.extra)
+	names := slices.Clone(pl.learnedSettings)
 	pl.mu.Unlock()
 	if s := pl.schema.Load(); s != nil {
-		for _, n := range s.names {
+		for _, n := range s.settingNames {
 			if isASCII(n) {
 				names = appendNew(names, n)
 			}
@@ -300,22 +294,14 @@ func (pl *pool) names() []string {
 	return names
 }
 
-// isASCII tells whether a name is the same in every encoding that a client may speak.
+// isASCII reports whether a name is the same in every encoding that a client
+// may speak.
 func isASCII(name string) bool {
 	return strings.IndexFunc(name, func(r rune) bool { return r >= utf8.RuneSelf }) < 0
 }
 
-// schemaSQL is the query for this server's version: bodies of SQL functions
-// that are kept parsed are there since 14.
-func (pl *pool) schemaSQL(version string) string {
-	major, _ := strconv.Atoi(strings.SplitN(version, ".", 2)[0])
-	if major >= 14 {
-		return schemaSQL
-	}
-	return strings.ReplaceAll(schemaSQL, "|| ' ' || coalesce(pg_catalog.pg_get_function_sqlbody(p.oid), '')", "")
-}
-
-// poolKey tells pools apart.
+// poolKey returns a key that differs for different users, databases and startup
+// parameters.
 func poolKey(user, database string, params map[string]string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%q %q", user, database)

@@ -3,84 +3,88 @@ package hostile
 import (
 	"context"
 	"crypto/rand"
-	"crypto/subtle"
 	"crypto/tls"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
-	"slices"
+	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// Config is what a [Pooler] needs. Only Upstream is required.
+// Config configures a [Pooler]. Only Upstream is required.
 type Config struct {
 	// Upstream is the URL of the PostgreSQL server, not of a pooler.
 	Upstream string
-	// Password lets clients in whom the server would let in unasked because we are the ones who connect: as the user of
-	// Upstream with what that URL holds, as others where the server trusts this machine. Everybody else needs a password
-	// that the server itself asks for. With "" only those get in.
+	// Password is the pooler's own password. A client that sends it connects as the user of Upstream with the password of
+	// that URL, or as another user if the server trusts this machine. Any other client must send a password that the
+	// server asks for and accepts. Default "": only such clients get in. With Observe only clients that the server asks for
+	// nothing need it.
 	Password string
-	// Profile is the pooler that is played. Default: strict.
+	// Profile names the pooler to play; see Profiles. Default "strict".
 	Profile string
-	// Observe keeps a server connection for each client, so that nothing breaks, and reports the same hazards. Startup and
-	// authentication are the server's own.
+	// Observe breaks nothing: each client keeps a server connection of its own, and the server itself authenticates it.
+	// The same faults are reported. Default false.
 	Observe bool
-	// MaxServerConns bounds the connections to PostgreSQL for one user, database and set of startup parameters. Default 24.
+	// MaxServerConns limits the connections to PostgreSQL for one user, database and set of startup parameters.
+	// Default 24; with Observe there is no limit.
 	MaxServerConns int
-	// WaitTimeout is how long a client waits for one of them. Default 20 s.
+	// WaitTimeout is how long a client waits for a server connection before it gets an error. Default 20 s.
 	WaitTimeout time.Duration
-	// IdleBound is how long a transaction may wait for its client before it is reported. Default 5 s.
+	// IdleBound is how long an open transaction may wait for its client before it is reported. Default 5 s.
 	IdleBound time.Duration
-	// TLS, if not nil, is offered to clients.
+	// TLS, if not nil, is offered to clients. Default nil: no encryption.
 	TLS *tls.Config
-	// Found, if not nil, is called for each occurrence, first of its kind or not. It must not block.
+	// Found, if not nil, is called for each occurrence of a fault; first reports whether it is a new finding. It must not
+	// block or call the Pooler. Occurrences beyond MaxFindings are not passed to it.
 	Found func(f Finding, first bool)
-	// Logger gets what goes wrong in the pooler itself. Default slog.Default().
+	// Logger receives what goes wrong in the pooler itself. Default slog.Default().
 	Logger *slog.Logger
 }
 
-// Pooler is a transaction pooler that is as hostile as the protocol allows, and
-// says what a client does that only works by luck.
+// Pooler is a transaction pooler that is as hostile as the protocol allows. It
+// reports what its clients do that works only by luck. Create one with [New].
+// Its methods are safe for concurrent use.
 type Pooler struct {
 	cfg      Config
 	profile  Profile
 	upstream *pgconn.Config
-	begun    time.Time
+	started  time.Time
 	ledger   *ledger
-	texts    *texts
+	texts    *textCache
 
-	backends     atomic.Int64
-	clients      atomic.Int64
+	// Counts of this run.
+	backends     atomic.Int64 // server connections
+	clients      atomic.Int64 // connections that were let in
 	refused      atomic.Int64 // connections that ended before they were let in
-	strangers    *strangers
 	transactions atomic.Int64
 
-	mu       sync.Mutex
-	pools    map[string]*pool
-	sessions map[uint32]*session
-	claims   map[string]uint32 // statement names, and which client had them first
-	benign   map[string]string // settings that drivers make, and the value that all agree on
-	leaks    map[string][]leak // custom settings that were left behind, by the last two clients who did
-	temps    []string          // temporary tables that were
-	closing  bool
-	wg       sync.WaitGroup
+	strangers *strangers
+
+	mu              sync.Mutex
+	pools           map[string]*pool
+	sessions        map[uint32]*session
+	statementOwners map[string]uint32 // statement names, and the client that used each first
+	agreedSettings  map[string]string // settings that drivers make when they connect, and the value that all clients agree on
+	leaks           map[string][]leak // custom settings that were left behind, by the last two clients that did
+	leftTempTables  []string          // names of temporary tables that were left behind
+	closing         bool
+	wg              sync.WaitGroup
 }
 
-// leak is a setting's value that a client left.
+// leak is a setting's value that a client left on a server connection.
 type leak struct {
 	client uint32
 	value  string
 }
 
-// New makes a pooler. It does not connect.
+// New returns a pooler, without connecting to the server. The error says what
+// is wrong with Profile or Upstream.
 func New(cfg Config) (*Pooler, error) {
 	profile, err := ProfileNamed(cfg.Profile)
 	if err != nil {
@@ -106,15 +110,53 @@ func New(cfg Config) (*Pooler, error) {
 		cfg.Logger = slog.Default()
 	}
 	p := &Pooler{
-		cfg: cfg, profile: profile, upstream: upstream, begun: time.Now(), ledger: newLedger(), texts: newTexts(),
+		cfg: cfg, profile: profile, upstream: upstream, started: time.Now(), ledger: newLedger(), texts: newTexts(),
 		strangers: newStrangers(),
-		pools:     map[string]*pool{}, sessions: map[uint32]*session{}, claims: map[string]uint32{}, benign: map[string]string{}, leaks: map[string][]leak{},
+		pools:     map[string]*pool{}, sessions: map[uint32]*session{}, statementOwners: map[string]uint32{}, agreedSettings: map[string]string{}, leaks: map[string][]leak{},
 	}
-	p.ledger.watch = cfg.Found
+	p.ledger.onFinding = cfg.Found
 	return p, nil
 }
 
-// Serve takes clients from l until ctx ends, then ends all connections.
+// URL returns the URL for clients of a pooler that listens at addr, a host and
+// a port: the upstream's URL with that address, unencrypted, and with the
+// pooler's own password if it has one. With Observe and a server that asks for
+// passwords, the pooler's password should be the server's: the server sees it
+// first. The error says that the upstream's URL is malformed, and may contain
+// it.
+func (p *Pooler) URL(addr string) (string, error) {
+	raw, err := URLAt(p.cfg.Upstream, addr)
+	if err != nil || p.cfg.Password == "" {
+		return raw, err
+	}
+	u, err := url.Parse(raw)
+	if err != nil {
+		return "", err
+	}
+	u.User = url.UserPassword(p.upstream.User, p.cfg.Password)
+	return u.String(), nil
+}
+
+// URLAt returns a server's URL with the host and port of addr instead of its
+// own, without encryption. The error may contain the URL.
+func URLAt(upstream, addr string) (string, error) {
+	u, err := url.Parse(upstream)
+	if err != nil {
+		return "", err
+	}
+	u.Host = addr
+	u.RawQuery = strings.ReplaceAll(u.RawQuery, "+", "%2B") // to libpq and pgx a plus sign is one
+	q := u.Query()
+	for _, name := range []string{"host", "port", "hostaddr", "sslmode", "sslcert", "sslkey", "sslrootcert", "sslnegotiation", "channel_binding", "require_auth", "gssencmode", "target_session_attrs"} {
+		q.Del(name)
+	}
+	q.Set("sslmode", "disable")
+	u.RawQuery = strings.ReplaceAll(q.Encode(), "+", "%20")
+	return u.String(), nil
+}
+
+// Serve accepts clients from l until ctx ends, then ends all connections,
+// closes l and returns nil. It returns an error if l fails before that.
 func (p *Pooler) Serve(ctx context.Context, l net.Listener) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -142,6 +184,8 @@ func (p *Pooler) Serve(ctx context.Context, l net.Listener) error {
 	return fault
 }
 
+// closeAll ends all clients and server connections, and those that are still to
+// come.
 func (p *Pooler) closeAll() {
 	p.mu.Lock()
 	p.closing = true
@@ -162,7 +206,8 @@ func (p *Pooler) closeAll() {
 	}
 }
 
-// Report says what was found so far.
+// Report returns what was found so far. It may be called while clients are
+// served.
 func (p *Pooler) Report() Report {
 	r := Report{
 		Profile: p.profile.Name, Clients: int(p.clients.Load()), Refused: int(p.refused.Load()), Transactions: int(p.transactions.Load()), Statements: p.texts.count(),
@@ -174,23 +219,26 @@ func (p *Pooler) Report() Report {
 	return r
 }
 
-func (p *Pooler) found(f fault) {
+// report adds an occurrence of a fault to the ledger, unless the profile is
+// plain.
+func (p *Pooler) report(f fault) {
 	if !p.profile.Plain {
 		p.ledger.add(f)
 	}
 }
 
-// maxPools bounds the pools that are kept while nobody uses them.
+// maxPools bounds the pools, as far as they are unused.
 const maxPools = 128
 
-// poolFor finds or makes the pool for a client, which must be released.
+// poolFor returns the pool for a client, and makes it if there is none. The
+// caller must release it.
 func (p *Pooler) poolFor(user, database string, params map[string]string) *pool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	key := poolKey(user, database, params)
 	pl := p.pools[key]
 	if pl == nil {
-		p.dropIdlePool()
+		p.dropIdlePoolLocked()
 		cfg := p.upstream.Copy()
 		cfg.User, cfg.Database, cfg.RuntimeParams = user, database, params
 		pl = newPool(p, key, cfg)
@@ -200,26 +248,27 @@ func (p *Pooler) poolFor(user, database string, params map[string]string) *pool 
 	return pl
 }
 
-// release ends a client's use of a pool. One that nobody was let into is forgotten.
+// release ends a client's use of a pool. A pool that never admitted a client is
+// forgotten.
 func (p *Pooler) release(pl *pool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	pl.users--
-	pl.left = time.Now()
-	if pl.users == 0 && !pl.entered.Load() {
+	pl.unusedSince = time.Now()
+	if pl.users == 0 && !pl.admittedAny.Load() {
 		delete(p.pools, pl.key)
 	}
 }
 
-// dropIdlePool makes room for another pool: of those that nobody uses, the one
-// that was left longest ago goes. The pooler is locked.
-func (p *Pooler) dropIdlePool() {
+// dropIdlePoolLocked makes room for another pool: the one that has been unused
+// longest goes.
+func (p *Pooler) dropIdlePoolLocked() {
 	if len(p.pools) < maxPools {
 		return
 	}
 	var oldest *pool
 	for _, pl := range p.pools {
-		if pl.users == 0 && (oldest == nil || pl.left.Before(oldest.left)) {
+		if pl.users == 0 && (oldest == nil || pl.unusedSince.Before(oldest.unusedSince)) {
 			oldest = pl
 		}
 	}
@@ -229,9 +278,9 @@ func (p *Pooler) dropIdlePool() {
 	}
 }
 
-// register gives a session that was let in its number, and its key for cancel
-// requests. The session is locked.
-func (p *Pooler) register(s *session) {
+// registerLocked gives a session that was let in its number and the key for its
+// cancel requests. The caller holds s.mu.
+func (p *Pooler) registerLocked(s *session) {
 	var key [4]byte
 	rand.Read(key[:])
 	s.secret = binary.BigEndian.Uint32(key[:])
@@ -245,54 +294,28 @@ func (p *Pooler) register(s *session) {
 	}
 }
 
-func (p *Pooler) left(s *session) {
+// unregister forgets a session that has ended.
+func (p *Pooler) unregister(s *session) {
 	p.mu.Lock()
 	delete(p.sessions, s.id)
 	p.mu.Unlock()
 	p.release(s.pool)
 }
 
-// cancel passes a cancel request on to whatever server connection the client
-// has at the moment; one that has none has nothing to cancel.
-func (p *Pooler) cancel(ctx context.Context, id, secret uint32) {
-	p.mu.Lock()
-	s := p.sessions[id]
-	p.mu.Unlock()
-	if s == nil || subtle.ConstantTimeEq(int32(s.secret), int32(secret)) != 1 {
-		return
-	}
-	s.mu.Lock()
-	b := s.backend
-	if b != nil {
-		b.cancels.Add(1)
-	}
-	s.mu.Unlock()
-	if b == nil {
-		return
-	}
-	defer func() {
-		b.cancels.Add(-1)
-		b.pool.tell()
-	}()
-	if err := b.cancel(ctx); err != nil {
-		p.cfg.Logger.Warn("a cancel request could not be passed on", "cause", err)
-	}
-}
-
-// claim notes who uses a statement name, and tells whether another client of
-// this run did before.
-func (p *Pooler) claim(name string, s *session) (taken bool) {
+// claimStatement records that a client uses a statement name, and reports
+// whether another client of this run used it first.
+func (p *Pooler) claimStatement(name string, s *session) (taken bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	name = name[:min(len(name), 63)] // more of a name PostgreSQL does not keep either (NAMEDATALEN)
-	owner, known := p.claims[name]
-	if !known && len(p.claims) < 100_000 {
-		p.claims[name] = s.id
+	owner, known := p.statementOwners[name]
+	if !known && len(p.statementOwners) < 100_000 {
+		p.statementOwners[name] = s.id
 	}
 	return known && owner != s.id
 }
 
-// watchIdle reports transactions that wait for their client.
+// watchIdle reports transactions that wait too long for their client.
 func (p *Pooler) watchIdle(ctx context.Context) {
 	tick := time.NewTicker(p.cfg.IdleBound / 4)
 	defer tick.Stop()
@@ -310,204 +333,15 @@ func (p *Pooler) watchIdle(ctx context.Context) {
 		p.mu.Unlock()
 		for _, s := range sessions {
 			s.mu.Lock()
-			if x := s.tx; x != nil && !s.idleSince.IsZero() && !x.isIdle && time.Since(s.idleSince) > p.cfg.IdleBound {
-				x.isIdle = true
-				var last *text
+			if x := s.tx; x != nil && !s.idleSince.IsZero() && !x.idleReported && time.Since(s.idleSince) > p.cfg.IdleBound {
+				x.idleReported = true
+				var last *queryText
 				if len(x.texts) > 0 {
 					last = x.texts[len(x.texts)-1]
 				}
-				s.fault(IdleInTransaction, "", last, nil)
+				s.reportLocked(IdleInTransaction, "", last, nil)
 			}
 			s.mu.Unlock()
 		}
 	}
 }
-
-// inspect judges a transaction that is over: by what was said in it, and, where
-// that leaves a doubt, by what the server connection now holds. It runs on the
-// backend's goroutine, while nobody has the backend.
-func (p *Pooler) inspect(b *backend, t *transaction) error {
-	p.transactions.Add(1)
-	if t == nil || p.profile.Plain {
-		return nil
-	}
-	for _, name := range t.reads {
-		if !t.setsAny && !slices.Contains(t.sets, name) {
-			p.found(fault{SettingNotSet, name, t.occurrence(t.blame(SettingNotSet, name))})
-		}
-	}
-	b.pool.learn(t.sets)
-	b.pool.learn(t.reads)
-	if t.ddl || b.pool.due() {
-		if err := p.unseen(b, b.readSchema()); err != nil {
-			return err
-		}
-	}
-	sc := b.pool.schema.Load()
-	if !t.suspect && sc != nil {
-		if !sc.sly {
-			return nil
-		}
-		if b.glanced != "" && t.clean(sc) {
-			if glance, err := b.glance(); err != nil || glance == b.glanced {
-				return err
-			}
-		}
-	}
-	now, err := b.residue()
-	if err != nil {
-		return err
-	}
-	remains := now.since(b.before)
-	b.before, b.glanced = now, ""
-	for _, l := range remains {
-		p.judge(l, t)
-	}
-	if len(remains) == 0 && sc != nil && sc.sly {
-		t.leftNothing(sc)
-		b.glanced, err = b.glance()
-	}
-	if len(remains) == 0 || p.cfg.Observe {
-		return err
-	}
-	if err := b.clean(); err != nil {
-		return err
-	}
-	return p.taint(b)
-}
-
-// judge reports one thing that was left.
-func (p *Pooler) judge(l left, t *transaction) {
-	o := t.occurrence(t.blame(l.code, l.subject))
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if l.code == TempTable && len(p.temps) < 20 { // a name has at most 63 bytes
-		p.temps = appendNew(p.temps, l.subject)
-	}
-	switch l.code {
-	case HoldCursor, TempTable, SQLPrepared:
-		l.subject = objectPattern(l.subject)
-	}
-	if l.code != SessionSetting {
-		p.found(fault{l.code, l.subject, o})
-		return
-	}
-	if strings.Contains(l.subject, ".") {
-		p.leaked(l.subject, leak{t.client.ID, l.value})
-	} else if benignSettings[strings.ToLower(l.subject)] {
-		l.value = l.value[:min(len(l.value), maxLeak)]
-		agreed, known := p.benign[l.subject]
-		if !known {
-			p.benign[l.subject] = l.value
-		}
-		if !known || agreed == l.value {
-			p.ledger.note("SET "+l.subject, "drivers and frameworks set it when they connect, always to the same value; ALTER ROLE … SET "+l.subject+" does it for every server connection")
-			return
-		}
-	}
-	p.found(fault{l.code, l.subject, o})
-}
-
-// benignSettings are what drivers and frameworks set on every connection; as
-// long as all clients agree on a value, it does not matter who set it.
-var benignSettings = map[string]bool{
-	"application_name": true, "bytea_output": true, "client_encoding": true, "client_min_messages": true, "datestyle": true,
-	"extra_float_digits": true, "intervalstyle": true, "lc_messages": true, "standard_conforming_strings": true, "timezone": true,
-}
-
-// What is remembered of settings that were left behind: as many, none with a longer value.
-const (
-	maxLeaks = 200
-	maxLeak  = 1000
-)
-
-// leaked remembers who left a custom setting; the pooler is locked.
-func (p *Pooler) leaked(name string, l leak) {
-	if _, known := p.leaks[name]; !known && len(p.leaks) >= maxLeaks || len(l.value) > maxLeak {
-		return
-	}
-	others := slices.DeleteFunc(p.leaks[name], func(o leak) bool { return o.client == l.client })
-	if len(others) > 1 {
-		others = others[1:]
-	}
-	p.leaks[name] = append(others, l)
-}
-
-// foreign gives the custom settings that clients left, each with the value that
-// another client than this left last; "" if nobody did, as on a server connection
-// that nobody had.
-func (p *Pooler) foreign(client uint32) map[string]string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if len(p.leaks) == 0 {
-		return nil
-	}
-	all := map[string]string{}
-	for name, leaks := range p.leaks {
-		all[name] = ""
-		for _, l := range leaks {
-			if l.client != client {
-				all[name] = l.value
-			}
-		}
-	}
-	return all
-}
-
-// taint leaves tables on a clean server connection, of the names of those that
-// clients left on others.
-func (p *Pooler) taint(b *backend) error {
-	var sql strings.Builder
-	p.mu.Lock()
-	for _, name := range p.temps {
-		sql.WriteString("create temporary table if not exists " + pgx.Identifier{name}.Sanitize() + " (of_another_client text);")
-	}
-	p.mu.Unlock()
-	if sql.Len() == 0 {
-		return nil
-	}
-	if _, err := b.ask(sql.String()); err != nil {
-		return fmt.Errorf("taint a server connection: %w", err)
-	}
-	return b.look()
-}
-
-// blame finds the statement that most likely did it.
-func (t *transaction) blame(code Code, subject string) *text {
-	kinds := map[Code][]string{
-		SessionSetting: {"set"}, SessionRole: {"set"}, TempTable: {"create", "select"}, HoldCursor: {"declare"}, Listening: {"listen"}, SQLPrepared: {"prepare"},
-	}[code]
-	for _, x := range t.texts {
-		if slices.Contains(x.sets, subject) && code == SessionSetting || slices.Contains(x.reads, subject) && code == SettingNotSet {
-			return x
-		}
-	}
-	for _, x := range t.texts {
-		for _, st := range x.statements {
-			if slices.Contains(kinds, st.kind) && !st.local() {
-				return x
-			}
-		}
-	}
-	for _, x := range t.texts {
-		if x.suspect {
-			return x
-		}
-	}
-	for _, x := range slices.Backward(t.texts) {
-		if len(x.statements) > 0 && x.statements[0].kind != "commit" && x.statements[0].kind != "begin" {
-			return x
-		}
-	}
-	return nil
-}
-
-func (t *transaction) occurrence(x *text) Occurrence {
-	o := Occurrence{Client: t.client, Trace: t.history()}
-	if x != nil {
-		o.SQL, o.Tags = shorten(x.sql), x.tags
-	}
-	return o
-}
-
-var errRefused = errors.New("refused")

@@ -46,7 +46,7 @@ func exec(t *testing.T, c *pgx.Conn, sql string, args ...any) {
 	}
 }
 
-// found gives codes and subjects of what was found: "PP004 app.tenant".
+// found returns codes and subjects of what was found: "PP004 app.tenant".
 func found(p *Pooler) []string {
 	var all []string
 	for _, f := range p.Report().Findings {
@@ -62,8 +62,8 @@ func wantFound(t *testing.T, p *Pooler, want ...string) {
 	}
 }
 
-// pgx's modes behind a pooler: which are safe, and what is wrong with the
-// others, on a lone client, every time.
+// pgx's modes behind a pooler: which are safe, and what is wrong with the others.
+// One client is enough to see it, every time.
 func TestModes(t *testing.T) {
 	for _, tc := range []struct {
 		mode    string
@@ -101,7 +101,7 @@ func TestModes(t *testing.T) {
 	}
 }
 
-// A program that observes is not disturbed, whatever it does, and the hazards
+// A program that is observed is not disturbed, whatever it does, and the findings
 // are the same.
 func TestObserveBreaksNothing(t *testing.T) {
 	for mode, want := range map[string][]string{
@@ -194,8 +194,8 @@ func TestResidue(t *testing.T) {
 	}
 }
 
-// Where a function may run anything, a text that has left nothing so far gets a
-// glance only, and that sees what the same text leaves then.
+// If a function may run anything, a text that has left nothing so far gets only a
+// glance. The glance sees it when the same text leaves something later.
 func TestResidueOfATextThatWasClean(t *testing.T) {
 	for leaves, want := range map[string]string{
 		"set work_mem = '9MB'":                        "PP004 work_mem",
@@ -228,7 +228,7 @@ func TestResidueOfATextThatWasClean(t *testing.T) {
 	}
 }
 
-// What one client leaves, another finds, and it does not find it itself: every
+// What one client leaves, another client finds and it does not find itself, every
 // time.
 func TestOneClientsTenantReachesAnother(t *testing.T) {
 	for range 3 {
@@ -269,20 +269,20 @@ func TestOneClientsTenantReachesAnother(t *testing.T) {
 	}
 }
 
-// A transaction that waits for its client is told of, once.
+// A transaction that waits for its client is reported, once.
 func TestIdleInTransaction(t *testing.T) {
-	told := make(chan Finding, 10)
-	p, url, _ := testPooler(t, Config{IdleBound: 50 * time.Millisecond, Found: func(f Finding, _ bool) { told <- f }})
+	reported := make(chan Finding, 10)
+	p, url, _ := testPooler(t, Config{IdleBound: 50 * time.Millisecond, Found: func(f Finding, _ bool) { reported <- f }})
 	c := connect(t, url, "exec")
 	exec(t, c, "begin")
 	exec(t, c, "select 1")
 	select {
-	case f := <-told:
+	case f := <-reported:
 		if f.Code != IdleInTransaction || f.First.SQL != "select 1" {
 			t.Errorf("%+v", f)
 		}
 	case <-time.After(10 * time.Second):
-		t.Fatal("nothing was told")
+		t.Fatal("nothing was reported")
 	}
 	exec(t, c, "commit")
 	wantFound(t, p, "PP014")
@@ -303,8 +303,8 @@ func TestFailedPipeline(t *testing.T) {
 	wantFound(t, p, "PP015")
 }
 
-// Queries that are sent before the last is answered are seen on a lone client,
-// each time, and answered right.
+// Queries that are sent before the last is answered are reported with only one
+// client, each time, and answered right.
 func TestSyncsInFlight(t *testing.T) {
 	p, url, _ := testPooler(t, Config{})
 	c := connect(t, url, "exec")

@@ -8,19 +8,19 @@ import (
 
 // Profile is what a pooler does for its clients, and so what it breaks.
 type Profile struct {
-	Name string
-	// TracksStatements: named statements of the protocol are parsed anew on a server connection that does not have them.
+	Name string // for --as and Config.Profile
+	// TracksStatements: if a server connection lacks a named statement of the protocol, the pooler parses it there again.
 	TracksStatements bool
-	// FirstReady: the server connection is given back at the first ReadyForQuery, although more was sent on it.
+	// FirstReady: the pooler takes the server connection away at the first ReadyForQuery, even if more was sent on it.
 	FirstReady bool
-	// Startup are the startup parameters, in lower case, that are let through; nil lets every one through.
+	// Startup lists the startup parameters that the pooler accepts, in lower case; nil means all.
 	Startup []string
-	// Tracked are the settings that the pooler puts in place again on another server connection, in lower case.
+	// Tracked lists the settings that the pooler sets again on another server connection, in lower case.
 	Tracked []string
-	// Plain: an ordinary pooler. It is not out for trouble (the server connection that was given back last is handed out
-	// next, as PgBouncer does), puts nothing in place and reports nothing.
+	// Plain: an ordinary pooler, which is not hostile. Like PgBouncer, it hands out the server connection that was given
+	// back last. It replaces nothing and reports nothing.
 	Plain bool
-	About string // in a few words, for help texts
+	About string // the profile in a few words, for help texts
 }
 
 // The startup parameters that PgBouncer knows (its documentation,
@@ -43,10 +43,11 @@ var profiles = []Profile{
 	{Name: "plain", Plain: true, Tracked: bouncerTracked, About: "an ordinary transaction pooler, to compare with: not hostile, reports nothing"},
 }
 
-// Profiles lists the profiles, the default first.
+// Profiles returns all profiles, the default first.
 func Profiles() []Profile { return slices.Clone(profiles) }
 
-// ProfileNamed finds a profile; "" is the default.
+// ProfileNamed returns a profile by its name; "" means the default, "strict".
+// The error lists the names that there are.
 func ProfileNamed(name string) (Profile, error) {
 	if name == "" {
 		return profiles[0], nil

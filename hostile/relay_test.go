@@ -19,8 +19,8 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 )
 
-// memory watches the heap while f runs and gives the most that was in use
-// beyond what was in use before.
+// memory watches the heap while f runs. It returns the most that was in use beyond
+// what was in use before.
 func memory(f func()) uint64 {
 	var before, now runtime.MemStats
 	runtime.GC()
@@ -50,7 +50,7 @@ func memory(f func()) uint64 {
 	return most - before.HeapAlloc
 }
 
-// rows gives n lines of COPY text without holding them.
+// rows is n lines of COPY text, of which it never holds all.
 type rows struct {
 	n, i int
 	rest []byte
@@ -118,7 +118,7 @@ func (c *counter) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// What programs do between the plain things: notices, errors, COPY that fails
+// What programs do besides the plain things: notices, errors, COPY that fails
 // on either side, rows by Flush without Sync, function calls, notifications in
 // a transaction.
 func TestProtocol(t *testing.T) {
@@ -264,7 +264,7 @@ func TestCancel(t *testing.T) {
 	wg.Wait()
 }
 
-// counts gives how many sessions and server connections there are.
+// counts returns how many sessions and server connections there are.
 func (p *Pooler) counts() (sessions, backends, idle int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -278,7 +278,7 @@ func (p *Pooler) counts() (sessions, backends, idle int) {
 	return sessions, backends, idle
 }
 
-// eventually waits for something that another goroutine brings about.
+// eventually waits until another goroutine makes f true.
 func eventually(t *testing.T, what string, f func() bool) {
 	t.Helper()
 	deadline := time.Now().Add(20 * time.Second)

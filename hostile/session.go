@@ -13,46 +13,60 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgproto3"
+
+	"github.com/poolproof/poolproof/internal/protocol"
 )
 
-// session is one client's connection. Its own goroutine reads what the client
-// says and forwards it; the goroutine of the server connection that it has at
-// the moment forwards the answers. A unit is what ends with a Sync, a Query or
-// a function call, and is answered by one ReadyForQuery.
+// session is one client's connection. Its own goroutine reads the client's
+// messages and forwards them. The goroutine of the server connection that it
+// has at the moment forwards the answers.
+//
+// A unit is a run of messages that the server answers with one ReadyForQuery.
+// It ends with a Sync, a Query or a FunctionCall.
 type session struct {
 	*stream
-	p           *Pooler
-	pool        *pool
-	id, secret  uint32
-	startup     map[string]string
-	lastBackend *backend // the pool's
+	p *Pooler
 
-	mu          sync.Mutex
-	changed     *sync.Cond  // backend, outstanding or held have
-	backend     *backend    // nil: none is attached
-	outstanding int         // units sent and not answered
-	open        bool        // a unit was begun and not ended
-	copying     bool        // the server wants rows: it ignores Sync
-	held        bool        // the server connection is being looked at: send nothing
-	status      byte        // of the last ReadyForQuery
-	idleSince   time.Time   // since when a transaction waits for the client; zero: it does not
-	starting    bool        // the server has not let it in yet
-	unheard     bool        // it has asked nothing yet: what a server connection still answers is for others
-	asked       bool        // the server asked the client who it is
-	stranger    *stranger   // who it was until it was let in, if it is observed
-	vouching    atomic.Bool // its next message answers vouch
-	answers     chan string // takes that
-	unbound     atomic.Bool // the server's offer of channel binding was kept from it
-	restoring   bool        // the answer of restore's query is still to come
-	gone        bool        // the client is
-	params      map[string]string
-	watch
+	// Who the client is. Set while it logs in.
+	pool        *pool
+	id, secret  uint32            // what its cancel requests name
+	startup     map[string]string // parameters of its startup packet
+	introducing bool              // it gets no server connection yet, only what one reports
+
+	lastBackend *backend // the server connection that it had last; pool.mu guards it
+
+	// The login of an observed client (observe.go).
+	stranger      *stranger   // who it was until the server let it in
+	authRequested bool        // the server asked who it is; the backend's goroutine alone uses it
+	passwordAsked atomic.Bool // we asked for our own password: the next message is the answer
+	passwords     chan string // takes that answer
+	bindingHidden atomic.Bool // the server's offer of channel binding was kept from it
+
+	mu      sync.Mutex // guards what follows; taken after backend.writing (doc.go)
+	changed *sync.Cond // signals changes of backend, unanswered, inspecting, startingUp and gone
+
+	// The server connection.
+	backend    *backend          // nil: none is attached
+	inspecting bool              // our own questions are under way on it: send nothing
+	restoring  bool              // the answer of restoreLocked's query is still to come
+	startingUp bool              // observed: the server has not let the client in yet
+	gone       bool              // the client has left, or lost its server connection
+	params     map[string]string // settings as they were reported to the client last
+
+	// Where the conversation stands.
+	unanswered int       // units sent and not answered
+	unitOpen   bool      // a unit has begun and not ended
+	copyingIn  bool      // the server wants rows: it ignores Sync
+	idleSince  time.Time // when an open transaction began to wait for the client; zero: it does not wait
+
+	clientState
 }
 
+// newSession returns a session for a client's connection. It has no pool yet.
 func (p *Pooler) newSession(conn net.Conn) *session {
-	s := &session{stream: newStream(conn), p: p, status: 'I', params: map[string]string{}}
+	s := &session{stream: newStream(conn), p: p, params: map[string]string{}}
 	s.changed = sync.NewCond(&s.mu)
-	s.init()
+	s.prepared = map[string]*preparedStatement{}
 	return s
 }
 
@@ -60,27 +74,27 @@ func (p *Pooler) newSession(conn net.Conn) *session {
 func (s *session) run(ctx context.Context) {
 	defer s.leave()
 	for {
-		f, err := s.next()
+		f, err := s.peek()
 		if err != nil {
 			return
 		}
-		if f.typ == 'X' {
-			s.farewell()
+		if f.typ == protocol.Terminate {
+			s.onTerminate()
 			return
 		}
-		if f.typ == 'p' && s.vouching.CompareAndSwap(true, false) {
+		if f.typ == protocol.Password && s.passwordAsked.CompareAndSwap(true, false) {
 			password, _, _ := cstring(f.body())
-			s.answers <- password
-			if s.drop(f) != nil {
+			s.passwords <- password
+			if s.discard(f) != nil {
 				return
 			}
 			continue
 		}
-		if f.typ == 'p' && s.suspects(f) {
-			s.refuseUnbound()
+		if f.typ == protocol.Password && s.suspectsDowngrade(f) {
+			s.refuseDowngrade()
 			return
 		}
-		b, err := s.place(ctx, f)
+		b, err := s.backendFor(ctx, f)
 		if errors.Is(err, io.EOF) {
 			return // the server connection is gone, and with it the client's
 		}
@@ -88,8 +102,8 @@ func (s *session) run(ctx context.Context) {
 			s.refuse("53300", "poolproof: "+err.Error())
 			return
 		}
-		if b == nil { // it says nothing: rows for a COPY that has failed meanwhile, a Flush of nothing
-			if s.drop(f) != nil {
+		if b == nil { // nothing to send: rows for a COPY that has failed, a Flush without a unit
+			if s.discard(f) != nil {
 				return
 			}
 			continue
@@ -100,64 +114,63 @@ func (s *session) run(ctx context.Context) {
 	}
 }
 
-// errTaken says that a message could not be sent: the server connection was
-// taken away, or is being looked at.
+// errTaken says that a message could not be sent, because the server connection
+// was taken away or is being inspected.
 var errTaken = errors.New("the server connection was taken away meanwhile")
 
-// forward sends a message on, and what was sent before it unless more is at
-// hand. The lock is for the moment after the last byte, when the answer may be
-// there before Flush has returned.
+// forward sends the client's next message to b. It flushes at the end of a
+// unit, or if the client has said no more so far. It holds b.writing to its
+// end: the answer may arrive before Flush has returned, and then b may go to
+// another session.
 func (s *session) forward(b *backend, f frame) error {
 	b.writing.Lock()
 	defer b.writing.Unlock()
-	if !s.said(b, f) {
+	if !s.onClientMessage(b, f) {
 		return errTaken
 	}
 	if err := s.relay(f, b.stream); err != nil {
 		return err
 	}
-	if unitEnd := f.typ == 'Q' || f.typ == 'S' || f.typ == 'F'; s.ready() && !unitEnd {
+	if unitEnd := f.typ == protocol.Query || f.typ == protocol.Sync || f.typ == protocol.FunctionCall; s.nextBuffered() && !unitEnd {
 		return nil
 	}
 	return b.flush()
 }
 
-// place gives the server connection that a message goes to, and attaches one
-// if there is none. It waits while the last unit is unanswered: no pooler
-// promises that what was sent too early goes the same way.
-func (s *session) place(ctx context.Context, f frame) (*backend, error) {
+// backendFor returns the server connection that a message goes to, and attaches
+// one if there is none. It returns nil for a message that goes nowhere. While
+// the last unit is unanswered it waits: no pooler promises that what was sent
+// too early reaches the same server connection.
+func (s *session) backendFor(ctx context.Context, f frame) (*backend, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	copyData := f.typ == 'd' || f.typ == 'c' || f.typ == 'f'
-	part := copyData || f.typ == 'p' // of a unit that was begun
+	copyData := f.typ == protocol.CopyData || f.typ == protocol.CopyDone || f.typ == protocol.CopyFail
+	part := copyData || f.typ == protocol.Password // of a unit that was begun
 	for {
 		switch {
 		case s.gone:
 			return nil, io.EOF
-		case s.starting && f.typ != 'p':
-			// Nothing that a stranger says is looked at; where a password is wanted it is none.
-			if s.vouching.CompareAndSwap(true, false) {
-				s.answers <- ""
+		case s.startingUp && f.typ != protocol.Password:
+			// What a client says before it is let in is not read. If a password was asked for, this is not one.
+			if s.passwordAsked.CompareAndSwap(true, false) {
+				s.passwords <- ""
 			}
 			s.changed.Wait()
-		case f.typ == 'H' && !s.open:
+		case f.typ == protocol.Flush && !s.unitOpen:
 			return nil, nil //nolint:nilnil // psycopg sends one after its last Sync: no unit, and no answer to wait for
 		case s.backend == nil && copyData:
 			return nil, nil //nolint:nilnil // there is nowhere to send it, as PostgreSQL would ignore it
 		case s.backend == nil:
 			s.mu.Unlock()
-			b, err := s.pool.acquire(ctx, s)
+			err := s.attach(ctx)
 			s.mu.Lock()
 			if err != nil {
 				return nil, err
 			}
-			s.backend = b
-			s.attached(b)
-			s.restore(b)
-		case s.held:
+		case s.inspecting:
 			s.changed.Wait()
-		case s.outstanding > 0 && !s.open && !part:
-			s.tooEarly(f)
+		case s.unanswered > 0 && !s.unitOpen && !part:
+			s.noteEarlyLocked(f)
 			if s.p.profile.FirstReady || s.p.cfg.Observe {
 				return s.backend, nil
 			}
@@ -168,212 +181,229 @@ func (s *session) place(ctx context.Context, f frame) (*backend, error) {
 	}
 }
 
-// restore puts the settings in place that this pooler tracks for its clients,
-// and the custom ones that another client left last, by a query that goes ahead
-// of what the client says: it never finds its own again. The answer is dropped.
-func (s *session) restore(b *backend) {
+// attach waits for a server connection, and begins a transaction on it.
+func (s *session) attach(ctx context.Context) error {
+	b, err := s.pool.acquire(ctx, s)
+	if err != nil {
+		return err
+	}
+	b.writing.Lock() // the session that had it before may still be in its last write
+	defer b.writing.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.backend = b
+	s.beginTransactionLocked(b)
+	s.restoreLocked(b)
+	return nil
+}
+
+// restoreLocked sends, ahead of the client's message, a query that sets the
+// tracked settings and those that other clients left, so that the client never
+// finds its own leftovers by luck. The query's answer is dropped. The caller
+// also holds b.writing.
+func (s *session) restoreLocked(b *backend) {
 	var sql strings.Builder
 	for reported, want := range s.params {
 		if slices.Contains(s.p.profile.Tracked, strings.ToLower(reported)) && b.param(reported) != want {
 			sql.WriteString("select pg_catalog.set_config('" + quote(reported) + "', '" + quote(want) + "', false);")
 		}
 	}
-	for name, want := range s.p.foreign(s.id) {
-		if b.taints[name] == want {
+	for name, want := range s.p.foreignSettings(s.id) {
+		if b.planted[name] == want {
 			continue
 		}
 		sql.WriteString("select pg_catalog.set_config('" + quote(name) + "', '" + quote(want) + "', false);")
-		b.taints[name] = want
-		b.glanced = ""
-		if b.before.Custom != nil {
-			delete(b.before.Custom, name)
+		b.planted[name] = want
+		b.baselineGlance = ""
+		if b.baseline.Custom != nil {
+			delete(b.baseline.Custom, name)
 			if want != "" {
-				b.before.Custom[name] = want
+				b.baseline.Custom[name] = want
 			}
 		}
 	}
 	if sql.Len() > 0 {
-		b.writing.Lock() // who had it before may not have returned from writing
-		defer b.writing.Unlock()
 		send(b.w, &pgproto3.Query{String: sql.String()})
 		s.restoring = true
 	}
 }
 
+// quote escapes a string for a constant in SQL.
 func quote(s string) string { return strings.ReplaceAll(s, "'", "''") }
 
-// said notes what a client's message means and counts units. The message is
-// about to be forwarded to b, unless that was taken away by now: false.
-func (s *session) said(b *backend, f frame) bool {
+// onClientMessage records a message that is about to be forwarded to b. It
+// returns false if b has been taken away meanwhile, or is being inspected.
+func (s *session) onClientMessage(b *backend, f frame) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.held || s.backend != b {
+	if s.inspecting || s.backend != b {
 		return false
 	}
 	s.idleSince = time.Time{}
 	switch f.typ {
-	case 'Q':
-		s.query(b, f)
-		s.outstanding++
-		s.open = false
-	case 'F':
-		s.called(b)
-		s.outstanding++
-		s.open = false
-	case 'H':
-	case 'S':
-		s.synced()
-		if !s.copying {
-			s.outstanding++
-			s.open = false
+	case protocol.Query:
+		s.onQueryLocked(b, f)
+		s.unanswered++
+		s.unitOpen = false
+	case protocol.FunctionCall:
+		s.onFunctionCallLocked(b)
+		s.unanswered++
+		s.unitOpen = false
+	case protocol.Flush:
+	case protocol.Sync:
+		s.onSyncLocked()
+		if !s.copyingIn {
+			s.unanswered++
+			s.unitOpen = false
 		}
-	case 'c', 'f':
-		s.copying = false
-	case 'd', 'p':
+	case protocol.CopyDone, protocol.CopyFail:
+		s.copyingIn = false
+	case protocol.CopyData, protocol.Password:
 	default:
-		s.open = true
+		s.unitOpen = true
 		switch f.typ {
-		case 'P':
-			s.parse(b, f)
-		case 'B':
-			s.bind(b, f)
-		case 'D':
-			s.describe(b, f)
-		case 'C':
-			s.closeNamed(b, f)
+		case protocol.Parse:
+			s.onParseLocked(b, f)
+		case protocol.Bind:
+			s.onBindLocked(b, f)
+		case protocol.Describe:
+			s.onDescribeLocked(b, f)
+		case protocol.Close:
+			s.onCloseLocked(b, f)
 		}
 	}
 	return true
 }
 
-// answer forwards one of the server's messages. It runs on the backend's
-// goroutine. A writeError says that the client cannot be reached.
-func (s *session) answer(b *backend, f frame) error {
-	if s.dropped(b, f) {
-		return b.drop(f)
+// onServerMessage forwards a message of the server to the client. It runs on
+// the backend's goroutine. A writeError says that the client cannot be reached.
+func (s *session) onServerMessage(b *backend, f frame) error {
+	if s.answersRestore(b, f) {
+		return b.discard(f)
 	}
 	switch f.typ {
-	case 'Z':
+	case protocol.ReadyForQuery:
 		if f.size != headerSize+1 {
 			return fmt.Errorf("%w: ReadyForQuery", errMessageLength)
 		}
-		if b.starting {
-			return s.letIn(b, f)
+		if b.startingUp {
+			return s.onLoginComplete(b, f)
 		}
-		return s.answered(b, f)
-	case 'R':
-		if s.trusted(f) {
-			if err := s.vouch(); err != nil {
+		return s.onReadyForQuery(b, f)
+	case protocol.Authentication:
+		if s.admitsUnasked(f) {
+			if err := s.askForPassword(); err != nil {
 				return err
 			}
 		}
-		if f.whole() {
-			if err := b.replace(f, s.offered(b, f), s.stream); err != nil {
+		if f.complete() {
+			if err := b.replace(f, s.stripChannelBinding(b, f), s.stream); err != nil {
 				return err
 			}
 			return s.flush()
 		}
-	case 'K':
-		b.key(f.body())
-	case '1':
+	case protocol.BackendKeyData:
+		b.onBackendKeyData(f.body())
+	case protocol.ParseComplete:
 		s.mu.Lock()
-		ours := s.parsed()
+		ours := s.onParseCompleteLocked()
 		s.mu.Unlock()
 		if ours {
-			return b.drop(f)
+			return b.discard(f)
 		}
-	case '3':
+	case protocol.CloseComplete:
 		s.mu.Lock()
-		ours := s.closed()
+		ours := s.onCloseCompleteLocked()
 		s.mu.Unlock()
 		if ours {
-			return b.drop(f)
+			return b.discard(f)
 		}
-	case 'S':
-		b.parameter(f.body())
+	case protocol.ParameterStatus:
+		b.onParameterStatus(f.body())
 		s.mu.Lock()
 		name, rest, _ := cstring(f.body())
 		s.params[name], _, _ = cstring(rest)
 		s.mu.Unlock()
-	case 'C':
+	case protocol.CommandComplete:
 		s.mu.Lock()
-		s.completed(b, f)
+		s.onCommandCompleteLocked(b, f)
 		s.mu.Unlock()
-	case 'N':
+	case protocol.NoticeResponse:
 		s.mu.Lock()
-		s.noticed(f)
+		s.onNoticeResponseLocked(f)
 		s.mu.Unlock()
-	case 'E':
+	case protocol.ErrorResponse:
 		s.mu.Lock()
-		s.failed(b)
-		s.copying = false // what still comes of it is ignored, but a Sync is not
+		s.onErrorResponseLocked(b)
+		s.copyingIn = false // the server ignores rows that still come, but no Sync
 		s.mu.Unlock()
-	case 'G', 'W':
+	case protocol.CopyInResponse, protocol.CopyBothResponse:
 		s.mu.Lock()
 		// In copy-in mode the server ignores a Sync that came along (its
 		// documentation, "COPY Operations"); the client sends another.
-		if s.extended && !s.open && s.outstanding > 0 {
-			s.outstanding--
+		if s.extended && !s.unitOpen && s.unanswered > 0 {
+			s.unanswered--
 		}
-		s.copying = true
+		s.copyingIn = true
 		s.mu.Unlock()
 	}
 	if err := b.relay(f, s.stream); err != nil {
 		return err
 	}
-	if !b.ready() {
+	if !b.nextBuffered() {
 		return s.flush()
 	}
 	return nil
 }
 
-// dropped tells whether a message belongs to the answer of restore's query.
-func (s *session) dropped(b *backend, f frame) bool {
+// answersRestore reports whether a message belongs to the answer of
+// restoreLocked's query.
+func (s *session) answersRestore(b *backend, f frame) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.restoring {
 		return false
 	}
 	switch f.typ {
-	case 'S':
-		b.parameter(f.body())
-	case 'Z':
+	case protocol.ParameterStatus:
+		b.onParameterStatus(f.body())
+	case protocol.ReadyForQuery:
 		s.restoring = false
 	}
 	return true
 }
 
-// answered forwards ReadyForQuery and, where the transaction is over, takes the
-// server connection away.
-func (s *session) answered(b *backend, f frame) error {
+// onReadyForQuery forwards ReadyForQuery. If the transaction is over, it first
+// inspects the server connection and takes it away from the session.
+func (s *session) onReadyForQuery(b *backend, f frame) error {
 	status := f.body()[0]
-	if status == 'I' {
-		s.grace()
+	if status == protocol.Idle {
+		s.holdBackReady()
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.backend != b {
 		return errAbandoned // its client has left, and nobody else gets it
 	}
-	s.outstanding = max(s.outstanding-1, 0)
-	s.copying, s.status = false, status
-	over := status == 'I' && s.outstanding == 0 && !s.open
-	s.readied(b, status)
-	if err := b.drop(f); err != nil { // what inspects the connection reads from it
+	s.unanswered = max(s.unanswered-1, 0)
+	s.copyingIn = false
+	over := status == protocol.Idle && s.unanswered == 0 && !s.unitOpen
+	s.judgeUnitLocked(b, status)
+	if err := b.discard(f); err != nil { // before inspecting reads from the connection
 		return err
 	}
 	if over {
-		if err := s.judged(b); err != nil {
+		if err := s.inspectLocked(b); err != nil {
 			return err
 		}
 	}
 	send(s.w, &pgproto3.ReadyForQuery{TxStatus: status})
 	err := s.flush()
-	keep := status != 'I' || s.p.cfg.Observe || !over && !s.p.profile.FirstReady
+	keep := status != protocol.Idle || s.p.cfg.Observe || !over && !s.p.profile.FirstReady
 	switch {
 	case keep && over:
-		s.attached(b)
-	case keep && status != 'I' && s.outstanding == 0:
+		s.beginTransactionLocked(b)
+	case keep && status != protocol.Idle && s.unanswered == 0:
 		s.idleSince = time.Now()
 	case !keep:
 		s.tx, s.backend = nil, nil
@@ -384,62 +414,83 @@ func (s *session) answered(b *backend, f frame) error {
 	return err
 }
 
-// judged ends a transaction: the server connection is looked at before the
-// client knows that it may go on, so that what it says next meets the same
-// state every time.
-func (s *session) judged(b *backend) error {
-	t := s.detached()
-	return s.hold(func() error { return s.p.unseen(b, s.p.inspect(b, t)) })
+// inspectLocked ends the transaction and inspects what it left. The client has
+// its ReadyForQuery only afterwards, so what it says next meets the same state
+// every time.
+func (s *session) inspectLocked(b *backend) error {
+	t := s.endTransactionLocked()
+	return s.whileInspectingLocked(func() error { return s.p.tolerateUnanswered(b, s.p.inspect(b, t)) })
 }
 
-// hold has the server connection looked at, without the lock; nothing else is
-// sent to it meanwhile.
-func (s *session) hold(look func() error) error {
-	s.held = true
+// whileInspectingLocked runs ask, which puts questions to the server
+// connection, without the lock. Nothing else is sent to the connection
+// meanwhile.
+func (s *session) whileInspectingLocked(ask func() error) error {
+	s.inspecting = true
 	s.mu.Unlock()
-	err := look()
+	err := ask()
 	s.mu.Lock()
-	s.held = false
+	s.inspecting = false
 	s.changed.Broadcast()
 	return err
 }
 
-// farewell passes a client's Terminate on where something is under way, so that
-// the server finishes what was sent before it. Nobody else gets the connection.
-func (s *session) farewell() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.notHeld()
-	b := s.backend
+// onTerminate passes the client's Terminate on if a transaction is under way, so
+// that the server first finishes what was sent before it. Nobody else gets the
+// server connection.
+func (s *session) onTerminate() {
+	b := s.lockToWrite()
 	if b == nil {
 		return
 	}
+	defer b.writing.Unlock()
+	defer s.mu.Unlock()
 	s.backend = nil
 	b.session.Store(nil)
-	b.writing.Lock()
-	defer b.writing.Unlock()
 	send(b.w, &pgproto3.Terminate{})
 	if b.flush() != nil {
 		b.kill()
 	}
 }
 
-// notHeld waits until the server connection is not being looked at.
-func (s *session) notHeld() {
-	for s.held {
+// lockToWrite locks the writing side of the session's server connection and the
+// session, in this order (doc.go), at a moment when the connection is not being
+// inspected. It returns nil, with nothing locked, if the session has none.
+func (s *session) lockToWrite() *backend {
+	for {
+		s.mu.Lock()
+		s.waitInspectedLocked()
+		b := s.backend
+		s.mu.Unlock()
+		if b == nil {
+			return nil
+		}
+		b.writing.Lock()
+		s.mu.Lock()
+		if s.backend == b && !s.inspecting {
+			return b
+		}
+		s.mu.Unlock()
+		b.writing.Unlock()
+	}
+}
+
+// waitInspectedLocked waits until the server connection is not being inspected.
+func (s *session) waitInspectedLocked() {
+	for s.inspecting {
 		s.changed.Wait()
 	}
 }
 
-// leave ends what the client left: in the middle of a transaction the server
-// connection is of no use to anybody else.
+// leave ends the session. A server connection in the middle of a transaction is
+// of no use to anybody else, so it ends too.
 func (s *session) leave() {
 	s.mu.Lock()
 	s.gone = true
-	s.notHeld()
+	s.waitInspectedLocked()
 	b := s.backend
 	s.backend = nil
-	atWork := s.outstanding > 0 && !s.copying
+	atWork := s.unanswered > 0 && !s.copyingIn
 	s.changed.Broadcast()
 	s.mu.Unlock()
 	_ = s.conn.Close()
@@ -451,13 +502,13 @@ func (s *session) leave() {
 	default:
 		b.kill()
 	}
-	s.p.left(s)
+	s.p.unregister(s)
 }
 
-// hangUp ends the conversation from the other side.
+// hangUp closes the client's connection; the session's goroutine then ends it.
 func (s *session) hangUp() { _ = s.conn.Close() }
 
-// backendLost tells the client that the server is gone.
+// backendLost ends the session of a server connection that has ended.
 func (s *session) backendLost(b *backend, err error) {
 	s.mu.Lock()
 	mine := s.backend == b
@@ -473,7 +524,7 @@ func (s *session) backendLost(b *backend, err error) {
 	s.hangUp()
 }
 
-// refuse tells a client why it must go.
+// refuse sends the client a fatal error.
 func (s *session) refuse(code, message string) {
 	refuse(s.w, code, message, "")
 	_ = s.flush()

@@ -2,23 +2,15 @@ package hostile
 
 import (
 	"context"
-	"crypto/subtle"
-	"encoding/binary"
-	"errors"
-	"fmt"
-	"io"
 	"net"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgproto3"
 )
 
-// What somebody may cost before they have said who they are. As many strangers
-// are served at once; others wait in the listener's queue, until the one who has
-// been a stranger longest has been that for patience, and must go.
+// What clients may cost before they have said who they are. So many strangers
+// are served at once. Others wait in the listener's queue until the stranger
+// who came first has been one for as long as patience, and is expelled.
 const (
 	maxStrangers   = 100
 	patience       = 500 * time.Millisecond
@@ -27,30 +19,31 @@ const (
 	maxPassword    = 65_535 // and its PG_MAX_AUTH_TOKEN_LENGTH
 )
 
-// strangers are the connections that nobody has let in yet. Nothing of what they
-// say is judged or kept.
+// strangers are the connections that have not been let in yet. Nothing of what
+// they say is judged or kept.
 type strangers struct {
 	free chan struct{} // a token for each place that is taken
 	mu   sync.Mutex
-	all  []*stranger // the one who came first is first
+	all  []*stranger // in the order in which they came
 }
 
 // stranger is one of them.
 type stranger struct {
 	conn  net.Conn
-	ctx   context.Context //nolint:containedctx // ends when the stranger must go, or is none any more
+	ctx   context.Context //nolint:containedctx // ends at the time limit, and when the login is over
 	since time.Time
-	// end closes the connection, and ends what is done for it.
+	// end closes the connection and cancels ctx.
 	end func()
-	// known gives the place to others, and ends the time limit.
-	known func()
-	let   atomic.Bool // it was let in
+	// done frees the place for others and lifts the time limit. Further calls do nothing.
+	done     func()
+	admitted atomic.Bool // the client was let in
 }
 
+// newStrangers returns an empty set.
 func newStrangers() *strangers { return &strangers{free: make(chan struct{}, maxStrangers)} }
 
-// enter waits for a place, and ends whoever holds one for too long. The only
-// error is ctx's.
+// enter waits for a place, and meanwhile expels strangers who hold one for too
+// long. The only error is ctx's.
 func (x *strangers) enter(ctx context.Context, conn net.Conn) (*stranger, error) {
 	for taken := false; !taken; {
 		select {
@@ -76,7 +69,7 @@ func (x *strangers) enter(ctx context.Context, conn net.Conn) (*stranger, error)
 	st.ctx, cancel = context.WithTimeout(ctx, startupTimeout)
 	closing := context.AfterFunc(st.ctx, func() { _ = conn.Close() })
 	st.end = cancel
-	st.known = sync.OnceFunc(func() {
+	st.done = sync.OnceFunc(func() {
 		closing()
 		cancel()
 		x.leave(st)
@@ -87,12 +80,12 @@ func (x *strangers) enter(ctx context.Context, conn net.Conn) (*stranger, error)
 	return st, nil
 }
 
-// expel ends the one who has been a stranger longest, if that is long enough, and
-// returns when to look again.
+// expel ends the stranger who came first, if that was long enough ago. It
+// returns how long to wait for the next.
 func (x *strangers) expel() time.Duration {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if len(x.all) == 0 { // all were told to go
+	if len(x.all) == 0 { // all have been expelled
 		return patience
 	}
 	eldest := x.all[0]
@@ -104,6 +97,7 @@ func (x *strangers) expel() time.Duration {
 	return patience
 }
 
+// leave frees a stranger's place.
 func (x *strangers) leave(st *stranger) {
 	x.mu.Lock()
 	for i, other := range x.all {
@@ -114,58 +108,4 @@ func (x *strangers) leave(st *stranger) {
 	}
 	x.mu.Unlock()
 	<-x.free
-}
-
-// knows reports whether a client's password is the pooler's own.
-func (p *Pooler) knows(password string) bool {
-	return p.cfg.Password != "" && subtle.ConstantTimeCompare([]byte(password), []byte(p.cfg.Password)) == 1
-}
-
-// askPassword asks a stranger for a password, in the clear: it may be one that
-// only the server knows.
-func askPassword(conn net.Conn) (string, error) {
-	send(conn, &pgproto3.AuthenticationCleartextPassword{})
-	var head [headerSize]byte
-	if _, err := io.ReadFull(conn, head[:]); err != nil {
-		return "", err
-	}
-	length := binary.BigEndian.Uint32(head[1:])
-	if head[0] != 'p' || length < 5 || length > maxPassword {
-		refuse(conn, "08P01", "poolproof: expected a password", "")
-		return "", errRefused
-	}
-	body := make([]byte, length-4)
-	if _, err := io.ReadFull(conn, body); err != nil {
-		return "", err
-	}
-	password, _, _ := cstring(body)
-	return password, nil
-}
-
-// refuse tells a client why it must go.
-func refuse(w io.Writer, code, message, hint string) {
-	send(w, &pgproto3.ErrorResponse{Severity: "FATAL", SeverityUnlocalized: "FATAL", Code: code, Message: message, Hint: hint})
-}
-
-// whoGetsIn is the hint for everybody who does not.
-const whoGetsIn = "poolproof lets in who knows its own password (under prove it is in DATABASE_URL and PGPASSWORD), and whoever gives a password that the server itself asks for"
-
-// refuseAs passes the server's refusal on, or says that it cannot be reached.
-func (p *Pooler) refuseAs(w io.Writer, user string, err error) {
-	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
-		hint := pg.Hint
-		if hint == "" && (pg.Code == "28P01" || pg.Code == "28000") {
-			hint = whoGetsIn
-		}
-		send(w, &pgproto3.ErrorResponse{Severity: "FATAL", SeverityUnlocalized: "FATAL", Code: pg.Code, Message: pg.Message, Detail: pg.Detail, Hint: hint})
-		return
-	}
-	if errors.Is(err, errTrusted) {
-		refuse(w, "28P01", fmt.Sprintf("password authentication failed for user %q", user), whoGetsIn)
-		return
-	}
-	if !errors.Is(err, context.Canceled) {
-		p.cfg.Logger.Warn("a server connection could not be opened", "cause", err)
-	}
-	refuse(w, "08006", "poolproof: the server cannot be reached: "+err.Error(), "")
 }

@@ -1,9 +1,12 @@
 package hostile
 
 import (
+	"bytes"
 	"context"
+	"crypto/subtle"
 	"crypto/tls"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -11,41 +14,37 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
+
+	"github.com/poolproof/poolproof/internal/protocol"
 )
 
-// What the first message of a connection can be, instead of a version.
-const (
-	cancelCode = 80877102
-	sslCode    = 80877103
-	gssCode    = 80877104
-	protocol3  = 3
-)
-
-// welcome takes a client's introduction and serves it.
+// welcome lets a new client in, or refuses it, and serves it to its end.
 func (p *Pooler) welcome(ctx context.Context, st *stranger) {
-	defer st.conn.Close() //nolint:errcheck // it is over
-	defer st.known()
-	conn, packet, err := p.introduction(st)
+	defer st.conn.Close() //nolint:errcheck // the conversation is over
+	defer st.done()
+	conn, packet, err := p.readStartup(st)
 	if err != nil || packet == nil {
 		return
 	}
-	defer conn.Close() //nolint:errcheck // the one within may be TLS
-	begin := p.begin
+	defer conn.Close() //nolint:errcheck // of TLS, if it is TLS
+	begin := p.login
 	if p.cfg.Observe {
 		begin = p.observe
 	}
 	if s := begin(ctx, st, conn, packet); s != nil {
 		s.run(ctx)
 	}
-	if !st.let.Load() {
+	if !st.admitted.Load() {
 		p.refused.Add(1)
 	}
 }
 
-// introduction answers requests for encryption until the startup packet comes,
-// and gives that. A cancel request is done with here: nil.
-func (p *Pooler) introduction(st *stranger) (net.Conn, []byte, error) {
+// readStartup answers requests for encryption, and returns the startup packet
+// that follows and the connection to go on with. A cancel request is handled
+// here: the packet is nil then.
+func (p *Pooler) readStartup(st *stranger) (net.Conn, []byte, error) {
 	conn := st.conn
 	for {
 		var head [8]byte
@@ -64,24 +63,24 @@ func (p *Pooler) introduction(st *stranger) (net.Conn, []byte, error) {
 		switch binary.BigEndian.Uint32(packet) {
 		case sslCode:
 			if _, encrypted := conn.(*tls.Conn); p.cfg.TLS == nil || encrypted {
-				if _, err := conn.Write([]byte{'N'}); err != nil {
+				if _, err := conn.Write([]byte{protocol.EncryptionRefused}); err != nil {
 					return conn, nil, err
 				}
 				continue
 			}
-			if _, err := conn.Write([]byte{'S'}); err != nil {
+			if _, err := conn.Write([]byte{protocol.EncryptionAccepted}); err != nil {
 				return conn, nil, err
 			}
 			conn = tls.Server(conn, p.cfg.TLS)
 		case gssCode:
-			if _, err := conn.Write([]byte{'N'}); err != nil {
+			if _, err := conn.Write([]byte{protocol.EncryptionRefused}); err != nil {
 				return conn, nil, err
 			}
 		case cancelCode:
 			if p.cfg.Observe {
-				p.cancelRequest(st.ctx, packet)
+				p.forwardRawCancel(st.ctx, packet)
 			} else if len(packet) >= 12 {
-				p.cancel(st.ctx, binary.BigEndian.Uint32(packet[4:]), binary.BigEndian.Uint32(packet[8:]))
+				p.forwardCancel(st.ctx, binary.BigEndian.Uint32(packet[4:]), binary.BigEndian.Uint32(packet[8:]))
 			}
 			return conn, nil, nil
 		default:
@@ -90,12 +89,12 @@ func (p *Pooler) introduction(st *stranger) (net.Conn, []byte, error) {
 	}
 }
 
-// begin reads the startup packet, lets the client in and says hello; nil if it
-// must go, which it was told.
-func (p *Pooler) begin(ctx context.Context, st *stranger, conn net.Conn, packet []byte) *session {
+// login reads the startup packet, asks for the password and greets the client.
+// It returns nil if the client was refused; the client has been told why.
+func (p *Pooler) login(ctx context.Context, st *stranger, conn net.Conn, packet []byte) *session {
 	version := binary.BigEndian.Uint32(packet)
 	if version>>16 != protocol3 {
-		refuse(conn, "0A000", fmt.Sprintf("poolproof: protocol %d.%d is not spoken here", version>>16, version&0xffff), "")
+		refuse(conn, "0A000", fmt.Sprintf("poolproof: protocol %d.%d is not supported", version>>16, version&0xffff), "")
 		return nil
 	}
 	params, options, ok := startupParams(packet[4:])
@@ -104,7 +103,7 @@ func (p *Pooler) begin(ctx context.Context, st *stranger, conn net.Conn, packet 
 		return nil
 	}
 	if version&0xffff != 0 || len(options) > 0 {
-		const newest = protocol3 << 16 // whole, as PostgreSQL sends it and libpq 18 wants it, whatever the field is called
+		const newest = protocol3 << 16 // with the major version, as PostgreSQL sends it and libpq 18 wants it, despite the field's name
 		send(conn, &pgproto3.NegotiateProtocolVersion{NewestMinorProtocol: newest, UnrecognizedOptions: options})
 	}
 	if replicates(params) {
@@ -115,72 +114,41 @@ func (p *Pooler) begin(ctx context.Context, st *stranger, conn net.Conn, packet 
 	if err != nil {
 		return nil
 	}
-	user, database := names(params)
+	user, database := userAndDatabase(params)
 	pl := p.poolFor(user, database, runtimeParams(params))
 	if err := pl.admit(st.ctx, password); err != nil {
 		p.release(pl)
 		p.refuseAs(conn, user, err)
 		return nil
 	}
-	st.let.Store(true)
-	st.known()
+	st.admitted.Store(true)
+	st.done()
 	s := p.newSession(conn)
 	s.pool = pl
 	s.introduce(params, packet)
 	s.mu.Lock()
-	p.register(s)
-	s.judgeStartup()
+	p.registerLocked(s)
+	s.judgeStartupLocked()
 	s.mu.Unlock()
-	s.unheard = true
+	s.introducing = true
 	b, err := pl.acquire(ctx, s)
-	s.unheard = false
+	s.introducing = false
 	if err == nil {
-		s.hello(b)
+		s.greet(b)
 		pl.giveBack(b)
 		err = s.flush()
 	} else {
 		p.refuseAs(conn, user, err)
 	}
 	if err != nil {
-		p.left(s)
+		p.unregister(s)
 		return nil
 	}
 	return s
 }
 
-// names are the user and the database that a startup packet asks for.
-func names(params map[string]string) (user, database string) {
-	user, database = params["user"], params["database"]
-	if database == "" {
-		database = user
-	}
-	return user, database
-}
-
-// runtimeParams are the settings among a startup packet's parameters.
-func runtimeParams(params map[string]string) map[string]string {
-	runtime := maps.Clone(params)
-	for _, name := range []string{"user", "database", "replication"} {
-		delete(runtime, name)
-	}
-	return runtime
-}
-
-// hello is what a server says to a client that it has let in.
-func (s *session) hello(b *backend) {
-	send(s.w, &pgproto3.AuthenticationOk{})
-	b.paramsMu.Lock()
-	for _, name := range slices.Sorted(maps.Keys(b.params)) {
-		s.params[name] = b.params[name]
-		send(s.w, &pgproto3.ParameterStatus{Name: name, Value: b.params[name]})
-	}
-	b.paramsMu.Unlock()
-	send(s.w, &pgproto3.BackendKeyData{ProcessID: s.id, SecretKey: binary.BigEndian.AppendUint32(nil, s.secret)})
-	send(s.w, &pgproto3.ReadyForQuery{TxStatus: 'I'})
-}
-
-// startupParams reads names and values; options are the protocol options
-// (_pq_.…) that a newer client offers.
+// startupParams reads the names and values of a startup packet. options are the
+// protocol options (_pq_.…) that a newer client offers.
 func startupParams(b []byte) (params map[string]string, options []string, ok bool) {
 	params = map[string]string{}
 	for {
@@ -204,17 +172,121 @@ func startupParams(b []byte) (params map[string]string, options []string, ok boo
 	}
 }
 
-// judgeStartup reports startup parameters that poolers refuse or drop. The session
-// is locked.
-func (s *session) judgeStartup() {
+// userAndDatabase returns the user and the database that a startup packet asks
+// for.
+func userAndDatabase(params map[string]string) (user, database string) {
+	user, database = params["user"], params["database"]
+	if database == "" {
+		database = user
+	}
+	return user, database
+}
+
+// runtimeParams returns the settings among a startup packet's parameters.
+func runtimeParams(params map[string]string) map[string]string {
+	runtime := maps.Clone(params)
+	for _, name := range []string{"user", "database", "replication"} {
+		delete(runtime, name)
+	}
+	return runtime
+}
+
+// replicates reports whether a client asks for a replication connection.
+func replicates(params map[string]string) bool {
+	switch params["replication"] {
+	case "", "false", "off", "no", "0":
+		return false
+	}
+	return true
+}
+
+// introduce records who a client says it is.
+func (s *session) introduce(params map[string]string, packet []byte) {
+	s.startup = params
+	s.client = Client{ApplicationName: params["application_name"], Driver: driverByStartup(params, bytes.HasPrefix(packet[4:], []byte("client_encoding\x00")))}
+}
+
+// judgeStartupLocked reports startup parameters that poolers refuse or drop.
+func (s *session) judgeStartupLocked() {
 	for _, name := range slices.Sorted(maps.Keys(s.startup)) {
 		low := strings.ToLower(name)
 		switch {
 		case s.p.profile.Startup == nil && low != "options", slices.Contains(bouncerStartup, low):
 		case low == "extra_float_digits":
-			s.p.ledger.note("startup parameter "+low, "the driver sends it always: PgBouncer needs ignore_startup_parameters = "+low)
+			s.p.ledger.note("startup parameter "+low, "the driver always sends it: PgBouncer needs ignore_startup_parameters = "+low)
 		default:
-			s.fault(StartupParameter, low, nil, nil)
+			s.reportLocked(StartupParameter, low, nil, nil)
 		}
 	}
+}
+
+// greet sends what a server sends to a client that it has let in.
+func (s *session) greet(b *backend) {
+	send(s.w, &pgproto3.AuthenticationOk{})
+	b.paramsMu.Lock()
+	for _, name := range slices.Sorted(maps.Keys(b.params)) {
+		s.params[name] = b.params[name]
+		send(s.w, &pgproto3.ParameterStatus{Name: name, Value: b.params[name]})
+	}
+	b.paramsMu.Unlock()
+	send(s.w, &pgproto3.BackendKeyData{ProcessID: s.id, SecretKey: binary.BigEndian.AppendUint32(nil, s.secret)})
+	send(s.w, &pgproto3.ReadyForQuery{TxStatus: protocol.Idle})
+}
+
+// askPassword asks a stranger for a password. It must come in the clear,
+// because it may be one that only the server knows.
+func askPassword(conn net.Conn) (string, error) {
+	send(conn, &pgproto3.AuthenticationCleartextPassword{})
+	var head [headerSize]byte
+	if _, err := io.ReadFull(conn, head[:]); err != nil {
+		return "", err
+	}
+	length := binary.BigEndian.Uint32(head[1:])
+	if head[0] != protocol.Password || length < 5 || length > maxPassword {
+		refuse(conn, "08P01", "poolproof: expected a password", "")
+		return "", errRefused
+	}
+	body := make([]byte, length-4)
+	if _, err := io.ReadFull(conn, body); err != nil {
+		return "", err
+	}
+	password, _, _ := cstring(body)
+	return password, nil
+}
+
+// knowsPassword reports whether a client's password is the pooler's own.
+func (p *Pooler) knowsPassword(password string) bool {
+	return p.cfg.Password != "" && subtle.ConstantTimeCompare([]byte(password), []byte(p.cfg.Password)) == 1
+}
+
+// errRefused ends the login of a client that has been told why.
+var errRefused = errors.New("refused")
+
+// refuse sends a client a fatal error.
+func refuse(w io.Writer, code, message, hint string) {
+	send(w, &pgproto3.ErrorResponse{Severity: "FATAL", SeverityUnlocalized: "FATAL", Code: code, Message: message, Hint: hint})
+}
+
+// whoGetsIn is the hint for every client that is refused for its password.
+const whoGetsIn = "send poolproof's own password (under prove it is in DATABASE_URL and PGPASSWORD), or a password that the server itself asks for"
+
+// refuseAs sends a client the server's refusal, or says that the server cannot
+// be reached.
+func (p *Pooler) refuseAs(w io.Writer, user string, err error) {
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
+		hint := pg.Hint
+		if hint == "" && (pg.Code == "28P01" || pg.Code == "28000") {
+			hint = whoGetsIn
+		}
+		send(w, &pgproto3.ErrorResponse{Severity: "FATAL", SeverityUnlocalized: "FATAL", Code: pg.Code, Message: pg.Message, Detail: pg.Detail, Hint: hint})
+		return
+	}
+	if errors.Is(err, errTrusted) {
+		refuse(w, "28P01", fmt.Sprintf("password authentication failed for user %q", user), whoGetsIn)
+		return
+	}
+	if !errors.Is(err, context.Canceled) {
+		p.cfg.Logger.Warn("a server connection could not be opened", "cause", err)
+	}
+	refuse(w, "08006", "poolproof: the server cannot be reached: "+err.Error(), "")
 }

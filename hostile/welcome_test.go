@@ -16,10 +16,10 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// forms are the two that a pooler comes in.
+// forms are the two forms of the pooler, strict and observing.
 var forms = map[string]Config{"strict": {}, "observe": {Observe: true}}
 
-// conversation is a connection whose client speaks for itself.
+// conversation is a connection on which a test writes the client's bytes.
 type conversation struct {
 	*stream
 	t *testing.T
@@ -40,7 +40,7 @@ func converse(t *testing.T, to string) *conversation {
 	return &conversation{newStream(conn), t}
 }
 
-// request sends a packet that has no type.
+// request sends a packet without a type.
 func (c *conversation) request(packet []byte) {
 	c.t.Helper()
 	if _, err := c.conn.Write(startupMessage(packet)); err != nil {
@@ -48,7 +48,7 @@ func (c *conversation) request(packet []byte) {
 	}
 }
 
-// starts introduces itself in a version, with names and values.
+// starts sends a startup packet of a version, with names and values.
 func (c *conversation) starts(version uint32, params ...string) {
 	c.t.Helper()
 	packet := binary.BigEndian.AppendUint32(nil, version)
@@ -58,8 +58,8 @@ func (c *conversation) starts(version uint32, params ...string) {
 	c.request(append(packet, 0))
 }
 
-// gives answers the pooler's question for a password.
-func (c *conversation) gives(password string) {
+// sendPassword answers the pooler's request for a password.
+func (c *conversation) sendPassword(password string) {
 	c.t.Helper()
 	if got := c.until("RE"); got['R'] != "\x00\x00\x00\x03" {
 		c.t.Fatalf("it does not ask for a password: %q", got)
@@ -70,17 +70,17 @@ func (c *conversation) gives(password string) {
 	}
 }
 
-// until reads messages up to one of these types, and gives them by type; of
-// each type the last, of ParameterStatus none.
+// until reads messages up to one of these types. It returns the last of each type,
+// except ParameterStatus.
 func (c *conversation) until(types string) map[byte]string {
 	c.t.Helper()
 	got := map[byte]string{}
 	for {
-		f, err := c.next()
+		f, err := c.peek()
 		if err != nil {
 			c.t.Fatalf("%v, after %q", err, got)
 		}
-		body, err := c.take(f)
+		body, err := c.readBody(f)
 		if err != nil {
 			c.t.Fatal(err)
 		}
@@ -109,7 +109,7 @@ func TestIntroduction(t *testing.T) {
 		offered := ""
 		if password := passwordOf(t, to); password != "" {
 			offered = c.until("v")['v']
-			c.gives(password)
+			c.sendPassword(password)
 		}
 		got := c.until("ZE")
 		got['v'] += offered
@@ -175,7 +175,7 @@ func databaseOf(t *testing.T, to string) string {
 	return cfg.Database
 }
 
-// What is no startup packet ends the connection, and nothing else.
+// Bytes that are no startup packet end the connection, and nothing else.
 func TestIntroductionsThatAreNone(t *testing.T) {
 	for form, cfg := range forms {
 		t.Run(form, func(t *testing.T) {

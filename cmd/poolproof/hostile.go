@@ -16,42 +16,42 @@ import (
 	"github.com/poolproof/poolproof/hostile/repro"
 )
 
-// hostileFlags are those of prove and proxy.
+// hostileFlags are the flags that prove and proxy share.
 type hostileFlags struct {
-	Upstream string `placeholder:"URL" help:"The PostgreSQL server; no pooler."`
+	Upstream string `placeholder:"URL" help:"The PostgreSQL server itself, not a pooler."`
 	As       string `default:"strict" placeholder:"PROFILE" help:"Which pooler to play: ${profiles} (default ${default})."`
-	Observe  bool   `help:"Break nothing: keep a server connection for each client and report the same hazards."`
+	Observe  bool   `help:"Break nothing: keep a server connection for each client, and report the same hazards."`
 	JSON     string `placeholder:"FILE" help:"Write the report as JSON."`
-	SARIF    string `placeholder:"FILE" help:"Write it as SARIF 2.1.0, for code scanning."`
-	JUnit    string `name:"junit" placeholder:"FILE" help:"Write it as JUnit XML."`
-	HTML     string `placeholder:"FILE" help:"Write it as one page, with what led to each finding."`
-	Repro    string `placeholder:"DIR" help:"Write a script for each finding that shows it against a stock PgBouncer."`
-	Baseline string `placeholder:"FILE" help:"Known findings: listed, not counted."`
+	SARIF    string `placeholder:"FILE" help:"Write the report as SARIF 2.1.0, for code scanning."`
+	JUnit    string `name:"junit" placeholder:"FILE" help:"Write the report as JUnit XML."`
+	HTML     string `placeholder:"FILE" help:"Write the report as one page, with what led to each finding."`
+	Repro    string `placeholder:"DIR" help:"Write a script for each finding, which shows it against a stock PgBouncer."`
+	Baseline string `placeholder:"FILE" help:"Known findings, which are listed but not counted."`
 }
 
-// standing is a hostile pooler that runs.
+// standing is a running hostile pooler.
 type standing struct {
 	pooler *hostile.Pooler
 	url    string // for clients
 	addr   string
 	port   int
-	failed <-chan error // why it ended by itself
-	stop   func() error
+	failed <-chan error // receives the error if the pooler ends by itself
+	stop   func() error // ends it, and returns that error or nil
 }
 
-// check looks at what can be wrong with the flags, before anything is started,
-// and returns the baseline; writeBaseline is a file that will be written too.
+// check reports what is wrong with the flags, before anything is started, and
+// returns the baseline. writeBaseline is a file that will be written as well.
 func (c *hostileFlags) check(p *program, writeBaseline string) (report.Baseline, error) {
 	var none report.Baseline
 	if _, err := hostile.ProfileNamed(c.As); err != nil {
-		return none, usage("choose one of them: --as PROFILE", "%w", err)
+		return none, usage("choose one of them with --as PROFILE", "%w", err)
 	}
 	baseline, err := report.ReadBaseline(c.Baseline)
 	if err != nil {
-		return none, usage("give a file that prove --write-baseline wrote", "%w", err)
+		return none, usage("use a file that prove --write-baseline wrote", "%w", err)
 	}
 	if _, err := os.Stat(c.Baseline); c.Baseline != "" && err != nil {
-		p.log.Info("the baseline is not there yet, so every finding counts; prove --write-baseline makes one", "file", c.Baseline)
+		p.log.Info("the baseline is not there yet, so every finding counts; prove --write-baseline writes one", "file", c.Baseline)
 	}
 	for _, f := range [][2]string{{"--json", c.JSON}, {"--sarif", c.SARIF}, {"--junit", c.JUnit}, {"--html", c.HTML}, {"--write-baseline", writeBaseline}} {
 		if err := canWrite(f[1]); err != nil {
@@ -60,13 +60,14 @@ func (c *hostileFlags) check(p *program, writeBaseline string) (report.Baseline,
 	}
 	if c.Repro != "" {
 		if err := os.MkdirAll(c.Repro, 0o755); err != nil { //nolint:gosec // as the reports
-			return none, usage("name a folder, which may be a new one", "--repro: %w", err)
+			return none, usage("name a folder that exists or can be created", "--repro: %w", err)
 		}
 	}
 	return baseline, nil
 }
 
-// canWrite reports whether a report can be written, and leaves the file as it is.
+// canWrite returns an error if a report cannot be written. It leaves the file as
+// it is.
 func canWrite(name string) error {
 	if name == "" {
 		return nil
@@ -81,7 +82,7 @@ func canWrite(name string) error {
 	return nil
 }
 
-// startHostile starts a pooler at an address.
+// startHostile starts a pooler that listens at addr.
 func startHostile(ctx context.Context, addr string, cfg hostile.Config) (*standing, error) {
 	pl, err := hostile.New(cfg)
 	if err != nil {
@@ -115,9 +116,9 @@ func startHostile(ctx context.Context, addr string, cfg hostile.Config) (*standi
 	}}, nil
 }
 
-// passwordFor is what lets a run's clients in: made up for this run, so that
-// nobody else on this machine gets in; but observed clients whom the server asks
-// need what it wants to hear.
+// passwordFor returns the password for a run's clients. It is made up, so that
+// nobody else on this machine gets in. But observed clients that the server asks
+// for a password need the server's.
 func (c *hostileFlags) passwordFor(up *upstream) string {
 	if c.Observe && up.asks {
 		return up.password
@@ -125,14 +126,14 @@ func (c *hostileFlags) passwordFor(up *upstream) string {
 	return rand.Text()
 }
 
-// listen starts the pooler as the flags say; cfg is what they do not say.
+// listen starts the pooler as the flags say. cfg holds what they do not say.
 func (c *hostileFlags) listen(ctx context.Context, p *program, up *upstream, cfg hostile.Config, addr string) (*standing, error) {
 	cfg.Upstream, cfg.Profile, cfg.Observe, cfg.Logger = up.url, c.As, c.Observe, p.log
 	return startHostile(ctx, addr, cfg)
 }
 
-// writeReports writes the files that were asked for, and a summary where a CI
-// wants one (GitHub's GITHUB_STEP_SUMMARY).
+// writeReports writes the files that the flags name, and a summary if a CI wants
+// one (GitHub's GITHUB_STEP_SUMMARY).
 func (c *hostileFlags) writeReports(r hostile.Report, up *upstream, command *report.Command) error {
 	var errs []error
 	for _, f := range []struct {
@@ -157,7 +158,7 @@ func (c *hostileFlags) writeReports(r hostile.Report, up *upstream, command *rep
 	return errors.Join(errs...)
 }
 
-// sourceTree is the repository that the program is run in.
+// sourceTree returns the repository that the program runs in.
 func sourceTree() report.Tree {
 	dir, err := os.Getwd()
 	if err != nil {
@@ -167,7 +168,7 @@ func sourceTree() report.Tree {
 }
 
 func writeFile(name string, how int, write func(io.Writer) error) error {
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|how, 0o644) //nolint:gosec // reports are for others too
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|how, 0o644) //nolint:gosec // others may read reports
 	if err != nil {
 		return fmt.Errorf("write a report: %w", err)
 	}

@@ -25,27 +25,27 @@ import (
 type proveCommand struct {
 	Command       []string `arg:"" optional:"" passthrough:"" help:"The program to run, and its arguments."`
 	Env           []string `placeholder:"NAME=TEMPLATE" sep:"none" help:"A further variable for it, with {url} {host} {port} {user} {password} {database} (repeatable)."`
-	ExitCode      int      `default:"66" placeholder:"N" help:"What to exit with if there are findings (default ${default})."`
+	ExitCode      int      `default:"66" placeholder:"N" help:"Exit status if there are findings (default ${default})."`
 	WriteBaseline string   `placeholder:"FILE" help:"Write all findings of this run as the new baseline."`
-	NoSource      bool     `help:"Do not ask Node and Python programs for files and lines."`
+	NoSource      bool     `help:"Do not look for files and lines in Node and Python programs."`
 	hostileFlags
 }
 
 // Help is the long help.
 func (proveCommand) Help() string {
-	return `Runs a program against a pooler that is as hostile as the protocol allows, and says what it does that only works by luck.
-The program gets DATABASE_URL and PG* of the pooler, and DIRECT_URL of the server itself, for its migrations. Flags come before
-the program: what follows it is its own.
+	return `Runs a program against a pooler that is as hostile as the protocol allows, and reports what the program does that works
+only by luck. The program gets DATABASE_URL and PG* that lead to the pooler, and for its migrations DIRECT_URL, which leads to
+the server itself. Flags come before the program; everything after it belongs to the program.
 
-The server is --upstream; else DATABASE_URL if it is on this machine; else a private PostgreSQL that is gone afterwards.
-Exits as the program did if nothing is found, with 66 if something is, with 2 if it could not be run.
+The server is --upstream, or DATABASE_URL if that is on this machine, or else a private PostgreSQL that is removed afterwards.
+The exit status is 66 if something is found, 2 if the program could not be run, and otherwise the program's own.
 
-Others on this machine do not get in: the password in DATABASE_URL and PGPASSWORD is made up for the run. A client that
-connects as another user gives that user's password, or the run's where the server asks for none.
-A program that fails only under prove: compare with --as plain, an ordinary pooler that is reached in the same way.
+Other users of this machine cannot connect: the password in DATABASE_URL and PGPASSWORD is made up for the run. A client that
+connects as another user sends that user's password, or the run's if the server does not ask for one.
+If a program fails only under prove, compare with --as plain: an ordinary pooler that a program reaches in the same way.
 
-DATABASE_URL has the form of the one that is set: its scheme, such as postgresql+asyncpg://, and its parameters.
-In a --env template that is a URL (with "://"), user, password and database are percent-encoded.
+DATABASE_URL keeps the form of the one that is set: its scheme, such as postgresql+asyncpg://, and its parameters.
+If a --env template is a URL (with "://"), user, password and database are percent-encoded in it.
 
 Example:
   poolproof prove -- go test ./...
@@ -55,7 +55,7 @@ Example:
   poolproof prove --sarif prove.sarif --baseline prove-baseline.json -- pytest`
 }
 
-// Run runs the program and judges what it did.
+// Run runs the program and reports what was found.
 func (c *proveCommand) Run(ctx context.Context, p *program) (err error) {
 	baseline, err := c.check(p)
 	if err != nil {
@@ -96,14 +96,15 @@ func (c *proveCommand) Run(ctx context.Context, p *program) (err error) {
 	return nil
 }
 
-// check looks at all that can be wrong with the command line before anything is
-// started: a long run must not end with a report that cannot be written.
+// check reports what is wrong with the command line, before anything is started:
+// a long run must not end with a report that cannot be written. It returns the
+// baseline.
 func (c *proveCommand) check(p *program) (report.Baseline, error) {
 	var none report.Baseline
 	switch {
 	case len(c.Command) > 0 && c.Command[0] == "--":
 		c.Command = c.Command[1:]
-	case len(c.Command) > 0 && strings.HasPrefix(c.Command[0], "-"): // what is no flag begins the program's command line
+	case len(c.Command) > 0 && strings.HasPrefix(c.Command[0], "-"): // the first argument that is no known flag begins the program's command line
 		flag, _, _ := strings.Cut(c.Command[0], "=")
 		return none, usage("see poolproof prove --help; the program comes after --: poolproof prove --json FILE -- go test ./...", "unknown flag %s", flag)
 	}
@@ -114,7 +115,7 @@ func (c *proveCommand) check(p *program) (report.Baseline, error) {
 		return none, usage("see that the program is there and may be run", "running %s: %w", c.Command[0], err)
 	}
 	if c.ExitCode < 0 || c.ExitCode > 255 {
-		return none, usage("choose one from 0 to 255", "--exit-code %d is no exit status", c.ExitCode)
+		return none, usage("choose one from 0 to 255", "--exit-code %d is not an exit status", c.ExitCode)
 	}
 	if _, err := c.environment(nil, "postgres://", "postgres://"); err != nil {
 		return none, err
@@ -122,7 +123,7 @@ func (c *proveCommand) check(p *program) (report.Baseline, error) {
 	return c.hostileFlags.check(p, c.WriteBaseline)
 }
 
-// run runs the program to its end and returns what was found.
+// run runs the program to its end, and returns the report and the exit status.
 func (c *proveCommand) run(ctx context.Context, p *program, up *upstream, h *standing) (r hostile.Report, exit int, err error) {
 	env, err := c.environment(os.Environ(), up.url, h.url)
 	if err != nil {
@@ -155,15 +156,14 @@ func (c *proveCommand) run(ctx context.Context, p *program, up *upstream, h *sta
 	return r, exit, nil
 }
 
-// What stands for a part of the pooler's address in a --env template, and what
-// looks like it.
+// The placeholders of a --env template, and a pattern for whatever looks like one.
 var (
 	placeholders = []string{"{url}", "{host}", "{port}", "{user}", "{password}", "{database}"}
 	placeholder  = regexp.MustCompile(`\{[a-z_]+\}`)
 )
 
-// environment is the program's: ours, with the pooler's address in every
-// variable by which programs find PostgreSQL.
+// environment returns the program's environment: ours, with the pooler's address
+// in every variable from which programs take PostgreSQL's.
 func (c *proveCommand) environment(ours []string, direct, pooled string) ([]string, error) {
 	u, err := url.Parse(pooled)
 	if err != nil {
@@ -208,10 +208,10 @@ func (c *proveCommand) environment(ours []string, direct, pooled string) ([]stri
 	return env, nil
 }
 
-// overridden reports whether a variable of ours must not reach the program: what
-// is set for it, and all by which libpq would go elsewhere or ask for more than
-// an unencrypted connection on this machine gives (its documentation,
-// "Environment Variables").
+// overridden reports whether a variable of ours must not reach the program:
+// because it is set for the program, or because libpq would connect elsewhere or
+// want more than an unencrypted connection on this machine has (its
+// documentation, "Environment Variables").
 func overridden(name string, set [][2]string) bool {
 	switch name {
 	case "PGHOSTADDR", "PGSERVICE", "PGSERVICEFILE", "PGOPTIONS", "PGPASSFILE", "PGREQUIREAUTH", "PGCHANNELBINDING", "PGREQUIRESSL", "PGSSLNEGOTIATION",
@@ -226,20 +226,20 @@ func overridden(name string, set [][2]string) bool {
 	return false
 }
 
-// How long a program may take to end after it was asked to, and when a person
-// is told what is waited for.
+// How long a program may take to end after it was asked to, and after how long we
+// say what we are waiting for.
 const (
 	programStopTime = 10 * time.Second
 	programWaitTime = 2 * time.Second
 )
 
-// runProgram runs a program to its end and returns its exit status, 128 and the
-// signal's number if one ended it. When ctx ends, the program is told by the
-// same signal; it may finish, and is killed after a while if it does not.
+// runProgram runs a program to its end and returns its exit status, or 128 plus
+// the signal's number if a signal ended it. When ctx ends, the program gets the
+// same signal. It may finish, and is killed after programStopTime if it does not.
 func runProgram(ctx context.Context, p *program, command, env []string) (int, error) {
 	cmd := exec.Command(command[0], command[1:]...) //nolint:noctx // ended below
 	cmd.Env, cmd.Stdin, cmd.Stdout, cmd.Stderr = env, p.stdin, p.stdout, p.stderr
-	cmd.WaitDelay = 2 * time.Second // for what others hold open of its output
+	cmd.WaitDelay = 2 * time.Second // its children may hold its output open
 	if err := cmd.Start(); err != nil {
 		return 0, usage("see that the program is there and may be run", "running %s: %w", command[0], err)
 	}
@@ -273,8 +273,8 @@ func runProgram(ctx context.Context, p *program, command, env []string) (int, er
 	return 0, nil
 }
 
-// tell passes on why we are to end. A Ctrl-C at a terminal has reached the
-// program already: some take a second one for impatience.
+// tell sends the program the signal that we were sent. A Ctrl-C at a terminal has
+// reached the program already, and some programs take a second one for impatience.
 func tell(process *os.Process, cause error) {
 	var sig os.Signal = syscall.SIGTERM
 	if s, ok := errors.AsType[stoppedBy](cause); ok {

@@ -28,6 +28,7 @@ import (
 
 	"github.com/poolproof/poolproof/internal/devdb"
 	"github.com/poolproof/poolproof/internal/pgtest"
+	"github.com/poolproof/poolproof/internal/protocol"
 	"github.com/poolproof/poolproof/pooler"
 )
 
@@ -415,10 +416,10 @@ func (r *recorder) statements() (all []string) {
 			n := int(binary.BigEndian.Uint32(b[1:])) + 1
 			body := b[5:min(n, len(b))]
 			switch b[0] {
-			case 'P':
+			case protocol.Parse:
 				_, body, _ = bytes.Cut(body, []byte{0})
 				fallthrough
-			case 'Q':
+			case protocol.Query:
 				sql, _, _ := bytes.Cut(body, []byte{0})
 				all = append(all, string(sql))
 			}

@@ -23,21 +23,23 @@ type proxyCommand struct {
 	Listen       string `required:"" placeholder:"ADDR" help:"Where to listen, such as 127.0.0.1:6432."`
 	TLSCert      string `name:"tls-cert" and:"tls" placeholder:"FILE" help:"Offer TLS to clients: the certificate, as PEM."`
 	TLSKey       string `name:"tls-key" and:"tls" placeholder:"FILE" help:"The certificate's key, as PEM."`
-	PasswordFile string `placeholder:"FILE" help:"The password of clients whom the server itself does not ask for one; a file that is missing is made, with a new one."`
+	PasswordFile string `placeholder:"FILE" help:"The password for clients that the server itself does not ask for one. A missing file is created, with a new password."`
 	hostileFlags
 }
 
-// proxyPasswordVariable holds the same instead of a file.
+// proxyPasswordVariable is the environment variable that can hold that password
+// instead of a file.
 const proxyPasswordVariable = "POOLPROOF_PROXY_PASSWORD"
 
 // Help is the long help.
 func (proxyCommand) Help() string {
-	return `The hostile pooler of "poolproof prove", standing: for programs that are started elsewhere, and with --observe for a staging
-system. Prints "ready ADDR", reports when it is stopped (Ctrl-C), and so far on SIGUSR1.
+	return `Runs the hostile pooler of "poolproof prove" until it is stopped: for programs that are started elsewhere, and with --observe
+for a staging system. Prints "ready ADDR" when it listens. Writes its report when it is stopped (Ctrl-C), and at any time on SIGUSR1.
 
-Clients give the password that the server wants of them. One that the server asks for nothing (trust, peer, a certificate)
-would get in as whoever runs this: it needs the pooler's own password, from --password-file or POOLPROOF_PROXY_PASSWORD. At a
-terminal one is made up and shown. Of a server that asks for none, only this machine's clients can be served.
+Clients send the password that the server wants from them. If the server asks a client for nothing (trust, peer, a
+certificate), the client would get in as whoever runs this, so it must send the pooler's own password, which is in
+--password-file or POOLPROOF_PROXY_PASSWORD. At a terminal, one is made up and shown. In front of a server that asks for no
+password, the pooler serves only clients on this machine.
 
 Example:
   poolproof proxy --listen 127.0.0.1:6432 --upstream postgres://app:secret@127.0.0.1:5432/app
@@ -45,11 +47,11 @@ Example:
   poolproof proxy --listen 0.0.0.0:6432 --upstream postgres://app:secret@db:5432/app --observe --json report.json`
 }
 
-// password is what clients must give whom the server does not ask for one. Where
-// it asks everybody there need be none; where it does not, one is made up and
-// shown to a person, but written to no pipe and no log.
+// password returns the password for clients that the server does not ask for one.
+// If the server asks everybody, it may be "". Otherwise one is made up and shown
+// to a person at a terminal, and never written to a pipe or a log.
 func (c *proxyCommand) password(p *program, up *upstream) (string, error) {
-	const hint = "give --password-file FILE, which is made if it is missing, or set " + proxyPasswordVariable
+	const hint = "use --password-file FILE, which is created if it is missing, or set " + proxyPasswordVariable
 	if c.PasswordFile == "" {
 		given := os.Getenv(proxyPasswordVariable)
 		switch {
@@ -68,7 +70,7 @@ func (c *proxyCommand) password(p *program, up *upstream) (string, error) {
 		if err := writePrivate(c.PasswordFile, []byte(given+"\n")); err != nil {
 			return "", usage("see that the folder is there and may be written to", "--password-file: %w", err)
 		}
-		p.log.Info("made up the password of clients", "file", c.PasswordFile)
+		p.log.Info("wrote a new password for clients", "file", c.PasswordFile)
 		return given, nil
 	}
 	if err != nil {
@@ -95,9 +97,9 @@ func (c *proxyCommand) Run(ctx context.Context, p *program) (err error) {
 	if c.TLSCert != "" {
 		cert, err := tls.LoadX509KeyPair(c.TLSCert, c.TLSKey)
 		if err != nil {
-			return usage("give a certificate and its key, each as PEM", "reading the certificate: %w", err)
+			return usage("use a certificate and its key, each as PEM", "reading the certificate: %w", err)
 		}
-		cfg.TLS = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, ClientAuth: tls.RequestClientCert} // asked for as by a server, for nothing
+		cfg.TLS = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, ClientAuth: tls.RequestClientCert} // a server may ask for one, so clients are asked as well; it is not checked
 	}
 	up, err := c.findUpstream(ctx, p)
 	if err != nil {
@@ -105,7 +107,7 @@ func (c *proxyCommand) Run(ctx context.Context, p *program) (err error) {
 	}
 	defer func() { err = errors.Join(err, up.stop()) }()
 	if !up.asks && (host == "" || !onThisMachine(host)) {
-		return usage("listen on 127.0.0.1, or use a login with a password", "the upstream wants no password, and others could reach %s", c.Listen)
+		return usage("listen on 127.0.0.1, or use a login with a password", "the upstream wants no password, and other machines could reach %s", c.Listen)
 	}
 	if cfg.Password, err = c.password(p, up); err != nil {
 		return err
@@ -132,7 +134,7 @@ func (c *proxyCommand) Run(ctx context.Context, p *program) (err error) {
 			if err := write(); err != nil {
 				p.log.Warn("the report could not be written", "cause", err)
 			}
-		case <-h.failed: //nolint:errcheck // stop says why
+		case <-h.failed: //nolint:errcheck // stop returns the error
 			return write()
 		case <-ctx.Done():
 			return write()

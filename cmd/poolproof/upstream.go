@@ -31,17 +31,17 @@ type upstream struct {
 	url      string // with user, password, server and database, wherever they were found
 	server   repro.Server
 	password string
-	asks     bool // the server wants a password, and this is it
+	asks     bool // the server asks us for a password, and accepts this one
 	private  bool // it was started for this run
 	stop     func() error
 }
 
-// findUpstream chooses the server and refuses one that is a pooler itself, or
-// that only a variable names on another machine, before anything but the probe
-// was sent to it.
+// findUpstream returns the server to use. It refuses one that is a pooler
+// itself, or that is on another machine and only named by a variable, before
+// anything but the probe was sent to it.
 func (c *hostileFlags) findUpstream(ctx context.Context, p *program) (_ *upstream, err error) {
 	defer func() {
-		if err != nil && ctx.Err() != nil { // the error is only that this ended
+		if err != nil && ctx.Err() != nil { // the error only says that ctx ended
 			err = usage("run it again", "%w, before there was a server", context.Cause(ctx))
 		}
 	}()
@@ -53,12 +53,12 @@ func (c *hostileFlags) findUpstream(ctx context.Context, p *program) (_ *upstrea
 		p.log.Info("starting a private PostgreSQL: neither --upstream nor DATABASE_URL names one")
 		return privatePostgres(ctx, p)
 	}
-	unreadable := usage("write it as postgres://user:password@host:port/database"+or, "%s cannot be read", by) // what the parser says may hold the password
+	unreadable := usage("write it as postgres://user:password@host:port/database"+or, "%s cannot be read", by) // the parser's error may contain the password
 	if !isPostgres(raw) {
 		return nil, unreadable
 	}
 	_, raw, _ = strings.Cut(raw, "://")
-	raw = urlScheme + "://" + strings.Replace(raw, "sslmode=no-verify", "sslmode=require", 1) // node-postgres' word for it
+	raw = urlScheme + "://" + strings.Replace(raw, "sslmode=no-verify", "sslmode=require", 1) // node-postgres calls it no-verify
 	cfg, err := pgx.ParseConfig(raw)
 	if err != nil {
 		return nil, unreadable
@@ -67,12 +67,12 @@ func (c *hostileFlags) findUpstream(ctx context.Context, p *program) (_ *upstrea
 		return nil, usage("name one server", "%s names several servers (%s)", by, strings.Join(hostsOf(cfg), ", "))
 	}
 	if c.Upstream == "" && !onThisMachine(cfg.Host) {
-		return nil, usage("name it if you mean it: --upstream URL"+or,
-			"DATABASE_URL names a server on another machine (%s), which nobody should make hostile because a variable was set", cfg.Host)
+		return nil, usage("if you mean that server, name it with --upstream URL"+or,
+			"DATABASE_URL names a server on another machine (%s), and a variable alone is no reason to test against it", cfg.Host)
 	}
 	up := &upstream{server: repro.Server{Host: cfg.Host, Port: cfg.Port, User: cfg.User, Database: cfg.Database}, password: cfg.Password, stop: func() error { return nil }}
 	found, err := pooler.Probe(ctx, cfg)
-	for name := refused(err, cfg); name != ""; name = refused(err, cfg) { // a driver's own parameter: it is the program's alone
+	for name := refused(err, cfg); name != ""; name = refused(err, cfg) { // a driver's own parameter: only the program needs it
 		delete(cfg.RuntimeParams, name)
 		raw = without(raw, name)
 		found, err = pooler.Probe(ctx, cfg)
@@ -82,8 +82,8 @@ func (c *hostileFlags) findUpstream(ctx context.Context, p *program) (_ *upstrea
 		return nil, usage(hint+or, "reaching the server of %s (%s): %w", by, net.JoinHostPort(cfg.Host, strconv.Itoa(int(cfg.Port))), cause)
 	}
 	if found.Present {
-		return nil, usage("give the server's own address, behind the pooler: --upstream URL"+or,
-			"the server of %s is itself a pooler (%s mode, before PostgreSQL %s): what it breaks could not be told from what is broken here",
+		return nil, usage("name the server behind the pooler: --upstream URL"+or,
+			"the server of %s is itself a pooler (%s mode, in front of PostgreSQL %s): what it breaks could not be distinguished from what we break",
 			by, found.Mode, found.ServerVersion)
 	}
 	if up.url, err = completeURL(raw, cfg); err != nil {
@@ -97,8 +97,8 @@ func (c *hostileFlags) findUpstream(ctx context.Context, p *program) (_ *upstrea
 }
 
 // asksForPassword reports whether a server that lets us in wants a password for
-// that. One that trusts this machine, an account or a certificate would let in
-// everybody who reaches it by us.
+// that. A server that trusts this machine, an account or a certificate would
+// let in everybody who connects through us.
 func asksForPassword(ctx context.Context, cfg *pgconn.Config) (bool, error) {
 	if cfg.Password == "" {
 		return false, nil
@@ -115,8 +115,8 @@ func asksForPassword(ctx context.Context, cfg *pgconn.Config) (bool, error) {
 	return true, c.Close(ctx)
 }
 
-// urlScheme is that of the URLs which programs are given: SQLAlchemy refuses
-// postgres://, and nobody refuses this one.
+// urlScheme is the scheme of the URLs that programs get: SQLAlchemy refuses
+// postgres://, and nothing refuses this one.
 const urlScheme = "postgresql"
 
 // isPostgres reports whether a URL is one of PostgreSQL's, with or without a
@@ -127,8 +127,9 @@ func isPostgres(raw string) bool {
 	return ok && (scheme == "postgresql" || scheme == "postgres")
 }
 
-// form is the URL after whose form a program's are made: the one that is set
-// for it, or else the one that was given to us, which need not be what it takes.
+// form returns the URL whose form a program's URLs take: the one that is set
+// for the program, or else the one that we were given, in the scheme that every
+// program takes.
 func form(env []string, given string) string {
 	for _, e := range slices.Backward(env) { // the last one counts
 		if raw, ok := strings.CutPrefix(e, "DATABASE_URL="); ok && isPostgres(raw) {
@@ -144,11 +145,11 @@ func form(env []string, given string) string {
 	return urlScheme + "://"
 }
 
-// inForm is a URL in another one's form: with its scheme, as SQLAlchemy's
-// postgresql+asyncpg, and with those of its parameters that do not say how the
-// server is reached, as Prisma's schema=public. Where the scheme names a driver,
-// what would only say again that there is no TLS is left out: asyncpg and pg8000
-// get every parameter as an argument of their own, and know none of that name.
+// inForm returns a URL in another one's form: with its scheme, such as
+// SQLAlchemy's postgresql+asyncpg, and with those of its parameters that do not
+// say how to reach the server, such as Prisma's schema=public. If the scheme
+// names a driver, sslmode=disable is left out: asyncpg and pg8000 get every
+// parameter as an argument, and have none of that name.
 func inForm(raw, form string) string {
 	scheme, theirs, _ := strings.Cut(form, "://")
 	_, ours, _ := strings.Cut(raw, "://")
@@ -169,7 +170,7 @@ func inForm(raw, form string) string {
 	return scheme + "://" + address
 }
 
-// reaches reports whether a URL's parameter says how the server is reached.
+// reaches reports whether a URL's parameter says how to reach the server.
 func reaches(name string) bool {
 	return strings.HasPrefix(name, "ssl") || slices.Contains([]string{
 		"host", "hostaddr", "port", "user", "password", "passfile", "dbname", "database", "service", "servicefile", "uselibpqcompat",
@@ -177,8 +178,9 @@ func reaches(name string) bool {
 	}, name)
 }
 
-// refused is the parameter of a URL that the server refuses to know, or "". Its
-// message may be in any language; the name in it is as it was sent.
+// refused returns the parameter of a URL that the server does not know, or "".
+// The server's message may be in any language, but it has the name as it was
+// sent.
 func refused(err error, cfg *pgx.ConnConfig) string {
 	pg, ok := errors.AsType[*pgconn.PgError](err)
 	if !ok || pg.Code != "42704" && pg.Code != "55P02" { // undefined_object, cant_change_runtime_param
@@ -192,17 +194,17 @@ func refused(err error, cfg *pgx.ConnConfig) string {
 	return ""
 }
 
-// without is a URL without one of its parameters.
+// without returns a URL without one of its parameters.
 func without(raw, name string) string {
 	address, query, _ := strings.Cut(raw, "?")
 	params := slices.DeleteFunc(strings.Split(query, "&"), func(p string) bool { return p == name || strings.HasPrefix(p, name+"=") })
 	return address + "?" + strings.Join(params, "&")
 }
 
-// unreachable is what to do about a server that cannot be reached, and why it cannot,
-// without what pgconn says of the URL and of each of its attempts.
+// unreachable returns what to do about a server that cannot be reached, and why
+// it cannot, without what pgconn says about the URL and each of its attempts.
 func unreachable(err error) (hint string, cause error) {
-	const ask = "see whether it answers at all: psql URL -c 'select 1'"
+	const ask = "check whether it answers: psql URL -c 'select 1'"
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
 		hints := map[string]string{
 			"28P01": "see that user and password are right",
@@ -244,7 +246,7 @@ func hostsOf(cfg *pgx.ConnConfig) []string {
 }
 
 // completeURL adds to a URL what PG* variables, a password file or the login's
-// name said: whoever gets it has none of them.
+// name said, because the program that gets the URL does not have them.
 func completeURL(raw string, cfg *pgx.ConnConfig) (string, error) {
 	u, err := url.Parse(raw)
 	if err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql" {
@@ -288,7 +290,7 @@ func onThisMachine(host string) bool {
 // privatePostgres starts a server in a temporary folder.
 func privatePostgres(ctx context.Context, p *program) (*upstream, error) {
 	if devdb.FindPostgres(ctx) == "" {
-		p.log.Info("no PostgreSQL is installed: one is downloaded, some 20 MB, if it was not before")
+		p.log.Info("no PostgreSQL is installed: downloading one (about 20 MB), unless an earlier run did")
 	}
 	dir, err := os.MkdirTemp("", "poolproof-prove-")
 	if err != nil {
@@ -307,7 +309,7 @@ func privatePostgres(ctx context.Context, p *program) (*upstream, error) {
 		password: password,
 		asks:     true,
 		private:  true,
-		server:   repro.Server{Host: "127.0.0.1", Port: 5432, User: devdb.Superuser, Database: devdb.Superuser}, // of one's own: this one is gone
+		server:   repro.Server{Host: "127.0.0.1", Port: 5432, User: devdb.Superuser, Database: devdb.Superuser}, // stands for a server of the reader's: the private one will be gone
 		stop: func() error {
 			ctx, cancel := context.WithTimeout(context.Background(), devStopTime)
 			defer cancel()

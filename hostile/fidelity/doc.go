@@ -1,7 +1,7 @@
-// Package fidelity holds poolproof proxy --observe to what it promises: a client
-// cannot tell it from the server. pgx's own test suite is the client.
+// Package fidelity tests what poolproof proxy --observe promises: a client cannot
+// distinguish it from the server. The client is pgx's own test suite.
 //
-// It has tests only. They build the program, start it as a process of its own,
-// with the race detector where the tests have it, and take minutes, which is why
-// they are no part of the command's tests.
+// The package has tests only. They build the program, with the race detector if
+// they were built with it, and run it as a process of its own. They take minutes,
+// so they are not among the command's tests.
 package fidelity

@@ -28,8 +28,8 @@ import (
 	"github.com/poolproof/poolproof/internal/devdb"
 )
 
-// differences are the tests of pgx's own suite that give another result through
-// poolproof proxy --observe than against PostgreSQL, and why.
+// differences are the tests of pgx's own suite whose result through poolproof
+// proxy --observe is not the one against PostgreSQL, and why.
 var differences = map[string]string{}
 
 // suite is pgx's own tests, in a copy of the module, and a server for them as
@@ -138,8 +138,8 @@ func (s *suite) upstream() string {
 // environ is that of the tests: every way to a server at a TCP port and in a
 // socket's folder.
 //
-// A client that the server asks for nothing, by its socket or its certificate,
-// gives the password of the proxy before it.
+// A client that the server asks for nothing, because of its socket or its
+// certificate, sends the password of the proxy in front of it.
 func (s *suite) environ(port, socketPort int, socket, unasked, unaskedBySocket string) []string {
 	at := func(rest string) string { return fmt.Sprintf("port=%d dbname=pgx_test %s", port, rest) }
 	md5 := at("host=127.0.0.1 user=pgx_md5 password=secret")
@@ -160,8 +160,8 @@ func (s *suite) environ(port, socketPort int, socket, unasked, unaskedBySocket s
 func (s *suite) direct() []string { return s.environ(s.port, s.port, s.socket, "", "") }
 
 // observed starts poolproof proxy --observe, with the server's own certificate,
-// and gives the environment for it. It listens on TCP only; what comes
-// by a socket goes to a second one, which reaches the server by its socket.
+// and returns the environment for it. It listens on TCP only. What comes through
+// a socket goes to a second one, which reaches the server through its socket.
 func (s *suite) observed(t *testing.T) []string {
 	t.Helper()
 	me, err := user.Current()
@@ -175,7 +175,7 @@ func (s *suite) observed(t *testing.T) []string {
 	return s.environ(tcp.port, socket.port, "127.0.0.1", " password="+tcp.password, " password="+socket.password)
 }
 
-// run runs a command to its end and gives what it wrote; it must succeed.
+// run runs a command to its end and returns what it wrote. It must succeed.
 func (s *suite) run(t *testing.T, dir string, env []string, name string, args ...string) string {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), name, args...)
@@ -192,7 +192,8 @@ func (s *suite) run(t *testing.T, dir string, env []string, name string, args ..
 // results are "pass", "fail" or "skip" by package and test.
 type results map[string]string
 
-// test runs tests of the suite and gives their results, and what failed ones wrote.
+// test runs tests of the suite and returns their results, and what failed ones
+// wrote.
 func (s *suite) test(t *testing.T, env []string, args ...string) (results, map[string]string) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "go", append([]string{"test", "-json", "-trimpath", "-count=1", "-vet=off"}, args...)...) //nolint:gosec // our own
@@ -245,10 +246,10 @@ func (s *suite) again(t *testing.T, env []string, name string) string {
 const lengthy = "^(TestConnExecBatchWriteError|TestListenNotifyWhileBusyIsSafe|TestPoolAcquirePingTimeout|TestFatalTxError|" +
 	"TestNumericCodec.*|TestNumericBinaryEncodeLargeDigitCount|TestConnConcurrency|TestPoolAfterRelease|TestConcurrentUsage)$"
 
-// pgx's own test suite gives the same results through poolproof proxy --observe
-// as against PostgreSQL directly. In make test what talks to a server is run
-// through the proxy, without lengthy tests, and only what does not pass there is run
-// directly as well; the soak runs all of it both ways. Then no connection is left.
+// pgx's own test suite has the same results through poolproof proxy --observe as
+// against PostgreSQL directly. make test runs what talks to a server through the
+// proxy, without lengthy tests, and runs directly only what did not pass there. The
+// soak runs all of it both ways. Afterwards no connection is left.
 func TestPgxSuite(t *testing.T) {
 	s := newSuite(t)
 	observed := s.observed(t)

@@ -11,19 +11,19 @@ import (
 	"github.com/poolproof/poolproof/hostile"
 )
 
-// Baseline holds findings that are known and not to be mended today. They are
-// listed and do not count.
+// Baseline holds findings that are known. They are listed, but not counted.
 type Baseline struct {
 	Known []Known `json:"known"`
 }
 
-// Known names a finding: its code and what it is about.
+// Known names a finding: its code and its subject.
 type Known struct {
 	Code    hostile.Code `json:"code"`
 	Subject string       `json:"subject,omitempty"`
 }
 
-// ReadBaseline reads a file; one that is not there is empty.
+// ReadBaseline reads a baseline from a file. It is empty if name is "" or the
+// file does not exist.
 func ReadBaseline(name string) (Baseline, error) {
 	var b Baseline
 	if name == "" {
@@ -42,8 +42,8 @@ func ReadBaseline(name string) (Baseline, error) {
 	return b, nil
 }
 
-// Mark marks what is known, and tells how many findings are not. What the report
-// had to leave out is not known.
+// Mark marks the findings of r that are known, and returns how many are not.
+// Findings that the report left out count as one that is not known.
 func (b Baseline) Mark(r *hostile.Report) (unknown int) {
 	for i, f := range r.Findings {
 		r.Findings[i].Known = slices.Contains(b.Known, Known{f.Code, f.Subject})
@@ -57,7 +57,7 @@ func (b Baseline) Mark(r *hostile.Report) (unknown int) {
 	return unknown
 }
 
-// WriteBaseline writes a baseline of all that a report found.
+// WriteBaseline writes all findings of a report to a file, as a new baseline.
 func WriteBaseline(name string, r hostile.Report) error {
 	b := Baseline{Known: []Known{}}
 	for _, f := range r.Findings {

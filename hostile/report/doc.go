@@ -8,6 +8,6 @@
 //	                                 ├─► JUnit     a CI's list of tests
 //	                                 └─► Markdown  a CI's summary page
 //
-// A finding that the baseline knows is in all of them, marked, and counts in
-// none.
+// Each form has the findings that the baseline knows, marked as known, and counts
+// them nowhere. Each function returns the error of writing to w.
 package report

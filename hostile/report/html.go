@@ -26,9 +26,9 @@ var page = template.Must(template.New("page").Funcs(template.FuncMap{
 	"join": func(s []string) string { return strings.Join(s, ", ") },
 }).Parse(pageHTML))
 
-// HTML writes a report as one page that needs nothing else: no script, and a
-// Content-Security-Policy that allows its own style only. command is nil where
-// none was run.
+// HTML writes a report as one page that needs nothing else. It has no script,
+// and its Content-Security-Policy allows only its own style. command is nil if
+// the report is not of a program that was run.
 func HTML(w io.Writer, r hostile.Report, command *Command) error {
 	r = shown(r)
 	sum := sha256.Sum256([]byte(pageCSS))
@@ -51,7 +51,8 @@ func HTML(w io.Writer, r hostile.Report, command *Command) error {
 	return nil
 }
 
-// flushLeft is a text without the margin that it has in its program's source.
+// flushLeft returns a text without the margin that it has in its program's
+// source.
 func flushLeft(sql string) string {
 	lines := strings.Split(strings.TrimSpace(sql), "\n")
 	margin := -1

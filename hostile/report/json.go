@@ -10,8 +10,8 @@ import (
 	"github.com/poolproof/poolproof/internal/visible"
 )
 
-// JSON writes a report as the command-line contract has it. command is nil
-// where none was run.
+// JSON writes a report in the form that scripts rely on. command is nil if the
+// report is not of a program that was run.
 func JSON(w io.Writer, r hostile.Report, command *Command) error {
 	type finding struct {
 		hostile.Finding
@@ -28,8 +28,8 @@ func JSON(w io.Writer, r hostile.Report, command *Command) error {
 	}{findings, r, command})
 }
 
-// encode writes indented JSON, with < and & as they are, and with escapes for
-// what a terminal obeys: somebody will read it there.
+// encode writes indented JSON, with < and & as they are. What a terminal would
+// obey is escaped, because somebody will read it there.
 func encode(w io.Writer, what string, v any) error {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)

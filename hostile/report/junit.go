@@ -10,10 +10,11 @@ import (
 	"github.com/poolproof/poolproof/internal/visible"
 )
 
-// JUnit writes a report as the XML that CI services read as a list of tests:
-// each finding is one that failed, a known one is skipped, and each code that was
-// not found passed, unless nobody connected: then it was not tried. command is
-// nil where none was run.
+// JUnit writes a report as the XML that CI services read as a list of tests. A
+// finding is a test that failed, and a known one a test that was skipped. A
+// code that was not found is a test that passed, unless nobody connected: then
+// it was skipped. command is nil if the report is not of a program that was
+// run.
 func JUnit(w io.Writer, r hostile.Report, command *Command) error {
 	r = shown(r)
 	suite := junitSuite{Name: "poolproof " + r.Profile}
@@ -58,7 +59,7 @@ func JUnit(w io.Writer, r hostile.Report, command *Command) error {
 	return nil
 }
 
-// details is all that a person needs of a finding, as text.
+// details is all that a person needs to know of a finding, as text.
 func details(f hostile.Finding) string {
 	var b strings.Builder
 	line := func(label, s string) {

@@ -8,8 +8,8 @@ import (
 	"github.com/poolproof/poolproof/hostile"
 )
 
-// Markdown writes a report for a CI's summary page. command is nil where none
-// was run.
+// Markdown writes a report for a CI's summary page. command is nil if the
+// report is not of a program that was run.
 func Markdown(w io.Writer, r hostile.Report, command *Command) error {
 	r = shown(r)
 	var b strings.Builder
@@ -43,5 +43,5 @@ func Markdown(w io.Writer, r hostile.Report, command *Command) error {
 	return nil
 }
 
-// cell keeps a text within its cell of a table.
+// cell returns a text that does not leave its cell of a table.
 func cell(s string) string { return strings.ReplaceAll(s, "|", `\|`) }

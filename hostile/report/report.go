@@ -14,7 +14,7 @@ import (
 // pages is where the codes are explained.
 const pages = "https://github.com/poolproof/poolproof/blob/main/docs/prove/"
 
-// Page is the address of a code's page: what happens in production, how to see
+// Page returns the URL of a code's page: what happens in production, how to see
 // it, and the fix for each driver.
 func Page(c hostile.Code) string { return pages + string(c) + ".md" }
 
@@ -24,9 +24,9 @@ type Command struct {
 	PrivateServer bool `json:"private_server,omitempty"` // an empty one, started for the run because none was named
 }
 
-// ended says on which server a program ran that named none, and of a program
-// that failed how much of it was judged and how to find out whether it fails by
-// itself; "" where neither is so, or none was run.
+// ended says that the server was a private one, and for a program that failed,
+// how much of it was judged and how to find out whether it fails by itself. It
+// returns "" if there is nothing of that to say.
 func ended(r hostile.Report, c *Command) string {
 	if c == nil {
 		return ""
@@ -41,19 +41,19 @@ func ended(r hostile.Report, c *Command) string {
 	all = append(all, fmt.Sprintf("The program ended with exit status %d.", c.Exit))
 	switch {
 	case strings.HasPrefix(r.Profile, "plain"):
-		all = append(all, "This pooler plays no tricks: what fails here fails behind an ordinary pooler, too, or it is the address, the password or the server.")
+		all = append(all, "This pooler plays no tricks. What fails here also fails behind an ordinary pooler, unless the address, the password or the server is the cause.")
 	case strings.HasSuffix(r.Profile, "observing"):
-		all = append(all, "Nothing was broken for it: it fails by itself, or it is the address, the password or the server.")
+		all = append(all, "Nothing was broken for it. It fails by itself, unless the address, the password or the server is the cause.")
 	default:
 		if r.Clients > 0 && len(r.Findings) > 0 {
-			all = append(all, "What a failure kept it from doing was not judged: with --observe nothing is broken, and the whole run is.")
+			all = append(all, "What a failure kept it from doing was not judged: with --observe nothing is broken, and the whole run is judged.")
 		}
-		all = append(all, "Does it fail only under prove? Compare: prove --as plain is reached the same way, and plays no tricks.")
+		all = append(all, "Does it fail only under prove? Compare with prove --as plain: a program reaches it in the same way, and it plays no tricks.")
 	}
 	return strings.Join(all, " ")
 }
 
-// leftOut says what a report does not hold; "" where it holds all.
+// leftOut says what the report does not hold, or returns "".
 func leftOut(r hostile.Report) string {
 	var parts []string
 	for _, c := range slices.Sorted(maps.Keys(r.LeftOut)) {
@@ -62,12 +62,12 @@ func leftOut(r hostile.Report) string {
 	if len(parts) == 0 {
 		return ""
 	}
-	return fmt.Sprintf("Left out, about something else than the findings above: %s. A report keeps %d findings of a code, and so much text.",
+	return fmt.Sprintf("Left out, with subjects other than those above: %s. A report keeps %d findings of a code, and a limited amount of text.",
 		strings.Join(parts, ", "), hostile.MaxFindings)
 }
 
-// shown is a report for people: of what programs said, every character can be
-// seen. Names of files stay what they are (see place).
+// shown is a report for people: every character of what programs sent can be
+// seen. Names of files stay as they are (see place).
 func shown(r hostile.Report) hostile.Report {
 	r.Findings, r.Notes = slices.Clone(r.Findings), slices.Clone(r.Notes)
 	for i := range r.Findings {
@@ -91,6 +91,7 @@ func shown(r hostile.Report) hostile.Report {
 	return r
 }
 
+// each applies f to all.
 func each(all []string, f func(string) string) []string {
 	var out []string
 	for _, s := range all {
@@ -99,7 +100,7 @@ func each(all []string, f func(string) string) []string {
 	return out
 }
 
-// advice says what to think of what was exercised.
+// advice says what to conclude from how much was exercised.
 func advice(r hostile.Report, c *Command) string {
 	switch {
 	case r.Clients > 0:
@@ -152,7 +153,7 @@ func verdict(r hostile.Report) string {
 	return strings.Join(parts, ", ")
 }
 
-// seen says what was exercised.
+// seen says how much was exercised.
 func seen(r hostile.Report) string {
 	s := count(r.Clients, "connection") + ", " + count(r.Transactions, "transaction") + ", " + count(r.Statements, "different statement")
 	if r.Refused > 0 {
@@ -161,7 +162,8 @@ func seen(r hostile.Report) string {
 	return s
 }
 
-// headline is a finding in one line: "setting left on the server connection: app.tenant".
+// headline is a finding in one line: "setting left on the server connection:
+// app.tenant".
 func headline(f hostile.Finding) string {
 	if f.Subject == "" {
 		return f.Title
@@ -169,7 +171,8 @@ func headline(f hostile.Finding) string {
 	return f.Title + ": " + f.Subject
 }
 
-// place is where in its source the program said it: "app/db.py:12", or "".
+// place is where the statement is in the program's source: "app/db.py:12", or
+// "".
 func place(o hostile.Occurrence) string {
 	if o.File == "" {
 		return ""
@@ -177,13 +180,14 @@ func place(o hostile.Occurrence) string {
 	return fmt.Sprintf("%s:%d", visible.Line(filepath.ToSlash(o.File)), o.Line)
 }
 
-// who is a client in a few words.
+// who describes a client in a few words.
 func who(c hostile.Client) string {
 	names := slices.DeleteFunc([]string{c.ApplicationName, c.Driver}, func(s string) bool { return s == "" })
 	return strings.Join(slices.Compact(names), ", ")
 }
 
-// tags are sqlcommenter's, in a stable order: "action=index route=/orders".
+// tags returns sqlcommenter's tags in a stable order: "action=index
+// route=/orders".
 func tags(o hostile.Occurrence) string {
 	all := make([]string, 0, len(o.Tags))
 	for k, v := range o.Tags {
@@ -193,7 +197,7 @@ func tags(o hostile.Occurrence) string {
 	return strings.Join(all, " ")
 }
 
-// short is a text in one line of at most so many characters.
+// short returns a text in one line of at most so many characters.
 func short(sql string, most int) string {
 	sql = strings.Join(strings.Fields(sql), " ")
 	if r := []rune(sql); len(r) > most {

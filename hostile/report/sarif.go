@@ -10,9 +10,9 @@ import (
 	"github.com/poolproof/poolproof/internal/visible"
 )
 
-// SARIF writes a report for code scanning, in the form of OASIS's "Static
-// Analysis Results Interchange Format" 2.1.0. A finding whose file is known
-// points at it, the others at the tree's manifest: GitHub refuses a whole file
+// SARIF writes a report for code scanning, in OASIS's "Static Analysis Results
+// Interchange Format" 2.1.0. A finding whose file is known points at that file,
+// and the others at the tree's manifest, because GitHub refuses a whole report
 // for one result without a place in the repository.
 func SARIF(w io.Writer, r hostile.Report, version string, tree Tree) error {
 	r = shown(r)
@@ -68,9 +68,9 @@ func sarifResultOf(f hostile.Finding, rule int, tree Tree) sarifResult {
 	return res
 }
 
-// artifact is a file as a URI reference (RFC 3986): relative to the repository
-// where it is in it. Only unreserved characters stand as they are, so that no
-// part of a name is taken for a scheme, a query or a fragment, whatever reads it.
+// artifact returns a file as a URI reference (RFC 3986), relative to the
+// repository if it is in it. Only unreserved characters stay as they are, so
+// that no part of a name is taken for a scheme, a query or a fragment.
 func artifact(file string) sarifArtifact {
 	var b strings.Builder
 	for _, c := range []byte(filepath.ToSlash(file)) {
@@ -86,7 +86,7 @@ func artifact(file string) sarifArtifact {
 	return sarifArtifact{URI: strings.TrimPrefix(b.String(), "./"), BaseID: "%SRCROOT%"}
 }
 
-// sentence begins with a capital and ends with a full stop.
+// sentence begins a text with a capital and ends it with a full stop.
 func sentence(s string) string {
 	if s == "" {
 		return ""

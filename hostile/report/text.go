@@ -9,9 +9,9 @@ import (
 	"github.com/poolproof/poolproof/hostile"
 )
 
-// Text writes a report for a person at a terminal, in colour if that is wanted:
-// findings grouped by code, each code explained once. command is nil where none
-// was run.
+// Text writes a report for a person at a terminal. Findings are grouped by
+// code, and each code is explained once. command is nil if the report is not of
+// a program that was run.
 func Text(w io.Writer, r hostile.Report, command *Command, colour bool) error {
 	r = shown(r)
 	t := &textWriter{colour: colour}
@@ -86,7 +86,7 @@ func (t *textWriter) linef(format string, args ...any) {
 	_, _ = fmt.Fprintf(t, format+"\n", args...) // a strings.Builder does not fail
 }
 
-// Width of a report's lines, and the indentation of what is said of a finding.
+// The width of a report's lines, and the indentation of a finding's details.
 const (
 	width  = 110
 	indent = "                    "
@@ -109,7 +109,8 @@ func (t *textWriter) wrapped(label, words string) {
 	t.linef("%s", line)
 }
 
-// finding writes one. What the one before it said already is left out.
+// finding writes a finding. What is the same as in the one before it is left
+// out.
 func (t *textWriter) finding(f, last hostile.Finding) {
 	if f.Code != last.Code {
 		mark, sgr := "✗", red

@@ -6,22 +6,23 @@ import (
 	"strings"
 )
 
-// Tree is where the program's source is. The zero Tree is not known.
+// Tree is where the program's source is. The zero Tree means that it is not
+// known.
 type Tree struct {
 	Root     string // the repository's folder
 	Dir      string // the folder that files of findings are relative to
 	Manifest string // stands for findings whose own file is not known
 }
 
-// manifests are the files by which a program is built, one of which is in almost
-// every repository.
+// manifests are files from which a program is built. Almost every repository
+// has one of them.
 var manifests = []string{
 	"go.mod", "package.json", "pyproject.toml", "requirements.txt", "setup.py", "Pipfile", "Gemfile", "pom.xml", "build.gradle", "build.gradle.kts",
 	"Cargo.toml", "composer.json", "mix.exs", "cpanfile", "Makefile", "Dockerfile",
 }
 
-// FindTree looks for the repository that dir is in, and for the nearest manifest
-// in it; where there is none, workflow stands for it: GitHub's
+// FindTree finds the repository that dir is in, and the nearest manifest in it.
+// If there is no manifest, workflow takes its place: GitHub's
 // GITHUB_WORKFLOW_REF, "owner/repository/.github/workflows/ci.yml@ref", or "".
 func FindTree(dir, workflow string) Tree {
 	t := Tree{Root: dir, Dir: dir}
@@ -53,7 +54,8 @@ func FindTree(dir, workflow string) Tree {
 	return t
 }
 
-// inRepository is a file relative to the repository where it is in it.
+// inRepository returns a file relative to the repository, or as it is if it is
+// not in it.
 func (t Tree) inRepository(file string) string {
 	if t.Root == "" {
 		return file

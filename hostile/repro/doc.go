@@ -1,14 +1,15 @@
-// Package repro writes, for each finding of the hostile pooler, the smallest
-// script that shows it against a stock PgBouncer: no code of this project has a
-// hand in it.
+// Package repro writes a script for each finding of the hostile pooler. It is the
+// smallest script that shows the fault against a stock PgBouncer, and uses no code
+// of this project.
 //
 //	DIR/README.md       what to run, and what each script shows
-//	DIR/pgbouncer.ini   transaction mode, two server connections, all else as it comes
-//	DIR/pgwire.py       the protocol's messages, Python 3's standard library only
+//	DIR/pgbouncer.ini   transaction mode, two server connections, otherwise the defaults
+//	DIR/pgwire.py       the protocol's messages, in Python 3's standard library
 //	DIR/PP004-app.tenant.py  two clients, a few messages, and what went wrong
 //
-// psql and two terminals would do for some codes, but it cannot send a Bind
-// without its Parse; so all are Python, which is on most machines. The scripts
-// need no tables and change no data; the names (of a setting, a channel, a table)
-// are the finding's. A script exits with 0 if it saw the fault and with 1 if not.
+// For some codes psql and two terminals would do, but psql cannot send a Bind
+// without its Parse. So all scripts are in Python, which most machines have. They
+// need no tables and change no data. The names in them (of a setting, a channel,
+// a table) are the finding's. A script exits with 0 if it saw the fault, and with
+// 1 if not.
 package repro

@@ -22,18 +22,19 @@ var templates = template.Must(template.New("").Funcs(template.FuncMap{
 	"py": python, "sql": func(s string) string { return within(literal(s)) }, "ident": func(s string) string { return within(identifier(s)) }, "cell": cell,
 }).ParseFS(scripts, "scripts/*"))
 
-// Server is the PostgreSQL that the scripts' PgBouncer stands before. It holds no
-// password.
+// Server is the PostgreSQL server that the scripts' PgBouncer connects to. It
+// has no password in it.
 type Server struct {
 	Host           string // a name, an address or a socket's folder
 	Port           uint16
 	User, Database string
 }
 
-// listen is the port of the scripts' PgBouncer: not 6432, where one may run.
+// listen is the port of the scripts' PgBouncer. It is not 6432, because a
+// PgBouncer may be running there.
 const listen = 6433
 
-// subject is what a script's template knows of its finding.
+// subject is what a script's template needs of its finding.
 type subject struct {
 	Subject   string // the finding's, or a stand-in
 	Statement string // what client a says
@@ -48,8 +49,8 @@ type script struct {
 }
 
 // Write writes a script for each finding that the baseline does not know, and
-// what they need, into a folder that is made if it is missing. Files of an
-// earlier run are overwritten where the names are the same.
+// what the scripts need, to a folder. It makes the folder if it does not exist,
+// and overwrites files of an earlier run that have the same names.
 func Write(dir string, r hostile.Report, s Server) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // for whoever the pooler runs as
 		return fmt.Errorf("write the scripts: %w", err)
@@ -102,8 +103,8 @@ func Write(dir string, r hostile.Report, s Server) error {
 	return nil
 }
 
-// quoted is for PgBouncer's connection strings: a value with anything but plain
-// characters stands in quotes, and those are doubled.
+// quoted returns a value for PgBouncer's connection strings. Unless it is made
+// of plain characters it is quoted, and quotes in it are doubled.
 func (s Server) quoted() Server {
 	plain := regexp.MustCompile(`^[A-Za-z0-9_./:-]+$`)
 	q := func(v string) string {
@@ -131,8 +132,8 @@ func fill(name string, data any) (string, error) {
 	return b.String(), nil
 }
 
-// scriptOf is a finding's script: what it shows and where it was seen, and the
-// steps.
+// scriptOf returns a finding's script: what it shows, where the finding was
+// seen, and the steps.
 func scriptOf(f hostile.Finding) (string, error) {
 	steps, err := fill(string(f.Code)+".py", subjectOf(f))
 	if err != nil {
@@ -153,14 +154,15 @@ func scriptOf(f hostile.Finding) (string, error) {
 	return b.String(), nil
 }
 
-// Statements of the program's own that a script can repeat: nothing in them but
-// the fault.
+// Statements of the program that a script can repeat, because there is nothing
+// in them but the fault.
 var (
 	plainSet   = regexp.MustCompile(`(?is)^\s*set\s+(session\s+)?[a-z_][a-z0-9_.]*\s*(=|\s+to\s+)[^;$(]*;?\s*$`)
 	plainLocal = regexp.MustCompile(`(?is)^\s*set\s+local\s+([a-z_][a-z0-9_.]*)\s*(=|\s+to\s+)[^;$(]*;?\s*$`)
 )
 
-// subjectOf fills in what a script needs, from the finding or a stand-in.
+// subjectOf returns what a script needs of a finding, with a stand-in where the
+// finding has none.
 func subjectOf(f hostile.Finding) subject {
 	s := subject{Subject: f.Subject}
 	orElse := func(name string) {
@@ -216,7 +218,8 @@ func subjectOf(f hostile.Finding) subject {
 	return s
 }
 
-// anotherValue is SQL that gives a setting some other value that it may have.
+// anotherValue returns SQL that sets a setting to another value that it may
+// have.
 func anotherValue(name string) string {
 	switch {
 	case strings.Contains(name, "."):
@@ -233,18 +236,18 @@ func anotherValue(name string) string {
 		" from pg_settings where lower(name) = lower(" + literal(name) + ")"
 }
 
-// literal, identifier and python quote for SQL and for Python.
+// literal, identifier and python quote a string for SQL and for Python.
 func literal(s string) string    { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
 func identifier(s string) string { return `"` + strings.ReplaceAll(s, `"`, `""`) + `"` }
 func python(s string) string     { return strconv.QuoteToASCII(s) }
 
-// within is a text for the inside of a Python string.
+// within returns a text for the inside of a Python string.
 func within(s string) string {
 	q := python(s)
 	return q[1 : len(q)-1]
 }
 
-// cell keeps a text within its cell of a table.
+// cell returns a text that does not leave its cell of a table.
 func cell(s string) string {
 	s = strings.ReplaceAll(strings.ReplaceAll(oneLine(s), "|", `\|`), "`", "'")
 	if r := []rune(s); len(r) > 100 {
@@ -253,15 +256,15 @@ func cell(s string) string {
 	return s
 }
 
-// oneLine is a text without line ends and what may pass for one, or for anything
-// that a terminal obeys.
+// oneLine returns a text without line ends, without what may pass for one, and
+// without anything that a terminal obeys.
 func oneLine(s string) string {
 	return visible.Line(strings.TrimSpace(strings.NewReplacer("\n", " ", "\r", " ", "\t", " ").Replace(s)))
 }
 
 var unsafe = regexp.MustCompile(`[^A-Za-z0-9_.-]+`)
 
-// fileName is a script's: the code, and what it is about.
+// fileName returns a script's name: the code, and the subject.
 func fileName(f hostile.Finding, used map[string]bool) string {
 	base := string(f.Code)
 	if about := strings.Trim(unsafe.ReplaceAllString(f.Subject, "-"), "-."); about != "" {

@@ -19,11 +19,11 @@ import (
 //go:embed shim
 var shim embed.FS
 
-// Recorder is where a program's calls are written. It has a temporary folder of
-// its own until it is closed.
+// Recorder collects where in its source a program calls its driver. It has a
+// temporary folder until it is closed. Create one with New.
 type Recorder struct{ dir string }
 
-// New makes the folder, with the scripts in it.
+// New makes the folder, and puts the scripts into it.
 func New() (*Recorder, error) {
 	dir, err := os.MkdirTemp("", "poolproof-source-")
 	if err != nil {
@@ -57,7 +57,8 @@ func (r *Recorder) Close() error { return os.RemoveAll(r.dir) }
 
 func (r *Recorder) calls() string { return filepath.Join(r.dir, "calls") }
 
-// Environ adds to a program's environment what makes it report its calls.
+// Environ returns a program's environment with what makes the program report
+// its calls. It extends NODE_OPTIONS and PYTHONPATH, and sets POOLPROOF_CALLS.
 func (r *Recorder) Environ(env []string) []string {
 	required := "--require " + strconv.Quote(filepath.Join(r.dir, "poolproof.cjs"))
 	out := make([]string, 0, len(env)+3)
@@ -84,15 +85,16 @@ type call struct {
 	Driver string `json:"driver"`
 }
 
-// What is read of the file: so many bytes, no line longer.
+// How many bytes of the file are read, and how long a line may be.
 const (
 	maxRead = 64 << 20
 	maxLine = 1 << 20
 )
 
-// Locate gives findings the files, lines and drivers that the program reported,
-// files relative to dir where they are in it; else what sqlcommenter's tags say,
-// if there are any.
+// Locate sets the files, lines and drivers of a report's findings to those that
+// the program reported. If it reported none for a finding, sqlcommenter's tags
+// may say where it was. Files in dir become relative to it. The error says that
+// what the program reported could not be read.
 func (r *Recorder) Locate(report *hostile.Report, dir string) error {
 	f, err := os.Open(r.calls())
 	if err != nil {
@@ -132,8 +134,8 @@ func (r *Recorder) Locate(report *hostile.Report, dir string) error {
 	return nil
 }
 
-// key is what of a text is compared: drivers may trim it, and the pooler keeps
-// only a long one's beginning.
+// key returns what is compared of a text. Drivers may trim it, and the pooler
+// keeps only the beginning of a long one.
 func key(sql string) string {
 	const most = 1500
 	sql = strings.Join(strings.Fields(sql), " ")

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/poolproof/poolproof/internal/devdb/relay"
+	"github.com/poolproof/poolproof/internal/protocol"
 )
 
 // CountSyncs returns a URL that leads to the same server, and a function that
@@ -15,11 +16,11 @@ import (
 func CountSyncs(t testing.TB, url string) (proxied string, count func() (syncs int)) {
 	t.Helper()
 	r, proxied := relayed(t, url, 0)
-	return proxied, func() int { return r.Messages('S') + r.Messages('Q') }
+	return proxied, func() int { return r.Messages(protocol.Sync) + r.Messages(protocol.Query) }
 }
 
 // CountMessages is CountSyncs for any type of message that a client can send,
-// such as 'P' for Parse or 'Q' for Query.
+// such as protocol.Parse.
 func CountMessages(t testing.TB, url string) (proxied string, count func(kind byte) int) {
 	t.Helper()
 	r, proxied := relayed(t, url, 0)

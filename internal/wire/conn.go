@@ -14,6 +14,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
+
+	"github.com/poolproof/poolproof/internal/protocol"
 )
 
 // Conn is this package's view of a pgx connection. Like the connection itself
@@ -70,7 +72,7 @@ func (c *Conn) Ready() bool { return !c.Broken() && c.current == nil }
 // server says that no transaction is open, and nothing has come that nobody
 // asked for.
 func (c *Conn) Idle() bool {
-	return c.Ready() && c.TxStatus() == 'I' && c.pg.Frontend().ReadBufferLen() == 0
+	return c.Ready() && c.TxStatus() == protocol.Idle && c.pg.Frontend().ReadBufferLen() == 0
 }
 
 // Retire keeps anything further from being sent: whatever asks for it gets an

@@ -7,6 +7,8 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
+
+	"github.com/poolproof/poolproof/internal/protocol"
 )
 
 // answer is what the server says to one message of ours if it succeeds. Whoever
@@ -29,7 +31,7 @@ const (
 func (x *Exchange) expected(msg pgproto3.BackendMessage) bool {
 	if ready, ok := msg.(*pgproto3.ReadyForQuery); ok {
 		switch ready.TxStatus {
-		case 'I', 'T', 'E':
+		case protocol.Idle, protocol.InTransaction, protocol.FailedTransaction:
 			return x.refused || x.said == len(x.script)
 		}
 		return false

@@ -13,9 +13,9 @@ def ask(client, seconds):
     client.flush()
 
 
-# Both have a server connection until they have their first answer: then the pooler
-# takes it away, with a part of the second Bind on it. It gives the last one that it
-# took first.
+# Each client has a server connection until its first answer. Then the pooler takes
+# it away, with a part of the second Bind on it. The connection that it takes away
+# first, it hands out last.
 ask(a, 0.2)
 ask(b, 0.4)
 a.answers()

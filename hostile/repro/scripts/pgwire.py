@@ -89,21 +89,21 @@ class Client:
         self.socket.sendall(data)
 
     def sync(self):
-        """Ends what was put by, sends it, and gives its rows."""
+        """Ends what was put by with a Sync, sends it, and returns its rows."""
         self.say("Sync")
         self.put(b"S")
         self.flush()
         return self.answers()
 
     def query(self, sql):
-        """A simple query; gives its rows."""
+        """Runs a simple query and returns its rows."""
         self.say(sql)
         self.put(b"Q", text(sql))
         self.flush()
         return self.answers()
 
     def fails(self, step, *args):
-        """Does a step that should fail, and gives the error, or None."""
+        """Does a step that should fail, and returns the error, or None."""
         try:
             step(*args)
         except ServerError as e:
@@ -187,7 +187,7 @@ class Client:
         elif method == 11:
             self.put(b"p", self.scram(body[4:].decode()))
         elif method not in (0, 12):
-            raise SystemExit(f"authentication method {method} is not spoken here")
+            raise SystemExit(f"authentication method {method} is not supported")
         self.flush()
 
     def scram(self, challenge):
@@ -203,7 +203,7 @@ class Client:
 
 def stuck(begin):
     """Lets client after client do what keeps its server connection, until one is
-    not answered any more; gives how many it took, or None."""
+    not answered any more; returns how many it took, or None."""
     clients = []
     for n in range(30):
         try:

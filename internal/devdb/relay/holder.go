@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/binary"
 	"io"
+
+	"github.com/poolproof/poolproof/internal/protocol"
 )
 
 // holder passes a client's messages on, those of the extended protocol no
@@ -41,9 +43,9 @@ func (h *holder) Write(b []byte) (int, error) {
 func (h *holder) message(message []byte) error {
 	if h.started {
 		switch message[0] {
-		case 'H':
+		case protocol.Flush:
 			return nil
-		case 'P', 'B', 'D', 'E', 'C':
+		case protocol.Parse, protocol.Bind, protocol.Describe, protocol.Execute, protocol.Close:
 			h.kept = append(h.kept, message...)
 			return nil
 		}

@@ -3,28 +3,33 @@ package hostile
 import (
 	"strings"
 	"time"
+
+	"github.com/poolproof/poolproof/internal/protocol"
 )
 
-// steps are the last things that happened on a client's connection, kept small
-// because every message makes one; they are put into words only for a finding.
-type steps struct {
+// timeline holds the last things that happened on a client's connection. Every
+// message makes one, so they are small. They are put into words only for a
+// finding.
+type timeline struct {
 	ring [24]step
 	n    int
 }
 
+// step is one of them.
 type step struct {
 	at     time.Time
 	client uint32
-	server int
+	server int // which server connection
 	kind   stepKind
-	text   *text
-	name   string
+	text   *queryText
+	name   string // the statement's; of a ReadyForQuery the status
 }
 
+// stepKind is what happened.
 type stepKind byte
 
 const (
-	stepAttached stepKind = iota
+	stepAttached stepKind = iota // the client got the server connection
 	stepQuery
 	stepParse
 	stepBind
@@ -32,21 +37,23 @@ const (
 	stepReady
 )
 
-func (st *steps) add(s *session, b *backend, kind stepKind, t *text, name string) {
+// add records a step.
+func (st *timeline) add(s *session, b *backend, kind stepKind, t *queryText, name string) {
 	st.ring[st.n%len(st.ring)] = step{time.Now(), s.id, b.id, kind, t, name}
 	st.n++
 }
 
-// list puts the steps into words, oldest first.
-func (st *steps) list(p *Pooler) []Step {
+// list returns the steps in words, the oldest first.
+func (st *timeline) list(p *Pooler) []Step {
 	var all []Step
 	for i := max(0, st.n-len(st.ring)); i < st.n; i++ {
 		x := st.ring[i%len(st.ring)]
-		all = append(all, Step{x.at.Sub(p.begun), x.client, x.server, x.String()})
+		all = append(all, Step{x.at.Sub(p.started), x.client, x.server, x.String()})
 	}
 	return all
 }
 
+// String returns what happened, as a person reads it.
 func (x step) String() string {
 	sql := ""
 	if x.text != nil {
@@ -69,16 +76,16 @@ func (x step) String() string {
 		return "function call"
 	default:
 		switch x.name {
-		case "I":
+		case string(protocol.Idle):
 			return "ReadyForQuery, idle: the server connection can be given to others"
-		case "E":
+		case string(protocol.FailedTransaction):
 			return "ReadyForQuery, in a failed transaction"
 		}
 		return "ReadyForQuery, in a transaction"
 	}
 }
 
-// oneLine shortens a text to one line of at most so many bytes.
+// oneLine returns a text in one line, of at most so many bytes.
 func oneLine(s string, most int) string {
 	s = strings.Join(strings.Fields(s), " ")
 	if len(s) > most {

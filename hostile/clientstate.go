@@ -1,0 +1,562 @@
+package hostile
+
+import (
+	"encoding/binary"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgproto3"
+
+	"github.com/poolproof/poolproof/internal/protocol"
+)
+
+// clientState is what a client's messages say about it: its prepared statements
+// and the transaction under way. The session's lock guards it.
+type clientState struct {
+	client     Client
+	attachment int64                         // counts the server connections that the client was given
+	prepared   map[string]*preparedStatement // by name
+	unnamed    *preparedStatement
+	tx         *transaction // nil: none is under way
+	history    timeline
+
+	// The unit under way.
+	extended      bool           // it is of the extended protocol
+	unit          []*queryText   // its statements
+	pendingParses []pendingParse // Parse messages that are not answered
+	pendingCloses []bool         // Close messages that are not answered; true: ours, the client does not see the answer
+
+	// Sending before the last answer has come.
+	spokeEarly bool       // the client did
+	earlyText  *queryText // what it sent; nil if that is no query
+	gracesUsed int        // how many answers were held back a moment, to see whether it does
+}
+
+// pendingParse is a Parse message that is not answered.
+type pendingParse struct {
+	name      string
+	statement *preparedStatement // nil: the message is ours, and the client does not see the answer
+}
+
+// preparedStatement is a statement that a client has parsed.
+type preparedStatement struct {
+	text         *queryText
+	types        []uint32
+	attachment   int64  // clientState's when it was parsed
+	described    bool   // on the server connection that parsed it
+	parseMessage []byte // kept only if the profile tracks statements
+}
+
+// transaction is what was seen of one, from the moment that the client got a
+// server connection until it was taken away.
+type transaction struct {
+	client        Client
+	texts         []*queryText // each once
+	truncated     bool         // there were more texts than are kept
+	mayLeaveState bool         // only the server can tell whether it left something
+	ddl           bool         // it may have changed functions or policies
+	usedSequence  bool
+	settingsRead  []string // custom settings
+	settingsSet   []string
+	setsUnknown   bool          // it may set any setting
+	idleReported  bool          // it was reported as idle
+	history       func() []Step // what led to its end
+}
+
+// maxTextsOfOne bounds the texts that are kept of one transaction.
+const maxTextsOfOne = 40
+
+// beginTransactionLocked begins a transaction on a server connection that the
+// client was given.
+func (s *session) beginTransactionLocked(b *backend) {
+	s.attachment++
+	s.tx = &transaction{client: s.client}
+	s.history.add(s, b, stepAttached, nil, "")
+}
+
+// endTransactionLocked ends the transaction and returns it.
+func (s *session) endTransactionLocked() *transaction {
+	t := s.tx
+	t.client, s.tx = s.client, nil
+	t.history = func() []Step { return s.history.list(s.p) } // nothing is added to it before the transaction is judged
+	return t
+}
+
+// reportLocked reports a fault, with the text that made it; t may be nil.
+func (s *session) reportLocked(code Code, subject string, t *queryText, types []uint32) {
+	o := Occurrence{Client: s.client, Trace: s.history.list(s.p), Types: typeNames(types)}
+	if t != nil {
+		o.SQL, o.Tags = shorten(t.sql), t.tags
+	}
+	s.p.report(fault{code, subject, o})
+}
+
+// recordLocked records a statement of the transaction under way, and reports
+// what is a fault by its words.
+func (s *session) recordLocked(t *queryText) {
+	x := s.tx
+	if x == nil {
+		return
+	}
+	if len(x.texts) < maxTextsOfOne {
+		if !slices.Contains(x.texts, t) {
+			x.texts = append(x.texts, t)
+		}
+	} else {
+		x.truncated = true
+	}
+	x.mayLeaveState = x.mayLeaveState || t.mayLeaveState
+	reads, sets := t.settingsRead, t.settingsSet
+	if sc := s.pool.schema.Load(); sc != nil {
+		var unknown bool
+		reads, sets, unknown = sc.settingsOf(t)
+		x.setsUnknown = x.setsUnknown || unknown
+	}
+	for _, n := range sets {
+		x.settingsSet = appendNew(x.settingsSet, n)
+	}
+	for _, n := range reads {
+		x.settingsRead = appendNew(x.settingsRead, n)
+	}
+	if t.readsSequence && !t.usesSequence && !x.usedSequence {
+		s.reportLocked(SequenceState, "", t, nil)
+	}
+	x.usedSequence = x.usedSequence || t.usesSequence
+	if s.client.Driver == "" {
+		s.client.Driver = driverBySQL(t.sql)
+	}
+	for _, st := range t.statements {
+		s.judgeStatementLocked(st, t, x)
+	}
+	s.unit = append(s.unit, t)
+}
+
+// judgeStatementLocked reports a statement that is a fault whatever it leaves.
+func (s *session) judgeStatementLocked(st statement, t *queryText, x *transaction) {
+	if isPoolReset(t.sql) {
+		s.p.ledger.note("reset of "+s.client.Driver, "the driver sends it when a connection goes back to its own pool; harmless, but a round trip for nothing")
+		return
+	}
+	switch st.kind {
+	case "create", "alter", "drop", "do":
+		x.ddl = true
+	case "prepare":
+		if st.words[1] != "transaction" {
+			s.reportLocked(SQLPrepared, "", t, nil)
+		}
+	case "execute":
+		s.reportLocked(SQLPrepared, "", t, nil)
+	case "deallocate":
+		if st.words[1] == "all" || st.words[1] == "prepare" && st.words[2] == "all" {
+			s.reportLocked(ResetsOthers, "DEALLOCATE ALL", t, nil)
+			s.unnamed = nil
+			clear(s.prepared)
+		} else {
+			s.reportLocked(SQLPrepared, "", t, nil)
+		}
+	case "discard":
+		s.reportLocked(ResetsOthers, "DISCARD "+strings.ToUpper(st.words[1]), t, nil)
+	case "reset":
+		if st.words[1] == "all" {
+			s.reportLocked(ResetsOthers, "RESET ALL", t, nil)
+		}
+	case "load":
+		s.reportLocked(LoadedLibrary, "", t, nil)
+	}
+}
+
+// onQueryLocked handles a client's Query.
+func (s *session) onQueryLocked(b *backend, f frame) {
+	sql, _, whole := bodyString(f)
+	t := s.p.texts.of(sql, !whole)
+	s.extended = false
+	s.history.add(s, b, stepQuery, t, "")
+	s.unnamed = nil // a simple query destroys the unnamed statement
+	b.unnamedOwner = nil
+	s.recordLocked(t)
+}
+
+// onFunctionCallLocked handles a client's FunctionCall.
+func (s *session) onFunctionCallLocked(b *backend) {
+	s.history.add(s, b, stepCall, nil, "")
+	if s.tx != nil {
+		s.tx.mayLeaveState = true
+	}
+}
+
+// onParseLocked handles a client's Parse.
+func (s *session) onParseLocked(b *backend, f frame) {
+	s.extended = true
+	name, rest, _ := bodyString(f)
+	sql, rest, whole := cutString(rest)
+	t := s.p.texts.of(sql, !whole)
+	var types []uint32
+	if whole && len(rest) >= 2 {
+		for n := int(binary.BigEndian.Uint16(rest)); n > 0 && len(rest) >= 6; n-- {
+			types = append(types, binary.BigEndian.Uint32(rest[2:]))
+			rest = rest[4:]
+		}
+	}
+	ps := &preparedStatement{text: t, types: types, attachment: s.attachment}
+	s.pendingParses = append(s.pendingParses, pendingParse{string(name), ps})
+	s.history.add(s, b, stepParse, t, string(name))
+	if len(name) == 0 {
+		s.unnamed, b.unnamedOwner = ps, s
+		return
+	}
+	key := string(name)
+	if s.client.Driver == "" {
+		s.client.Driver = driverByStatement(key)
+	}
+	if s.p.profile.TracksStatements {
+		if f.complete() {
+			ps.parseMessage = slices.Clone(f.raw)
+		}
+		if _, mine := s.prepared[key]; !mine && !s.p.cfg.Observe {
+			s.closeOthersLocked(b, key)
+		}
+	} else if other := s.p.claimStatement(key, s); other {
+		s.reportLocked(NameCollision, s.statementPattern(key), t, types)
+	}
+	s.prepared[key] = ps
+	b.statementOwners[key] = s.id
+}
+
+// onBindLocked handles a client's Bind. It counts as running the statement.
+func (s *session) onBindLocked(b *backend, f frame) {
+	_, rest, ok := cutString(f.body())
+	name, _, ok2 := cutString(rest)
+	if !ok || !ok2 {
+		return // no statement's name is longer than the buffer
+	}
+	own := s.prepared[string(name)]
+	if len(name) == 0 {
+		own = s.unnamed
+	}
+	var t *queryText
+	if own != nil {
+		t = own.text
+	}
+	s.history.add(s, b, stepBind, t, string(name)) // now, so that it is the last step of a fault that it makes
+	if ps := s.useStatementLocked(b, string(name)); ps != nil {
+		s.recordLocked(ps.text)
+		if sc := s.pool.schema.Load(); s.tx != nil && sc != nil {
+			s.tx.setsUnknown = s.tx.setsUnknown || slices.ContainsFunc(ps.types, func(oid uint32) bool { return sc.settingDomains[oid] })
+		}
+		return
+	}
+	if s.tx != nil {
+		s.tx.mayLeaveState = true // an unknown statement
+	}
+}
+
+// onDescribeLocked handles a client's Describe.
+func (s *session) onDescribeLocked(b *backend, f frame) {
+	body := f.body()
+	if len(body) < 2 || body[0] != protocol.Statement {
+		return
+	}
+	if name, _, ok := cutString(body[1:]); ok {
+		if ps := s.useStatementLocked(b, string(name)); ps != nil {
+			ps.described = ps.attachment == s.attachment
+		}
+	}
+}
+
+// onCloseLocked handles a client's Close.
+func (s *session) onCloseLocked(b *backend, f frame) {
+	s.pendingCloses = append(s.pendingCloses, false)
+	body := f.body()
+	if len(body) < 2 || body[0] != protocol.Statement {
+		return
+	}
+	if name, _, ok := cutString(body[1:]); ok {
+		delete(s.prepared, string(name))
+		delete(b.statementOwners, string(name))
+	}
+}
+
+// useStatementLocked returns the statement that the client is about to use, or
+// nil. If using it goes wrong behind a pooler, it reports that, and makes it go
+// wrong: another client's statement takes the place of the unnamed one. Under a
+// profile that tracks statements, it parses a named one again where it is
+// missing, as such a pooler does.
+func (s *session) useStatementLocked(b *backend, name string) *preparedStatement {
+	if name == "" {
+		ps := s.unnamed
+		if ps != nil && ps.attachment == s.attachment {
+			return ps
+		}
+		var t *queryText
+		var types []uint32
+		if ps != nil {
+			t, types = ps.text, ps.types
+			if s.client.Driver == "" && ps.described {
+				s.client.Driver = driverPgx // in its mode describe_exec; libpq's PQprepare does not ask for a description
+			}
+		}
+		s.reportLocked(ForeignUnnamed, "", t, types)
+		if !s.p.cfg.Observe && !s.p.profile.Plain && (b.unnamedOwner == s || b.unnamedOwner == nil) {
+			s.sendParseLocked(b, &pgproto3.Parse{Query: foreignStatement})
+			b.unnamedOwner = nil
+		}
+		return ps
+	}
+	ps := s.prepared[name]
+	switch {
+	case ps == nil:
+		return nil // the client never parsed it: an error without any pooler, too
+	case ps.attachment == s.attachment:
+		return ps
+	case s.p.profile.TracksStatements:
+		if b.statementOwners[name] != s.id && ps.parseMessage != nil && !s.p.cfg.Observe {
+			s.closeOthersLocked(b, name)
+			s.sendRawParseLocked(b, ps.parseMessage)
+			b.statementOwners[name] = s.id
+		}
+		return ps
+	}
+	if strings.HasPrefix(name, probeStatement) {
+		s.p.ledger.note("a probe's statement", "a program tries out whether the pooler tracks named statements, as poolproof does when it opens a database")
+	} else {
+		s.reportLocked(MissingNamed, s.statementPattern(name), ps.text, ps.types)
+	}
+	ps.attachment = s.attachment // reported once per transaction
+	return ps
+}
+
+// probeStatement begins the names of statements that package pooler uses on
+// another server connection on purpose, to see what happens.
+const probeStatement = "poolproof_probe_"
+
+// foreignStatement is the unnamed statement that we leave in the name of
+// another client. It takes no parameters and returns this text.
+const foreignStatement = `select 'this is the answer to another client''s statement (PP001)'::text as poolproof`
+
+// sendParseLocked sends a Parse of ours ahead of the client's message. Its
+// answer is not passed on.
+func (s *session) sendParseLocked(b *backend, msg *pgproto3.Parse) {
+	raw, err := msg.Encode(nil)
+	if err == nil {
+		s.sendRawParseLocked(b, raw)
+	}
+}
+
+// sendRawParseLocked sends such a Parse message as bytes.
+func (s *session) sendRawParseLocked(b *backend, raw []byte) {
+	s.pendingParses = append(s.pendingParses, pendingParse{})
+	_, _ = b.w.Write(raw) // bufio keeps the error for Flush
+}
+
+// closeOthersLocked closes another client's statement of this name, under a
+// profile that keeps clients' names apart.
+func (s *session) closeOthersLocked(b *backend, name string) {
+	if _, there := b.statementOwners[name]; there {
+		send(b.w, &pgproto3.Close{ObjectType: protocol.Statement, Name: name})
+		s.pendingCloses = append(s.pendingCloses, true)
+		delete(b.statementOwners, name)
+	}
+}
+
+// onCloseCompleteLocked handles a CloseComplete, and reports whether it answers
+// a Close of ours.
+func (s *session) onCloseCompleteLocked() (ours bool) {
+	if len(s.pendingCloses) == 0 {
+		return false
+	}
+	ours = s.pendingCloses[0]
+	s.pendingCloses = s.pendingCloses[1:]
+	return ours
+}
+
+// onParseCompleteLocked handles a ParseComplete, and reports whether it answers
+// a Parse of ours.
+func (s *session) onParseCompleteLocked() (ours bool) {
+	if len(s.pendingParses) == 0 {
+		return false
+	}
+	ours = s.pendingParses[0].statement == nil
+	s.pendingParses = s.pendingParses[1:]
+	return ours
+}
+
+// onSyncLocked handles a client's Sync.
+func (s *session) onSyncLocked() {
+	s.extended = true
+}
+
+// noteEarlyLocked records that the client sent something before the last unit
+// was answered.
+func (s *session) noteEarlyLocked(f frame) {
+	if s.spokeEarly {
+		return
+	}
+	s.spokeEarly, s.earlyText = true, nil
+	switch f.typ {
+	case protocol.Query:
+		sql, _, whole := bodyString(f)
+		s.earlyText = s.p.texts.of(sql, !whole)
+	case protocol.Parse:
+		_, rest, _ := bodyString(f)
+		sql, _, whole := cutString(rest)
+		s.earlyText = s.p.texts.of(sql, !whole)
+	}
+}
+
+// A ReadyForQuery is held back for graceTime, after everything before it was
+// sent, to see whether the client says more before it has it. Only the first
+// graceTimes answers of a client are held back. The first longGraces of them
+// are held back longer, because a busy machine may be slow to run the client.
+const (
+	graceTime  = time.Millisecond
+	graceTimes = 30
+	longGrace  = 4 * time.Millisecond
+	longGraces = 4
+)
+
+// holdBackReady waits before a ReadyForQuery is sent, as the constants say.
+func (s *session) holdBackReady() {
+	s.mu.Lock()
+	wait := !s.spokeEarly && s.gracesUsed < graceTimes && !s.unitOpen
+	long := s.gracesUsed < longGraces
+	if wait {
+		s.gracesUsed++
+	}
+	s.mu.Unlock()
+	if !wait || s.flush() != nil {
+		return
+	}
+	if long {
+		time.Sleep(longGrace)
+	} else {
+		time.Sleep(graceTime)
+	}
+}
+
+// judgeUnitLocked judges a unit that was answered. status is its
+// ReadyForQuery's.
+func (s *session) judgeUnitLocked(b *backend, status byte) {
+	if s.spokeEarly && status == protocol.Idle {
+		s.reportLocked(SyncsInFlight, "", s.earlyText, nil)
+	}
+	if status == protocol.Idle || s.unanswered == 0 {
+		s.spokeEarly = false
+	}
+	if status == protocol.FailedTransaction && s.unitHasLocked("begin", "start") && s.unitHasLocked("commit", "end") {
+		s.reportLocked(FailedPipeline, "", s.lastTextLocked(), nil)
+	}
+	s.history.add(s, b, stepReady, nil, string(status))
+	s.unit, s.pendingParses, s.pendingCloses = s.unit[:0], nil, nil
+}
+
+// unitHasLocked reports whether the unit has a statement that begins with one
+// of these words.
+func (s *session) unitHasLocked(kinds ...string) bool {
+	for _, t := range s.unit {
+		for _, st := range t.statements {
+			if slices.Contains(kinds, st.kind) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// lastTextLocked returns the unit's last text, or nil.
+func (s *session) lastTextLocked() *queryText {
+	if len(s.unit) == 0 {
+		return nil
+	}
+	return s.unit[len(s.unit)-1]
+}
+
+// onCommandCompleteLocked handles a CommandComplete. Its tag shows what the
+// words of a prepared statement may not.
+func (s *session) onCommandCompleteLocked(b *backend, f frame) {
+	tag, _, _ := cstring(f.body())
+	if s.tx == nil {
+		return
+	}
+	switch tag {
+	case "DEALLOCATE ALL", "DISCARD ALL":
+		clear(b.statementOwners)
+		clear(b.ownStatements)
+	case "LISTEN", "PREPARE", "LOAD", "DO", "CALL", "CREATE FUNCTION", "CREATE TRIGGER", "CREATE POLICY":
+		s.tx.mayLeaveState = true
+	}
+}
+
+// outsideTransaction is the SQLSTATE of PostgreSQL's warning about SET LOCAL
+// outside a transaction (no_active_sql_transaction).
+const outsideTransaction = "25P01"
+
+// onNoticeResponseLocked handles a NoticeResponse.
+func (s *session) onNoticeResponseLocked(f frame) {
+	if !f.complete() {
+		return
+	}
+	var n pgproto3.NoticeResponse
+	if n.Decode(f.body()) != nil || n.Code != outsideTransaction {
+		return
+	}
+	for _, t := range s.unit {
+		for _, st := range t.statements {
+			if st.local() {
+				s.reportLocked(LocalOutside, "", t, nil)
+				return
+			}
+		}
+	}
+}
+
+// onErrorResponseLocked handles an ErrorResponse: statements whose Parse was
+// not answered do not exist.
+func (s *session) onErrorResponseLocked(b *backend) {
+	for _, p := range s.pendingParses {
+		switch {
+		case p.statement == nil:
+		case p.name == "" && s.unnamed == p.statement:
+			s.unnamed = nil
+		case s.prepared[p.name] == p.statement:
+			delete(s.prepared, p.name)
+			delete(b.statementOwners, p.name)
+		}
+	}
+	s.pendingParses, s.pendingCloses = nil, nil
+}
+
+// bodyString returns the first string of a message's body.
+func bodyString(f frame) (first, rest []byte, whole bool) { return cutString(f.body()) }
+
+// cutString cuts a string that ends with a zero byte off the front. ok is false
+// if there is no zero byte.
+func cutString(b []byte) (first, rest []byte, whole bool) {
+	for i, c := range b {
+		if c == 0 {
+			return b[:i], b[i+1:], true
+		}
+	}
+	return b, nil, false
+}
+
+// typeNames returns the names of common types, and numbers for others.
+func typeNames(oids []uint32) []string {
+	var names []string
+	for _, oid := range oids {
+		name, ok := commonTypes[oid]
+		if !ok {
+			name = strconv.FormatUint(uint64(oid), 10)
+		}
+		names = append(names, name)
+	}
+	return names
+}
+
+// commonTypes are oids of PostgreSQL's own types (pg_type.dat).
+var commonTypes = map[uint32]string{
+	0: "unspecified", 16: "bool", 17: "bytea", 18: "char", 19: "name", 20: "int8", 21: "int2", 23: "int4", 25: "text", 26: "oid",
+	114: "json", 700: "float4", 701: "float8", 1042: "bpchar", 1043: "varchar", 1082: "date", 1083: "time", 1114: "timestamp",
+	1184: "timestamptz", 1186: "interval", 1700: "numeric", 2950: "uuid", 3802: "jsonb", 1007: "int4[]", 1009: "text[]", 1016: "int8[]", 2951: "uuid[]",
+}

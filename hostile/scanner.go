@@ -1,0 +1,311 @@
+package hostile
+
+import (
+	"hash/maphash"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/poolproof/poolproof/internal/sqltext"
+)
+
+// queryText is what the words of a query say. This is not a parser. It knows
+// strings, comments and where statements end. That is enough to say that a text
+// cannot leave anything behind. If it cannot say so, the server is asked
+// (residue.go).
+type queryText struct {
+	sql           string
+	statements    []statement
+	mayLeaveState bool              // only the server can tell whether it leaves something behind
+	words         []string          // in lower case, each once: they may name tables or functions
+	settingsRead  []string          // custom settings that it reads by name
+	settingsSet   []string          // custom settings that it sets, for the session or the transaction
+	setsUnknown   bool              // it sets a setting whose name is not in the text
+	usesSequence  bool              // nextval, setval or INSERT
+	readsSequence bool              // currval or lastval
+	tags          map[string]string // of a trailing sqlcommenter comment
+
+	// leftNothingUnder is the schema under which the server was asked in full about a transaction with this text, and the
+	// transaction had left nothing. From then on a glance is enough.
+	leftNothingUnder atomic.Pointer[schema]
+}
+
+// statement is one statement of a text.
+type statement struct {
+	kind  string    // its first word, in lower case: "select", "set"
+	words [4]string // its first words, the same one included
+}
+
+// local reports whether it is SET LOCAL.
+func (s statement) local() bool { return s.kind == "set" && s.words[1] == "local" }
+
+// statelessCommands are first words of statements that leave nothing on a
+// server connection, unless a function that they call does.
+var statelessCommands = map[string]bool{
+	"select": true, "insert": true, "update": true, "delete": true, "merge": true, "with": true, "values": true, "table": true,
+	"begin": true, "start": true, "commit": true, "end": true, "rollback": true, "abort": true, "savepoint": true, "release": true,
+	"show": true, "explain": true, "fetch": true, "move": true, "close": true, "copy": true, "lock": true, "truncate": true,
+	"analyze": true, "vacuum": true, "notify": true, "": true,
+}
+
+// statefulWords are words with which a statement may leave something behind,
+// wherever they stand.
+var statefulWords = map[string]bool{
+	"set_config": true, "temp": true, "temporary": true, "pg_temp": true, "hold": true,
+	"pg_advisory_lock": true, "pg_advisory_lock_shared": true, "pg_try_advisory_lock": true, "pg_try_advisory_lock_shared": true,
+	"pg_advisory_unlock": true, "pg_advisory_unlock_shared": true, "pg_advisory_unlock_all": true,
+	"dblink": true, "dblink_connect": true, "dblink_exec": true,
+}
+
+// maxWords bounds the words that are kept of one text.
+const maxWords = 100
+
+// scan reads a text. truncated says that it is only the beginning of one; then
+// the text may leave anything.
+func scan(sql string, truncated bool) *queryText {
+	t := &queryText{sql: sql, mayLeaveState: truncated}
+	var st statement
+	n := 0 // words of the statement at hand
+	finish := func() {
+		if n == 0 {
+			return
+		}
+		st.kind = st.words[0]
+		fine := statelessCommands[st.kind] || st.local() || st.kind == "set" && (st.words[1] == "transaction" || st.words[1] == "constraints")
+		t.mayLeaveState = t.mayLeaveState || !fine
+		if st.kind == "insert" {
+			t.usesSequence = true
+		}
+		t.setStatement(st)
+		t.statements = append(t.statements, st)
+		st, n = statement{}, 0
+	}
+	sc := sqltext.New(sql)
+	for {
+		tok := sc.Next()
+		switch tok.Kind {
+		case sqltext.End:
+			finish()
+			t.tags = sqlcommenter(sc.Comment())
+			return t
+		case sqltext.Semicolon:
+			finish()
+			continue
+		case sqltext.Word, sqltext.Quoted:
+			w := tok.Text
+			if n < len(st.words) {
+				st.words[n] = w
+			}
+			n++
+			if statefulWords[w] {
+				t.mayLeaveState = true
+			}
+			switch w {
+			case "nextval", "setval", "insert":
+				t.usesSequence = true
+			case "currval", "lastval":
+				t.readsSequence = true
+			case "current_setting":
+				if name, ok := firstSetting(sc); ok {
+					t.settingsRead = appendNew(t.settingsRead, name)
+				}
+			case "set_config":
+				if name, ok := firstSetting(sc); ok {
+					t.settingsSet = appendNew(t.settingsSet, name)
+				} else {
+					t.setsUnknown = true
+				}
+			}
+			if len(t.words) < maxWords {
+				t.words = appendNew(t.words, w)
+			}
+		default:
+			if n == 0 && tok.Kind == sqltext.Other && !tok.Is("(") { // "(select …)" begins with select
+				n++
+			}
+		}
+	}
+}
+
+// scanFunctionBody reads the body of a function. There statements also begin
+// after words such as BEGIN and THEN, and EXECUTE may run anything.
+func scanFunctionBody(body string) *queryText {
+	t := &queryText{sql: body}
+	sc := sqltext.New(body)
+	start := true
+	for {
+		tok := sc.Next()
+		if tok.Kind == sqltext.End {
+			return t
+		}
+		w := tok.Text
+		switch {
+		case tok.Kind == sqltext.Semicolon:
+			start = true
+			continue
+		case tok.Kind != sqltext.Word:
+			start = false
+			continue
+		}
+		t.words = append(t.words, w)
+		switch {
+		case w == "current_setting":
+			if name, ok := firstSetting(sc); ok {
+				t.settingsRead = appendNew(t.settingsRead, name)
+			}
+		case w == "set_config":
+			if name, ok := firstSetting(sc); ok {
+				t.settingsSet = appendNew(t.settingsSet, name)
+			} else {
+				t.setsUnknown = true
+			}
+			local, _ := sc.Local()
+			t.mayLeaveState = t.mayLeaveState || !local
+		case statefulWords[w] && w != "hold", w == "execute": // dynamic SQL may be anything
+			t.mayLeaveState = true
+		case start:
+			switch w {
+			case "set":
+				ahead := sc
+				if next := ahead.Next(); next.Text != "local" && next.Text != "transaction" && next.Text != "constraints" {
+					t.mayLeaveState = true
+				}
+			case "reset", "listen", "unlisten", "prepare", "deallocate", "discard", "load":
+				t.mayLeaveState = true
+			}
+		}
+		start = w == "begin" || w == "then" || w == "else" || w == "loop"
+	}
+}
+
+// setStatement records the custom setting that a SET sets.
+func (t *queryText) setStatement(st statement) {
+	if st.kind != "set" {
+		return
+	}
+	name := st.words[1]
+	if name == "local" || name == "session" {
+		name = st.words[2]
+	}
+	if strings.Contains(name, ".") {
+		t.settingsSet = appendNew(t.settingsSet, name)
+	}
+}
+
+// appendNew appends s unless it is in the list.
+func appendNew(list []string, s string) []string {
+	if slices.Contains(list, s) {
+		return list
+	}
+	return append(list, s)
+}
+
+// firstSetting looks ahead at ('name' without consuming it, and returns the
+// name in lower case. ok is false if it is not a custom setting in a plain
+// string.
+func firstSetting(s sqltext.Scanner) (string, bool) {
+	if tok := s.Next(); !tok.Is("(") {
+		return "", false
+	}
+	tok := s.Next()
+	return strings.ToLower(tok.Text), tok.Kind == sqltext.String && strings.Contains(tok.Text, ".")
+}
+
+// sqlcommenter reads a comment of the form /*key='value',…*/ (sqlcommenter's
+// specification, version 1.0). It returns nil for any other comment.
+func sqlcommenter(comment string) map[string]string {
+	inner, ok := strings.CutPrefix(comment, "/*")
+	if !ok || !strings.Contains(inner, "='") {
+		return nil
+	}
+	inner = strings.TrimSpace(strings.TrimSuffix(inner, "*/"))
+	tags := map[string]string{}
+	for pair := range strings.SplitSeq(inner, ",") {
+		key, value, ok := strings.Cut(pair, "=")
+		value = strings.TrimSpace(value)
+		if !ok || len(value) < 2 || value[0] != '\'' || value[len(value)-1] != '\'' {
+			return nil
+		}
+		k, err1 := url.QueryUnescape(strings.TrimSpace(key))
+		v, err2 := url.QueryUnescape(value[1 : len(value)-1])
+		if err1 != nil || err2 != nil || len(tags) >= 20 {
+			return nil
+		}
+		tags[k] = v
+	}
+	return tags
+}
+
+// textCache keeps what was read from texts. It is safe for concurrent use.
+type textCache struct {
+	mu    sync.RWMutex
+	known map[string]*queryText
+	size  int // bytes of the texts in known
+	seed  maphash.Seed
+	once  [maxTexts]atomic.Uint64 // hashes of texts that were seen once: only what comes again is kept
+	seen  atomic.Int64            // different texts, more or less
+}
+
+// What is kept of texts.
+const (
+	maxTexts     = 4096
+	maxTextKept  = 8 << 10 // bytes of one
+	maxTextsKept = 2 << 20 // bytes of all
+)
+
+// newTexts returns an empty cache.
+func newTexts() *textCache {
+	return &textCache{known: map[string]*queryText{}, seed: maphash.MakeSeed()}
+}
+
+// of returns what a text says. sql may lie in a buffer that will be used again.
+func (c *textCache) of(sql []byte, truncated bool) *queryText {
+	c.mu.RLock()
+	t := c.known[string(sql)]
+	c.mu.RUnlock()
+	if t != nil {
+		return t
+	}
+	t = scan(string(sql), truncated)
+	hash := maphash.Bytes(c.seed, sql)
+	again := c.once[hash%maxTexts].Swap(hash) == hash
+	if !again {
+		c.seen.Add(1)
+	}
+	if truncated || len(sql) > maxTextKept {
+		t.sql = shorten(t.sql)
+		return t
+	}
+	if !again {
+		return t
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if known := c.known[t.sql]; known != nil { // another client was first
+		return known
+	}
+	c.size += len(t.sql)
+	for k := range c.known { // any one goes: counting uses would cost more than it saves
+		if len(c.known) < maxTexts && c.size <= maxTextsKept {
+			break
+		}
+		c.size -= len(k)
+		delete(c.known, k)
+	}
+	c.known[t.sql] = t
+	return t
+}
+
+// count returns how many different texts there were, more or less.
+func (c *textCache) count() int { return int(c.seen.Load()) }
+
+// shorten bounds a text that is kept for people.
+func shorten(sql string) string {
+	const most = 2000
+	if len(sql) <= most {
+		return sql
+	}
+	return strings.ToValidUTF8(sql[:most], "") + " …"
+}

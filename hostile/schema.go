@@ -1,0 +1,168 @@
+package hostile
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// schema is what a database's functions, policies and domains add to the words
+// of a statement: which settings it reads and sets, and whether it could leave
+// something behind that no word of it shows.
+type schema struct {
+	version                string              // schemaVersionSQL's
+	settable               []string            // the server's own settings that a session may set
+	settingNames           []string            // custom settings that functions and policies name
+	readByTable            map[string][]string // by table: the settings that its policies read, if they bind this role
+	setByFunction          map[string][]string // by function: the settings that it may set
+	unknownSetByFunction   map[string]bool     // functions that may set any setting
+	settingDomains         map[uint32]bool     // oids of domains whose check sets something when a parameter is bound
+	functionsMayLeaveState bool                // some function may leave something behind, so any transaction may
+}
+
+// schemaVersionSQL returns a text that changes when functions or policies do.
+const schemaVersionSQL = `select pg_catalog.concat_ws('/',
+	(select pg_catalog.concat_ws('.', pg_catalog.count(*), pg_catalog.max(p.oid), pg_catalog.max(p.xmin::pg_catalog.text::pg_catalog.int8)) from pg_catalog.pg_proc p where p.oid operator(pg_catalog.>=) 16384),
+	(select pg_catalog.concat_ws('.', pg_catalog.count(*), pg_catalog.max(p.oid), pg_catalog.max(p.xmin::pg_catalog.text::pg_catalog.int8)) from pg_catalog.pg_policy p))`
+
+// parsedBody is the part of schemaSQL for functions whose bodies are kept
+// parsed. PostgreSQL has them since 14.
+const parsedBody = ` operator(pg_catalog.||) ' ' operator(pg_catalog.||) coalesce(pg_catalog.pg_get_function_sqlbody(p.oid), '')`
+
+// schemaSQL lists the database's own functions with their sources, policies with
+// their tables, and domains whose check sets a setting. Functions of the system
+// and those in C are left out.
+var schemaSQL = `select ` + inUTF8("kind") + `, ` + inUTF8("name") + `, ` + inUTF8("body") + ` from (
+select 'function', p.proname::pg_catalog.text, p.prosrc` + parsedBody + `
+	from pg_catalog.pg_proc p join pg_catalog.pg_language l on l.oid operator(pg_catalog.=) p.prolang
+	where p.oid operator(pg_catalog.>=) 16384 and l.lanname operator(pg_catalog.<>) all ('{c,internal}')
+union all
+select 'policy', c.relname::pg_catalog.text, coalesce(pg_catalog.pg_get_expr(p.polqual, p.polrelid), '') operator(pg_catalog.||) ' ' operator(pg_catalog.||) coalesce(pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid), '')
+	from pg_catalog.pg_policy p join pg_catalog.pg_class c on c.oid operator(pg_catalog.=) p.polrelid
+	where pg_catalog.row_security_active(c.oid)
+union all
+select 'domain', c.contypid::pg_catalog.text, pg_catalog.pg_get_constraintdef(c.oid)
+	from pg_catalog.pg_constraint c where c.contypid operator(pg_catalog.<>) 0 and pg_catalog.strpos(pg_catalog.pg_get_constraintdef(c.oid), 'set_config') operator(pg_catalog.>) 0
+) s(kind, name, body)`
+
+// settableSQL lists the server's settings that a session may set.
+const settableSQL = `select name from pg_catalog.pg_settings where context operator(pg_catalog.=) any ('{user,superuser}')`
+
+// readSchema reads what functions and policies do, unless nothing has changed
+// since they were read last.
+func (b *backend) readSchema() error {
+	version, err := b.askOne(question{name: schemaName, sql: schemaVersionSQL})
+	if err != nil {
+		return fmt.Errorf("ask whether the database's functions have changed: %w", err)
+	}
+	if known := b.pool.schema.Load(); known != nil && version == known.version {
+		return nil
+	}
+	rows, err := b.ask(question{name: schemaName, sql: schemaSQLFor(b.param("server_version"))})
+	if err != nil {
+		return fmt.Errorf("read the database's functions: %w", err)
+	}
+	s := newSchema(rows)
+	s.version = version
+	if rows, err = b.ask(question{name: schemaName, sql: settableSQL}); err != nil {
+		return fmt.Errorf("list the settings: %w", err)
+	}
+	for _, row := range rows {
+		s.settable = append(s.settable, row...)
+	}
+	b.pool.schema.Store(s)
+	return nil
+}
+
+// schemaCheckDue reports whether to ask again if functions and policies have
+// changed, at most once a second. A migration over a direct connection changes
+// them unseen.
+func (pl *pool) schemaCheckDue() bool {
+	pl.mu.Lock()
+	defer pl.mu.Unlock()
+	if time.Since(pl.schemaCheckedAt) < time.Second {
+		return false
+	}
+	pl.schemaCheckedAt = time.Now()
+	return true
+}
+
+// schemaSQLFor returns schemaSQL for a server of this version.
+func schemaSQLFor(version string) string {
+	end := strings.IndexFunc(version+".", func(r rune) bool { return r < '0' || r > '9' }) // also of "18beta1"
+	if major, _ := strconv.Atoi(version[:end]); major >= 14 {
+		return schemaSQL
+	}
+	return strings.ReplaceAll(schemaSQL, parsedBody, "")
+}
+
+// newSchema reads the rows of schemaSQL.
+func newSchema(rows [][]string) *schema {
+	s := &schema{readByTable: map[string][]string{}, setByFunction: map[string][]string{}, unknownSetByFunction: map[string]bool{}, settingDomains: map[uint32]bool{}}
+	functionReads := map[string][]string{}
+	for _, row := range rows {
+		if len(row) != 3 {
+			continue
+		}
+		name, t := strings.ToLower(row[1]), scanFunctionBody(row[2])
+		for _, n := range slices.Concat(t.settingsRead, t.settingsSet) {
+			s.settingNames = appendNew(s.settingNames, n)
+		}
+		if row[0] == "function" {
+			s.functionsMayLeaveState = s.functionsMayLeaveState || t.mayLeaveState
+			functionReads[name] = append(functionReads[name], t.settingsRead...)
+			s.setByFunction[name] = append(s.setByFunction[name], t.settingsSet...)
+			s.unknownSetByFunction[name] = s.unknownSetByFunction[name] || t.setsUnknown
+		}
+		if row[0] == "domain" {
+			oid, err := strconv.ParseUint(row[1], 10, 32)
+			s.settingDomains[uint32(oid)] = err == nil
+		}
+	}
+	for _, row := range rows {
+		if len(row) != 3 || row[0] != "policy" {
+			continue
+		}
+		table, t := strings.ToLower(row[1]), scanFunctionBody(row[2])
+		reads := t.settingsRead
+		for _, w := range t.words { // a function that reads the setting for it
+			reads = append(reads, functionReads[unqualified(w)]...)
+		}
+		for _, n := range reads {
+			s.readByTable[table] = appendNew(s.readByTable[table], n)
+		}
+	}
+	slices.Sort(s.settingNames)
+	return s
+}
+
+// settingsOf returns the settings that a statement with these words reads and
+// sets, by itself or through functions and policies. unknown reports whether it
+// may set any setting.
+func (s *schema) settingsOf(t *queryText) (reads, made []string, unknown bool) {
+	reads, made, unknown = t.settingsRead, t.settingsSet, t.setsUnknown
+	if len(s.readByTable) == 0 && len(s.setByFunction) == 0 {
+		return reads, made, unknown
+	}
+	for _, w := range t.words {
+		w = unqualified(w)
+		for _, n := range s.readByTable[w] {
+			reads = appendNew(slices.Clip(reads), n)
+		}
+		for _, n := range s.setByFunction[w] {
+			made = appendNew(slices.Clip(made), n)
+		}
+		unknown = unknown || s.unknownSetByFunction[w]
+	}
+	return reads, made, unknown
+}
+
+// unqualified returns a name without its schema.
+func unqualified(name string) string {
+	if i := strings.LastIndexByte(name, '.'); i >= 0 {
+		return name[i+1:]
+	}
+	return name
+}
