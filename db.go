@@ -132,7 +132,7 @@ func poolConfig(cfg Config) (*pgxpool.Config, error) {
 		pc.ConnConfig.ConnectTimeout = 5 * time.Second
 	}
 	if cfg.DialFunc != nil {
-		pc.ConnConfig.DialFunc = cfg.DialFunc
+		pc.ConnConfig.DialFunc = dialApart(cfg.DialFunc)
 	}
 	if cfg.AfterConnect != nil {
 		pc.AfterConnect = bounded(cfg.AfterConnect, pc.ConnConfig.ConnectTimeout)

@@ -41,7 +41,9 @@
 // an error, and its connection is given up. A transaction that fails, or panics,
 // before its BEGIN and its tenant are answered is over. Results that are kept past
 // their transaction answer an error, never another's bytes. An answer that was
-// not asked for breaks the connection.
+// not asked for breaks the connection. A panic, and runtime.Goexit, in an argument's
+// own code, a scan destination, a transaction's function or Config's logger loses no connection;
+// in Config.AfterConnect and Config.DialFunc it is an error of whoever waits for the connection.
 //
 // Before it is sent, a statement is checked for mistakes: it is refused if it
 // would end the scope's transaction, or would leave state on a shared server

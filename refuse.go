@@ -125,13 +125,10 @@ func read(sql string) (st statementText) {
 				st.words[n] = w
 			}
 			n++
-			if inTempSchema(tok.Text) {
+			if inTempSchema(tok.Text) || inTempSchema(tok.Text+".") && dotted(sc) {
 				leaves("an object in pg_temp", useCTE)
 			}
-			if tok.Kind == sqltext.Quoted {
-				break
-			}
-			name := w[strings.LastIndexByte(w, '.')+1:]
+			name := tok.Text[strings.LastIndexByte(tok.Text, '.')+1:] // quoted or not, it is the function's
 			if hint, leaving := leaving[name]; leaving && calls(sc) && !st.defines() {
 				leaves(name, hint)
 			}
@@ -140,7 +137,7 @@ func read(sql string) (st statementText) {
 				if local, certain := sc.Local(); certain && !local {
 					leaves("set_config(…, false)", useWith)
 				}
-			case w == "pg_settings" && previous.Kind == sqltext.Word && (previous.Text == "update" || previous.Text == "only" && before.Text == "update"): // the view sets them
+			case tok.Text == "pg_settings" && previous.Kind == sqltext.Word && (previous.Text == "update" || previous.Text == "only" && before.Text == "update"): // the view sets them
 				leaves("update of pg_settings", useWith)
 			case w == "hold" && previous.Kind == sqltext.Word && previous.Text == "with":
 				st.hold = true
@@ -184,6 +181,9 @@ func (st *statementText) defines() bool {
 
 // calls reports whether a parenthesis comes next.
 func calls(sc sqltext.Scanner) bool { return sc.Next().Is("(") }
+
+// dotted reports whether a dot comes next, behind white space.
+func dotted(sc sqltext.Scanner) bool { return sc.Next().Is(".") }
 
 // afterScope returns the word past LOCAL or GLOBAL, which change nothing.
 func afterScope(word string, sc sqltext.Scanner) string {

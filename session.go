@@ -160,14 +160,17 @@ func (s Session) attempt(ctx context.Context, w work) (r *run, err error) {
 // error: err, if there is one already. A scope whose transaction is not over by
 // then was not its own transaction, and nothing of it is stored.
 func (r *run) finish(err error) error {
-	first, err := r.close(err)
-	if !first {
-		return err
-	}
-	if err == nil && r.conn.TxStatus() != 'I' {
+	first, returned := false, false
+	defer func() {
+		if first || !returned { // a logger or a tracer of Config's panicked
+			r.session.db.release(r.pool, r.conn)
+		}
+	}()
+	first, err = r.close(err)
+	returned = true
+	if first && err == nil && r.conn.TxStatus() != 'I' {
 		err = leftOpen("end the scope")
 	}
-	r.session.db.release(r.pool, r.conn)
 	return err
 }
 

@@ -46,13 +46,13 @@ func (t *sqlTx) query(ctx context.Context, sql string, args []any, kind wire.Sta
 // Commit fails with pgx.ErrTxCommitRollback where a statement had failed.
 func (t *sqlTx) Commit() error {
 	t.conn.tx = nil
-	return t.tx.commit(t.ctx)
+	return t.tx.commit(t.ctx, true)
 }
 
 // Rollback is fine with a transaction that is over: nothing of it was kept.
 func (t *sqlTx) Rollback() error {
 	t.conn.tx = nil
-	if err := t.tx.rollback(t.ctx); !errors.Is(err, ErrTxEnded) {
+	if err := t.tx.rollback(t.ctx, true); !errors.Is(err, ErrTxEnded) {
 		return err
 	}
 	return nil

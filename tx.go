@@ -125,7 +125,7 @@ const (
 )
 
 // errPanicked is the failure of a transaction whose statement panicked.
-var errPanicked = errors.New("the statement panicked before it was sent")
+var errPanicked = errors.New("the statement panicked")
 
 // endedError is what a statement gets that comes after the end. mu is held.
 func (tx *transaction) endedError() error {
@@ -239,7 +239,15 @@ func (tx *transaction) run(ctx context.Context, w work) (*underway, error) {
 
 // settle decides what becomes of the transaction after a statement was made and
 // sent, or was not: err says why. It returns the error for the caller.
-func (tx *transaction) settle(ctx context.Context, first bool, u *underway, err error) error {
+func (tx *transaction) settle(ctx context.Context, first bool, u *underway, err error) (result error) {
+	returned := false
+	defer func() { tx.abandonUnless(ctx, returned) }()
+	result = tx.settled(ctx, first, u, err)
+	returned = true
+	return result
+}
+
+func (tx *transaction) settled(ctx context.Context, first bool, u *underway, err error) error {
 	sent := u != nil && u.x != nil
 	if sent && err != nil {
 		_, err = u.close(err)
@@ -289,6 +297,16 @@ func (tx *transaction) abandon(ctx context.Context, failure error) {
 	tx.giveBack()
 }
 
+// abandonUnless abandons the transaction if a step of it did not return: a logger
+// or a tracer of Config's panicked in the middle.
+func (tx *transaction) abandonUnless(ctx context.Context, returned bool) {
+	if !returned {
+		tx.mu.Lock()
+		defer tx.mu.Unlock()
+		tx.abandon(ctx, errPanicked)
+	}
+}
+
 // giveBack releases the connection, once. mu is held.
 func (tx *transaction) giveBack() {
 	if tx.conn != nil {
@@ -298,8 +316,28 @@ func (tx *transaction) giveBack() {
 	tx.inUse, tx.results = false, nil
 }
 
+// closeResults ends the results that are open, as a rollback to a savepoint does:
+// whoever holds them gets an error.
+func (tx *transaction) closeResults() {
+	tx.mu.Lock()
+	open := tx.results
+	tx.mu.Unlock()
+	if open != nil {
+		_ = open.x.GiveUp(errResultGone)
+		_ = tx.finish(open, nil) // what it failed with is the caller's to read; where the transaction ended, it says so
+	}
+}
+
 // finish ends an exchange inside the transaction: the rows were closed.
-func (tx *transaction) finish(u *underway, err error) error {
+func (tx *transaction) finish(u *underway, err error) (result error) {
+	returned := false
+	defer func() { tx.abandonUnless(u.ctx, returned) }()
+	result = tx.finished(u, err)
+	returned = true
+	return result
+}
+
+func (tx *transaction) finished(u *underway, err error) error {
 	first, err := u.close(err)
 	if !first {
 		return err
@@ -311,6 +349,9 @@ func (tx *transaction) finish(u *underway, err error) error {
 	}
 	tx.inUse, tx.results = false, nil
 	if !tx.holds(err) { // ended, by whatever means: nothing more may run here
+		if err == nil {
+			err = u.ctx.Err() // done in the moment when the last answer came
+		}
 		if err == nil {
 			err = &Error{Kind: ErrTxEnded, Op: "query", Err: errors.New("the transaction was ended by a statement in it"),
 				Hint: "return from InTx's function instead: nil commits, an error rolls back"}
@@ -351,16 +392,16 @@ func committed(tag string, err error) error {
 
 // commit ends the transaction. pgx.ErrTxCommitRollback says that it was rolled
 // back because a statement had failed.
-func (tx *transaction) commit(ctx context.Context) error {
-	return committed(tx.conclude(ctx, commitStatement, false))
+func (tx *transaction) commit(ctx context.Context, final bool) error {
+	return committed(tx.conclude(ctx, commitStatement, final))
 }
 
 // rollback ends the transaction without effect. It works with a context that
 // is done.
-func (tx *transaction) rollback(ctx context.Context) error {
+func (tx *transaction) rollback(ctx context.Context, final bool) error {
 	ctx, cancel := undone(ctx)
 	defer cancel()
-	_, err := tx.conclude(ctx, rollbackStatement, false)
+	_, err := tx.conclude(ctx, rollbackStatement, final)
 	return err
 }
 
@@ -377,6 +418,14 @@ func undone(ctx context.Context) (context.Context, context.CancelFunc) {
 // sending keeps the transaction open; if this end is final, it is given up
 // instead: nothing more is sent on its connection, which settle drops.
 func (tx *transaction) conclude(ctx context.Context, last *wire.Fixed, final bool) (tag string, err error) {
+	returned := false
+	defer func() { tx.abandonUnless(ctx, returned) }()
+	tag, err = tx.concluded(ctx, last, final)
+	returned = true
+	return tag, err
+}
+
+func (tx *transaction) concluded(ctx context.Context, last *wire.Fixed, final bool) (tag string, err error) {
 	tx.mu.Lock()
 	defer tx.mu.Unlock()
 	tx.lookForEnd()
@@ -402,8 +451,9 @@ func (tx *transaction) conclude(ctx context.Context, last *wire.Fixed, final boo
 		_, _ = tx.results.close(nil) // what it failed with is the caller's to read, and COMMIT's answer
 	}
 	tag, err = tx.send(ctx, last)
-	if tx.phase = txEnded; err != nil {
-		tx.failure = err
+	tx.phase, tx.failure = txEnded, err
+	if last == commitStatement {
+		tx.failure = committed(tag, err) // InTx says so, too, where fn itself committed and did not look
 	}
 	tx.giveBack()
 	return tag, err
@@ -457,14 +507,20 @@ func (tx *transaction) sendBatch(ctx context.Context, w work, b *pgx.Batch, then
 // one, which is a savepoint.
 type txHandle struct {
 	tx        *transaction
+	parent    *txHandle   // nil for the whole
 	savepoint string      // "" for the whole
 	done      atomic.Bool // the savepoint was left
+}
+
+// left reports whether the nested transaction is over, or one that it is nested in.
+func (h *txHandle) left() bool {
+	return h.done.Load() || h.parent != nil && h.parent.left()
 }
 
 var _ pgx.Tx = (*txHandle)(nil)
 
 func (h *txHandle) query(ctx context.Context, sql string, args []any, kind wire.Statement) *wire.Rows {
-	if h.done.Load() {
+	if h.left() {
 		return wire.FailedRows(h.doneError())
 	}
 	return h.tx.query(ctx, work{check: h.tx.session.db.inTx, kind: kind, queries: []query{{sql, args}}}, nil)
@@ -497,7 +553,7 @@ func (h *txHandle) Exec(ctx context.Context, sql string, args ...any) (pgconn.Co
 // SendBatch sends the queued statements in one round trip.
 func (h *txHandle) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
 	switch {
-	case h.done.Load():
+	case h.left():
 		return &batchResults{err: h.doneError(), closed: true}
 	case b.Len() == 0:
 		return &batchResults{closed: true}
@@ -507,7 +563,7 @@ func (h *txHandle) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults
 
 // CopyFrom is [Session.CopyFrom] inside the transaction.
 func (h *txHandle) CopyFrom(ctx context.Context, table pgx.Identifier, columns []string, rows pgx.CopyFromSource) (int64, error) {
-	if h.done.Load() {
+	if h.left() {
 		return 0, h.doneError()
 	}
 	u, err := h.tx.run(ctx, insertion(table, columns, rows, h.tx.session.db.inTx))
@@ -563,7 +619,7 @@ func (h *txHandle) Conn() *pgx.Conn {
 func (h *txHandle) Begin(ctx context.Context) (pgx.Tx, error) {
 	h.tx.mu.Lock()
 	h.tx.savepoints++
-	nested := &txHandle{tx: h.tx, savepoint: "poolproof_" + strconv.Itoa(h.tx.savepoints)}
+	nested := &txHandle{tx: h.tx, parent: h, savepoint: "poolproof_" + strconv.Itoa(h.tx.savepoints)}
 	h.tx.mu.Unlock()
 	if _, err := h.Exec(ctx, "savepoint "+nested.savepoint); err != nil {
 		return nil, err
@@ -572,28 +628,34 @@ func (h *txHandle) Begin(ctx context.Context) (pgx.Tx, error) {
 }
 
 // Commit ends the transaction, or releases the savepoint. pgx.ErrTxCommitRollback
-// says that it was rolled back because a statement had failed.
+// says that it was rolled back because a statement had failed. A savepoint whose
+// Commit was not sent, because its context was done, can still be rolled back.
 func (h *txHandle) Commit(ctx context.Context) error {
 	if h.savepoint == "" {
-		return h.tx.commit(ctx)
+		return h.tx.commit(ctx, false)
 	}
 	return h.leave(ctx, "release savepoint "+h.savepoint)
 }
 
 // Rollback ends the transaction without effect, or undoes what was done since
-// the savepoint. It works with a context that is done.
+// the savepoint. It works with a context that is done, and closes rows that are open.
 func (h *txHandle) Rollback(ctx context.Context) error {
 	if h.savepoint == "" {
-		return h.tx.rollback(ctx)
+		return h.tx.rollback(ctx, false)
+	}
+	if h.left() {
+		return h.doneError()
 	}
 	ctx, cancel := undone(ctx)
 	defer cancel()
+	h.tx.closeResults()
 	return h.leave(ctx, "rollback to savepoint "+h.savepoint)
 }
 
+// leave leaves the savepoint, unless the statement for that was not sent.
 func (h *txHandle) leave(ctx context.Context, sql string) error {
 	_, err := h.Exec(ctx, sql)
-	if err == nil || !errors.Is(err, ErrTxInUse) {
+	if _, answered := errors.AsType[*pgconn.PgError](err); err == nil || answered {
 		h.done.Store(true)
 	}
 	return err

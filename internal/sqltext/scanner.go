@@ -32,39 +32,57 @@ func (s *Scanner) Comment() string { return s.comment }
 
 // Local looks ahead, right after the word set_config, whether the call's last
 // argument is true, so that the setting is the transaction's; certain reports
-// whether it is a constant.
+// whether it is a constant: true or false, a string that PostgreSQL reads as one of
+// them, either in parentheses or cast to bool.
 func (s Scanner) Local() (local, certain bool) {
-	depth, last, length := 0, Token{}, 0 // length: of the last argument, in tokens
+	depth := 0
+	var last []Token // the last argument
 	for {
 		tok := s.Next()
 		switch {
 		case tok.Kind == End:
 			return false, false
 		case tok.Is("("):
-			depth++
+			if depth++; depth == 1 {
+				continue
+			}
 		case tok.Is(")"):
 			if depth--; depth <= 0 {
-				if length != 1 || last.Kind != Word && last.Kind != String {
-					return false, false
-				}
-				switch strings.ToLower(last.Text) {
-				case "true", "t", "yes", "y", "on", "1":
-					return true, true
-				case "false", "f", "no", "n", "off", "0":
-					return false, true
-				}
-				return false, false
+				return truth(last)
 			}
-		case tok.Is(","):
-			length = 0
+		case tok.Is(",") && depth == 1:
+			last = last[:0]
 			continue
-		default:
-			last = tok
 		}
-		if depth > 1 || !tok.Is("(") {
-			length++
-		}
+		last = append(last, tok)
 	}
+}
+
+// truth is the value of a constant of type bool.
+func truth(expr []Token) (value, certain bool) {
+	n := len(expr)
+	isType := func(t Token) bool { return t.Kind == Word && (t.Text == "bool" || t.Text == "boolean") }
+	switch {
+	case n > 3 && isType(expr[n-1]) && expr[n-2].Is(":") && expr[n-3].Is(":"):
+		return truth(expr[:n-3])
+	case n > 2 && expr[0].Is("(") && expr[n-1].Is(")"):
+		return truth(expr[1 : n-1])
+	case n == 2 && isType(expr[0]) && expr[1].Kind == String:
+		return truth(expr[1:])
+	case n != 1 || expr[0].Kind != Word && expr[0].Kind != String:
+		return false, false
+	}
+	text := strings.Trim(strings.ToLower(expr[0].Text), " \t\n\v\f\r")
+	if text == "" {
+		return false, false
+	}
+	switch { // PostgreSQL takes what no other word begins with
+	case text == "1", text == "on", strings.HasPrefix("true", text), strings.HasPrefix("yes", text):
+		return true, true
+	case text == "0", text == "of", text == "off", strings.HasPrefix("false", text), strings.HasPrefix("no", text):
+		return false, true
+	}
+	return false, false
 }
 
 // Scanner cuts SQL into tokens as PostgreSQL's does (its documentation,

@@ -34,7 +34,8 @@ func TestWords(t *testing.T) {
 func TestLocal(t *testing.T) {
 	for args, want := range map[string][2]bool{
 		"('a', 'b', true)": {true, true}, "('a', 'b', 'on')": {true, true}, "('a', f(1, 2), FALSE)": {false, true}, "('a', 'b', 'f')": {false, true},
-		"('a', 'b', $1)": {}, "('a', 'b', not false)": {}, "('a', 'b', $1 <> 'off')": {}, "('a', 'b', f(false))": {}, "('a', 'b', (false))": {}, "('a', 'b'": {},
+		"('a', 'b', $1)": {}, "('a', 'b', not false)": {}, "('a', 'b', $1 <> 'off')": {}, "('a', 'b', f(false))": {}, "('a', 'b'": {}, "('a', 'b', null)": {}, "('a', 'b', '')": {}, "('a', 'b', 'o')": {}, "('a', 'b', false::int)": {},
+		"('a', 'b', (false))": {false, true}, "('a', (1, 2), ('fal'::boolean)::bool)": {false, true}, "('a', 'b', bool 'TRU')": {true, true}, "('a', 'b', ' off ')": {false, true},
 	} {
 		local, certain := New(args).Local()
 		if local != want[0] || certain != want[1] {
