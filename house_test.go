@@ -17,7 +17,7 @@ const modulePath = "github.com/poolproof/poolproof"
 var serviceLevels = [][]string{
 	{"service/tenancy", "service/internal/exactjson", "service/internal/oracle", "service/httpapi/openapi", "service/console"},
 	{"service/internal/guarded", "service/httpapi/token", "service/migrations"},
-	{"service/audit", "service/feature", "service/platform", "service/rbac"},
+	{"service/internal/migrated", "service/audit", "service/feature", "service/platform", "service/rbac"},
 	{"service/legacy", "service/httpapi"},
 }
 

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -75,9 +76,20 @@ func create(t testing.TB, options string) string {
 // migrating one. fill leaves no connection open.
 func Copy(t testing.TB, name string, fill func(url string)) string {
 	t.Helper()
+	template := filled(t, name, fill)
+	return create(t, " TEMPLATE "+pgx.Identifier{template}.Sanitize())
+}
+
+// filling is held while a template is filled: tests that run at once fill it once.
+var filling sync.Mutex
+
+func filled(t testing.TB, name string, fill func(url string)) (template string) {
+	t.Helper()
+	filling.Lock()
+	defer filling.Unlock()
 	shared.mu.Lock()
 	server := shared.startServer(t)
-	template := shared.templates[name]
+	template = shared.templates[name]
 	shared.mu.Unlock()
 	if template == "" {
 		template = fmt.Sprintf("template_%d_%s", os.Getpid(), name)
@@ -92,7 +104,7 @@ func Copy(t testing.TB, name string, fill func(url string)) string {
 		shared.templates[name] = template
 		shared.mu.Unlock()
 	}
-	return create(t, " TEMPLATE "+pgx.Identifier{template}.Sanitize())
+	return template
 }
 
 // admin runs a statement as superuser, on the database postgres.

@@ -93,7 +93,7 @@ func (f *fixtures) startServer(t testing.TB) *devdb.Postgres {
 		Dir: filepath.Join(dir, "postgres"),
 		Settings: map[string]string{
 			"max_connections":            "300",
-			"max_wal_size":               "4GB",
+			"max_wal_size":               "512MB", // it may be in memory
 			"log_min_duration_statement": "-1",
 		},
 	})
@@ -111,10 +111,13 @@ func (f *fixtures) folder(t testing.TB) string {
 	if f.dir != "" {
 		return f.dir
 	}
-	if err := removeLeftovers(os.TempDir()); err != nil {
-		t.Fatalf("remove what an earlier run left behind: %v", err)
+	parent := roomy(memory, os.TempDir())
+	for _, tmp := range []string{os.TempDir(), parent} {
+		if err := removeLeftovers(tmp); err != nil {
+			t.Fatalf("remove what an earlier run left behind: %v", err)
+		}
 	}
-	dir, err := os.MkdirTemp("", fmt.Sprintf("%s%d-", folderPrefix, os.Getpid())) //nolint:usetesting // it lives as long as the process
+	dir, err := os.MkdirTemp(parent, fmt.Sprintf("%s%d-", folderPrefix, os.Getpid())) //nolint:usetesting // it lives as long as the process
 	if err != nil {
 		t.Fatalf("make a temporary folder: %v", err)
 	}
@@ -122,6 +125,25 @@ func (f *fixtures) folder(t testing.TB) string {
 		t.Fatalf("make a temporary folder: %v", err)
 	}
 	f.dir = dir
+	return dir
+}
+
+// memory is where Linux keeps files in memory, and room is how many bytes must be
+// free there, for the servers of the test processes that run beside each other.
+// To make and drop a database is to write and remove hundreds of files: on a disk
+// that takes longer than many a test.
+const (
+	memory = "/dev/shm"
+	room   = 4 << 30
+)
+
+// roomy returns dir if it is there and has room, else the other one. Who sets
+// TMPDIR has chosen a folder, so that it is the other one then.
+func roomy(dir, other string) string {
+	var fs syscall.Statfs_t
+	if os.Getenv("TMPDIR") != "" || syscall.Statfs(dir, &fs) != nil || uint64(fs.Bavail)*uint64(fs.Bsize) < room { //nolint:gosec,unconvert // a size is not negative; its type differs between systems
+		return other
+	}
 	return dir
 }
 

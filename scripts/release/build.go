@@ -17,6 +17,9 @@ import (
 // target is a system that the program is built for.
 type target struct{ os, arch string }
 
+// String is the target as go tool dist names it: "linux/amd64".
+func (t target) String() string { return t.os + "/" + t.arch }
+
 // targets are those of a release.
 var targets = []target{{"linux", "amd64"}, {"linux", "arm64"}, {"darwin", "amd64"}, {"darwin", "arm64"}}
 

@@ -1,6 +1,6 @@
 // Release builds what a release consists of, into dist/:
 //
-//	go run ./scripts/release [-version v1.2.3] [-out dist]
+//	go run ./scripts/release [-version v1.2.3] [-out dist] [-target linux/amd64]
 //
 //	poolproof_v1.2.3_linux_amd64.tar.gz     the program, our licence, and the licences of what is in it
 //	poolproof_v1.2.3_linux_amd64.cdx.json   a bill of materials (CycloneDX), read out of the built program
@@ -22,6 +22,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 )
@@ -40,14 +41,23 @@ func run(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("release", flag.ContinueOnError)
 	version := flags.String("version", "", "the version (default: what git describe says)")
 	out := flags.String("out", "dist", "the folder that takes the files")
+	only := flags.String("target", "", "the one system to build for (default: each of a release)")
 	if err := flags.Parse(args); err != nil {
 		return err
+	}
+	systems := targets
+	if *only != "" {
+		at := slices.IndexFunc(targets, func(t target) bool { return t.String() == *only })
+		if at < 0 {
+			return fmt.Errorf("%q is no target of a release: take one of %v", *only, targets)
+		}
+		systems = targets[at : at+1]
 	}
 	named, err := describe(ctx, ".", *version)
 	if err != nil {
 		return err
 	}
-	files, err := build(ctx, ".", *out, named, targets)
+	files, err := build(ctx, ".", *out, named, systems)
 	if err != nil {
 		return err
 	}

@@ -7,7 +7,8 @@
 //	... 40s: 120 tests passed; running b (TestSlow 31s)     at least every 20 seconds
 //	--- FAIL: TestOther (0.01s)                             all output of a failed test
 //
-// Output of tests that pass is left out. The last lines name each package that
+// Output of tests that pass is left out. The last lines name the slowest packages
+// and tests, and each package that
 // failed and why: a package that was killed, by its time limit or a panic, with
 // the tests that were running. The status is 1 if a test or package failed or did
 // not end, if a line of the output was damaged, and also if a test was skipped: a

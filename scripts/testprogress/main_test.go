@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -174,4 +175,31 @@ func before(t *testing.T, text, mark string) string {
 		t.Fatalf("no %q", mark)
 	}
 	return head
+}
+
+// The slowest come last, longest first: packages by themselves, tests without
+// their subtests, and nothing that took no time.
+func TestTheSlowestAreNamed(t *testing.T) {
+	var in strings.Builder
+	for i, pkg := range []string{"a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k"} {
+		fmt.Fprintf(&in, `{"Action":"pass","Package":"m/%s","Test":"TestOne/inner","Elapsed":900}
+{"Action":"pass","Package":"m/%[1]s","Test":"TestOne","Elapsed":%[2]d.4}
+{"Action":"pass","Package":"m/%[1]s","Elapsed":%[3]d.2}
+`, pkg, i, 100+i)
+	}
+	in.WriteString(`{"Action":"fail","Package":"m/last","Test":"TestTwo","Elapsed":300}
+{"Action":"fail","Package":"m/last","Elapsed":301}
+`)
+	var out strings.Builder
+	if ok, err := run(strings.NewReader(in.String()), &out, nil, time.Now); ok || err != nil {
+		t.Errorf("ok = %v, %v", ok, err)
+	}
+	for _, want := range []string{
+		"the slowest packages: last 5m1s, k 1m50s, j 1m49s, i 1m48s, h 1m47s, g 1m46s, f 1m45s, e 1m44s, d 1m43s, c 1m42s\n",
+		"the slowest tests: last TestTwo 5m0s, k TestOne 10s, j TestOne 9s, i TestOne 8s, h TestOne 7s, g TestOne 6s, f TestOne 5s, e TestOne 4s, d TestOne 3s, c TestOne 2s\n",
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%q is missing in:\n%s", want, out.String())
+		}
+	}
 }

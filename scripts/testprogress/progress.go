@@ -13,15 +13,23 @@ import (
 
 // event is one line of go test -json; see "go doc test2json".
 type event struct {
-	Action      string `json:"Action"`
-	Package     string `json:"Package"`
-	Test        string `json:"Test"`
-	Output      string `json:"Output"`
-	FailedBuild string `json:"FailedBuild"`
+	Action      string  `json:"Action"`
+	Package     string  `json:"Package"`
+	Test        string  `json:"Test"`
+	Output      string  `json:"Output"`
+	Elapsed     float64 `json:"Elapsed"` // seconds
+	FailedBuild string  `json:"FailedBuild"`
 }
 
 // test names a test of a package.
 type test struct{ pkg, name string }
+
+// taken is how long a test or a package (a test without a name) ran. Of a package
+// whose result was in go test's cache it is nearly nothing.
+type taken struct {
+	test
+	time.Duration
+}
 
 // progress is what is known so far.
 type progress struct {
@@ -34,6 +42,7 @@ type progress struct {
 	failed  int
 	cut     int            // tests that ended with their package, not by themselves
 	failing map[string]int // failed tests of a package
+	took    []taken        // top-level tests and packages that have ended
 	broken  []string       // packages that failed, or did not build, and why
 	skipped []string
 	damaged int   // lines that look like events and are none
@@ -68,6 +77,9 @@ func (p *progress) line(line []byte) {
 		return
 	}
 	key := test{e.Package, e.Test}
+	if e.Elapsed > 0 && !strings.Contains(e.Test, "/") {
+		p.took = append(p.took, taken{key, time.Duration(e.Elapsed * float64(time.Second))})
+	}
 	switch e.Action {
 	case "start", "run":
 		p.running[key] = p.now()
@@ -242,6 +254,8 @@ func (p *progress) summary() bool {
 	for _, pkg := range open {
 		p.finish(pkg, "the output ended before it did")
 	}
+	p.slowest("packages", func(t taken) bool { return t.name == "" })
+	p.slowest("tests", func(t taken) bool { return t.name != "" })
 	p.sayf("%d tests passed, %d failed, %d skipped, %d did not end in %s\n", p.passed, p.failed, len(p.skipped), p.cut, p.since(p.began))
 	for _, line := range p.broken {
 		p.sayf("FAIL\t%s\n", line)
@@ -256,4 +270,28 @@ func (p *progress) summary() bool {
 		p.sayf("FAIL: no test has passed\n")
 	}
 	return p.failed == 0 && p.cut == 0 && len(p.broken) == 0 && len(p.skipped) == 0 && p.damaged == 0 && p.passed > 0
+}
+
+// named is how many packages, and tests, the last lines name as the slowest.
+const named = 10
+
+// slowest names the ones that ran longest, so that a person knows where the time
+// of a run went. Those that ran less than a second took none of it.
+func (p *progress) slowest(what string, is func(taken) bool) {
+	var of []taken
+	for _, t := range p.took {
+		if is(t) && t.Duration >= time.Second {
+			of = append(of, t)
+		}
+	}
+	slices.SortFunc(of, func(a, b taken) int {
+		return cmp.Or(cmp.Compare(b.Duration, a.Duration), strings.Compare(a.pkg+a.name, b.pkg+b.name))
+	})
+	var names []string
+	for _, t := range of[:min(named, len(of))] {
+		names = append(names, strings.TrimSpace(path.Base(t.pkg)+" "+t.name)+" "+t.Round(time.Second).String())
+	}
+	if len(names) > 0 {
+		p.sayf("the slowest %s: %s\n", what, strings.Join(names, ", "))
+	}
 }

@@ -1,7 +1,6 @@
 package console_test
 
 import (
-	"context"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -11,7 +10,6 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/poolproof/poolproof"
@@ -19,6 +17,7 @@ import (
 	"github.com/poolproof/poolproof/service/console"
 	"github.com/poolproof/poolproof/service/httpapi"
 	"github.com/poolproof/poolproof/service/httpapi/token"
+	"github.com/poolproof/poolproof/service/internal/migrated"
 	"github.com/poolproof/poolproof/service/migrations"
 )
 
@@ -45,31 +44,15 @@ func newService(t *testing.T) *service {
 func newServiceWith(t *testing.T, accepted token.Config, pages http.Handler, log *slog.Logger) *service {
 	t.Helper()
 	ctx := t.Context()
-	ownerURL := pgtest.Database(t)
+	ownerURL, login := migrated.Demo(t)
 	owner, err := pgxpool.New(ctx, ownerURL)
 	if err != nil {
 		t.Fatalf("connecting as the owner: %v", err)
 	}
 	t.Cleanup(owner.Close)
+	user := migrated.Super
 
-	login := "page_" + strings.ReplaceAll(uuid.NewString(), "-", "")
-	up, err := migrations.Up(ctx, pgtest.Owned(t, ownerURL), migrations.Options{Login: login})
-	if err != nil {
-		t.Fatalf("migrating: %v", err)
-	}
-	t.Cleanup(func() {
-		// A login outlives its database.
-		name := pgx.Identifier{login}.Sanitize()
-		if _, err := owner.Exec(context.Background(), "drop owned by "+name+"; drop role "+name, pgx.QueryExecModeSimpleProtocol); err != nil {
-			t.Errorf("dropping the login: %v", err)
-		}
-	})
-	user := uuid.New()
-	if err := migrations.Demo(ctx, pgtest.Owned(t, ownerURL), user); err != nil {
-		t.Fatalf("demo data: %v", err)
-	}
-
-	db, err := poolproof.Open(ctx, poolproof.Config{URL: pgtest.Pooled(t, up.LoginURL, pgtest.PgBouncer118Transaction), Logger: log})
+	db, err := poolproof.Open(ctx, poolproof.Config{URL: pgtest.Pooled(t, login, pgtest.PgBouncer118Transaction), Logger: log})
 	if err != nil {
 		t.Fatalf("opening the database through PgBouncer: %v", err)
 	}

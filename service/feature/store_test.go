@@ -15,6 +15,7 @@ import (
 	"github.com/poolproof/poolproof"
 	"github.com/poolproof/poolproof/internal/pgtest"
 	"github.com/poolproof/poolproof/service/feature"
+	"github.com/poolproof/poolproof/service/internal/migrated"
 	"github.com/poolproof/poolproof/service/migrations"
 	"github.com/poolproof/poolproof/service/tenancy"
 )
@@ -39,19 +40,13 @@ func eachKind(t *testing.T, f func(b *testBundle)) {
 
 func setup(t *testing.T, kind pgtest.Kind) *testBundle {
 	t.Helper()
-	url := pgtest.Database(t)
-	res, err := migrations.Up(t.Context(), pgtest.Owned(t, url), migrations.Options{Login: "service_" + strings.ReplaceAll(uuid.NewString(), "-", "")[:12]})
-	if err != nil {
-		t.Fatal(err)
-	}
+	url, login := migrated.Demo(t)
 	b := &testBundle{
-		t: t, url: pgtest.Pooled(t, res.LoginURL, kind),
-		boss:  tenancy.Caller{Tenant: migrations.DemoTenant, User: uuid.New()},
+		t: t, url: pgtest.Pooled(t, login, kind),
+		boss:  tenancy.Caller{Tenant: migrations.DemoTenant, User: migrated.Super},
 		other: tenancy.Caller{Tenant: migrations.DemoOtherTenant, User: migrations.DemoOtherAdmin},
 	}
-	if err := migrations.Demo(t.Context(), pgtest.Owned(t, url), b.boss.User); err != nil {
-		t.Fatal(err)
-	}
+	var err error
 	if b.owner, err = pgxpool.New(t.Context(), url); err != nil {
 		t.Fatal(err)
 	}

@@ -49,6 +49,7 @@ func TestSchemathesis(t *testing.T) {
 		"GLOBAL_ADMIN": {migrations.DemoPlatformAdmin, migrations.DemoPlatform},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel() // each has a process, a service and a database of its own
 			s := newService(t, through(t, pgtest.PgBouncer118Transaction))
 			cmd := exec.CommandContext(t.Context(), program, append([]string{"--no-color", "--config-file", config,
 				"run", s.url + "/openapi.json", "--workers", "1", "--continue-on-failure"}, more...)...)

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/poolproof/poolproof/internal/pgtest"
+	"github.com/poolproof/poolproof/service/internal/migrated"
 	"github.com/poolproof/poolproof/service/migrations"
 )
 
@@ -58,12 +59,9 @@ func exec(t *testing.T, conn *pgx.Conn, sql string) {
 // forced row-level security holds for it. admin sees everything.
 func destination(t *testing.T) (owner string, admin *pgx.Conn) {
 	t.Helper()
-	super := pgtest.Database(t)
+	super, _ := migrated.Database(t)
 	admin = open(t, super)
 	owner = pgtest.Owned(t, super)
-	if _, err := migrations.Up(t.Context(), owner, migrations.Options{}); err != nil {
-		t.Fatal(err)
-	}
 	if err := migrations.Bootstrap(t.Context(), owner, uuid.New(), "boss@example.org"); err != nil {
 		t.Fatal(err)
 	}

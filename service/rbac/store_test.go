@@ -14,7 +14,7 @@ import (
 
 	"github.com/poolproof/poolproof"
 	"github.com/poolproof/poolproof/internal/pgtest"
-	"github.com/poolproof/poolproof/service/migrations"
+	"github.com/poolproof/poolproof/service/internal/migrated"
 	"github.com/poolproof/poolproof/service/rbac"
 	"github.com/poolproof/poolproof/service/tenancy"
 )
@@ -51,12 +51,9 @@ func eachKind(t *testing.T, f func(b *testBundle)) {
 
 func setup(t *testing.T, kind pgtest.Kind) *testBundle {
 	t.Helper()
-	url := pgtest.Database(t)
-	res, err := migrations.Up(t.Context(), pgtest.Owned(t, url), migrations.Options{Login: "service_" + strings.ReplaceAll(uuid.NewString(), "-", "")[:12]})
-	if err != nil {
-		t.Fatal(err)
-	}
-	b := &testBundle{t: t, url: pgtest.Pooled(t, res.LoginURL, kind), tenant: uuid.New(), other: uuid.New()}
+	url, login := migrated.Database(t)
+	b := &testBundle{t: t, url: pgtest.Pooled(t, login, kind), tenant: uuid.New(), other: uuid.New()}
+	var err error
 	if b.owner, err = pgxpool.New(t.Context(), url); err != nil {
 		t.Fatal(err)
 	}

@@ -3,10 +3,8 @@ package oracle_test
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"log/slog"
 	"net/http/httptest"
-	"strings"
 	"testing"
 	"time"
 
@@ -17,8 +15,8 @@ import (
 	"github.com/poolproof/poolproof/internal/pgtest"
 	"github.com/poolproof/poolproof/service/httpapi"
 	"github.com/poolproof/poolproof/service/httpapi/token"
+	"github.com/poolproof/poolproof/service/internal/migrated"
 	"github.com/poolproof/poolproof/service/internal/oracle"
-	"github.com/poolproof/poolproof/service/migrations"
 )
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
@@ -41,24 +39,18 @@ type ground struct {
 
 func newGround(t *testing.T, kind pgtest.Kind) *ground {
 	t.Helper()
-	owner := pgtest.Database(t)
-	login := "app_" + strings.ReplaceAll(uuid.NewString(), "-", "")
-	up, err := migrations.Up(t.Context(), pgtest.Owned(t, owner), migrations.Options{Login: login})
-	if err != nil {
-		t.Fatalf("migrating: %v", err)
-	}
+	owner, login := migrated.Database(t)
 	g := &ground{platform: uuid.New(), tokens: map[uuid.UUID]string{}}
+	var err error
 	if g.owner, err = pgx.Connect(t.Context(), owner); err != nil {
 		t.Fatalf("connecting as the owner: %v", err)
 	}
-	t.Cleanup(func() { // the login outlives its database
-		ctx, name := context.WithoutCancel(t.Context()), pgx.Identifier{login}.Sanitize()
-		_, err := g.owner.Exec(ctx, "drop owned by "+name+"; drop role "+name)
-		if err := errors.Join(err, g.owner.Close(ctx)); err != nil {
-			t.Errorf("dropping the login: %v", err)
+	t.Cleanup(func() {
+		if err := g.owner.Close(context.WithoutCancel(t.Context())); err != nil {
+			t.Errorf("closing the owner's connection: %v", err)
 		}
 	})
-	db, err := poolproof.Open(t.Context(), poolproof.Config{URL: pgtest.Pooled(t, up.LoginURL, kind), MaxConns: 16, Logger: slog.New(slog.DiscardHandler)})
+	db, err := poolproof.Open(t.Context(), poolproof.Config{URL: pgtest.Pooled(t, login, kind), MaxConns: 16, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatalf("opening: %v", err)
 	}
