@@ -148,7 +148,7 @@ func (b *backend) abandon() {
 	defer cancel()
 	for wait := 10 * time.Millisecond; ctx.Err() == nil; wait = min(2*wait, time.Second) {
 		if err := b.cancel(ctx); err != nil {
-			b.pool.pooler.cfg.Logger.Debug("what a client left could not be cancelled", "cause", err)
+			b.pool.pooler.cfg.Logger.Debug("the query of a client that left could not be cancelled", "cause", err)
 			return
 		}
 		select {
@@ -200,7 +200,7 @@ func (b *backend) snapshot() error {
 // reset makes the connection as good as a new one.
 func (b *backend) reset() error {
 	if _, err := b.runSimple("discard all"); err != nil {
-		return fmt.Errorf("clean a server connection: %w", err)
+		return fmt.Errorf("reset a server connection: %w", err)
 	}
 	clear(b.statementOwners)
 	clear(b.planted)

@@ -186,7 +186,7 @@ func TestLockOrder(t *testing.T) {
 	// waits reports whether a goroutine that serves a client waits for a lock.
 	waits := func() bool {
 		all := make([]byte, 1<<20)
-		for _, stack := range strings.Split(string(all[:runtime.Stack(all, true)]), "\n\n") {
+		for stack := range strings.SplitSeq(string(all[:runtime.Stack(all, true)]), "\n\n") {
 			state, frames, _ := strings.Cut(stack, "\n")
 			if strings.Contains(state, "sync.Mutex.Lock") && strings.Contains(frames, "(*session).run(") {
 				return true

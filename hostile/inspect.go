@@ -153,7 +153,7 @@ func (p *Pooler) plantTempTables(b *backend) error {
 		return nil
 	}
 	if _, err := b.runSimple(sql.String()); err != nil {
-		return fmt.Errorf("taint a server connection: %w", err)
+		return fmt.Errorf("create temporary tables of other clients' names: %w", err)
 	}
 	return b.snapshot()
 }

@@ -201,7 +201,7 @@ func (s *session) onLoginComplete(b *backend, f frame) error {
 // unseen.
 func (p *Pooler) tolerateUnanswered(b *backend, err error) error {
 	if _, ok := errors.AsType[*pgconn.PgError](err); ok && p.cfg.Observe {
-		p.cfg.Logger.Debug("the server would not say what a connection holds", "server", b.id, "cause", err)
+		p.cfg.Logger.Debug("the server did not answer a question about a connection; a finding may be missing", "server", b.id, "cause", err)
 		return nil
 	}
 	return err
