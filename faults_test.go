@@ -15,7 +15,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -242,84 +241,5 @@ func TestATenantIsAValue(t *testing.T) {
 	})
 	if n := f.count(t, "select count(*) from documents where body = 'must not be'"); n != 0 {
 		t.Errorf("%d rows were written", n)
-	}
-}
-
-// Cells of docs/faults.md that name tests: `package.TestName`, perhaps with a
-// subtest behind a slash.
-var (
-	faultRow  = regexp.MustCompile(`(?m)^\| ([FJ]\d+) \|(.*)\|(.*)\|(.*)\|$`)
-	faultTest = regexp.MustCompile("`([a-z./0-9_-]+)\\.(Test\\w+)(?:/([^`]+))?`")
-)
-
-// TestFaultList holds docs/faults.md to the tests that it names: each row of
-// the original's two lists is there once, and says by which test it is shown,
-// or that it is another issue's or nobody's. Each test exists in its package,
-// and its subtest's name, too.
-func TestFaultList(t *testing.T) {
-	const later, none = "later: doctor", "n/a"
-	raw, err := os.ReadFile("docs/faults.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	sources := map[string]string{}
-	source := func(pkg string) string {
-		if _, ok := sources[pkg]; !ok {
-			dir := pkg
-			if pkg == "poolproof" {
-				dir = "."
-			}
-			files, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			var all strings.Builder
-			for _, file := range files {
-				text, err := os.ReadFile(file)
-				if err != nil {
-					t.Fatal(err)
-				}
-				all.Write(text)
-			}
-			sources[pkg] = all.String()
-		}
-		return sources[pkg]
-	}
-	seen := map[string]bool{}
-	for _, row := range faultRow.FindAllStringSubmatch(string(raw), -1) {
-		id, shown := row[1], strings.TrimSpace(row[4])
-		if seen[id] {
-			t.Errorf("%s is there twice", id)
-		}
-		seen[id] = true
-		tests := faultTest.FindAllStringSubmatch(shown, -1)
-		if rest := strings.Trim(faultTest.ReplaceAllString(shown, ""), ", ;"); rest != "" && rest != later && rest != none {
-			t.Errorf("%s: what is %q?", id, rest)
-		} else if len(tests) == 0 && rest == "" {
-			t.Errorf("%s: no test", id)
-		}
-		for _, test := range tests {
-			body := source(test[1])
-			_, body, ok := strings.Cut(body, "func "+test[2]+"(")
-			if !ok {
-				t.Errorf("%s: %s has no %s", id, test[1], test[2])
-				continue
-			}
-			for part := range strings.SplitSeq(test[3], "/") {
-				if !strings.Contains(body, part) {
-					t.Errorf("%s: %s.%s has no %q", id, test[1], test[2], part)
-				}
-			}
-		}
-	}
-	for list, n := range map[string]int{"F": 31, "J": 21} {
-		for i := 1; i <= n; i++ {
-			if id := fmt.Sprintf("%s%d", list, i); !seen[id] {
-				t.Errorf("%s is missing", id)
-			}
-		}
-	}
-	if len(seen) != 31+21 {
-		t.Errorf("%d rows", len(seen))
 	}
 }

@@ -51,6 +51,9 @@ func TestDocumentedNames(t *testing.T) {
 		if !strings.Contains(table, "`"+name+"`") {
 			t.Errorf("the table of variables lacks %s", name)
 		}
+		if !slices.Contains(shellVariables, name) {
+			t.Errorf("shellVariables lacks %s: a developer's shell decides the tests", name)
+		}
 	}
 	for _, name := range regexp.MustCompile("`([A-Z_]+)`").FindAllStringSubmatch(table, -1) {
 		if !slices.Contains(names, name[1]) {

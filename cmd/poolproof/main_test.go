@@ -23,6 +23,14 @@ import (
 // itself, with the tests' race detector: nothing has to be built.
 const asPoolproof = "POOLPROOF_TEST_MAIN"
 
+// shellVariables may stand in a developer's shell: what commands read.
+var shellVariables = []string{
+	"DATABASE_URL", "DIRECT_URL", "POOLPROOF_ADDR", "POOLPROOF_ROLE", "POOLPROOF_MAX_CONNS", "POOLPROOF_MAX_REQUESTS_PER_TENANT",
+	"POOLPROOF_CORS_ORIGINS",
+	"POOLPROOF_JWT_SECRET", "POOLPROOF_JWKS_URL", "POOLPROOF_JWT_ISSUER", "POOLPROOF_JWT_AUDIENCE", "POOLPROOF_PROXY_PASSWORD",
+	"POOLPROOF_OIDC_CLIENT_ID", "POOLPROOF_OIDC_ISSUER", "POOLPROOF_OIDC_SCOPES", "POOLPROOF_OIDC_TOKEN",
+}
+
 func TestMain(m *testing.M) {
 	if os.Getenv(asPoolproof) != "" {
 		if err := os.Unsetenv(asPoolproof); err != nil { // what it starts is not
@@ -34,11 +42,7 @@ func TestMain(m *testing.M) {
 		os.Exit(testProgram(what)) // prove runs this binary as its program
 	}
 	// What stands in a developer's shell must not decide a test.
-	for _, name := range []string{
-		"DATABASE_URL", "DIRECT_URL", "POOLPROOF_ADDR", "POOLPROOF_ROLE", "POOLPROOF_MAX_CONNS", "POOLPROOF_MAX_REQUESTS_PER_TENANT",
-		"POOLPROOF_JWT_SECRET", "POOLPROOF_JWKS_URL", "POOLPROOF_JWT_ISSUER", "POOLPROOF_JWT_AUDIENCE", "POOLPROOF_PROXY_PASSWORD",
-		"POOLPROOF_OIDC_CLIENT_ID", "POOLPROOF_OIDC_ISSUER", "POOLPROOF_OIDC_SCOPES", "POOLPROOF_OIDC_TOKEN",
-	} {
+	for _, name := range shellVariables {
 		if err := os.Unsetenv(name); err != nil {
 			panic(err)
 		}
