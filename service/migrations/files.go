@@ -81,7 +81,7 @@ func inOrder(texts map[string]string) ([]file, error) {
 	return files, nil
 }
 
-// statementLine gives the line, counted from 1, on which the nth statement
+// statementLine returns the line, counted from 1, on which the nth statement
 // (from 0) of an SQL text begins, or 0 if there are fewer. It knows comments,
 // quotes and dollar quotes, which is all that hides a semicolon in our files.
 func statementLine(sql string, n int) int {
@@ -119,7 +119,7 @@ func statementLine(sql string, n int) int {
 
 var dollarTag = regexp.MustCompile(`^\$[A-Za-z_]*\$`)
 
-// until gives the length of s up to and including the first end after from.
+// until returns the length of s up to and including the first end after from.
 func until(s, end string, from int) int {
 	if i := strings.Index(s[from:], end); i >= 0 {
 		return from + i + len(end)

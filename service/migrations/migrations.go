@@ -153,7 +153,7 @@ func sameFiles(files []file, rows []record) error {
 }
 
 // simple runs one constant statement by the simple protocol, which no pooler
-// can split, and gives its rows as text.
+// can split, and returns its rows as text.
 func simple(ctx context.Context, conn *pgconn.PgConn, sql string) ([][]string, error) {
 	results, err := conn.Exec(ctx, sql).ReadAll()
 	if err != nil {

@@ -56,7 +56,7 @@ func checkLoginName(name string) error {
 	return nil
 }
 
-// ensureLogin makes or updates the login and gives its URL. The server is sent
+// ensureLogin makes or updates the login and returns its URL. The server is sent
 // a SCRAM verifier, never the password, so that no server log shows it.
 func ensureLogin(ctx context.Context, conn *pgconn.PgConn, ownerURL, name string) (string, error) {
 	if !strings.HasPrefix(ownerURL, "postgres://") && !strings.HasPrefix(ownerURL, "postgresql://") {

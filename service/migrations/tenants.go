@@ -26,7 +26,7 @@ type NewTenant struct {
 var ErrNoPlatform = errors.New("there is no platform tenant yet")
 
 // CreateTenant makes a tenant with its four roles and first SUPER_ADMIN, as an
-// operator, and gives its id. url is an owner's and may be pooled. A slug that
+// operator, and returns its id. url is an owner's and may be pooled. A slug that
 // is taken is an error.
 func CreateTenant(ctx context.Context, url string, n NewTenant) (uuid.UUID, error) {
 	if n.Admin == uuid.Nil {

@@ -170,7 +170,7 @@ func apply(ctx context.Context, conn *pgconn.PgConn, f file) (done bool, err err
 }
 
 // errorLine finds where in the file an error happened: by the position that
-// the server gives, which counts characters of the whole message, else by how
+// the server reports, which counts characters of the whole message, else by how
 // many statements had completed. 0 if it was not in the file.
 func errorLine(f file, head string, pg *pgconn.PgError, completed int) int {
 	if at := int(pg.Position) - 1 - utf8.RuneCountInString(head); pg.Position > 0 && at >= 0 {

@@ -26,7 +26,7 @@ import (
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
 
-// open gives a connection for looking around, not the code under test.
+// open returns a connection for looking around, not the code under test.
 func open(t testing.TB, url string) *pgx.Conn {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), url)
@@ -54,7 +54,7 @@ func exec(t *testing.T, conn *pgx.Conn, sql string, args ...any) {
 	}
 }
 
-// state gives the SQLSTATE of err, "" for nil.
+// state returns the SQLSTATE of err, "" for nil.
 func state(err error) string {
 	if err == nil {
 		return ""
@@ -133,7 +133,7 @@ func TestStatementLine(t *testing.T) {
 	}
 }
 
-// tenUps runs Up ten times at once and gives what each applied.
+// tenUps runs Up ten times at once and returns what each applied.
 func tenUps(t *testing.T, urls []string) map[string]int {
 	t.Helper()
 	var mu sync.Mutex
