@@ -300,7 +300,7 @@ set search_path = pg_catalog, pg_temp as $$
 begin
     if tenant is distinct from nullif(current_setting('app.current_tenant_id', true), '')::uuid
         and tenant is distinct from '00000000-0000-0000-0000-000000000000' then
-        raise exception using errcode = 'insufficient_privilege', message = 'a tenant's epoch can only be raised in that tenant's scope';
+        raise exception using errcode = 'insufficient_privilege', message = 'the epoch of a tenant can only be raised in the scope of that tenant';
     end if;
     perform poolproof.raise_epochs(array[tenant]);
 end
