@@ -11,8 +11,9 @@ import (
 )
 
 // SendBatch sends the scope and all queued statements in one round trip, as
-// one implicit transaction: all or nothing. Put statements that may fail last.
-// The results must be closed to give the connection back; Close tells the error
+// one implicit transaction: all or nothing. Put statements that may fail last:
+// Odyssey 1.5 answers those after an error out of step.
+// The results must be closed to release the connection; Close returns the error
 // of the transaction's end. Batch.BeginTx is refused: see InTx.
 func (s Session) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
 	switch {
@@ -108,7 +109,7 @@ func (br *batchResults) query() *wire.Rows {
 func (br *batchResults) QueryRow() pgx.Row { return wire.Row{Rows: br.query()} }
 
 // Close runs the callbacks that are left, reads to the transaction's end and
-// tells the first error.
+// returns the first error.
 func (br *batchResults) Close() error {
 	if br.closed {
 		return br.err

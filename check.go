@@ -26,7 +26,7 @@ type Problem struct {
 	Hint  string // the SQL, or the step, that mends it
 }
 
-// String is the problem in a line.
+// String returns the problem in one line, without its hint.
 func (p Problem) String() string {
 	if p.Table == "" {
 		return p.What
@@ -34,8 +34,8 @@ func (p Problem) String() string {
 	return p.Table + ": " + p.What
 }
 
-// Err is nil without problems, and else an error of kind ErrConfig that names
-// them all, with the first one's hint.
+// Err returns nil if there are no problems, otherwise an error of kind ErrConfig
+// that names them all, with the hint of the first.
 func (i *Isolation) Err() error {
 	if len(i.Problems) == 0 {
 		return nil
@@ -85,8 +85,9 @@ order by 1`
 // policy that reads the tenant setting. A table that has neither such a policy nor
 // one of Config.TenantColumns is taken for one that all tenants share. It reads only.
 //
-// An error means that the check could not be made; what it found is in
-// Isolation, whose Err makes an error of it.
+// An error means that the check could not be made: of kind ErrConfig if cfg cannot
+// work, of kind ErrUnavailable if the database cannot be reached. What the check
+// found is in Isolation, whose Err makes an error of it.
 func Check(ctx context.Context, cfg Config) (*Isolation, error) {
 	db, err := Open(ctx, cfg)
 	if err != nil {
@@ -96,7 +97,8 @@ func Check(ctx context.Context, cfg Config) (*Isolation, error) {
 	return db.Check(ctx)
 }
 
-// Check is the package's Check over an open database.
+// Check is the package's [Check] over an open database, in one round trip on
+// a connection of the pool. Errors are those of a statement.
 func (db *DB) Check(ctx context.Context) (*Isolation, error) {
 	found := &Isolation{}
 	batch := &pgx.Batch{}

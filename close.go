@@ -15,12 +15,13 @@ import (
 const closeGrace = time.Second
 
 // Close refuses new work with ErrClosed, waits for what is under way, however long
-// that takes, and closes the connections. CloseContext does not wait for ever.
+// that takes, and closes the connections. Further calls wait for the same end.
+// CloseContext does not wait for ever.
 func (db *DB) Close() { <-db.closed() }
 
-// CloseContext is Close with an end. When ctx is done, it cancels what is still
+// CloseContext is Close with a time limit. When ctx is done, it cancels what is still
 // under way: statements fail with ErrUnavailable and are stopped on the server,
-// open transactions are rolled back, and whoever uses one later gets an error.
+// open transactions are rolled back, and using one later is an error (ErrTxEnded).
 // Then it returns, within two seconds, an error of kind ErrClosed, which wraps
 // ctx's, and says how much was still running, since when, and the longest one's
 // SQL, without arguments. It does not wait for the functions of InTx to return.

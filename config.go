@@ -30,18 +30,18 @@ const (
 	ModeCacheDescribe Mode = "cache_describe"
 	// ModeCacheStatement keeps named statements on the server: the fastest. Open refuses it behind Supavisor, which answers
 	// them out of step after any client's error, and where the probe could not
-	// prove that the pooler tracks them. As with pgx: where a column's type is altered while a pooler re-prepares
-	// statements on new server connections by itself, have it reconnect (PgBouncer: RECONNECT), or results keep being
-	// read as the old type.
+	// prove that the pooler tracks them. After ALTER TABLE … TYPE have such a pooler reconnect (PgBouncer: RECONNECT):
+	// it prepares statements on new server connections by itself, and results would be read as the old type, as with pgx.
 	ModeCacheStatement Mode = "cache_statement"
 )
 
-// ScopeForm is how the scope travels with a statement.
+// ScopeForm is how the scope travels with a statement. The default is ScopeAuto.
 type ScopeForm string
 
 const (
-	// ScopeAuto lets Open choose: ScopeParameter where [ScopeSQL] is installed and a trial of it worked, ScopeStatement
-	// elsewhere, and with Config.Role, which a parameter would take on too late for the names in a statement.
+	// ScopeAuto lets Open choose: ScopeParameter where [ScopeSQL] is installed and a trial of it worked, else
+	// ScopeStatement. With Config.Role it chooses ScopeStatement: names in a statement are resolved before a parameter
+	// could take the role on.
 	ScopeAuto ScopeForm = ""
 	// ScopeStatement sends a SELECT that makes the settings before the caller's statement. Needs nothing in the database.
 	ScopeStatement ScopeForm = "statement"
@@ -51,10 +51,11 @@ const (
 	ScopeParameter ScopeForm = "parameter"
 )
 
-// The default names of the two settings that every scope makes.
 const (
+	// DefaultTenantSetting is the setting that policies read for the tenant, unless Config.TenantSetting names another.
 	DefaultTenantSetting = "app.current_tenant_id"
-	DefaultUserSetting   = "app.current_user_id"
+	// DefaultUserSetting is the setting that policies read for the acting user, unless Config.UserSetting names another.
+	DefaultUserSetting = "app.current_user_id"
 )
 
 // DefaultTenantColumn is the column by which [Check] knows a table of tenants' rows.
@@ -67,7 +68,7 @@ type Config struct {
 	URL string
 
 	// MaxConns bounds the connections to the pooler. Default: pgx's (four, or the number of CPUs if greater), or
-	// pool_max_conns of the URL. Behind a transaction pooler more client connections cost little.
+	// pool_max_conns of the URL; 0 and less mean the default. Behind a transaction pooler more client connections cost little.
 	MaxConns int32
 
 	// Mode of sending statements. Default ModeAuto: choose by probe. A fixed mode skips nothing of the probe; it only
@@ -79,12 +80,13 @@ type Config struct {
 	// At run time a database falls back to ScopeStatement by itself when the domain is gone.
 	Scope ScopeForm
 
-	// TenantSetting is the setting that policies read for the tenant. Default app.current_tenant_id.
+	// TenantSetting is the setting that policies read for the tenant. Default app.current_tenant_id. A name that is no
+	// custom setting's (two identifiers or more, joined by dots), here or below, is an error of kind ErrConfig.
 	TenantSetting string
-	// UserSetting is the setting that policies read for the acting user. Default app.current_user_id.
+	// UserSetting is the setting that policies read for the acting user, '' where nobody acts. Default app.current_user_id.
 	UserSetting string
 	// Settings are further settings that every scope makes: '' where Session.With sets no value, because a scope that
-	// leaves one out would inherit what another client leaked.
+	// leaves one out would inherit what another client leaked. Default: none.
 	Settings []string
 
 	// Role, if not empty, is the role that every scope takes on for its transaction, as set_config('role', …, true). For
@@ -93,13 +95,13 @@ type Config struct {
 
 	// Logger gets the choice of mode once, and each leak, fallback and scope that failed. Default slog.Default().
 	Logger *slog.Logger
-	// Registerer gets the counters. Default: none are kept.
+	// Registerer gets the counters, whose names begin with poolproof_. Databases may share one. Default: none are kept.
 	Registerer prometheus.Registerer
-	// TracerProvider, if not nil, gets a span per statement (through otelpgx).
+	// TracerProvider, if not nil, gets a span per statement (through otelpgx), with its text and without its arguments.
 	TracerProvider trace.TracerProvider
 
-	// DialFunc, if not nil, opens the connections, as the connectors of cloud providers want it. Default: TCP or a socket
-	// as the URL says.
+	// DialFunc, if not nil, opens all connections, the probe's and those of cancel requests too, as the connectors of
+	// cloud providers want it; TLS, if the URL asks for it, runs on top. Default: TCP or a socket as the URL says.
 	DialFunc pgconn.DialFunc
 
 	// AfterConnect, if not nil, prepares each new connection of the pool before its first use: it is for registering
@@ -125,7 +127,7 @@ type Config struct {
 	TenantColumns []string
 
 	// StatementCacheCapacity bounds the named statements per connection, and the descriptions kept in all. Default 200,
-	// which is PgBouncer's max_prepared_statements; more than the pooler keeps makes it prepare again and again.
+	// which is PgBouncer's max_prepared_statements, for 0 and less, too; more than the pooler keeps makes it prepare again and again.
 	StatementCacheCapacity int
 }
 

@@ -13,7 +13,8 @@ import (
 // row-level security. It sends an INSERT for each row, in one pipeline with the
 // scope, and costs accordingly: about what a batch of INSERTs costs. Triggers
 // and defaults work as for INSERT. The source is read to its end even when the
-// server has refused a row, and must itself end when ctx does.
+// server has refused a row, and must itself end when ctx does. It returns the
+// number of rows inserted, 0 with an error.
 func (s Session) CopyFrom(ctx context.Context, table pgx.Identifier, columns []string, rows pgx.CopyFromSource) (int64, error) {
 	if s.err != nil {
 		return 0, s.err

@@ -18,8 +18,8 @@ import (
 	"github.com/poolproof/poolproof/pooler"
 )
 
-// DB is a pool of connections that is used through sessions only: a statement
-// always has a tenant, or is told to have none. It is safe for concurrent use.
+// DB is a pool of connections that is used through sessions only: a statement runs
+// as a tenant or, explicitly, as none. It is safe for concurrent use.
 type DB struct {
 	pool    *pgxpool.Pool
 	config  Config
@@ -197,10 +197,11 @@ func unavailableOr(ctx context.Context, op string, err error) error {
 	return &Error{Kind: ErrUnavailable, Op: op, Err: err, Hint: hintFor(err)}
 }
 
-// Report is what Open's probe saw.
+// Report returns what Open's probe saw. It is not refreshed later.
 func (db *DB) Report() pooler.Report { return db.report }
 
-// Mode is the mode in use; ModeExec after a fallback.
+// Mode returns the mode in use, which changes once at most: to ModeExec, after a
+// fall-back.
 func (db *DB) Mode() Mode {
 	switch wire.Mode(db.mode.Load()) {
 	case wire.CacheStatement:
@@ -212,8 +213,8 @@ func (db *DB) Mode() Mode {
 	}
 }
 
-// Scope is how scopes travel: ScopeParameter or ScopeStatement, the latter
-// after a fallback.
+// Scope returns how scopes travel now: ScopeParameter or, also after a fall-back,
+// ScopeStatement.
 func (db *DB) Scope() ScopeForm {
 	if db.domain.Load() != 0 {
 		return ScopeParameter
@@ -221,13 +222,14 @@ func (db *DB) Scope() ScopeForm {
 	return ScopeStatement
 }
 
-// Ping makes one round trip to the server, not only to the pooler.
+// Ping makes one round trip to the server, not only to the pooler. It needs no
+// tenant. The error is of kind ErrUnavailable if the server cannot be reached.
 func (db *DB) Ping(ctx context.Context) error {
 	var one int
 	return db.Shared().QueryRow(ctx, "select 1").Scan(&one)
 }
 
-// Stat returns the pool's figures.
+// Stat returns the pool's statistics. The probe's connections are not in them.
 func (db *DB) Stat() *pgxpool.Stat { return db.pool.Stat() }
 
 // noteLost reports whether err says that a prepared statement, sent in this mode,

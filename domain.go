@@ -19,7 +19,7 @@ import (
 	"github.com/poolproof/poolproof/pooler"
 )
 
-// ScopeSQL installs what [ScopeParameter] needs: the domain poolproof.scope, whose
+// ScopeSQL is optional SQL. It installs what [ScopeParameter] needs: the domain poolproof.scope, whose
 // check makes the settings, and a function for it. Run it once in the database,
 // as a role that may create a schema there. Running it again replaces an older
 // version's function and changes nothing else. "poolproof migrate up" runs it, too.

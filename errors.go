@@ -45,13 +45,13 @@ const (
 	// ErrTxLeftOpen: the server connection was in a transaction that somebody else had begun, so that what ran is not
 	// stored. The connection is given up.
 	ErrTxLeftOpen Kind = "transaction left open"
-	// ErrClosed: the database was closed. Of CloseContext, that work was still under way when its context was done.
+	// ErrClosed: the database was closed. CloseContext also returns it if work was still under way when its context was done.
 	ErrClosed Kind = "closed"
 	// ErrOtherTenant: a database/sql transaction was used with the context of another tenant.
 	ErrOtherTenant Kind = "another tenant"
 )
 
-// Error makes a kind usable as the target of errors.Is.
+// Error returns the kind's text, so that a kind can be the target of errors.Is.
 func (k Kind) Error() string { return string(k) }
 
 // Error is a failure that poolproof itself found or interpreted. PostgreSQL's
@@ -76,12 +76,12 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Is makes errors.Is(err, ErrUnavailable) and its like work.
+// Is reports whether target is the error's Kind.
 func (e *Error) Is(target error) bool { return target == e.Kind }
 
-// SafeToRetry is what pgconn.SafeToRetry asks: only a statement that was never
-// sent, or that the server has undone, may be sent again blindly. In a
-// transaction it is the whole transaction that may.
+// SafeToRetry reports whether the statement, or in a transaction the whole
+// transaction, was never sent or was undone, so that sending it again is safe.
+// pgconn.SafeToRetry calls it.
 func (e *Error) SafeToRetry() bool {
 	return e.Kind == ErrTenantNotSet || e.Kind == ErrCanceledByOther || e.Kind == ErrUnavailable && e.Op == opAcquire
 }
@@ -219,7 +219,8 @@ func reasonOf(err error) *reason {
 // accept this login: a wrong password, a user that may not log in from here, or
 // one that the pooler does not know. Trying again soon does not help, and may
 // lock the address out: hosted Supavisor takes ten wrong passwords within two
-// minutes, and then refuses the right one, too.
+// minutes, and then refuses the right one, too. It takes any error of Open or of a
+// statement, wrapped or not; for nil it is false.
 func LoginRefused(err error) bool {
 	r := reasonOf(err)
 	return r != nil && r.refused

@@ -18,6 +18,10 @@ import (
 // no connection: make one wherever it is needed, copy it, use it from any
 // number of goroutines.
 //
+// Errors of its methods: an [*Error] for what this package found, with its kind;
+// PostgreSQL's own, about the statement, as *pgconn.PgError; the context's, wrapped.
+// Command tags and counts are empty with an error.
+//
 // It satisfies sqlc's DBTX for pgx.
 type Session struct {
 	db     *DB
@@ -41,19 +45,20 @@ func (db *DB) Tenant(id string) Session {
 }
 
 // Shared returns a session without a tenant: under the usual policies it sees
-// rows that belong to none, such as catalogues. It makes all settings, empty,
-// so that it does not run as a tenant that somebody leaked.
+// rows that belong to none, such as catalogues. Every setting is set, to the empty
+// text, so that it does not run as a tenant that somebody leaked.
 func (db *DB) Shared() Session { return Session{db: db} }
 
-// As returns the same session acting for a user.
+// As returns a copy of the session that acts for a user, in the text form that the
+// policies cast from. Default: no user.
 func (s Session) As(user string) Session {
 	s.user = user
 	return s
 }
 
-// With returns the same session with a value for one of Config.Settings. A name
-// that is not among them is an error of kind ErrConfig, told by every
-// statement.
+// With returns a copy of the session with a value for one of Config.Settings. For a
+// name that is not among them every statement of the copy returns an error of kind
+// ErrConfig.
 func (s Session) With(name, value string) Session {
 	if i, known := s.db.scope.settings[name]; !known || i < 2 {
 		s.err = &Error{Kind: ErrConfig, Op: "make a session", Hint: "list it in Config.Settings: every scope has to make every setting",
@@ -67,7 +72,8 @@ func (s Session) With(name, value string) Session {
 // Query sends the scope and the statement in one round trip. Rows must be
 // closed, or read to their end, to give the connection back; Rows.Err includes
 // the error of the transaction's end. Of pgx's options QueryRewriter
-// (pgx.NamedArgs) and the result formats work; an exec mode is refused.
+// (pgx.NamedArgs) and the result formats work; an exec mode is an error of kind
+// ErrConfig.
 func (s Session) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
 	rows := s.query(ctx, sql, args, wire.Statement{})
 	return rows, rows.Err()

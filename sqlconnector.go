@@ -40,7 +40,7 @@ import (
 //
 // Arguments are encoded by pgx: its types, slices, uuid.UUID, driver.Valuer, and
 // pgx.NamedArgs alone; sql.Named is refused, and a leading pgx.QueryExecMode is
-// dropped, Config.Mode stands for it. A []byte is JSON, text or bytea, as the
+// dropped: use Config.Mode. A []byte is JSON, text or bytea, as the
 // parameter's type says, in every mode.
 //
 // Values arrive as int64 (integers, oid), float64 (float4, float8), bool, []byte

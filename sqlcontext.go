@@ -61,8 +61,8 @@ func WithUser(ctx context.Context, user string) context.Context {
 }
 
 // WithSetting returns a context whose database/sql statements run with a value
-// for one of Config.Settings, as with [Session.With]. A name that is not among
-// them is an error of kind ErrConfig, told by every statement.
+// for one of Config.Settings, as with [Session.With]. Default: the empty text. For a
+// name that is not among them every statement returns an error of kind ErrConfig.
 func WithSetting(ctx context.Context, name, value string) context.Context {
 	c := scopeOf(ctx)
 	c.settings = append(slices.Clip(c.settings), setting{name, value})

@@ -28,7 +28,7 @@ var (
 const rollbackTimeout = 5 * time.Second
 
 // InTx runs fn in a transaction of the session: committed if fn returns nil,
-// rolled back if it returns an error or panics. BEGIN and the scope ride with
+// rolled back if it returns an error or panics. BEGIN and the scope travel with
 // the first statement, so that a transaction of n statements takes n+1 round
 // trips, and one that sends nothing takes none. tx is valid until fn returns;
 // results that are kept for longer answer ErrTxEnded.
@@ -38,7 +38,8 @@ const rollbackTimeout = 5 * time.Second
 // statements get ErrTxEnded, and so does InTx's caller if fn returns nil. tx
 // runs one statement at a time: a second one, from another goroutine or from
 // an argument's own code, is refused with ErrTxInUse. One that is still
-// under way when fn returns is given up, and the transaction with it.
+// under way when fn returns is given up: its connection is closed, and nothing of
+// the transaction is kept.
 //
 // Statements that would end the transaction are refused; tx.Begin nests by
 // savepoints. Through a pooler in statement mode InTx fails with
