@@ -32,7 +32,7 @@ import (
 	"github.com/poolproof/poolproof/pooler"
 )
 
-// testProgram is what this binary does as the program under prove: see TestMain.
+// testProgram is this binary as the program under prove: see TestMain.
 func testProgram(what string) int {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
@@ -196,9 +196,9 @@ func TestProveUsage(t *testing.T) {
 	}
 }
 
-// A server with a password that needs every kind of quoting: the program
-// reaches it all ways, nothing of what it does directly is judged, and the
-// password is in nothing that poolproof says or writes.
+// A server's password needs every kind of quoting. The program reaches the server
+// in all ways, what it does directly is not judged, and poolproof never prints or
+// writes the password.
 func TestProveWithPassword(t *testing.T) {
 	const password = `p@ss:w/r%d? "x" 'y' ü&=+#`
 	dir := t.TempDir()
@@ -296,7 +296,7 @@ func TestProveWithPassword(t *testing.T) {
 	}
 }
 
-// programEnv is what the program wrote of its environment.
+// programEnv is the part of its environment that the program wrote down.
 func programEnv(t *testing.T, file string) map[string]string {
 	t.Helper()
 	var list []string
@@ -311,7 +311,8 @@ func programEnv(t *testing.T, file string) map[string]string {
 	return env
 }
 
-// What programs are told of servers that are reached in other ways.
+// The URLs that programs get if the server is reached in another way than by its
+// host and port.
 func TestCompleteURL(t *testing.T) {
 	t.Setenv("PGUSER", "from env")
 	t.Setenv("PGPASSWORD", "s@cret")
@@ -344,7 +345,7 @@ func TestCompleteURL(t *testing.T) {
 	}
 }
 
-// recorder is a relay that keeps what clients say.
+// recorder is a relay that keeps what clients send.
 type recorder struct {
 	addr  string
 	mu    sync.Mutex
@@ -430,7 +431,7 @@ func (r *recorder) statements() (all []string) {
 	return slices.Compact(all)
 }
 
-// Servers at an IPv6 address and at a socket, through and through.
+// Servers at an IPv6 address and at a socket: a program reaches them, too.
 func TestProveOtherAddresses(t *testing.T) {
 	u, err := url.Parse(pgtest.Database(t))
 	if err != nil {
@@ -467,7 +468,7 @@ func TestProveOtherAddresses(t *testing.T) {
 	}
 }
 
-// An upstream that is itself a pooler hears the probe and nothing else.
+// An upstream that is itself a pooler gets the probe and nothing else.
 func TestProveRefusesAPooler(t *testing.T) {
 	direct := pgtest.Database(t)
 	for _, kind := range []pgtest.Kind{pgtest.PgBouncer118Transaction, pgtest.PgBouncer118Session, pgtest.PgBouncer124Transaction} {
@@ -503,8 +504,8 @@ func TestProveRefusesAPooler(t *testing.T) {
 	}
 }
 
-// A server on another machine that only a variable names is not even connected
-// to.
+// prove does not even connect to a server on another machine that only a variable
+// names.
 func TestProveRefusesARemoteServerOfAVariable(t *testing.T) {
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -550,8 +551,8 @@ func TestProveRefusesARemoteServerOfAVariable(t *testing.T) {
 	}
 }
 
-// The process: with nothing given it makes a PostgreSQL of its own; Ctrl-C
-// reaches the program once, the report still comes, and nothing is left.
+// The whole process: without an upstream it starts a PostgreSQL of its own. Ctrl-C
+// reaches the program once, the report is still written, and nothing is left.
 func TestProveInterrupted(t *testing.T) {
 	tmp := t.TempDir()
 	if err := os.Chmod(tmp, 0o755); err != nil { //nolint:gosec // PostgreSQL's account passes through
@@ -588,8 +589,8 @@ func TestProveInterrupted(t *testing.T) {
 	}
 }
 
-// Stopped before there was a server: it says so, and not that PostgreSQL is
-// missing.
+// If prove is stopped before there is a server, it says so, and not that
+// PostgreSQL is missing.
 func TestProveStoppedEarly(t *testing.T) {
 	for _, args := range [][]string{{}, {"--upstream", pgtest.Database(t)}} {
 		ctx, cancel := context.WithCancelCause(t.Context())
@@ -602,8 +603,7 @@ func TestProveStoppedEarly(t *testing.T) {
 	}
 }
 
-// A program that does not end when it is asked to: a person is told what is
-// waited for.
+// If a program does not end when it is asked to, prove says what it waits for.
 func TestProveWaits(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "end")
 	t.Setenv("TEST_OUT", file)
@@ -632,7 +632,7 @@ func TestProveWaits(t *testing.T) {
 	}
 }
 
-// The URLs that programs are given are of the form that they expect.
+// The URLs that programs get have the form that they expect.
 func TestProveScheme(t *testing.T) {
 	up := pgtest.Database(t)
 	_, address, _ := strings.Cut(up, "://")
@@ -671,8 +671,8 @@ func TestProveScheme(t *testing.T) {
 	command(t, "prove", "--", "true").wantError(t, exitUsage, "DATABASE_URL cannot be read", "unset DATABASE_URL")
 }
 
-// A URL with parameters that only a driver understands is the program's as it
-// is, and no hindrance.
+// A URL may have parameters that only a driver understands. The program gets them,
+// and prove connects without them.
 func TestProveDriversParameters(t *testing.T) {
 	up := strings.Replace(pgtest.Database(t), "sslmode=disable", "sslmode=prefer", 1)
 	const own = "schema=public&connection_limit=1&pgbouncer=true&ssl=false&pool_max_conns=3&search_path=a%2Cb"
@@ -694,7 +694,7 @@ func TestProveDriversParameters(t *testing.T) {
 	command(t, "prove", "--", "true").wantError(t, exitUsage, "work_mem", "unset DATABASE_URL")
 }
 
-// At a terminal Ctrl-C reaches the program by itself, and once; progress is in
+// At a terminal, Ctrl-C reaches the program by itself, once. Progress is shown in
 // the title, and only there.
 func TestProveAtATerminal(t *testing.T) {
 	binary := self(t)
@@ -715,7 +715,7 @@ func TestProveAtATerminal(t *testing.T) {
 	}
 }
 
-// All reports of one run, with the finding in each.
+// One run writes all reports, and the finding is in each.
 func TestProveReports(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("GITHUB_STEP_SUMMARY", filepath.Join(dir, "summary.md"))
@@ -735,8 +735,7 @@ func TestProveReports(t *testing.T) {
 	}
 }
 
-// A Python program's finding points at its line, without any setting, and not
-// with --no-source.
+// A Python program's finding points at its line, unless --no-source is given.
 func TestProveNoSource(t *testing.T) {
 	up := pgtest.Database(t)
 	for _, tc := range []struct {
@@ -750,7 +749,7 @@ func TestProveNoSource(t *testing.T) {
 	}
 }
 
-// The title of a terminal's window tells how far it is, and is put back.
+// The title of a terminal's window shows the progress, and is put back.
 func TestTitle(t *testing.T) {
 	out := &logBuffer{}
 	stop := title(out, time.Millisecond, func() string { return "12 transactions" })

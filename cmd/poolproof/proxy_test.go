@@ -24,7 +24,7 @@ import (
 	"github.com/poolproof/poolproof/internal/pgtest"
 )
 
-// certificate writes one and its key into files.
+// certificate writes a certificate and its key to files.
 func certificate(t *testing.T) (cert, key string) {
 	t.Helper()
 	certPEM, keyPEM := pgtest.Certificate(t)
@@ -37,7 +37,7 @@ func certificate(t *testing.T) (cert, key string) {
 	return cert, key
 }
 
-// proxyRun is a poolproof proxy under way.
+// proxyRun is a running poolproof proxy.
 type proxyRun struct {
 	addr     string
 	port     int
@@ -87,7 +87,7 @@ func startProxy(t *testing.T, args ...string) *proxyRun {
 	return p
 }
 
-// pooled is the URL of a database through the proxy.
+// pooled returns the URL of a database through the proxy.
 func (p *proxyRun) pooled(t *testing.T, direct string) string {
 	t.Helper()
 	raw, err := hostile.URLAt(direct, p.addr)
@@ -102,8 +102,7 @@ func (p *proxyRun) pooled(t *testing.T, direct string) string {
 	return u.String()
 }
 
-// The standing pooler: it says when it is ready, serves TLS, reports on SIGUSR1
-// and at the end.
+// proxy says when it is ready, serves TLS, and reports on SIGUSR1 and at its end.
 func TestProxy(t *testing.T) {
 	up := pgtest.Database(t)
 	cert, key := certificate(t)
@@ -145,8 +144,7 @@ func TestProxy(t *testing.T) {
 	}
 }
 
-// Where the server wants no password, the pooler in front of it is for this
-// machine only.
+// If the server wants no password, proxy serves this machine only.
 func TestProxyIsNotOpenToOthers(t *testing.T) {
 	up := pgtest.Database(t)
 	for _, addr := range []string{"0.0.0.0:0", ":0", "[::]:0"} {
