@@ -16,10 +16,7 @@ func listPermissions(c *call, p tenancy.Page) (tenancy.Listed[rbac.Permission], 
 
 func getPermission(c *call) error {
 	permission, err := c.roles.Permission(c.ctx(), c.caller, pathUUID(c, "id"))
-	if err != nil {
-		return err
-	}
-	return c.sendObject(envelope{permission}, permission.Version)
+	return c.sendObject(envelope{permission}, permission.Version, err)
 }
 
 // permissionFields is the body of POST and PUT; null counts as not named.
@@ -47,11 +44,7 @@ func createPermission(c *call) error {
 		Name: *body.Name, ResourceType: or(body.ResourceType, ""), Action: or(body.Action, ""), Description: or(body.Description, ""),
 		Platform: scope == "platform",
 	})
-	if err != nil {
-		return err
-	}
-	c.Header().Set("Location", "/api/v3/rbac/permissions/"+permission.ID.String())
-	return c.sendWritten(http.StatusCreated, envelope{permission}, permission.Version, epoch)
+	return c.sendCreated("/api/v3/rbac/permissions/"+permission.ID.String(), envelope{permission}, permission.Version, epoch, err)
 }
 
 func updatePermission(c *call) error {
@@ -64,18 +57,12 @@ func updatePermission(c *call) error {
 	}
 	patch := rbac.PermissionPatch{Name: body.Name, ResourceType: body.ResourceType, Action: body.Action, Description: body.Description}
 	permission, epoch, err := c.roles.UpdatePermission(c.ctx(), c.caller, pathUUID(c, "id"), patch, c.match())
-	if err != nil {
-		return err
-	}
-	return c.sendWritten(http.StatusOK, envelope{permission}, permission.Version, epoch)
+	return c.sendWritten(http.StatusOK, envelope{permission}, permission.Version, epoch, err)
 }
 
 func deletePermission(c *call) error {
 	epoch, err := c.roles.DeletePermission(c.ctx(), c.caller, pathUUID(c, "id"), c.match())
-	if err != nil {
-		return err
-	}
-	return c.sendMessage("Permission deleted successfully", epoch)
+	return c.sendMessage("Permission deleted successfully", epoch, err)
 }
 
 func listFeatures(c *call, p tenancy.Page) (tenancy.Listed[feature.Feature], error) {
@@ -84,10 +71,7 @@ func listFeatures(c *call, p tenancy.Page) (tenancy.Listed[feature.Feature], err
 
 func getFeature(c *call) error {
 	f, err := c.features.Feature(c.ctx(), c.caller, pathUUID(c, "id"))
-	if err != nil {
-		return err
-	}
-	return c.sendObject(envelope{f}, f.Version)
+	return c.sendObject(envelope{f}, f.Version, err)
 }
 
 // featureFields is the body of POST and PUT; null counts as not named.
@@ -108,11 +92,7 @@ func createFeature(c *call) error {
 	f, epoch, err := c.features.Create(c.ctx(), c.caller, feature.NewFeature{
 		Name: *body.Name, Description: or(body.Description, ""), DefaultEnabled: or(body.DefaultEnabled, false),
 	})
-	if err != nil {
-		return err
-	}
-	c.Header().Set("Location", "/api/v3/rbac/features/"+f.ID.String())
-	return c.sendWritten(http.StatusCreated, envelope{f}, f.Version, epoch)
+	return c.sendCreated("/api/v3/rbac/features/"+f.ID.String(), envelope{f}, f.Version, epoch, err)
 }
 
 func updateFeature(c *call) error {
@@ -121,18 +101,12 @@ func updateFeature(c *call) error {
 		return err
 	}
 	f, epoch, err := c.features.Update(c.ctx(), c.caller, pathUUID(c, "id"), feature.Patch(body), c.match())
-	if err != nil {
-		return err
-	}
-	return c.sendWritten(http.StatusOK, envelope{f}, f.Version, epoch)
+	return c.sendWritten(http.StatusOK, envelope{f}, f.Version, epoch, err)
 }
 
 func deleteFeature(c *call) error {
 	epoch, err := c.features.Delete(c.ctx(), c.caller, pathUUID(c, "id"), c.match())
-	if err != nil {
-		return err
-	}
-	return c.sendMessage("Feature deleted successfully", epoch)
+	return c.sendMessage("Feature deleted successfully", epoch, err)
 }
 
 func setFeatureStatus(c *call) error {
@@ -146,10 +120,7 @@ func setFeatureStatus(c *call) error {
 		return invalidField("/enabled", "is required")
 	}
 	status, epoch, err := c.features.SetStatus(c.ctx(), c.caller, pathUUID(c, "id"), *body.Enabled)
-	if err != nil {
-		return err
-	}
-	return c.sendWritten(http.StatusOK, envelope{status}, 0, epoch)
+	return c.sendWritten(http.StatusOK, envelope{status}, 0, epoch, err)
 }
 
 func listSidebarItems(c *call, p tenancy.Page) (tenancy.Listed[feature.SidebarItem], error) {
@@ -196,11 +167,7 @@ func createSidebarItem(c *call) error {
 		return err
 	}
 	item, epoch, err := c.features.CreateSidebarItem(c.ctx(), c.caller, patch)
-	if err != nil {
-		return err
-	}
-	c.Header().Set("Location", "/api/v3/rbac/sidebar-items/"+item.ID.String())
-	return c.sendWritten(http.StatusCreated, envelope{item}, item.Version, epoch)
+	return c.sendCreated("/api/v3/rbac/sidebar-items/"+item.ID.String(), envelope{item}, item.Version, epoch, err)
 }
 
 func updateSidebarItem(c *call) error {
@@ -213,16 +180,10 @@ func updateSidebarItem(c *call) error {
 		return err
 	}
 	item, epoch, err := c.features.UpdateSidebarItem(c.ctx(), c.caller, pathUUID(c, "id"), patch, c.match())
-	if err != nil {
-		return err
-	}
-	return c.sendWritten(http.StatusOK, envelope{item}, item.Version, epoch)
+	return c.sendWritten(http.StatusOK, envelope{item}, item.Version, epoch, err)
 }
 
 func deleteSidebarItem(c *call) error {
 	epoch, err := c.features.DeleteSidebarItem(c.ctx(), c.caller, pathUUID(c, "id"), c.match())
-	if err != nil {
-		return err
-	}
-	return c.sendMessage("Sidebar item deleted successfully", epoch)
+	return c.sendMessage("Sidebar item deleted successfully", epoch, err)
 }

@@ -32,14 +32,11 @@ func setFeature(c *call) error {
 		return invalidField("/enabled", "is required")
 	}
 	epoch, err := c.features.Set(c.ctx(), c.caller, *body.FeatureName, *body.Enabled)
-	if err != nil {
-		return err
-	}
 	return c.sendWritten(http.StatusOK, struct {
 		Message     string `json:"message"`
 		FeatureName string `json:"feature_name"`
 		Enabled     bool   `json:"enabled"`
-	}{"Feature status updated successfully", *body.FeatureName, *body.Enabled}, 0, epoch)
+	}{"Feature status updated successfully", *body.FeatureName, *body.Enabled}, 0, epoch, err)
 }
 
 func sidebar(c *call) error {

@@ -30,10 +30,7 @@ func adminRoles(c *call, p tenancy.Page) (tenancy.Listed[rbac.Role], error) {
 
 func getRole(c *call) error {
 	role, err := c.roles.Role(c.ctx(), c.caller, roleID(c, "id"))
-	if err != nil {
-		return err
-	}
-	return c.sendObject(envelope{role}, role.Version)
+	return c.sendObject(envelope{role}, role.Version, err)
 }
 
 // roleFields is the body of POST and PUT; null counts as not named.
@@ -56,11 +53,7 @@ func createRole(c *call) error {
 		n.ParentIDs = *body.ParentIDs
 	}
 	role, epoch, err := c.roles.CreateRole(c.ctx(), c.caller, n)
-	if err != nil {
-		return err
-	}
-	c.Header().Set("Location", "/api/v3/rbac/roles/"+strconv.Itoa(int(role.ID)))
-	return c.sendWritten(http.StatusCreated, envelope{role}, role.Version, epoch)
+	return c.sendCreated("/api/v3/rbac/roles/"+strconv.Itoa(int(role.ID)), envelope{role}, role.Version, epoch, err)
 }
 
 func updateRole(c *call) error {
@@ -69,10 +62,7 @@ func updateRole(c *call) error {
 		return err
 	}
 	role, epoch, err := c.roles.UpdateRole(c.ctx(), c.caller, roleID(c, "id"), rbac.RolePatch(body), c.match())
-	if err != nil {
-		return err
-	}
-	return c.sendWritten(http.StatusOK, envelope{role}, role.Version, epoch)
+	return c.sendWritten(http.StatusOK, envelope{role}, role.Version, epoch, err)
 }
 
 func deleteRole(c *call) error {
@@ -81,10 +71,7 @@ func deleteRole(c *call) error {
 		return err
 	}
 	epoch, err := c.roles.DeleteRole(c.ctx(), c.caller, roleID(c, "id"), force, c.match())
-	if err != nil {
-		return err
-	}
-	return c.sendMessage("Role deleted successfully", epoch)
+	return c.sendMessage("Role deleted successfully", epoch, err)
 }
 
 // force reads ?force=, which a delete with consequences wants.
@@ -118,18 +105,12 @@ func grantPermission(c *call) error {
 		return err
 	}
 	epoch, err := c.roles.GrantPermission(c.ctx(), c.caller, roleID(c, "role_id"), permission)
-	if err != nil {
-		return err
-	}
-	return c.sendMessage("Permission granted to the role", epoch)
+	return c.sendMessage("Permission granted to the role", epoch, err)
 }
 
 func revokePermission(c *call) error {
 	epoch, err := c.roles.RevokePermission(c.ctx(), c.caller, roleID(c, "role_id"), pathUUID(c, "permission_id"))
-	if err != nil {
-		return err
-	}
-	return c.sendMessage("Permission removed from the role", epoch)
+	return c.sendMessage("Permission removed from the role", epoch, err)
 }
 
 // roleID reads a role's id from the path. What is no id becomes 0, which no

@@ -13,10 +13,7 @@ func listTenants(c *call, p tenancy.Page) (tenancy.Listed[platform.Tenant], erro
 
 func getTenant(c *call) error {
 	t, err := c.tenants.Tenant(c.ctx(), c.caller, pathUUID(c, "id"))
-	if err != nil {
-		return err
-	}
-	return c.sendObject(envelope{t}, t.Version)
+	return c.sendObject(envelope{t}, t.Version, err)
 }
 
 func createTenant(c *call) error {
@@ -39,11 +36,7 @@ func createTenant(c *call) error {
 	t, epoch, err := c.tenants.Create(c.ctx(), c.caller, platform.NewTenant{
 		Name: *body.Name, Slug: or(body.Slug, ""), Admin: admin, AdminEmail: or(body.AdminEmail, ""),
 	})
-	if err != nil {
-		return err
-	}
-	c.Header().Set("Location", "/api/v3/rbac-admin/tenants/"+t.ID.String())
-	return c.sendWritten(http.StatusCreated, envelope{t}, t.Version, epoch)
+	return c.sendCreated("/api/v3/rbac-admin/tenants/"+t.ID.String(), envelope{t}, t.Version, epoch, err)
 }
 
 func updateTenant(c *call) error {
@@ -55,10 +48,7 @@ func updateTenant(c *call) error {
 		return err
 	}
 	t, epoch, err := c.tenants.Update(c.ctx(), c.caller, pathUUID(c, "id"), platform.Patch(body), c.match())
-	if err != nil {
-		return err
-	}
-	return c.sendWritten(http.StatusOK, envelope{t}, t.Version, epoch)
+	return c.sendWritten(http.StatusOK, envelope{t}, t.Version, epoch, err)
 }
 
 func deleteTenant(c *call) error {
@@ -67,8 +57,5 @@ func deleteTenant(c *call) error {
 		return err
 	}
 	epoch, err := c.tenants.Delete(c.ctx(), c.caller, pathUUID(c, "id"), force, c.match())
-	if err != nil {
-		return err
-	}
-	return c.sendMessage("Tenant deleted successfully", epoch)
+	return c.sendMessage("Tenant deleted successfully", epoch, err)
 }

@@ -46,22 +46,16 @@ func assignRole(c *call) error {
 		}
 	}
 	a, created, epoch, err := c.roles.AssignRole(c.ctx(), c.caller, pathUUID(c, "user_id"), *body.RoleID, until)
-	if err != nil {
-		return err
-	}
 	status := http.StatusOK
 	if created {
 		status = http.StatusCreated
 	}
-	return c.sendWritten(status, envelope{a}, 0, epoch)
+	return c.sendWritten(status, envelope{a}, 0, epoch, err)
 }
 
 func unassignRole(c *call) error {
 	epoch, err := c.roles.UnassignRole(c.ctx(), c.caller, pathUUID(c, "user_id"), roleID(c, "role_id"))
-	if err != nil {
-		return err
-	}
-	return c.sendMessage("Role removed from the user", epoch)
+	return c.sendMessage("Role removed from the user", epoch, err)
 }
 
 func listProfiles(c *call, p tenancy.Page) (tenancy.Listed[rbac.Profile], error) {
@@ -74,10 +68,7 @@ func adminProfiles(c *call, p tenancy.Page) (tenancy.Listed[rbac.Profile], error
 
 func getProfile(c *call) error {
 	profile, err := c.roles.Profile(c.ctx(), c.caller, pathUUID(c, "user_id"))
-	if err != nil {
-		return err
-	}
-	return c.sendObject(envelope{profile}, profile.Version)
+	return c.sendObject(envelope{profile}, profile.Version, err)
 }
 
 // profileFields is the body of POST and PUT; null counts as not named.
@@ -112,11 +103,7 @@ func (s *Server) createProfile(c *call) error {
 		return invalidField("/user_id", "or external_id is required")
 	}
 	profile, epoch, err := c.roles.CreateProfile(c.ctx(), c.caller, n)
-	if err != nil {
-		return err
-	}
-	c.Header().Set("Location", "/api/v3/profiles/"+profile.UserID.String())
-	return c.sendWritten(http.StatusCreated, envelope{profile}, profile.Version, epoch)
+	return c.sendCreated("/api/v3/profiles/"+profile.UserID.String(), envelope{profile}, profile.Version, epoch, err)
 }
 
 func updateProfile(c *call) error {
@@ -132,18 +119,12 @@ func updateProfile(c *call) error {
 	}
 	patch := rbac.ProfilePatch{ExternalID: body.ExternalID, Email: body.Email, Name: body.Name, Active: body.Active}
 	profile, epoch, err := c.roles.UpdateProfile(c.ctx(), c.caller, user, patch, c.match())
-	if err != nil {
-		return err
-	}
-	return c.sendWritten(http.StatusOK, envelope{profile}, profile.Version, epoch)
+	return c.sendWritten(http.StatusOK, envelope{profile}, profile.Version, epoch, err)
 }
 
 func deleteProfile(c *call) error {
 	epoch, err := c.roles.DeleteProfile(c.ctx(), c.caller, pathUUID(c, "user_id"), c.match())
-	if err != nil {
-		return err
-	}
-	return c.sendMessage("Profile deleted successfully", epoch)
+	return c.sendMessage("Profile deleted successfully", epoch, err)
 }
 
 func adminStats(c *call) error {

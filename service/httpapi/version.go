@@ -51,14 +51,20 @@ func (c *call) match() tenancy.Match {
 	return versions
 }
 
-// sendObject answers a GET of one object.
-func (c *call) sendObject(value any, version int32) error {
+// sendObject answers a GET of one object, or returns err.
+func (c *call) sendObject(value any, version int32, err error) error {
+	if err != nil {
+		return err
+	}
 	return c.sendTagged(c.caller, value, version)
 }
 
 // sendWritten answers a write that leaves an object, with the tag that a GET of
-// it would have, and the state that holds the change.
-func (c *call) sendWritten(status int, value any, version int32, epoch tenancy.Epoch) error {
+// it would have, and the state that holds the change; or returns err.
+func (c *call) sendWritten(status int, value any, version int32, epoch tenancy.Epoch, err error) error {
+	if err != nil {
+		return err
+	}
 	body, err := json.Marshal(value)
 	if err != nil {
 		return fmt.Errorf("encoding the answer: %w", err)
@@ -75,7 +81,16 @@ func (c *call) sendWritten(status int, value any, version int32, epoch tenancy.E
 	return nil
 }
 
-// sendMessage answers a write that leaves nothing to show.
-func (c *call) sendMessage(text string, epoch tenancy.Epoch) error {
-	return c.sendWritten(http.StatusOK, envelope{message{text}}, 0, epoch)
+// sendCreated is sendWritten for an object that was made, which is at location.
+func (c *call) sendCreated(location string, value any, version int32, epoch tenancy.Epoch, err error) error {
+	if err != nil {
+		return err
+	}
+	c.Header().Set("Location", location)
+	return c.sendWritten(http.StatusCreated, value, version, epoch, nil)
+}
+
+// sendMessage answers a write that leaves nothing to show, or returns err.
+func (c *call) sendMessage(text string, epoch tenancy.Epoch, err error) error {
+	return c.sendWritten(http.StatusOK, envelope{message{text}}, 0, epoch, err)
 }
