@@ -57,6 +57,7 @@ func TestGuide(t *testing.T) {
 		t.Errorf("the guide calls %s right, which is not run", name)
 	}
 
+	pinned := map[string]bool{}
 	for _, v := range []struct{ driver, file, version string }{
 		{"asyncpg", "python/requirements.txt", `asyncpg==(.+)`},
 		{"SQLAlchemy", "python/requirements.txt", `SQLAlchemy==(.+)`},
@@ -83,6 +84,22 @@ func TestGuide(t *testing.T) {
 		if m == nil || !regexp.MustCompile(`(?m)^\| (\*\*\w+\*\* )?`+regexp.QuoteMeta(v.driver+" "+string(m[1]))+`\b`).MatchString(guide) {
 			t.Errorf("the guide does not say what %s of %s says of %s: %q", v.version, v.file, v.driver, m)
 		}
+		pinned[v.driver] = true
+	}
+	_, drivers, _ := strings.Cut(guide, "| driver | set |\n|---|---|\n")
+	drivers, _, _ = strings.Cut(drivers, "\n\n")
+	language := ""
+	for _, m := range regexp.MustCompile(`(?m)^\| (?:\*\*(\w+)\*\* )?(\S+) \d`).FindAllStringSubmatch(drivers, -1) {
+		if m[1] != "" {
+			language = m[1]
+		}
+		debian := slices.Contains([]string{"Java", "Ruby", "PHP", "Perl"}, language) // their versions are Debian's
+		if !debian && !pinned[m[2]] {
+			t.Errorf("nothing compares the version of %s with the one that is installed: add it to the list above", m[2])
+		}
+	}
+	if language != "Perl" {
+		t.Errorf("the guide's last driver is one of %q", language)
 	}
 }
 
