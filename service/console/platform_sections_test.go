@@ -67,7 +67,7 @@ func TestASidebarItemsGatesAreChanged(t *testing.T) {
 	p.click(row + `[data-action="edit"]`)
 	p.fill("#item-path", "no path")
 	p.press(kb.Enter)
-	p.shows("#item-path-error", "be a path of this site")
+	p.shows("#item-path-error", "be a path on this site")
 	if got := one[string](t, s, `select url_path from poolproof.sidebar_items where id = $1`, id); got != "/dashboard" {
 		t.Errorf("the path in the database is %q", got)
 	}
@@ -122,7 +122,7 @@ func TestATenantIsMadeAndDeletedByForce(t *testing.T) {
 	p.click(row + `[data-action="delete"]`)
 	p.click("#delete-confirm")
 	p.shows(`#delete-problem [data-fact="code"]`, "in_use")
-	p.shows("#delete-problem", "profiles: 1")
+	p.shows("#delete-problem", "profiles (1)")
 	if p.focused() != "delete-cancel" || count() != 2 {
 		t.Fatalf("the focus is on %q, and %d rows of 2 are left", p.focused(), count())
 	}

@@ -256,7 +256,7 @@ func TestARefusedTokenIsForgottenAndExplained(t *testing.T) {
 		// A good one for a tenant that is not theirs: that is no fault of the token.
 		p.connect(s.token, migrations.DemoOtherTenant.String())
 		p.shows(`#connect-problem [data-fact="code"]`, "not_a_member")
-		p.shows("#connect-form", "not an active member of the tenant")
+		p.shows("#connect-form", "not an active member of this tenant")
 		if eval[string](p, `document.querySelector('#token').value`) != s.token {
 			t.Error("the token is forgotten although it was good")
 		}

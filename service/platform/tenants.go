@@ -171,7 +171,7 @@ func (s *Store) write(ctx context.Context, c tenancy.Caller, st guarded.Statemen
 	case guarded.NameTaken:
 		err = tenancy.Refuse(tenancy.NameTaken, detailSlugTaken)
 	case members:
-		err = tenancy.Refuse(tenancy.InUse, "The tenant still has %s profiles. force=true deletes it with everything in it.", d.Detail)
+		err = tenancy.Refuse(tenancy.InUse, "The tenant still has profiles (%s). force=true deletes it with everything in it.", d.Detail)
 	case isPlatform:
 		err = tenancy.Refuse(tenancy.Forbidden, "The platform tenant cannot be deleted.")
 	}

@@ -140,7 +140,7 @@ func TestARoleWithMembersIsNotDeletedSilently(t *testing.T) {
 		b.expire(ended, base, time.Now().Add(-time.Hour))
 		b.refused("with members", tenancy.RoleHasMembers, func() error {
 			err := only(b.store.DeleteRole(ctx, b.boss, base, false, tenancy.Any))
-			if err == nil || !strings.Contains(err.Error(), "members: 3.") {
+			if err == nil || !strings.Contains(err.Error(), "members (3).") {
 				b.t.Errorf("got %v, want a count of 3", err)
 			}
 			return err
