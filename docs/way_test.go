@@ -173,4 +173,10 @@ func TestCounts(t *testing.T) {
 			t.Errorf("the README does not name %s", command)
 		}
 	}
+	makefile := readFile(t, "../Makefile")
+	for _, m := range regexp.MustCompile("(?m)(?:`|^)make ([a-z]+)").FindAllStringSubmatch(readme+readFile(t, "../CONTRIBUTING.md"), -1) {
+		if !strings.Contains(makefile, "\n"+m[1]+": ## ") {
+			t.Errorf("the Makefile has no target %s", m[1])
+		}
+	}
 }
