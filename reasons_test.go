@@ -49,17 +49,17 @@ func TestEachRefusalHasItsHint(t *testing.T) {
 		}
 	}
 	for name, c := range map[string]login{
-		"a wrong password":          {"app", "postgres", "wrong", "", true, hintPassword},
-		"no such role":              {"nosuch", "postgres", "right", "", true, hintPassword},
-		"an old password":           {"expired", "postgres", "right", "", true, hintPassword},
-		"may not log in":            {"shut", "postgres", "right", "", true, hintLogin},
-		"not from here":             {"app", "nowhere", "right", "", true, hintHBA},
-		"not by this way":           {"peered", "postgres", "right", "", true, hintLogin},
-		"no such database":          {"app", "nosuch", "right", "", false, hintDatabase},
-		"may not connect there":     {"app", "closed", "right", "", false, "let the login in there as the database's owner: grant connect on database … to …"},
-		"a database that is off":    {"app", "off", "right", "", false, "alter database … allow_connections true, or name another database in the URL"},
-		"too many":                  {"narrow", "postgres", "right", "", false, hintMaxConns},
-		"TLS, which it has not got": {"app", "postgres", "right", "sslmode=require", false, hintNoTLS},
+		"a wrong password":            {"app", "postgres", "wrong", "", true, hintPassword},
+		"no such role":                {"nosuch", "postgres", "right", "", true, hintPassword},
+		"an old password":             {"expired", "postgres", "right", "", true, hintPassword},
+		"may not log in":              {"shut", "postgres", "right", "", true, hintLogin},
+		"not from here":               {"app", "nowhere", "right", "", true, hintHBA},
+		"not by this way":             {"peered", "postgres", "right", "", true, hintLogin},
+		"no such database":            {"app", "nosuch", "right", "", false, hintDatabase},
+		"may not connect there":       {"app", "closed", "right", "", false, "let the login in there as the database's owner: grant connect on database … to …"},
+		"a database that is off":      {"app", "off", "right", "", false, "alter database … allow_connections true, or name another database in the URL"},
+		"too many":                    {"narrow", "postgres", "right", "", false, hintMaxConns},
+		"TLS, which it does not have": {"app", "postgres", "right", "sslmode=require", false, hintNoTLS},
 	} {
 		check(t, name, withPassword(server.URL(c.user, c.database), c.password), c)
 	}
@@ -87,14 +87,14 @@ func TestEachRefusalHasItsHint(t *testing.T) {
 		}
 		pooler, full := start("pooler", nil), start("full", map[string]string{"max_client_conn": "1"})
 		for name, c := range map[string]login{
-			"a wrong password":          {"app", "postgres", "wrong", "", true, hintPassword},
-			"no such user":              {"nosuch", "postgres", "right", "", true, hintPassword},
-			"no such role behind it":    {"gone", "postgres", "right", "", true, hintPassword},
-			"may not log in behind it":  {"shut", "postgres", "right", "", true, hintLogin},
-			"not from there":            {"app", "nowhere", "right", "", true, hintHBA},
-			"no such database":          {"app", "nosuch", "right", "", false, hintDatabase},
-			"too many behind it":        {"narrow", "postgres", "right", "", false, hintMaxConns},
-			"TLS, which it has not got": {"app", "postgres", "right", "sslmode=require", false, hintNoTLS},
+			"a wrong password":            {"app", "postgres", "wrong", "", true, hintPassword},
+			"no such user":                {"nosuch", "postgres", "right", "", true, hintPassword},
+			"no such role behind it":      {"gone", "postgres", "right", "", true, hintPassword},
+			"may not log in behind it":    {"shut", "postgres", "right", "", true, hintLogin},
+			"not from there":              {"app", "nowhere", "right", "", true, hintHBA},
+			"no such database":            {"app", "nosuch", "right", "", false, hintDatabase},
+			"too many behind it":          {"narrow", "postgres", "right", "", false, hintMaxConns},
+			"TLS, which it does not have": {"app", "postgres", "right", "sslmode=require", false, hintNoTLS},
 		} {
 			check(t, version+": "+name, pooler.URL(c.user, c.password, c.database), c)
 		}

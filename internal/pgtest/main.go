@@ -29,6 +29,7 @@ type fixtures struct {
 	templates map[string]string // databases by the name that Copy was asked for
 	databases int
 	private   int
+	ends      []func() error // see AtEnd
 }
 
 var shared fixtures
@@ -37,7 +38,8 @@ var shared fixtures
 // them did together, and stops every server they used. It is the whole body of
 // TestMain; it ends the process, with status 1 if a check fails or a server
 // could not be stopped. Where only some of the tests were asked for, or one
-// failed, there are no checks.
+// failed, there are no checks. What was given to [AtEnd] runs before the servers
+// stop.
 func Main(m *testing.M, checks ...func() error) {
 	status := m.Run()
 	if status == 0 && allTests() {
@@ -49,10 +51,17 @@ func Main(m *testing.M, checks ...func() error) {
 		}
 	}
 	if err := shared.stop(); err != nil {
-		fmt.Fprintln(os.Stderr, "pgtest: stop the servers:", err)
+		fmt.Fprintln(os.Stderr, "pgtest: stop what the tests used:", err)
 		status = max(status, 1)
 	}
 	os.Exit(status)
+}
+
+// AtEnd has [Main] call end when all tests have run: it stops what they shared.
+func AtEnd(end func() error) {
+	shared.mu.Lock()
+	defer shared.mu.Unlock()
+	shared.ends = append(shared.ends, end)
 }
 
 // allTests reports whether every test of the package has run.
@@ -177,6 +186,9 @@ func (f *fixtures) stop() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	var errs []error
+	for _, end := range f.ends {
+		errs = append(errs, end())
+	}
 	for _, p := range f.poolers {
 		errs = append(errs, p.stop())
 	}

@@ -17,7 +17,7 @@ import (
 func (p *page) downloads() string {
 	p.t.Helper()
 	folder := p.t.TempDir()
-	params := browser.SetDownloadBehaviorParams{Behavior: browser.SetDownloadBehaviorBehaviorAllow, DownloadPath: folder}
+	params := browser.SetDownloadBehaviorParams{Behavior: browser.SetDownloadBehaviorBehaviorAllow, DownloadPath: folder, BrowserContextID: chromedp.FromContext(p.ctx).BrowserContextID}
 	if _, err := chromedp.Call(p.ctx, browser.SetDownloadBehavior, params); err != nil {
 		p.t.Fatalf("allowing downloads: %v", err)
 	}

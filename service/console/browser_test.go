@@ -20,13 +20,15 @@ import (
 	"github.com/chromedp/chromedp/kb"
 
 	"github.com/poolproof/poolproof/internal/chromium"
+	"github.com/poolproof/poolproof/internal/pgtest"
 )
 
 // patience bounds every wait for the page.
 const patience = 20 * time.Second
 
-// page is one tab of a headless Chromium of its own. When the test ends it
-// fails if the browser reported an error that the test did not expect.
+// page is one tab of the tests' headless Chromium, in a browser context of its
+// own: it shares no storage, cookie or cache with other tests. When the test ends
+// it fails if the browser reported an error that the test did not expect.
 type page struct {
 	t   *testing.T
 	ctx context.Context
@@ -39,8 +41,20 @@ type page struct {
 	touch    bool     // it is a phone's
 }
 
-func openBrowser(t *testing.T) *page {
+// oneBrowser is the only Chromium of this test process.
+var oneBrowser struct {
+	sync.Mutex
+	ctx context.Context
+}
+
+// sharedBrowser starts Chromium, the first time.
+func sharedBrowser(t *testing.T) context.Context {
 	t.Helper()
+	oneBrowser.Lock()
+	defer oneBrowser.Unlock()
+	if oneBrowser.ctx != nil {
+		return oneBrowser.ctx
+	}
 	options := []chromedp.ExecAllocatorOption{
 		chromedp.ExecPath(chromium.Path(t)), chromedp.Headless, chromedp.NoSandbox, chromedp.DisableGPU, chromedp.NoFirstRun,
 		chromedp.WindowSize(1280, 800),
@@ -50,8 +64,25 @@ func openBrowser(t *testing.T) *page {
 	}
 	// The browser's profile is a temporary folder that the allocator removes.
 	allocator, stop := chromedp.NewExecAllocator(context.Background(), options...)
+	ctx, closeTab := chromedp.NewContext(allocator)
+	if err := enable(ctx, runtime.Enable, cdp.Empty{}); err != nil { // the first command starts it, and it lives as long as its context
+		closeTab()
+		stop()
+		t.Fatalf("starting the browser: %v", err)
+	}
+	pgtest.AtEnd(func() error {
+		defer stop()
+		defer closeTab()
+		return chromedp.Cancel(ctx)
+	})
+	oneBrowser.ctx = ctx
+	return ctx
+}
+
+func openBrowser(t *testing.T) *page {
+	t.Helper()
 	p := &page{t: t}
-	ctx, closeTab := chromedp.NewContext(allocator, chromedp.WithListener(p.listen))
+	ctx, closeTab := chromedp.NewContext(sharedBrowser(t), chromedp.WithNewBrowserContext(), chromedp.WithListener(p.listen))
 	p.ctx = ctx
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -59,10 +90,9 @@ func openBrowser(t *testing.T) *page {
 		}
 		p.checkFaults()
 		if err := chromedp.Cancel(ctx); err != nil {
-			t.Errorf("closing the browser: %v", err)
+			t.Errorf("closing the tab: %v", err)
 		}
 		closeTab()
-		stop()
 	})
 	p.start()
 	return p

@@ -40,7 +40,7 @@ func newStopped(t *testing.T) *stopped {
 }
 
 // during sends a request, stops it before the last message of a kind, does
-// something meanwhile, and gives the answer.
+// something meanwhile, and returns the answer.
 func (st *stopped) during(t *testing.T, kind byte, token string, q asked, meanwhile func(port int)) string {
 	t.Helper()
 	held := st.hold.BeforeLast(kind)
@@ -70,7 +70,7 @@ func (st *stopped) run(t *testing.T, sql string, args ...any) {
 	}
 }
 
-// one gives a statement's one text.
+// one returns a statement's one text.
 func (st *stopped) one(t *testing.T, sql string, args ...any) string {
 	t.Helper()
 	var text string
@@ -106,7 +106,7 @@ func (st *stopped) everything(t *testing.T) map[string]string {
 	return st.byName(t, st.sums)
 }
 
-// byName gives the rows of a statement with two columns of text.
+// byName returns the rows of a statement with two columns of text.
 func (st *stopped) byName(t *testing.T, sql string) map[string]string {
 	t.Helper()
 	rows, err := st.owner.Query(t.Context(), sql)
@@ -257,7 +257,7 @@ func TestARightTakenAfterTheCheck(t *testing.T) {
 	}
 }
 
-// secondManagers gives the tenant and the platform another manager each, and lets
+// secondManagers adds another manager to the tenant and to the platform, and lets
 // the service learn what it learns once.
 func (st *stopped) secondManagers(t *testing.T) {
 	t.Helper()

@@ -215,7 +215,7 @@ var unchecked = map[string]string{
 }
 
 // Every foreign key and unique index of the schema, whoever refers to the row and
-// whoever is faster: the answer is the one that the statement's own check gives,
+// whoever is faster: the answer is the one that the statement's own check returns,
 // never a 500; a refusal changes nothing, and no row of another tenant changes
 // but those that go with what is everybody's. A constraint without a case fails.
 func TestEveryReferenceHasItsAnswer(t *testing.T) {
@@ -329,7 +329,7 @@ func (st *stopped) awaitBlocked(answered <-chan string) error {
 	}
 }
 
-// save keeps what every table holds in tables of this session, and gives the
+// save keeps what every table holds in tables of this session, and returns the
 // statements that put it back.
 func (st *stopped) save(t *testing.T) (restore []string) {
 	t.Helper()

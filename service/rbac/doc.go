@@ -9,7 +9,7 @@
 //   - The caller is an active member and holds the permission that the call
 //     needs: manage_roles for roles and inheritance, manage_permissions for
 //     what a role holds, manage_users for assignments.
-//   - Nobody grants what they do not hold. What others gain by a permission, a
+//   - You can only grant what you hold. What others gain by a permission, a
 //     parent or an assignment, the caller holds too, and at least as long: what
 //     a role holds lasts, so it takes a holding without expiry. Who holds every
 //     permission by SUPER_ADMIN holds those of tomorrow, too; to pass that on

@@ -11,7 +11,7 @@ import (
 	"github.com/poolproof/poolproof/service/tenancy"
 )
 
-// Nobody grants what they do not hold, at least as long.
+// You can only grant what you hold yourself for at least as long.
 func TestNobodyGrantsWhatTheyDoNotHold(t *testing.T) {
 	eachKind(t, func(b *testBundle) {
 		ctx := b.t.Context()

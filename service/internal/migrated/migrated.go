@@ -1,4 +1,4 @@
-// Package migrated gives tests databases that hold poolproof's schema. A test
+// Package migrated makes databases for tests that hold poolproof's schema. A test
 // process migrates once for each kind of them; the databases are copies, which
 // takes a tenth of the time. Tests of migrating itself do not use it.
 package migrated
