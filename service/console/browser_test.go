@@ -61,6 +61,9 @@ func sharedBrowser(t *testing.T) context.Context {
 		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-background-networking", true),
 		chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-sync", true),
 		chromedp.Flag("disable-dev-shm-usage", true), chromedp.Flag("lang", "en-US"),
+		// A tab behind another is as fast as that.
+		chromedp.Flag("disable-background-timer-throttling", true), chromedp.Flag("disable-renderer-backgrounding", true),
+		chromedp.Flag("disable-backgrounding-occluded-windows", true),
 	}
 	// The browser's profile is a temporary folder that the allocator removes.
 	allocator, stop := chromedp.NewExecAllocator(context.Background(), options...)
@@ -95,6 +98,10 @@ func openBrowser(t *testing.T) *page {
 		closeTab()
 	})
 	p.start()
+	size := emulation.SetDeviceMetricsOverrideParams{Width: 1280, Height: 800, DeviceScaleFactor: 1} // the window's, which a context of its own does not get
+	if err := enable(p.ctx, emulation.SetDeviceMetricsOverride, size); err != nil {
+		t.Fatalf("sizing the page: %v", err)
+	}
 	return p
 }
 
@@ -234,18 +241,28 @@ func eval[T any](p *page, expression string) T {
 	return value
 }
 
-// until waits for a JavaScript condition. The page's policy allows no eval, so
-// it is asked from outside.
+// until waits for a JavaScript condition, also across pages. The page's policy
+// allows no eval, so it is asked from outside.
 func (p *page) until(condition string) {
 	p.t.Helper()
-	deadline := time.Now().Add(patience)
-	for !eval[bool](p, "Boolean("+condition+")") {
-		if time.Now().After(deadline) {
-			p.t.Fatalf("not within %v: %s", patience, condition)
+	ctx, cancel := context.WithTimeout(p.ctx, patience)
+	defer cancel()
+	for {
+		holds, err := chromedp.Run(ctx, chromedp.Evaluate[bool]("Boolean("+condition+")", chromedp.EvalAwaitPromise))
+		switch {
+		case err == nil && holds:
+			return
+		case ctx.Err() != nil:
+			p.t.Fatalf("not within %v: %s (%v)", patience, condition, err)
+		case err != nil && !strings.Contains(err.Error(), movedOn):
+			p.t.Fatalf("evaluating %s: %v", condition, err)
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
 }
+
+// movedOn is what the browser says to a question about a page that is being left.
+const movedOn = "Inspected target navigated or closed"
 
 // answered waits until a request whose URL ends so was answered.
 func (p *page) answered(path string) {
