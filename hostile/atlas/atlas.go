@@ -15,6 +15,7 @@ type Row struct {
 	Needs []string // extensions that the database has
 	Setup []string // statements of an owner, run once in the database before anything else
 	Make  []string // statements of the client, each a simple query of its own
+	Use   string   // what the client says in a later transaction, where only that is a fault; "" if making it is
 	Wire  string   // in words, where SQL alone does not make it; then the tests have the messages
 
 	// What the next client sees.

@@ -153,6 +153,12 @@ func (r Row) prepare(t *testing.T, url string) {
 	c.close()
 }
 
+// resetDatabase takes back what a row says of the database.
+func resetDatabase(t *testing.T, url string) {
+	t.Helper()
+	dial(t, url).must(t, "do $$begin execute format('alter database %I reset all', current_database()); end$$")
+}
+
 // witness asks the row's witness; an error is an answer.
 func (r Row) witness(t *testing.T, c *client) string {
 	t.Helper()
@@ -185,9 +191,7 @@ func TestRows(t *testing.T) {
 		}
 		t.Run(r.Name, func(t *testing.T) {
 			r.prepare(t, url)
-			t.Cleanup(func() {
-				dial(t, url).must(t, "do $$begin execute format('alter database %I reset all', current_database()); end$$")
-			})
+			defer resetDatabase(t, url)
 			if r.Holds != "" {
 				r.checkHeld(t, url)
 				return
@@ -215,6 +219,7 @@ func TestRows(t *testing.T) {
 				if sql == "" {
 					continue
 				}
+				resetDatabase(t, url)
 				r.prepare(t, url)
 				c := r.made(t, url)
 				c.must(t, sql)
@@ -252,9 +257,7 @@ func TestFound(t *testing.T) {
 		}
 		t.Run(r.Name, func(t *testing.T) {
 			r.prepare(t, url)
-			t.Cleanup(func() {
-				dial(t, url).must(t, "do $$begin execute format('alter database %I reset all', current_database()); end$$")
-			})
+			defer resetDatabase(t, url)
 			idle := make(chan struct{}, 100)
 			p, pooled := hostile.StartWith(t, hostile.Config{
 				Upstream: url, IdleBound: 10 * time.Millisecond, Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
@@ -265,6 +268,11 @@ func TestFound(t *testing.T) {
 				},
 			})
 			c := r.made(t, pooled)
+			if r.Use != "" {
+				if _, err := c.query(r.Use, ""); err != nil { // an error of SQL is what its client suffers
+					t.Fatal(err)
+				}
+			}
 			if slices.Contains(r.Codes, hostile.IdleInTransaction) {
 				<-idle
 			}

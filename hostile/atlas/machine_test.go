@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/poolproof/poolproof/internal/devdb"
 )
 
 // machine is the differential test. It runs scripts on a used backend, and asks
@@ -19,6 +21,7 @@ type machine struct {
 	url, twin string            // twin may be ""
 	env       map[string]string // of psql's \getenv
 	look      look              // asked at the end of each script
+	loopback  *strings.Replacer // puts the server's address where scripts connect to their own server
 	names     []string          // of custom settings that statements have said
 
 	result  Result
@@ -28,7 +31,7 @@ type machine struct {
 // newMachine returns a machine that has seen nothing. It finds out which
 // questions two fresh backends answer alike, and asks only those.
 func newMachine(ctx context.Context, url, twin string, env map[string]string) (*machine, error) {
-	m := &machine{url: url, twin: twin, env: env, example: map[string]*Difference{}}
+	m := &machine{url: url, twin: twin, env: env, example: map[string]*Difference{}, loopback: strings.NewReplacer()}
 	var all []facts
 	for range 2 {
 		c, err := connect(ctx, url)
@@ -108,7 +111,7 @@ func (m *machine) run(ctx context.Context, file string) error {
 	}
 	defer func() { u.stop() }()
 	name := filepath.Base(filepath.Dir(filepath.Dir(file))) + "/" + filepath.Base(file)
-	s := &script{text: string(text), vars: map[string]string{}}
+	s := &script{text: m.loopback.Replace(string(text)), vars: map[string]string{"USER": devdb.Superuser}}
 	m.result.Scripts++
 	for {
 		st, ok := s.next()
@@ -309,10 +312,10 @@ func (m *machine) finish(ctx context.Context, u *used, name string) error {
 	return m.compareAll(ctx, u, name, true)
 }
 
-// compareAll asks the used backend and the fresh one all questions. What a
-// further fresh one answers differently as well is noise.
+// compareAll asks the used backend and the fresh one all questions. Where a
+// further fresh one differs as well, or the used one from itself, it is noise.
 func (m *machine) compareAll(ctx context.Context, u *used, name string, discarded bool) error {
-	var all [3]facts
+	var all [4]facts
 	newest, err := connect(ctx, m.url)
 	if err != nil {
 		return err
@@ -321,13 +324,13 @@ func (m *machine) compareAll(ctx context.Context, u *used, name string, discarde
 	if _, err := newest.watch(m.names); err != nil { // our own questions leave caches, too
 		return err
 	}
-	for i, c := range []*client{u.client, u.fresh, newest} {
+	for i, c := range []*client{u.client, u.fresh, newest, u.client} {
 		if all[i], err = c.look(m.look); err != nil {
 			return err
 		}
 	}
 	noise := map[string]bool{}
-	for _, d := range all[1].differences(all[2]) {
+	for _, d := range append(all[1].differences(all[2]), all[0].differences(all[3])...) {
 		noise[d.kind] = true
 	}
 	for _, d := range all[0].differences(all[1]) {

@@ -18,21 +18,15 @@ type fact struct{ kind, subject string }
 type facts map[fact]string
 
 // watchSQL is asked after each statement. Its rows are kind, subject and value.
-// $1 are the names of custom settings that statements so far have said:
-// PostgreSQL lists no custom settings.
 var watchSQL = `select 'setting', s.name, pg_catalog.concat_ws(' ', s.setting, s.source) from pg_catalog.pg_settings s
-union all select 'custom setting', n, pg_catalog.current_setting(n, true) from pg_catalog.unnest($1::pg_catalog.text[]) n
-union all select 'role', '', current_user
-union all select 'session user', '', session_user
-union all select 'schema path', '', pg_catalog.regexp_replace(pg_catalog.current_schemas(true)::pg_catalog.text, 'pg_temp_\d+', 'pg_temp')
+union all select 'schema path', '', pg_catalog.regexp_replace(pg_catalog.current_schemas(true)::pg_catalog.text, 'pg_temp_\d+,?', '')
 union all select 'temp schema', '', (pg_catalog.pg_my_temp_schema() <> 0)::pg_catalog.text
 union all select 'lock:' || l.locktype, pg_catalog.concat_ws(' ', l.classid, l.objid, l.mode), '' from pg_catalog.pg_locks l
 	where l.pid = pg_catalog.pg_backend_pid() and l.locktype <> 'virtualxid' and not (l.locktype = 'relation' and l.mode = 'AccessShareLock')
 union all select 'channel', ch, '' from pg_catalog.pg_listening_channels() ch
 union all select 'cursor', c.name, '' from pg_catalog.pg_cursors c where c.name <> ''
-union all select 'prepared', p.name, '' from pg_catalog.pg_prepared_statements p where p.name !~ '^atlas_(watch|extensions)$'
+union all select 'prepared', p.name, '' from pg_catalog.pg_prepared_statements p where p.name !~ '^atlas_(watch|extensions|who)$'
 union all select 'temporary slot', r.slot_name, '' from pg_catalog.pg_replication_slots r where r.active_pid = pg_catalog.pg_backend_pid()
-union all select 'function:pg_replication_origin_session_is_setup', '', pg_catalog.pg_replication_origin_session_is_setup()::pg_catalog.text
 union all select 'activity:application_name', '', a.application_name from pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid()) a
 ` + tempSQL()
 
@@ -56,6 +50,16 @@ func tempSQL() string {
 	}
 	return b.String()
 }
+
+// whoSQL asks what every role may ask: who it is, and the custom settings of
+// these names, which statements so far have said: PostgreSQL lists no custom
+// settings.
+const whoSQL = `select 'role', '', current_user::pg_catalog.text
+union all select 'session user', '', session_user
+union all select 'custom setting', n, pg_catalog.current_setting(n, true) from pg_catalog.unnest($1::pg_catalog.text[]) n`
+
+// originSQL asks for the session's replication origin, which only superusers may.
+const originSQL = `select pg_catalog.pg_replication_origin_session_is_setup()`
 
 // extensionsSQL asks the functions that tell of an extension's own state, if
 // the database has them: query_to_xml runs what cannot be named beforehand.
@@ -109,30 +113,35 @@ func (c *client) ask(units int) ([]answer, error) {
 // transactions. names are of custom settings.
 func (c *client) watch(names []string) (facts, error) {
 	for {
-		c.unit("atlas_watch", watchSQL, "{"+strings.Join(names, ",")+"}")
+		c.unit("atlas_watch", watchSQL)
 		c.unit("atlas_extensions", extensionsSQL)
+		c.unit("atlas_who", whoSQL, "{"+strings.Join(names, ",")+"}")
 		c.unit("", "select pg_catalog.lastval()")
 		c.unit("", unnamedSQL)
-		answers, err := c.ask(4)
+		c.unit("", originSQL)
+		answers, err := c.ask(6)
 		if err != nil {
 			return nil, err
 		}
-		if gone := answers[0].failed("26000") || answers[1].failed("26000"); gone { // DEALLOCATE ALL took our statements
+		if answers[0].failed("26000") || answers[1].failed("26000") || answers[2].failed("26000") { // DEALLOCATE ALL took our statements
 			c.statements = map[string]bool{}
 			continue
 		}
-		c.statements = map[string]bool{"atlas_watch": answers[0].failure == nil, "atlas_extensions": answers[1].failure == nil}
+		c.statements = map[string]bool{"atlas_watch": answers[0].failure == nil, "atlas_extensions": answers[1].failure == nil, "atlas_who": answers[2].failure == nil}
 		f := facts{}
-		for _, a := range answers[:2] {
-			if a.failure != nil { // of a role that may not ask: that it is another role is a difference by itself
-				f[fact{"refused", ""}] += a.text() + " " + a.failure.Message + "\n"
+		for _, a := range answers[:3] {
+			if a.failure != nil && !a.failed(notAllowed) { // that it is another role is a difference by itself
+				f[fact{"question that failed", a.failure.Code + " " + a.failure.Message}] = ""
 			}
 			for _, row := range a.rows {
 				f[fact{row[0], row[1]}] = row[2]
 			}
 		}
-		f[fact{"lastval", ""}] = answers[2].text()
-		f[fact{"dblink unnamed", ""}] = answers[3].text()
+		f[fact{"lastval", ""}] = answers[3].text()
+		f[fact{"dblink unnamed", ""}] = answers[4].text()
+		if !answers[5].failed(notAllowed) {
+			f[fact{"function:pg_replication_origin_session_is_setup", ""}] = answers[5].text()
+		}
 		for name, value := range c.reported {
 			f[fact{"reported:" + name, ""}] = value
 		}
@@ -140,16 +149,21 @@ func (c *client) watch(names []string) (facts, error) {
 	}
 }
 
+// notAllowed is the SQLSTATE of insufficient_privilege.
+const notAllowed = "42501"
+
 // failed reports whether the answer is this error.
 func (a answer) failed(code string) bool { return a.failure != nil && a.failure.Code == code }
 
-// what of the catalogue's functions and views is not asked: what changes
-// something, what takes long and is not about the backend, and what is asked
-// otherwise.
+// notAsked is what of the catalogue's functions and views is left out: what
+// changes something, what tells of the database's objects or the server's files
+// and not of the backend, and what is asked after each statement anyway.
 var (
 	notAsked = regexp.MustCompile(`^(pg_rotate_logfile\w*|pg_reload_conf|pg_switch_wal|pg_export_snapshot|pg_advisory_unlock_all|pg_stat_reset\w*|pg_stat_clear_snapshot|pg_stat_force_next_flush|` +
 		`pg_wal_replay_(pause|resume)|pg_promote|txid_current|pg_current_xact_id|random|lastval|pg_replication_origin_(session|xact)_reset|binary_upgrade_\w+|pg_backup_\w+|` +
-		`pg_timezone_names|pg_stats\w*|pg_backend_memory_contexts|pg_hba_file_rules|pg_ident_file_mappings|pg_file_settings|pg_config|pg_shmem_allocations)$`)
+		`pg_timezone_names|pg_stats\w*|pg_backend_memory_contexts|pg_hba_file_rules|pg_ident_file_mappings|pg_file_settings|pg_config|pg_shmem_allocations|pg_settings|pg_locks|pg_cursors|pg_prepared_statements|` +
+		`pg_views|pg_rules|pg_indexes|pg_tables|pg_matviews|pg_sequences|pg_policies|pg_publication_tables|pg_seclabels|pg_user_mappings|pg_roles|pg_group|pg_shadow|pg_user|` +
+		`pg_statio_\w+|pg_stat_(all|sys|user)_\w+)$`)
 	listFunctions = `select p.proname from pg_catalog.pg_proc p join pg_catalog.pg_type t on t.oid = p.prorettype
 		where p.pronamespace = 'pg_catalog'::regnamespace and p.pronargs = 0 and p.prokind = 'f' and not p.proretset and p.provolatile in ('v', 's') and t.typtype <> 'p' order by 1`
 	listViews = `select c.relname from pg_catalog.pg_class c where c.relnamespace = 'pg_catalog'::regnamespace and c.relkind = 'v' order by 1`
@@ -224,17 +238,18 @@ func (c *client) look(l look) (facts, error) {
 // sorted. A setting's kind depends on what it is and who made it.
 func (f facts) differences(fresh facts) []fact {
 	var all []fact
-	refused := f[fact{"refused", ""}] != "" // then nothing is known but who it is
+	role := fact{"role", ""}
+	another := f[role] != fresh[role] // it may not see all settings, and not ask everything
 	seen := map[fact]bool{}
 	for _, k := range slices.Concat(slices.Collect(maps.Keys(f)), slices.Collect(maps.Keys(fresh))) {
 		used, has := f[k]
 		want, had := fresh[k]
-		if seen[k] || has == had && used == want || refused && !has || k.kind == "refused" {
+		if seen[k] || has == had && used == want || another && !has {
 			continue
 		}
 		seen[k] = true
 		if k.kind == "setting" {
-			k.kind = settingKind(k.subject, used, has && had)
+			k.kind = settingKind(k.subject, used, want, has && had)
 		}
 		if k.kind == "custom setting" {
 			if used == "null" || used == "" && want == "null" {
@@ -248,7 +263,7 @@ func (f facts) differences(fresh facts) []fact {
 }
 
 // settingKind returns the kind of a setting that differs.
-func settingKind(name, used string, known bool) string {
+func settingKind(name, used, fresh string, known bool) string {
 	switch {
 	case !known:
 		return "library"
@@ -257,6 +272,9 @@ func settingKind(name, used string, known bool) string {
 	case name == "IntervalStyle":
 		return "setting IntervalStyle"
 	case name == "transaction_isolation" || name == "transaction_read_only" || name == "transaction_deferrable":
+		if a, _, _ := strings.Cut(used, " session"); a == strings.TrimSuffix(strings.TrimSuffix(fresh, " default"), " override") {
+			return "transaction setting source"
+		}
 		return "transaction setting"
 	case strings.HasSuffix(used, " session"):
 		return "setting"
