@@ -27,6 +27,7 @@ type Row struct {
 	// What hostile makes of it, in strict mode.
 	Codes    []hostile.Code // what it finds; empty: nothing
 	Missing  string         // what it should find and does not; "" if nothing is missing
+	Wrong    []hostile.Code // what it finds although the row is harmless
 	Harmless string         // why no code is needed; "" if there is one, or one is missing
 
 	DiscardAll Removal
@@ -57,7 +58,8 @@ type Pooler string
 // The poolers of the table.
 const (
 	PgBouncer118   Pooler = "PgBouncer to 1.23" // or later with max_prepared_statements=0
-	PgBouncer124   Pooler = "PgBouncer 1.24, 1.26"
+	PgBouncer124   Pooler = "PgBouncer 1.24"
+	PgBouncer126   Pooler = "PgBouncer 1.26"          // as 1.24 where nothing else is said
 	PgBouncerReset Pooler = "PgBouncer, reset always" // server_reset_query_always=1
 	Odyssey        Pooler = "Odyssey"
 	OdysseyKeep    Pooler = "Odyssey, no discard" // pool_discard no
@@ -70,7 +72,7 @@ const (
 
 // Poolers returns all poolers of the table, in its order.
 func Poolers() []Pooler {
-	return []Pooler{PgBouncer118, PgBouncer124, PgBouncerReset, Odyssey, OdysseyKeep, Pgpool, Supavisor, PgCat, PgDog, RDSProxy}
+	return []Pooler{PgBouncer118, PgBouncer124, PgBouncer126, PgBouncerReset, Odyssey, OdysseyKeep, Pgpool, Supavisor, PgCat, PgDog, RDSProxy}
 }
 
 // Fate is what becomes of a row behind a pooler.
@@ -96,6 +98,9 @@ func (r Row) FateBehind(p Pooler) Fate {
 	}
 	if r.Holds != "" {
 		return Holds
+	}
+	if p == PgBouncer126 {
+		return r.FateBehind(PgBouncer124)
 	}
 	switch p {
 	case PgBouncerReset, Odyssey: // both run DISCARD ALL, or its parts, after each transaction

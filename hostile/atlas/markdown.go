@@ -110,6 +110,9 @@ func (r Row) found() string {
 	case r.Harmless != "":
 		text = strings.TrimSpace(text + " harmless: " + cell(r.Harmless))
 	}
+	if r.Wrong != nil {
+		text += fmt.Sprintf(" (**a false alarm** today: %v)", r.Wrong)
+	}
 	return text
 }
 

@@ -17,7 +17,7 @@ var (
 var caches = []string{
 	"memory:Btree proof lookup cache", "memory:CFuncHash", "memory:Domain constraints", "memory:Event Trigger Cache", "memory:EventTriggerCache",
 	"memory:Local Buffer Lookup Table", "memory:LocalBufferContext", "memory:PL/pgSQL function", "memory:PLpgSQL cast cache", "memory:PLpgSQL cast expressions",
-	"memory:PLpgSQL function hash", "memory:RI compare cache", "memory:RI constraint cache", "memory:RI query cache", "memory:Rendezvous variable hash",
+	"memory:PLpgSQL function hash", "memory:SPI Plan", "memory:RI compare cache", "memory:RI constraint cache", "memory:RI query cache", "memory:Rendezvous variable hash",
 }
 
 const loopback = `'host=127.0.0.1 port=' || current_setting('port') || ' user=postgres dbname=' || current_database()`
@@ -50,9 +50,9 @@ var rows = []Row{
 		Differences: []string{"transaction setting", "reported:default_transaction_read_only"},
 	},
 	{
-		Name: "source of a setting that holds for one transaction", Make: []string{"begin isolation level serializable; commit"},
+		Name: "source of a setting that holds for one transaction", Make: []string{"begin; set transaction isolation level serializable; create temp table atlas_gone (a int) on commit drop; commit"},
 		Witness: "select source from pg_settings where name = 'transaction_isolation'", Sees: "the word session in pg_settings", DiscardAll: Stays,
-		Harmless: "BEGIN makes transaction_isolation, _read_only and _deferrable anew; only where they came from is remembered", Differences: []string{"transaction setting source"},
+		Harmless: "BEGIN makes transaction_isolation, _read_only and _deferrable anew; only where they came from is remembered", Wrong: []hostile.Code{hostile.SessionSetting}, Differences: []string{"transaction setting source"},
 	},
 	{
 		Name: "custom setting", Make: []string{"set app.tenant = 'a'"}, Witness: "select coalesce(current_setting('app.tenant', true), '')", Sees: "another tenant's rows",
@@ -80,6 +80,7 @@ var rows = []Row{
 		Make: []string{"do $$begin execute format('alter database %I set lock_timeout = %L', current_database(), '77s'); end$$"}, Witness: "show lock_timeout",
 		Sees: "the old value, until the pooler opens new server connections", DiscardAll: Stays,
 		Harmless:    "ALTER ROLE and ALTER DATABASE … SET are read when a server connection is opened: nobody's leftover, but tell the pooler to RECONNECT",
+		Fates:       map[Pooler]Fate{Pgpool: Leaks},
 		Differences: []string{"setting of the database"},
 	},
 
@@ -91,7 +92,7 @@ var rows = []Row{
 	},
 	{
 		Name: "session authorization", Setup: []string{createRole}, Make: []string{"set session authorization poolproof_atlas"}, Witness: "select session_user", Sees: "is this user, and may not go back",
-		Codes: []hostile.Code{hostile.SessionRole}, DiscardAll: Removed, Narrower: "reset session authorization", Fates: settingFates,
+		Codes: []hostile.Code{hostile.SessionRole}, DiscardAll: Removed, Narrower: "reset session authorization", Fates: map[Pooler]Fate{PgBouncer126: Tracked, PgCat: Lost, PgDog: Tracked, RDSProxy: Pins},
 		Differences: []string{"session user", "reported:session_authorization", "function:session_user"},
 	},
 
@@ -150,7 +151,7 @@ var rows = []Row{
 	},
 	{
 		Name: "PREPARE", Make: []string{"prepare atlas_statement as select 1"}, Witness: "execute atlas_statement", Sees: "prepared statement already exists, or runs another client's",
-		Codes: []hostile.Code{hostile.SQLPrepared}, DiscardAll: Removed, Narrower: "deallocate all", Fates: map[Pooler]Fate{PgCat: Lost, RDSProxy: Pins},
+		Codes: []hostile.Code{hostile.SQLPrepared}, DiscardAll: Removed, Narrower: "deallocate all", Fates: map[Pooler]Fate{Odyssey: Leaks, PgCat: Lost, RDSProxy: Pins},
 		Differences: []string{"prepared"},
 	},
 	{
