@@ -33,6 +33,7 @@ type Row struct {
 	DiscardAll Removal
 	Narrower   string // a narrower command that removes it as well; "" if there is none
 
+	Versions   string // of PostgreSQL that have it; "": all that are supported, 14 to 18
 	Documented string // from documentation only, not tested here: the versions or extensions; "" if it is tested
 
 	// Differences are the kinds of differences between a used and a fresh backend that this row explains, by the names

@@ -52,6 +52,12 @@ func TestTable(t *testing.T) {
 			kinds[kind] = r.Name
 		}
 	}
+	for _, c := range hostile.Codes() {
+		charted := slices.ContainsFunc(Rows(), func(r Row) bool { return slices.Contains(r.Codes, c) })
+		if _, other := elsewhere[c]; charted == other {
+			t.Errorf("%s needs a row, or a reason in elsewhere", c)
+		}
+	}
 }
 
 // wires has the messages of rows that SQL alone does not make. Each leaves the
@@ -96,6 +102,12 @@ var wires = map[string]func(t *testing.T, c *client, url string){
 	"answer that is not read": func(t *testing.T, c *client, _ string) {
 		must(t, c.send(&pgproto3.Query{String: "select repeat('x', 1000) from generate_series(1, 100000)"}))
 		until[*pgproto3.DataRow](t, c)
+	},
+	"number of the server process": func(t *testing.T, c *client, _ string) {
+		pid := c.must(t, "select pg_backend_pid()").text()
+		if _, err := c.query("select pg_cancel_backend("+pid+")", ""); err != nil {
+			t.Fatal(err)
+		}
 	},
 	"Syncs in flight": func(t *testing.T, c *client, _ string) {
 		must(t, c.send(&pgproto3.Query{String: "select 1"}, &pgproto3.Query{String: "select 2"}))

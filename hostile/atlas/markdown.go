@@ -2,10 +2,9 @@ package atlas
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
-
-	"github.com/poolproof/poolproof/hostile"
 )
 
 // Markdown returns docs/atlas.md: the table, and the last result of the
@@ -29,7 +28,7 @@ Everything that a PostgreSQL backend can keep from one transaction to the next, 
 connection: %d rows. `+"`poolproof prove`"+` names %d of them by a code, %d are harmless for the reason given, and %d are not found yet, or not in full.
 
 This file is written from the table in `+"`hostile/atlas`"+` (`+"`go test ./hostile/atlas -run TestDocument -update`"+`). `+"`go test ./hostile/atlas`"+` makes each row on
-PostgreSQL 15, asks its witness on that connection and on a fresh one, runs DISCARD ALL and the narrower command, and holds
+PostgreSQL 15 (no other version was run; by their documentation all supported ones have what has no version here), asks its witness on that connection and on a fresh one, runs DISCARD ALL and the narrower command, and holds
 `+"`prove`"+` in strict mode to the codes given here. Rows marked *documentation* were read, not run.
 
 ## What stays
@@ -39,7 +38,7 @@ PostgreSQL 15, asks its witness on that connection and on a fresh one, runs DISC
 `, len(rows), named, harmless, missing)
 	for _, r := range rows {
 		if r.Holds == "" {
-			fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s |\n", r.Name, r.how(), cell(r.Sees), r.found(), r.DiscardAll, code(r.Narrower))
+			fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s |\n", cell(r.Name), r.how(), cell(r.Sees), r.found(), r.DiscardAll, code(r.Narrower))
 		}
 	}
 	b.WriteString(`
@@ -52,16 +51,21 @@ DISCARD ALL cannot run meanwhile.
 `)
 	for _, r := range rows {
 		if r.Holds != "" {
-			fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n", r.Name, r.how(), r.Holds, cell(r.Sees), r.found())
+			fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n", cell(r.Name), r.how(), r.Holds, cell(r.Sees), r.found())
 		}
+	}
+	b.WriteString("\n## Codes without a row\n\n")
+	for _, c := range slices.Sorted(maps.Keys(elsewhere)) {
+		fmt.Fprintf(&b, "- [%s](prove/%[1]s.md): %s.\n", c, elsewhere[c])
 	}
 	b.WriteString(`
 ## What poolers do
 
 In transaction mode. *leaks*: the next client has it, and its own client loses it. *lost*: the pooler removes it. *tracked*: it
 follows its client. *own*, *pins*: the client keeps its server connection. *holds*: the connection is held meanwhile. *?*: neither
-measured nor documented. What is said of PgBouncer and Odyssey follows from what DISCARD ALL removes (above, measured) and from
-measurements of these poolers in this repository; of the others from their source or documentation.
+measured nor documented. What SQL makes was run through PgBouncer 1.18 (with and without server_reset_query_always), 1.24 and 1.26,
+Odyssey 1.5 (with and without pool_discard) and pgpool-II 4.3, with two server connections (` + "`TestFates`" + `, in ` + "`make soak`" + `). What messages of
+the protocol make, and what Supavisor, PgCat, pgdog and RDS Proxy do, is from other measurements, their source or their documentation.
 
 | what |`)
 	for _, p := range Poolers() {
@@ -72,7 +76,7 @@ measurements of these poolers in this repository; of the others from their sourc
 		if r.Holds != "" {
 			continue
 		}
-		fmt.Fprintf(&b, "| %s |", r.Name)
+		fmt.Fprintf(&b, "| %s |", cell(r.Name))
 		for _, p := range Poolers() {
 			fmt.Fprintf(&b, " %s |", r.FateBehind(p))
 		}
@@ -91,6 +95,9 @@ func (r Row) how() string {
 		return cell(r.Wire)
 	}
 	var all []string
+	if r.Versions != "" {
+		all = append(all, "("+r.Versions+")")
+	}
 	for _, sql := range r.Make {
 		all = append(all, code(sql))
 	}
@@ -146,7 +153,7 @@ and some want C code that is not built here), %d comparisons; %d commands of psq
 	for _, d := range r.Differences {
 		name := "**gap**"
 		if row := explaining(rows, d.Kind); row != nil {
-			name = row.Name
+			name = cell(row.Name)
 		}
 		fmt.Fprintf(&b, "| %s | %d | %d | %s | %s |\n", cell(d.Kind), d.Count, d.AfterDiscard, name, d.Where)
 	}
@@ -164,11 +171,4 @@ func code(sql string) string {
 		return ""
 	}
 	return "`" + strings.ReplaceAll(strings.Join(strings.Fields(sql), " "), "|", `\|`) + "`"
-}
-
-// Uncharted returns the codes of prove that no row has.
-func Uncharted(rows []Row) []hostile.Code {
-	return slices.DeleteFunc(hostile.Codes(), func(c hostile.Code) bool {
-		return slices.ContainsFunc(rows, func(r Row) bool { return slices.Contains(r.Codes, c) })
-	})
 }

@@ -270,6 +270,15 @@ var rows = []Row{
 		Missing: "variables that an extension keeps in the backend's memory",
 	},
 
+	{
+		Name: "what a login event trigger did", Documented: "PostgreSQL 17", Versions: "17 and later", Sees: "what it did for the pooler, once for each server connection", DiscardAll: Stays,
+		Harmless: "the same for everybody, unless it looks at who connects",
+	},
+	{
+		Name: "address and encryption of the connection", Documented: "any version", Sees: "the pooler's, in inet_client_addr() and pg_stat_ssl", DiscardAll: Stays,
+		Harmless: "the same for everybody; do not decide by it behind a pooler",
+	},
+
 	// Replication and backups.
 	{
 		Name: "replication origin of the session", Setup: []string{"select pg_replication_origin_create('poolproof_atlas') where not exists (select from pg_replication_origin where roname = 'poolproof_atlas')"},
@@ -284,7 +293,8 @@ var rows = []Row{
 	},
 	{
 		Name: "base backup that was begun", Make: []string{"select pg_backup_start('atlas', true)"}, Witness: "select labelfile <> '' from pg_backup_stop(false)",
-		Sees: "may end it; its own client cannot: backup is not in progress", Missing: "pg_backup_start", DiscardAll: Stays, Documented: "",
+		Sees: "may end it; its own client cannot: backup is not in progress", Missing: "pg_backup_start", DiscardAll: Stays,
+		Versions: "15 and later; before, pg_start_backup",
 	},
 
 	// Ways to hold a server connection.
@@ -319,9 +329,21 @@ var rows = []Row{
 		Fates: map[Pooler]Fate{PgBouncer118: Leaks, PgBouncer124: Tracked, PgBouncerReset: Tracked, Odyssey: Tracked, OdysseyKeep: Tracked, Supavisor: Leaks},
 	},
 	{
+		Name: "number of the server process", Wire: "select pg_backend_pid(), and pg_cancel_backend of it in a later transaction", Sees: "its statement is cancelled",
+		Missing: "a number of a server process that is used in a later transaction", DiscardAll: Stays,
+	},
+	{
 		Name: "long statement, or one that waits for a lock", Make: nil, Documented: "any version", Holds: "active", Sees: "waits for a server connection", DiscardAll: Refused,
 		Harmless: "it holds the connection for its work; statement_timeout and lock_timeout, by ALTER ROLE, bound it",
 	},
+}
+
+// elsewhere are the codes that have no row, and why.
+var elsewhere = map[hostile.Code]string{
+	hostile.StartupParameter: "what a client asks for when it connects, and poolers refuse or drop: nothing stays",
+	hostile.SettingNotSet:    "the other end of a custom setting: the transaction that reads what somebody left",
+	hostile.LocalOutside:     "SET LOCAL that has no effect: nothing stays",
+	hostile.ResetsOthers:     "what takes away what others keep",
 }
 
 // createRole makes the role of the rows about roles. Roles belong to the server.
