@@ -43,7 +43,6 @@ func newMachine(ctx context.Context, url, twin string, env map[string]string) (*
 			if m.look, err = newLook(c); err != nil {
 				return nil, err
 			}
-			m.result.Questions = len(m.look.names)
 		}
 		f, err := c.look(m.look)
 		if err != nil {

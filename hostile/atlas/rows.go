@@ -8,8 +8,11 @@ var (
 	settingFates = map[Pooler]Fate{PgCat: Lost, PgDog: Tracked, RDSProxy: Pins}
 	// pinned is for what RDS Proxy documents that it pins.
 	pinned = map[Pooler]Fate{RDSProxy: Pins}
+	// unseen is what becomes of settings that a pooler does not see in the text: PgCat looks for the tag SET, pgdog for a
+	// statement that begins with SET.
+	unseen = map[Pooler]Fate{PgCat: Leaks, PgDog: Leaks}
 	// trackedStatement is what poolers do with a named statement of the protocol.
-	trackedStatement = map[Pooler]Fate{PgBouncer124: Tracked, PgBouncerReset: Tracked, Odyssey: Tracked, OdysseyKeep: Tracked, PgDog: Tracked, RDSProxy: Pins}
+	trackedStatement = map[Pooler]Fate{PgBouncer124: Tracked, PgBouncerReset: Tracked, Odyssey: Tracked, OdysseyKeep: Tracked, PgCat: Leaks, PgDog: Tracked, RDSProxy: Pins}
 )
 
 // caches are the kinds of memory in which a backend keeps what it has read from
@@ -62,12 +65,12 @@ var rows = []Row{
 	{
 		Name: "custom setting that dynamic SQL makes", Make: []string{"do $$begin execute format('set %s = %L', 'app.' || 'hidden', 'a'); end$$"},
 		Witness: "select coalesce(current_setting('app.hidden', true), '')", Sees: "another tenant's rows", DiscardAll: Removed, Narrower: "reset all",
-		Missing: "no statement and no function says its name, and PostgreSQL lists no custom settings", Fates: map[Pooler]Fate{RDSProxy: Unknown},
+		Missing: "no statement and no function says its name, and PostgreSQL lists no custom settings", Fates: unseen,
 	},
 	{
 		Name: "custom setting whose name is a parameter", Wire: "Parse select set_config($1, $2, false), Bind app.bound and a value, Sync",
 		Witness: "select coalesce(current_setting('app.bound', true), '')", Sees: "another tenant's rows", DiscardAll: Removed, Narrower: "reset all",
-		Missing: "the name is in the Bind message only", Fates: map[Pooler]Fate{RDSProxy: Unknown},
+		Missing: "the name is in the Bind message only", Fates: unseen,
 	},
 	{
 		Name: "custom setting that is empty, not absent", Make: []string{"begin; set local app.local = 'a'; commit"}, Witness: "select current_setting('app.local', true) is null",
@@ -99,7 +102,7 @@ var rows = []Row{
 	// Named objects.
 	{
 		Name: "temporary table, view or sequence", Make: []string{"create temp table atlas_scratch (a int)"}, Witness: "select to_regclass('pg_temp.atlas_scratch') is not null",
-		Sees: "relation already exists, or foreign rows", Codes: []hostile.Code{hostile.TempTable}, DiscardAll: Removed, Narrower: "discard temp", Fates: pinned,
+		Sees: "relation already exists, or foreign rows", Codes: []hostile.Code{hostile.TempTable}, DiscardAll: Removed, Narrower: "discard temp", Fates: map[Pooler]Fate{PgCat: Leaks, RDSProxy: Pins},
 		Differences: []string{"temp:pg_class", "temp:pg_constraint", "temp:pg_statistic_ext"},
 	},
 	{
@@ -135,18 +138,18 @@ var rows = []Row{
 	},
 	{
 		Name: "cursor WITH HOLD", Make: []string{"declare atlas_cursor cursor with hold for select 1"}, Witness: "fetch atlas_cursor", Sees: "cursor already exists, or foreign rows",
-		Codes: []hostile.Code{hostile.HoldCursor}, DiscardAll: Removed, Narrower: "close all", Fates: pinned,
+		Codes: []hostile.Code{hostile.HoldCursor}, DiscardAll: Removed, Narrower: "close all", Fates: map[Pooler]Fate{PgCat: Leaks, PgDog: Leaks, RDSProxy: Pins},
 		Differences: []string{"cursor", "memory:PortalHoldContext"},
 	},
 	{
 		Name: "LISTEN", Make: []string{"listen atlas_channel"}, Witness: "select pg_listening_channels()", Sees: "notifications that it never asked for, payload included",
-		Codes: []hostile.Code{hostile.Listening}, DiscardAll: Removed, Narrower: "unlisten *", Fates: map[Pooler]Fate{PgDog: Tracked},
+		Codes: []hostile.Code{hostile.Listening}, DiscardAll: Removed, Narrower: "unlisten *", Fates: map[Pooler]Fate{PgCat: Leaks, PgDog: Tracked, RDSProxy: Pins},
 		Differences: []string{"channel"},
 	},
 	{
 		Name: "advisory lock of the session", Make: []string{"select pg_advisory_lock(42)"},
 		Witness: "select count(*) from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()", Sees: "gets the lock as well: two leaders; it stays when its client has left",
-		Codes: []hostile.Code{hostile.SessionLock}, DiscardAll: Removed, Narrower: "select pg_advisory_unlock_all()", Fates: pinned,
+		Codes: []hostile.Code{hostile.SessionLock}, DiscardAll: Removed, Narrower: "select pg_advisory_unlock_all()", Fates: map[Pooler]Fate{PgCat: Leaks, PgDog: Pins, RDSProxy: Pins},
 		Differences: []string{"lock:advisory"},
 	},
 	{
@@ -172,6 +175,7 @@ var rows = []Row{
 		Wire:    "Parse select * from atlas_plan with a name, Execute; then alter table atlas_plan add b int",
 		Witness: "execute atlas_plan", Sees: "cached plan must not change result type (0A000), for good where the pooler tracks the statement",
 		Codes: []hostile.Code{hostile.MissingNamed}, Missing: "that a pooler that tracks statements keeps it", DiscardAll: Removed, Narrower: "deallocate all",
+		Fates: map[Pooler]Fate{PgBouncerReset: Unknown, Odyssey: Unknown, OdysseyKeep: Unknown},
 	},
 
 	// Numbers.
