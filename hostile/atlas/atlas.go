@@ -24,7 +24,8 @@ type Row struct {
 	Sees    string // in words
 	Holds   string // of a way to hold a connection: the backend's state in pg_stat_activity meanwhile
 
-	// What hostile makes of it, in strict mode.
+	// What hostile makes of it.
+	As       string         // the profile that it plays; "" is strict
 	Codes    []hostile.Code // what it finds; empty: nothing
 	Missing  string         // what it should find and does not; "" if nothing is missing
 	Wrong    []hostile.Code // what it finds although the row is harmless

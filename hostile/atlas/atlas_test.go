@@ -83,6 +83,7 @@ var wires = map[string]func(t *testing.T, c *client, url string){
 		c.extended(t, &pgproto3.Parse{Name: "atlas_plan", Query: "select * from atlas_plan"})
 		c.extended(t, &pgproto3.Bind{PreparedStatement: "atlas_plan"}, &pgproto3.Execute{})
 		c.must(t, "alter table atlas_plan add column if not exists b int")
+		c.extended(t, &pgproto3.Bind{PreparedStatement: "atlas_plan"}, &pgproto3.Execute{})
 	},
 	"failed transaction": func(t *testing.T, c *client, _ string) {
 		var unit []pgproto3.FrontendMessage
@@ -270,12 +271,12 @@ func TestFound(t *testing.T) {
 		t.Run(r.Name, func(t *testing.T) {
 			r.prepare(t, url)
 			defer resetDatabase(t, url)
-			idle := make(chan struct{}, 100)
+			found := make(chan hostile.Code, 100)
 			p, pooled := hostile.StartWith(t, hostile.Config{
-				Upstream: url, IdleBound: 10 * time.Millisecond, Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
+				Upstream: url, Profile: r.As, IdleBound: 10 * time.Millisecond, Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
 				Found: func(f hostile.Finding, first bool) {
-					if f.Code == hostile.IdleInTransaction && first {
-						idle <- struct{}{}
+					if first {
+						found <- f.Code
 					}
 				},
 			})
@@ -285,8 +286,12 @@ func TestFound(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if slices.Contains(r.Codes, hostile.IdleInTransaction) {
-				<-idle
+			for waiting := len(r.Codes); r.Holds != "" && waiting > 0; waiting-- { // its client says nothing more
+				select {
+				case <-found:
+				case <-time.After(patience):
+					t.Fatal("prove does not find what holds the connection")
+				}
 			}
 			c.close()
 			var codes []hostile.Code

@@ -111,6 +111,9 @@ func (r Row) found() string {
 		codes = append(codes, "["+string(c)+"](prove/"+string(c)+".md)")
 	}
 	text := strings.Join(codes, " ")
+	if r.As != "" {
+		text += " as " + r.As
+	}
 	switch {
 	case r.Missing != "":
 		text = strings.TrimSpace(text + " **missing**: " + cell(r.Missing))
