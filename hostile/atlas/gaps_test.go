@@ -122,6 +122,13 @@ func TestEveryStatement(t *testing.T) {
 				t.Errorf("%s: %v", f, err)
 			}
 		}
+		for _, u := range []string{url, twin} { // a prepared transaction that a script forgot would keep others waiting
+			c := dial(t, u)
+			for _, row := range c.must(t, "select gid from pg_prepared_xacts where database = current_database()").rows {
+				c.must(t, "rollback prepared '"+strings.ReplaceAll(row[0], "'", "''")+"'")
+			}
+			c.close()
+		}
 		t.Logf("%s: %d scripts, %s", s.name, len(s.files), time.Since(began).Round(time.Second))
 	}
 	r := m.done()

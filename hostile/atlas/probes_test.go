@@ -130,7 +130,8 @@ func (c *client) watch(names []string) (facts, error) {
 		c.statements = map[string]bool{"atlas_watch": answers[0].failure == nil, "atlas_extensions": answers[1].failure == nil, "atlas_who": answers[2].failure == nil}
 		f := facts{}
 		for _, a := range answers[:3] {
-			if a.failure != nil && !a.failed(notAllowed) { // that it is another role is a difference by itself
+			// That it is another role is a difference by itself, and so is a setting with which a language cannot start.
+			if a.failure != nil && !a.failed(notAllowed) && !a.failed(externalRoutine) {
 				f[fact{"question that failed", a.failure.Code + " " + a.failure.Message}] = ""
 			}
 			for _, row := range a.rows {
@@ -149,8 +150,11 @@ func (c *client) watch(names []string) (facts, error) {
 	}
 }
 
-// notAllowed is the SQLSTATE of insufficient_privilege.
-const notAllowed = "42501"
+// SQLSTATEs: of insufficient_privilege, and of external_routine_exception.
+const (
+	notAllowed      = "42501"
+	externalRoutine = "38000"
+)
 
 // failed reports whether the answer is this error.
 func (a answer) failed(code string) bool { return a.failure != nil && a.failure.Code == code }
@@ -250,6 +254,9 @@ func (f facts) differences(fresh facts) []fact {
 		seen[k] = true
 		if k.kind == "setting" {
 			k.kind = settingKind(k.subject, used, want, has && had)
+		}
+		if _, known := f[fact{"setting", k.subject}]; known && k.kind == "custom setting" {
+			continue // a library has made it one of its own, and pg_settings lists it
 		}
 		if k.kind == "custom setting" {
 			if used == "null" || used == "" && want == "null" {
