@@ -100,6 +100,13 @@ var wires = map[string]func(t *testing.T, c *client, url string){
 		must(t, c.send(&pgproto3.Query{String: "copy atlas_copied from stdin"}))
 		until[*pgproto3.CopyInResponse](t, c)
 	},
+	"CopyData after the error": func(t *testing.T, c *client, _ string) {
+		must(t, c.send(&pgproto3.Query{String: "copy atlas_copied from stdin"}))
+		until[*pgproto3.CopyInResponse](t, c)
+		must(t, c.send(&pgproto3.CopyData{Data: []byte("no number\n")}))
+		until[*pgproto3.ReadyForQuery](t, c)
+		must(t, c.send(&pgproto3.CopyData{Data: []byte("1\n")}, &pgproto3.CopyDone{}))
+	},
 	"answer that is not read": func(t *testing.T, c *client, _ string) {
 		must(t, c.send(&pgproto3.Query{String: "select repeat('x', 1000) from generate_series(1, 100000)"}))
 		until[*pgproto3.DataRow](t, c)
