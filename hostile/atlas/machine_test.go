@@ -267,9 +267,7 @@ func (m *machine) compareRandom(u *used, sql, where string, discarded bool) erro
 	}()
 	a, err := u.query("select pg_catalog.random()", "")
 	if other := <-twin; err == nil && a.failure == nil && other == a.text() {
-		if _, had := u.known[fact{"random", ""}]; !had {
-			m.add("random", "", sql, where, discarded)
-		}
+		m.add("random", "", sql, where, discarded)
 	}
 	return err
 }

@@ -27,9 +27,10 @@ func Markdown(rows []Row, last Result) string {
 Everything that a PostgreSQL backend can keep from one transaction to the next, and everything by which a client can hold a server
 connection: %d rows. `+"`poolproof prove`"+` names %d of them by a code, %d are harmless for the reason given, and %d are not found yet, or not in full.
 
-This file is written from the table in `+"`hostile/atlas`"+` (`+"`go test ./hostile/atlas -run TestDocument -update`"+`). `+"`go test ./hostile/atlas`"+` makes each row on
-PostgreSQL 15 (no other version was run; by their documentation all supported ones have what has no version here), asks its witness on that connection and on a fresh one, runs DISCARD ALL and the narrower command, and holds
-`+"`prove`"+` in strict mode to the codes given here. Rows marked *documentation* were read, not run.
+This file is written from the table in `+"`hostile/atlas`"+` (`+"`go test ./hostile/atlas -run TestDocument -update`"+`). `+"`go test ./hostile/atlas`"+` makes each
+row on PostgreSQL 15, asks its witness on that connection and on a fresh one, runs DISCARD ALL and the narrower command, and holds
+`+"`prove`"+` in strict mode to the codes given here. Rows marked *documentation* were read, not run. No other version of PostgreSQL was run; by
+their documentation 14 to 18 have what has no version here.
 
 ## What stays
 
@@ -44,7 +45,7 @@ PostgreSQL 15 (no other version was run; by their documentation all supported on
 	b.WriteString(`
 ## What holds a server connection
 
-DISCARD ALL cannot run meanwhile.
+Nobody else can run anything on it meanwhile, DISCARD ALL included.
 
 | what | how it comes about | state of the backend | the next client | found by prove |
 |---|---|---|---|---|
@@ -145,7 +146,7 @@ Last run: %s, PostgreSQL %s, scripts of %s. %d scripts, **%d statements** (%d of
 and some want C code that is not built here), %d comparisons; %d commands of psql were left out, and %d connections ended on the way. Extensions: %s`,
 		r.Questions, r.Date, r.Server, r.Source, r.Scripts, r.Statements, r.Failed, r.Comparisons, r.Skipped, r.Lost, strings.Join(r.Extensions, ", "))
 	if len(r.Absent) > 0 {
-		fmt.Fprintf(&b, "; not to be had: %s", strings.Join(r.Absent, ", "))
+		fmt.Fprintf(&b, "; not installed, and so not looked into: %s", strings.Join(r.Absent, ", "))
 	}
 	total := 0
 	for _, d := range r.Differences {

@@ -129,10 +129,13 @@ func (c *client) watch(names []string) (facts, error) {
 		}
 		c.statements = map[string]bool{"atlas_watch": answers[0].failure == nil, "atlas_extensions": answers[1].failure == nil, "atlas_who": answers[2].failure == nil}
 		f := facts{}
-		for _, a := range answers[:3] {
-			// That it is another role is a difference by itself, and so is a setting with which a language cannot start.
-			if a.failure != nil && !a.failed(notAllowed) && !a.failed(externalRoutine) {
-				f[fact{"question that failed", a.failure.Code + " " + a.failure.Message}] = ""
+		for i, a := range answers[:3] {
+			if a.failure != nil && !a.failed(notAllowed) { // that it is another role is a difference by itself
+				kind := "question that failed"
+				if i == 1 {
+					kind = "language that does not start" // it is one of their functions that fails
+				}
+				f[fact{kind, ""}] = a.failure.Code + " " + a.failure.Message
 			}
 			for _, row := range a.rows {
 				f[fact{row[0], row[1]}] = row[2]
@@ -150,11 +153,8 @@ func (c *client) watch(names []string) (facts, error) {
 	}
 }
 
-// SQLSTATEs: of insufficient_privilege, and of external_routine_exception.
-const (
-	notAllowed      = "42501"
-	externalRoutine = "38000"
-)
+// notAllowed is the SQLSTATE of insufficient_privilege.
+const notAllowed = "42501"
 
 // failed reports whether the answer is this error.
 func (a answer) failed(code string) bool { return a.failure != nil && a.failure.Code == code }

@@ -12,7 +12,7 @@ type Result struct {
 	Server      string       `json:"server"`     // PostgreSQL's version
 	Source      string       `json:"source"`     // of the scripts: its version
 	Extensions  []string     `json:"extensions"` // that the server had
-	Absent      []string     `json:"absent"`     // that were wanted and not to be had
+	Absent      []string     `json:"absent"`     // that are of interest and were not installed
 	Scripts     int          `json:"scripts"`
 	Statements  int          `json:"statements"`  // that were run
 	Failed      int          `json:"failed"`      // of those, answered with an error: scripts test errors, and some want C code that is not built here

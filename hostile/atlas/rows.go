@@ -36,7 +36,7 @@ var rows = []Row{
 	{
 		Name: "setting", Make: []string{"set work_mem = '9MB'"}, Witness: "show work_mem", Sees: "works with it: a timeout, a search_path, a read-only session",
 		Codes: []hostile.Code{hostile.SessionSetting}, DiscardAll: Removed, Narrower: "reset all", Fates: settingFates,
-		Differences: []string{"setting", "schema path"},
+		Differences: []string{"setting", "schema path", "language that does not start"},
 	},
 	{
 		Name: "setting that poolers track", Make: []string{"set timezone = 'Pacific/Chatham'"}, Witness: "show timezone", Sees: "its own: PgBouncer sets it again for each client",
