@@ -3,6 +3,7 @@ package atlas
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -67,6 +68,55 @@ func TestSample(t *testing.T) {
 		if !slices.ContainsFunc(r.Differences, func(d Difference) bool { return d.Kind == kind }) {
 			t.Errorf("the machine has not seen %s", kind)
 		}
+	}
+}
+
+// The machine sees what the table knows: each row that SQL makes, and that
+// explains a kind of difference, is one of these kinds when it is made before the
+// machine's eyes.
+func TestMachineSeesRows(t *testing.T) {
+	url, twin := pgtest.Database(t), pgtest.Database(t)
+	m, err := newMachine(t.Context(), url, twin, nil)
+	must(t, err)
+	for _, r := range Rows() {
+		if r.Documented != "" || len(r.Make) == 0 || len(r.Differences) == 0 {
+			continue
+		}
+		t.Run(r.Name, func(t *testing.T) {
+			r.prepare(t, url)
+			r.prepare(t, twin)
+			defer resetDatabase(t, url)
+			m.example, m.twin = map[string]*Difference{}, ""
+			if r.Twin { // else it might be the twin that gets what only one can have
+				m.twin = twin
+			}
+			u, err := m.start(t.Context())
+			must(t, err)
+			defer u.stop()
+			for _, sql := range r.Make {
+				a, err := m.statement(u, sql, step{sql: sql}, r.Name)
+				must(t, err)
+				if a.failure != nil {
+					t.Fatalf("%s: %s", sql, a.failure.Message)
+				}
+			}
+			seen := func() bool {
+				return slices.ContainsFunc(r.Differences, func(kind string) bool { return m.example[kind] != nil })
+			}
+			if !seen() { // what only who connects later has
+				u.fresh.close()
+				u.fresh, err = connect(t.Context(), url)
+				must(t, err)
+				u.last = nil
+				must(t, m.compare(u, "", r.Name))
+			}
+			if !seen() { // what is asked at the end only
+				must(t, m.finish(t.Context(), u, r.Name))
+			}
+			if !seen() {
+				t.Errorf("none of %q is seen, only %q", r.Differences, slices.Sorted(maps.Keys(m.example)))
+			}
+		})
 	}
 }
 

@@ -89,7 +89,7 @@ var rows = []Row{
 		Sees: "the old value, until the pooler opens new server connections", DiscardAll: Stays,
 		Harmless:    "ALTER ROLE and ALTER DATABASE … SET are read when a server connection is opened: nobody's leftover, but tell the pooler to RECONNECT",
 		Fates:       map[Pooler]Fate{Pgpool: Leaks},
-		Differences: []string{"setting of the database"},
+		Differences: []string{"setting that the session did not make"},
 	},
 
 	// Who one is.
