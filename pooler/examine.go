@@ -3,7 +3,6 @@ package pooler
 import (
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
@@ -64,7 +63,8 @@ type examination struct {
 	found  Findings
 	met    map[uint32]bool // server connections
 
-	maxPrepared      int // PgBouncer's, if its console said so
+	resets           answer // the pooler resets a server connection after each transaction
+	maxPrepared      int    // PgBouncer's, if its console said so
 	maxPreparedKnown bool
 }
 
@@ -101,6 +101,7 @@ func (x *examination) run(ctx context.Context) {
 		x.transport(ctx, a)
 		x.harmless(ctx, a)
 	}
+	x.faultsAsMeasured()
 	x.infer()
 	if err == nil && x.opts.Intrusive {
 		a.close() // four connections at most
@@ -169,6 +170,19 @@ func (x *examination) statementLimit(f Fingerprint) int {
 	return 0
 }
 
+// faultsAsMeasured holds the faults that a trial can show to what it has shown.
+func (x *examination) faultsAsMeasured() {
+	shown := map[string]Name{"pipeline-error": PipelineError, "one-sync-scope": ImplicitScope, "unnamed-statement": UnnamedStatement}
+	x.found.KnownFaults = slices.DeleteFunc(x.found.KnownFaults, func(f Fault) bool {
+		return x.found.Capabilities[shown[f.ID]].Value.OK()
+	})
+	for i, f := range x.found.KnownFaults {
+		if x.found.Capabilities[shown[f.ID]].Value == Wrong {
+			x.found.KnownFaults[i].Certain = true
+		}
+	}
+}
+
 // infer concludes, from the kind and the mode, what only intrusive trials could
 // measure, and what is never tried.
 func (x *examination) infer() {
@@ -182,22 +196,27 @@ func (x *examination) infer() {
 	}
 	both := slices.Concat(state, reported)
 	const try = "; an intrusive examination measures it"
-	unnamed := x.found.Capabilities[UnnamedStatement]
+	const lastStatement = "idle server connections show a reset as their last statement"
 	switch {
 	case f.Kind == NoPooler:
 		all(both, Capability{Value: Works, Basis: Inferred, Text: "there is no pooler"})
 	case f.Mode == Session:
 		all(both, Capability{Value: Works, Basis: Inferred, Text: "each client keeps its server connection"})
 	case (f.Kind == PgBouncer || f.Kind == Neon || f.Kind == CloudSQL) && f.Mode != Unknown:
-		if unnamed.Value == Refused {
-			all(state, Capability{Value: Lost, Basis: Inferred, Text: "the pooler resets a server connection after each transaction: even the unnamed statement is gone at once" + try})
+		if x.resets == yes {
+			all(state, Capability{Value: Lost, Basis: Inferred, Text: lastStatement + try})
 		} else {
 			all(state, Capability{Value: Leaks, Basis: Inferred, Text: "PgBouncer does not reset a server connection between transactions, unless server_reset_query_always is set" + try})
 		}
 		all(reported, Capability{Value: Tracked, Basis: Documented, Text: "PgBouncer sets it again for its client"})
-		if f.VersionMax != "" && compareVersions(f.VersionMax, "1.22") < 0 && unnamed.Value != Refused {
+		if f.VersionMax != "" && compareVersions(f.VersionMax, "1.22") < 0 && x.resets != yes {
 			x.set(SettingApplication, Capability{Value: Leaks, Basis: Documented, Text: "until 1.22 a client without application_name meets the last one's"})
 		}
+	case f.Kind == Odyssey && x.resets == yes:
+		all(state, Capability{Value: Lost, Basis: Inferred, Text: lastStatement + try})
+		all(reported, Capability{Value: Tracked, Basis: Documented, Text: "Odyssey sets it again for its client"})
+	case f.Kind == Odyssey && x.resets == no:
+		all(both, Capability{Value: Leaks, Basis: Inferred, Text: "idle server connections show a client's statement as their last one: they are not reset" + try})
 	case f.Kind == Supavisor && f.Mode != Unknown:
 		all(both, Capability{Value: Leaks, Basis: Documented, Text: "measured on Supavisor of August 2026 in transaction mode"})
 	default:
@@ -238,6 +257,3 @@ func (x *examination) fromFaults(name Name, fault, direct string) {
 
 // meet notes that a server connection was met.
 func (x *examination) meet(pid uint32) { x.met[pid] = true }
-
-// sorted is for texts.
-func sorted(m map[uint32]bool) []uint32 { return slices.Sorted(maps.Keys(m)) }

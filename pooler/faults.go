@@ -25,6 +25,9 @@ type Fault struct {
 	modes       []Mode // in which it matters, nil: all
 }
 
+// cancelCrash is the fault for which a cancel request is not harmless.
+const cancelCrash = "cancel-crash"
+
 // distribution is what a distribution's package may have changed.
 const distribution = "; a distribution's package may have the patch under an older number: see its changelog"
 
@@ -52,7 +55,7 @@ var poolerFaults = []Fault{
 		Fix:   "send one Sync and wait for its answer, or a newer PgBouncer (right in 1.24.1 and 1.26.1; between them not tried)", Source: "measured with 1.18.0 by poolproof", Date: "2026-11",
 	},
 	{
-		ID: "cancel-crash", kind: PgBouncer, from: "", fixed: "1.19.0",
+		ID: cancelCrash, kind: PgBouncer, from: "", fixed: "1.19.0",
 		Title: "the pooler can end at a cancel request whose sender has hung up by then",
 		Fix:   "let something restart it, as systemd does, or a newer PgBouncer (fixed when is not known to us)", Source: "PgBouncer issue 801; seen with 1.18.0 by poolproof", Date: "2026-11",
 	},

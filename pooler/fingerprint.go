@@ -9,9 +9,9 @@ import (
 	"net"
 	"regexp"
 	"strings"
+	"syscall"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
 )
@@ -131,14 +131,11 @@ func (x *examination) loginWith(ctx context.Context, database string, params map
 	}
 	if database != "" {
 		config.Database = database
-		for _, fallback := range config.Fallbacks {
-			_ = fallback // they share user and database
-		}
 	}
 	return x.connect(ctx, config)
 }
 
-// asked is what a log-in with a setting of nobody's brought.
+// strange is what a log-in with a setting of nobody's brought.
 func (x *examination) strange(ctx context.Context, params map[string]string) (Capability, error) {
 	c, err := x.loginWith(ctx, "", params)
 	if err != nil {
@@ -420,8 +417,8 @@ func messageOf(err error) string {
 	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return pgErr.Code + " " + pgErr.Message
 	}
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) {
+		return "the connection was closed without a word"
+	}
 	return err.Error()
 }
-
-// copyConfig is config, for connections of the examination's own.
-func copyConfig(config *pgx.ConnConfig) *pgx.ConnConfig { return config.Copy() }

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -102,7 +103,7 @@ func (x *examination) harmless(ctx context.Context, a *client) {
 			a.close()
 		}
 	}(a)
-	for _, try := range []func(context.Context, *client, *client){x.wait, x.applicationName, x.unnamed, x.copyOut, x.pipelineError, x.halfPipeline, x.cancels} {
+	for _, try := range []func(context.Context, *client, *client){x.wait, x.applicationName, x.resetting, x.unnamed, x.copyOut, x.halfPipeline, x.cancels, x.pipelineError} {
 		if ctx.Err() != nil || !renew(&a) || !renew(&b) {
 			return
 		}
@@ -156,14 +157,65 @@ func (x *examination) applicationName(ctx context.Context, a, _ *client) {
 	}
 }
 
+// answer is what a trial says, or that it says nothing.
+type answer int
+
+const (
+	unasked answer = iota
+	yes
+	no
+)
+
+// resetText is what poolers send to a server connection before they pass it on.
+var resetText = regexp.MustCompile(`(?i)^\s*discard all|\breset all\b`)
+
+// resetting finds out whether the pooler resets server connections between
+// transactions: PostgreSQL shows the last statement of one that is idle, to the
+// same login.
+func (x *examination) resetting(ctx context.Context, a, b *client) {
+	if m := x.found.Pooler.Mode; m != Transaction && m != Statement {
+		return
+	}
+	const looks = 20
+	for range looks {
+		if _, err := x.at(ctx, 0, a, b); err != nil { // on two server connections at once
+			return
+		}
+		values, err := a.ask(ctx, statement("", `select pid operator(pg_catalog.||) ' ' operator(pg_catalog.||) query from pg_catalog.pg_stat_activity
+			where datname operator(pg_catalog.=) pg_catalog.current_database() and pid operator(pg_catalog.<>) pg_catalog.pg_backend_pid() and query operator(pg_catalog.<>) ''`), &pgproto3.Sync{})
+		if err != nil {
+			return
+		}
+		for _, value := range values {
+			number, query, _ := strings.Cut(value, " ")
+			pid, err := readPID([]string{number}, nil)
+			if err != nil || !x.met[pid] {
+				continue
+			}
+			if resetText.MatchString(query) {
+				x.resets = yes
+				return
+			}
+			x.resets = no
+		}
+	}
+}
+
 // unnamed parses the unnamed statement in one Sync and asks for its description
-// in the next: executing it could execute a stranger's. In between, b has the
-// server connection for a statement of its own.
+// in the next: executing it could execute a stranger's. In between, b or a third
+// client has the server connection for a statement of its own.
 func (x *examination) unnamed(ctx context.Context, a, b *client) {
 	if x.found.Report.Mode == None || x.found.Pooler.Mode == Session {
 		x.set(UnnamedStatement, Capability{Value: Works, Basis: Inferred, Text: "each client keeps its server connection"})
 	}
 	own := "own_" + x.name
+	c := b // alone, where a third client may have to wait for another one's end
+	if m := x.found.Pooler.Mode; m == Transaction || m == Statement {
+		if third, err := x.connect(ctx, x.config); err == nil {
+			c = third
+			defer func() { third.close() }()
+		}
+	}
 	refused, kept := 0, 0
 	var refusal error
 	for range rounds {
@@ -174,12 +226,11 @@ func (x *examination) unnamed(ctx context.Context, a, b *client) {
 			return
 		}
 		x.meet(home)
-		between, err := b.backendPID(ctx)
+		visited, err := x.at(ctx, home, b, c)
 		if err != nil {
 			x.set(UnnamedStatement, x.refusal(ctx, err))
 			return
 		}
-		x.meet(between)
 		messages = append([]pgproto3.FrontendMessage{&pgproto3.Describe{ObjectType: 'S'}}, statement("", selectPID)...)
 		at, err := readPID(a.ask(ctx, messages, &pgproto3.Sync{}))
 		mine := slices.Contains(a.columns, own)
@@ -189,7 +240,7 @@ func (x *examination) unnamed(ctx context.Context, a, b *client) {
 		case err != nil:
 			x.set(UnnamedStatement, x.refusal(ctx, err))
 			return
-		case mine && (at != home || between == home):
+		case mine && (at != home || visited):
 			kept++
 			x.meet(at)
 		case !mine:
@@ -210,11 +261,38 @@ func (x *examination) unnamed(ctx context.Context, a, b *client) {
 	switch {
 	case kept > 0 && refused == 0:
 		x.set(UnnamedStatement, Capability{Value: Tracked, Basis: Measured, Text: "it was there although another client had the server connection, or its own was another one"})
+	case refused > 0 && x.resets != yes:
+		x.set(UnnamedStatement, Capability{Value: Wrong, Basis: Inferred, Text: "it was gone after its Sync (" + messageOf(refusal) + "); where another client has parsed one meanwhile, that one is executed"})
 	case refused > 0:
 		x.set(UnnamedStatement, Capability{Value: Refused, Basis: Measured, Text: messageOf(refusal)})
 	default:
 		x.set(UnnamedStatement, Capability{Value: Unclear, Basis: Untold, Text: "nobody else came to its server connection"})
 	}
+}
+
+// at has two clients ask at once, each for so long that they cannot be on the same
+// server connection, where there are two. It reports whether one was at home.
+func (x *examination) at(ctx context.Context, home uint32, b, c *client) (visited bool, err error) {
+	clients := []*client{b, c}
+	if b == c {
+		clients = clients[:1]
+	}
+	const asleep = "select pg_catalog.pg_backend_pid() from pg_catalog.pg_sleep(0.003)"
+	for _, one := range clients {
+		if err := one.send(statement("", asleep), &pgproto3.Sync{}); err != nil {
+			return false, err
+		}
+	}
+	for _, one := range clients {
+		pid, oneErr := readPID(one.receiveLast(ctx))
+		if oneErr != nil {
+			err = oneErr
+			continue
+		}
+		x.meet(pid)
+		visited = visited || pid == home
+	}
+	return visited, err
 }
 
 func (x *examination) copyOut(ctx context.Context, a, _ *client) {
@@ -249,7 +327,9 @@ func (x *examination) pipelineError(ctx context.Context, a, _ *client) {
 		x.set(PipelineError, Capability{Value: Wrong, Basis: Measured, Text: "another error came than the statement's: " + messageOf(err)})
 		return
 	}
-	values, err := a.ask(ctx, statement("", "select 4"), &pgproto3.Sync{})
+	brief, stop := context.WithTimeout(ctx, Budget/2)
+	defer stop()
+	values, err := a.ask(brief, statement("", "select 4"), &pgproto3.Sync{})
 	switch {
 	case err == nil && string(a.trace) == "12DC" && len(values) == 1 && values[0] == "4" && strings.Count(first, "E") == 1 && strings.HasSuffix(first, "E"):
 		x.set(PipelineError, Capability{Value: Works, Basis: Measured, Text: "after the error the next answers were their own statements'"})
@@ -299,6 +379,10 @@ func (x *examination) cancels(ctx context.Context, a, b *client) {
 	if tries == 0 {
 		tries = cancelTries
 	}
+	if !x.opts.Intrusive && slices.ContainsFunc(x.found.KnownFaults, func(f Fault) bool { return f.ID == cancelCrash }) {
+		x.set(Cancel, Capability{Value: Works, Basis: Documented, Text: "measured elsewhere; here it is tried by an intrusive examination only, because this version may end at a request whose sender is killed meanwhile"})
+		return
+	}
 	c := Capability{Basis: Measured}
 	for c.Tried < tries && c.Tried-c.Done < 2 && !a.broken && ctx.Err() == nil {
 		c.Tried++
@@ -317,7 +401,7 @@ func (x *examination) cancels(ctx context.Context, a, b *client) {
 		return
 	}
 	c.Value, c.Text = Works, fmt.Sprintf("%d of %d cancel requests stopped their statement", c.Done, c.Tried)
-	if c.Done < c.Tried {
+	if c.Done == 0 { // one or the other may be lost: it is a request
 		c.Value = Ignored
 	}
 	for _, other := range []*client{a, b, a, b} {
@@ -351,14 +435,24 @@ func (x *examination) cancel(ctx context.Context, a, b *client, mark string) (bo
 			break
 		}
 	}
-	// The request is waited for to its end: PgBouncer 1.18 can end at one whose sender has hung up.
-	if err := a.pg.CancelRequest(ctx); err != nil {
-		_, _ = a.receiveLast(ctx)
-		return false, fmt.Errorf("the cancel request failed: %w", err)
-	}
+	// The request is waited for to its end: PgBouncer 1.18 ends at one whose sender hangs up before (measured). pgpool-II
+	// keeps the connection open for as long as its sender likes.
+	brief, stop := context.WithTimeout(ctx, 2*Budget)
+	defer stop()
+	requested := make(chan error, 1)
+	go func() { requested <- a.pg.CancelRequest(brief) }()
 	_, err := a.receiveLast(ctx)
-	if err != nil && !canceled(err) {
-		return false, err
+	if x.found.Pooler.Kind == Pgpool && canceled(err) {
+		stop()
 	}
-	return err != nil, nil
+	requestErr := <-requested
+	switch {
+	case canceled(err):
+		return true, nil
+	case err != nil:
+		return false, err
+	case requestErr != nil && !errors.Is(requestErr, context.Canceled) && !pgconn.Timeout(requestErr):
+		return false, fmt.Errorf("the cancel request failed: %w", requestErr)
+	}
+	return false, nil
 }

@@ -32,15 +32,16 @@ type residue struct {
 func residues(hex, searchPath string) []*residue {
 	n, _ := strconv.ParseUint(hex[:15], 16, 64) // hex digits
 	own := "poolproof_" + hex
-	digits := fmt.Sprintf("%05d", 10000+n%90000)
+	// Shown with six digits at most, and without zeros at their end.
+	digits := fmt.Sprintf("%03d%d", n%1000, 1+n/1000%9)
+	bias := "1.6" + digits
 	setting := func(name, value string) string {
 		return "pg_catalog.current_setting('" + name + "') operator(pg_catalog.=) '" + value + "'"
 	}
-	all := []*residue{
+	return []*residue{
 		{name: SettingSet, leave: "set cursor_tuple_fraction = 0.1" + digits, seen: setting("cursor_tuple_fraction", "0.1"+digits), clean: "reset cursor_tuple_fraction"},
 		{name: SettingSetConfig, leave: "select pg_catalog.set_config('geqo_seed', '0.1" + digits + "', false)", seen: setting("geqo_seed", "0.1"+digits), clean: "reset geqo_seed"},
-		{name: SettingInFunction, leave: "do $$ begin perform pg_catalog.set_config('geqo_selection_bias', '1.6" + digits + "', false); end $$", seen: setting("geqo_selection_bias", "1.6"+digits), clean: "reset geqo_selection_bias"},
-		{name: SettingInTransaction, leave: "begin; set commit_siblings = " + fmt.Sprint(100+n%800) + "; commit", seen: setting("commit_siblings", fmt.Sprint(100+n%800)), clean: "reset commit_siblings"},
+		{name: SettingInFunction, leave: "do $$ begin perform pg_catalog.set_config('geqo_selection_bias', '" + bias + "', false); end $$", seen: setting("geqo_selection_bias", bias), clean: "reset geqo_selection_bias"},
 		{name: SettingTimeZone, leave: "set timezone = 'Antarctica/Troll'", seen: setting("timezone", "Antarctica/Troll"), clean: "reset timezone"},
 		{name: SettingApplication, leave: "set application_name = '" + own + "'", seen: setting("application_name", own), clean: "reset application_name"},
 		{name: SettingSearchPath, leave: "set search_path = " + searchPath + ", " + own, seen: "pg_catalog.strpos(pg_catalog.current_setting('search_path'), '" + own + "') operator(pg_catalog.>) 0", clean: "reset search_path"},
@@ -52,8 +53,8 @@ func residues(hex, searchPath string) []*residue {
 			clean: fmt.Sprintf("select pg_catalog.pg_advisory_unlock(%d)", n),
 		},
 		{name: TempTables, leave: "create temporary table " + own + " ()", seen: "pg_catalog.to_regclass('pg_temp." + own + "') is not null", clean: "drop table pg_temp." + own},
+		{name: SettingInTransaction, leave: "begin; set commit_siblings = " + fmt.Sprint(100+n%800) + "; commit", seen: setting("commit_siblings", fmt.Sprint(100+n%800)), clean: "reset commit_siblings"},
 	}
-	return all
 }
 
 // intrusion is the trial of all residues. a leaves them and asks for them; b asks
@@ -68,7 +69,7 @@ type intrusion struct {
 func (x *examination) intrude(ctx context.Context) {
 	i := &intrusion{x: x}
 	defer i.close()
-	config := copyConfig(x.config)
+	config := x.config.Copy()
 	delete(config.RuntimeParams, "application_name") // the stranger would have its own set
 	var err error
 	if i.a, err = x.connect(ctx, x.config); err == nil {
@@ -89,8 +90,8 @@ func (x *examination) intrude(ctx context.Context) {
 		i.all = residues(randomHex(), `""`)
 	}
 	i.leave(ctx)
-	for round := range rounds {
-		if i.settled() || ctx.Err() != nil {
+	for round := range 4 * rounds {
+		if i.settled() || ctx.Err() != nil || round >= enough && len(x.met) == 1 {
 			break
 		}
 		i.round(ctx, round)
@@ -109,32 +110,24 @@ func (i *intrusion) close() {
 	}
 }
 
-// leave has a leave one thing after the other, each as a message of its own, as
-// poolers judge messages. Where it was left, a asks in the message after it, and
-// if that came elsewhere, again.
+// leave has a leave one thing after the other, each in a message of its own, as
+// poolers judge messages, together with the question where that was.
 func (i *intrusion) leave(ctx context.Context) {
 	for _, r := range i.all {
 		if i.a.broken {
 			r.err = errors.New("the connection was closed before")
 			continue
 		}
-		// Alone in its message, but for the pid: a simple query of two statements is one transaction.
-		leave := r.leave
-		if !strings.HasPrefix(leave, "begin") {
-			values, err := i.a.ask(ctx, nil, &pgproto3.Query{String: leave + "; " + selectPID})
-			r.err = err
-			if err == nil && len(values) > 0 {
-				pid, err := strconv.ParseUint(values[len(values)-1], 10, 32)
-				r.home, r.err, r.left = uint32(pid), err, err == nil
-			}
-			continue
+		sql, commit := strings.CutSuffix(r.leave, "; commit")
+		sql += "; " + selectPID
+		if commit {
+			sql += "; commit"
 		}
-		values, err := i.a.ask(ctx, nil, &pgproto3.Query{String: strings.Replace(leave, "; commit", "; "+selectPID+"; commit", 1)})
-		r.err = err
+		values, err := i.a.ask(ctx, nil, &pgproto3.Query{String: sql})
 		if err == nil && len(values) > 0 {
-			pid, err := strconv.ParseUint(values[len(values)-1], 10, 32)
-			r.home, r.err, r.left = uint32(pid), err, err == nil
+			r.home, err = readPID(values[len(values)-1:], nil)
 		}
+		r.err, r.left = err, r.home != 0
 	}
 }
 
@@ -205,8 +198,9 @@ func (i *intrusion) round(ctx context.Context, round int) {
 	if i.sessionLike() {
 		return
 	}
+	i.together(ctx, i.check(), func(c *client, values []string, err error) { i.note(c, values, err) })
 	select {
-	case <-time.After(time.Millisecond << round >> 1):
+	case <-time.After(time.Millisecond << min(round, rounds-1) >> 1):
 	case <-ctx.Done():
 		return
 	}
@@ -239,6 +233,22 @@ func (i *intrusion) visit(ctx context.Context, c, holder *client) {
 		values, err = c.receiveLast(ctx)
 	}
 	i.note(c, values, err)
+}
+
+// together has a and b ask at once, each for so long that they cannot be on the
+// same server connection, where there are two.
+func (i *intrusion) together(ctx context.Context, check string, note func(*client, []string, error), first ...pgproto3.FrontendMessage) {
+	var asked []*client
+	for _, c := range []*client{i.a, i.b} {
+		messages := append(statement("", "do $$ begin perform pg_catalog.pg_sleep(0.005); end $$"), first...)
+		if !c.broken && c.send(append(messages, statement("", check)...), &pgproto3.Sync{}) == nil {
+			asked = append(asked, c)
+		}
+	}
+	for _, c := range asked {
+		values, err := c.receiveLast(ctx)
+		note(c, values, err)
+	}
 }
 
 // hold has a client, made where there is none, keep a server connection.
@@ -300,6 +310,17 @@ func (i *intrusion) cleanUp(ctx context.Context) {
 		fmt.Fprintf(&clean, "if %s then execute '%s'; end if; ", r.seen, strings.ReplaceAll(r.clean, "'", "''"))
 	}
 	clean.WriteString("end $poolproof$")
+	cleaned := func(_ *client, values []string, err error) {
+		if err != nil || len(values) != 1 {
+			return
+		}
+		number, bits, _ := strings.Cut(values[0], " ")
+		for j, r := range i.all {
+			if number == strconv.FormatUint(uint64(r.home), 10) && len(bits) == len(i.all) && bits[j] == '0' {
+				r.left = false
+			}
+		}
+	}
 	visit := func(c *client, holder *client) {
 		if c == nil || c.broken {
 			return
@@ -317,15 +338,7 @@ func (i *intrusion) cleanUp(ctx context.Context) {
 			}
 			values, err = c.receiveLast(ctx)
 		}
-		if err != nil || len(values) != 1 {
-			return
-		}
-		number, bits, _ := strings.Cut(values[0], " ")
-		for j, r := range i.all {
-			if number == strconv.FormatUint(uint64(r.home), 10) && len(bits) == len(i.all) && bits[j] == '0' {
-				r.left = false
-			}
-		}
+		cleaned(c, values, err)
 	}
 	dirty := func() bool {
 		for _, r := range i.all {
@@ -341,7 +354,8 @@ func (i *intrusion) cleanUp(ctx context.Context) {
 		if !dirty() || i.sessionLike() {
 			continue
 		}
-		if i.hold(ctx, &i.c) {
+		i.together(ctx, i.check(), cleaned, statement("", clean.String())...)
+		if dirty() && i.hold(ctx, &i.c) {
 			visit(i.a, i.c)
 			visit(i.b, i.c)
 			if i.c.held && i.hold(ctx, &i.d) {
@@ -353,11 +367,27 @@ func (i *intrusion) cleanUp(ctx context.Context) {
 		}
 	}
 	if !i.sessionLike() {
+		i.ended(ctx)
 		for _, r := range i.all {
 			if r.left && !(r.gone && !r.stray) {
 				i.x.notef("%s was left on the server connection with pid %d and could not be cleaned up: %s", r.name, r.home, r.clean)
 			}
 		}
+	}
+}
+
+// ended notes what ended with its server connection.
+func (i *intrusion) ended(ctx context.Context) {
+	ends := map[uint32]bool{}
+	for _, r := range i.all {
+		if !r.left || i.a.broken {
+			continue
+		}
+		if _, asked := ends[r.home]; !asked {
+			values, err := i.a.ask(ctx, statement("", "select 1 from pg_catalog.pg_stat_activity where pid operator(pg_catalog.=) $1::pg_catalog.int4", strconv.FormatUint(uint64(r.home), 10)), &pgproto3.Sync{})
+			ends[r.home] = err == nil && len(values) == 0
+		}
+		r.left = !ends[r.home]
 	}
 }
 

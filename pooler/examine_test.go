@@ -1,0 +1,256 @@
+package pooler_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/poolproof/poolproof/hostile"
+	"github.com/poolproof/poolproof/internal/pgtest"
+	"github.com/poolproof/poolproof/pooler"
+)
+
+// state are the capabilities that an intrusive examination measures.
+var state = []pooler.Name{
+	pooler.SettingSet, pooler.SettingSetConfig, pooler.SettingInFunction, pooler.SettingInTransaction, pooler.SettingTimeZone,
+	pooler.SettingApplication, pooler.SettingSearchPath, pooler.Listen, pooler.AdvisoryLocks, pooler.TempTables,
+}
+
+// expected is what is to be found, of all Names.
+type expected map[pooler.Name]pooler.Value
+
+// expect is base with the state's values all the same, and with changes.
+func expect(base expected, all pooler.Value, changes expected) expected {
+	e := expected{}
+	for name, value := range base {
+		e[name] = value
+	}
+	for _, name := range state {
+		e[name] = all
+	}
+	for name, value := range changes {
+		e[name] = value
+	}
+	return e
+}
+
+var (
+	asPostgres = expected{
+		pooler.NamedStatements: pooler.Works, pooler.UnnamedStatement: pooler.Works, pooler.ImplicitScope: pooler.Works, pooler.Transactions: pooler.Works,
+		pooler.StartupParameter: pooler.Works, pooler.StartupOptions: pooler.Works, pooler.ApplicationName: pooler.Works,
+		pooler.CopyOut: pooler.Works, pooler.CopyIn: pooler.Works, pooler.LateCopy: pooler.Works,
+		pooler.Cancel: pooler.Works, pooler.PipelineError: pooler.Works, pooler.SeveralSyncs: pooler.Works, pooler.HalfPipeline: pooler.Works,
+		pooler.Protocol32: pooler.Works, pooler.TLS: pooler.Refused, pooler.ChannelBinding: pooler.Refused, pooler.Wait: pooler.Works,
+	}
+	bouncer = expect(asPostgres, "", expected{pooler.StartupParameter: pooler.Refused, pooler.StartupOptions: pooler.Refused})
+	// The version is known to be 1.19 at most: what only 1.18 has is not certain.
+	bouncer118   = expect(bouncer, "", expected{pooler.NamedStatements: pooler.Leaks, pooler.UnnamedStatement: pooler.Wrong, pooler.LateCopy: pooler.Wrong, pooler.SeveralSyncs: pooler.Unclear, pooler.Protocol32: pooler.Refused})
+	bouncer124   = expect(bouncer, "", expected{pooler.NamedStatements: pooler.Tracked, pooler.UnnamedStatement: pooler.Wrong, pooler.LateCopy: pooler.Unclear})
+	unmeasured   = expect(asPostgres, "", expected{pooler.LateCopy: pooler.Unclear, pooler.SeveralSyncs: pooler.Unclear})
+	odyssey      = expect(unmeasured, "", expected{pooler.NamedStatements: pooler.Tracked, pooler.UnnamedStatement: pooler.Tracked, pooler.StartupParameter: pooler.Ignored, pooler.StartupOptions: pooler.Ignored, pooler.PipelineError: pooler.Wrong, pooler.Protocol32: pooler.Refused})
+	pgpool       = expect(unmeasured, "", expected{pooler.Protocol32: pooler.Refused})
+	noBegin      = expected{pooler.Transactions: pooler.Refused}
+	tracked118   = expected{pooler.SettingTimeZone: pooler.Tracked} // application_name, too, for clients that have one
+	trackedBoth  = expected{pooler.SettingTimeZone: pooler.Tracked, pooler.SettingApplication: pooler.Tracked}
+	resetsUnname = expected{pooler.UnnamedStatement: pooler.Refused}
+)
+
+func (e expected) with(changes expected) expected {
+	all := expected{}
+	for name, value := range e {
+		all[name] = value
+	}
+	for name, value := range changes {
+		all[name] = value
+	}
+	return all
+}
+
+// examined is a way, and what an intrusive examination of it is to find.
+type examined struct {
+	name     string
+	kind     pgtest.Kind
+	start    func(testing.TB, string) string // nil: kind's pooler
+	pooler   pooler.Kind
+	mode     pooler.Mode
+	version  string // the fingerprint's, as String has it
+	found    expected
+	inferred expected // where an examination that is not intrusive finds something else
+	calm     bool     // not beside busy clients
+}
+
+var unclearState = expect(expected{}, pooler.Unclear, nil)
+
+var examineds = []examined{
+	{kind: pgtest.Direct, pooler: pooler.NoPooler, mode: pooler.None, version: "no pooler", found: expect(asPostgres, pooler.Works, nil)},
+	{kind: pgtest.PgBouncer118Transaction, pooler: pooler.PgBouncer, mode: pooler.Transaction, version: "pgbouncer 1.19.1 or earlier in transaction mode", found: expect(bouncer118, pooler.Leaks, tracked118)},
+	{kind: pgtest.PgBouncer118Statement, pooler: pooler.PgBouncer, mode: pooler.Statement, version: "pgbouncer 1.19.1 or earlier in statement mode", found: expect(bouncer118, pooler.Leaks, tracked118).with(noBegin)},
+	{
+		kind: pgtest.PgBouncer118Session, pooler: pooler.PgBouncer, mode: pooler.Session, version: "pgbouncer 1.19.1 or earlier in session mode", calm: true,
+		found: expect(bouncer, pooler.Works, expected{pooler.Protocol32: pooler.Refused}),
+	},
+	{
+		kind: pgtest.PgBouncer118ResetAlways, pooler: pooler.PgBouncer, mode: pooler.Transaction, version: "pgbouncer 1.19.1 or earlier in transaction mode",
+		found: expect(bouncer118, pooler.Lost, trackedBoth).with(resetsUnname),
+	},
+	{kind: pgtest.PgBouncer118RoundRobin, pooler: pooler.PgBouncer, mode: pooler.Transaction, version: "pgbouncer 1.19.1 or earlier in transaction mode", found: expect(bouncer118, pooler.Leaks, tracked118)},
+	{kind: pgtest.PgBouncer124Transaction, pooler: pooler.PgBouncer, mode: pooler.Transaction, version: "pgbouncer 1.21.0 or later in transaction mode", found: expect(bouncer124, pooler.Leaks, trackedBoth)},
+	{kind: pgtest.PgBouncer126Transaction, pooler: pooler.PgBouncer, mode: pooler.Transaction, version: "pgbouncer 1.21.0 or later in transaction mode", found: expect(bouncer124, pooler.Leaks, trackedBoth)},
+	{kind: pgtest.PgBouncer126Statement, pooler: pooler.PgBouncer, mode: pooler.Statement, version: "pgbouncer 1.21.0 or later in statement mode", found: expect(bouncer124, pooler.Leaks, trackedBoth).with(noBegin)},
+	{kind: pgtest.Odyssey15, pooler: pooler.Odyssey, mode: pooler.Transaction, version: "odyssey in transaction mode", found: expect(odyssey, pooler.Lost, trackedBoth)},
+	{kind: pgtest.Odyssey15NoDiscard, pooler: pooler.Odyssey, mode: pooler.Transaction, version: "odyssey in transaction mode", found: expect(odyssey, pooler.Leaks, nil)},
+	{
+		kind: pgtest.Odyssey15Session, pooler: pooler.Odyssey, mode: pooler.Session, version: "odyssey in session mode", calm: true,
+		found: expect(odyssey, pooler.Works, expected{pooler.NamedStatements: pooler.Works, pooler.UnnamedStatement: pooler.Works, pooler.PipelineError: pooler.Works}),
+	},
+	{kind: pgtest.Pgpool43, pooler: pooler.Pgpool, mode: pooler.Session, version: "pgpool 4.3.5 in session mode", calm: true, found: expect(pgpool, pooler.Works, expected{pooler.ImplicitScope: pooler.Wrong})},
+	{kind: pgtest.Pgpool43Streaming, pooler: pooler.Pgpool, mode: pooler.Session, version: "pgpool 4.3.5 in session mode", calm: true, found: expect(pgpool, pooler.Works, nil)},
+	{
+		name: "like Supavisor", pooler: pooler.Supavisor, mode: pooler.Session, version: "supavisor in session mode", calm: true,
+		start: func(t testing.TB, url string) string { url, _ = pgtest.LikeSupavisor(t, url); return url },
+		// The stand-in drops cancel requests and startup parameters.
+		found: expect(asPostgres, pooler.Works, expected{pooler.Cancel: pooler.Ignored, pooler.StartupParameter: pooler.Ignored, pooler.StartupOptions: pooler.Ignored, pooler.ApplicationName: pooler.Ignored, pooler.LateCopy: pooler.Unclear, pooler.SeveralSyncs: pooler.Unclear}),
+	},
+	{
+		name: "hostile", pooler: pooler.UnknownKind, mode: pooler.Transaction, version: "an unknown pooler in transaction mode",
+		start: func(t testing.TB, url string) string {
+			_, url = hostile.StartWith(t, hostile.Config{Upstream: url})
+			return url
+		},
+		found: expect(unmeasured, pooler.Lost, trackedBoth).with(expected{pooler.NamedStatements: pooler.Leaks, pooler.UnnamedStatement: pooler.Wrong, pooler.TempTables: pooler.Leaks}), inferred: unclearState,
+	},
+}
+
+func (e examined) String() string {
+	if e.name != "" {
+		return e.name
+	}
+	return e.kind.String()
+}
+
+// TestExamine holds the fingerprint and every capability to what each pooler and
+// mode is known to be: once beside nobody with intrusive trials and once beside
+// 50 busy clients without; in the soak ten times each, all four.
+func TestExamine(t *testing.T) {
+	login := login(t, pgtest.Database(t))
+	times := 1
+	if os.Getenv("POOLPROOF_SOAK") != "" {
+		times = 10
+	}
+	for _, e := range examineds {
+		t.Run(e.String(), func(t *testing.T) {
+			url := ""
+			if e.start != nil {
+				url = e.start(t, login)
+			} else {
+				url = pgtest.Pooled(t, login, e.kind)
+			}
+			for range times {
+				e.examine(t, url, true)
+				if e.calm || times > 1 {
+					e.examine(t, url, false)
+				}
+			}
+			if e.calm {
+				return // as many server connections as clients
+			}
+			defer busyClients(t, url, 50)()
+			for range times {
+				e.examine(t, url, false)
+				if times > 1 {
+					e.examine(t, url, true)
+				}
+			}
+		})
+	}
+}
+
+func (e examined) examine(t *testing.T, url string, intrusive bool) {
+	t.Helper()
+	config, err := pgx.ParseConfig(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.RuntimeParams["application_name"] = "poolproof-test"
+	f, err := pooler.Examine(t.Context(), config, pooler.Options{Intrusive: intrusive})
+	if err != nil {
+		t.Fatal(err)
+	}
+	what := fmt.Sprintf("intrusive: %v", intrusive)
+	if f.Pooler.Kind != e.pooler || f.Pooler.Mode != e.mode || f.Pooler.String() != e.version {
+		t.Errorf("%s: found %s (%+v), want %s", what, f.Pooler, f.Pooler, e.version)
+	}
+	for _, why := range []pooler.Reason{f.Pooler.Why.Kind, f.Pooler.Why.Mode, f.Pooler.Why.Version} {
+		if why.Basis == "" || why.Text == "" {
+			t.Errorf("%s: a conclusion has no reason: %+v", what, f.Pooler.Why)
+		}
+	}
+	for _, name := range pooler.Names {
+		want := e.found[name]
+		if inferred, ok := e.inferred[name]; ok && !intrusive {
+			want = inferred
+		}
+		if name == pooler.CopyIn && !intrusive {
+			want = pooler.Unclear
+		}
+		if name == pooler.SettingApplication && !intrusive && strings.Contains(e.version, "1.19.1 or earlier") && e.found[pooler.UnnamedStatement] == pooler.Wrong {
+			want = pooler.Leaks
+		}
+		got := f.Capabilities[name]
+		if got.Value != want || got.Basis == "" || got.Text == "" {
+			t.Errorf("%s: %s is %q (%s: %s), want %q", what, name, got.Value, got.Basis, got.Text, want)
+		}
+		if intrusive && slices.Contains(state, name) && got.Basis != pooler.Measured {
+			t.Errorf("%s: %s was not measured: %s", what, name, got.Basis)
+		}
+		if !intrusive && slices.Contains(state, name) && got.Basis == pooler.Measured {
+			t.Errorf("%s: %s was measured", what, name)
+		}
+	}
+	if len(f.Notes) != 0 {
+		t.Errorf("%s: notes: %q", what, f.Notes)
+	}
+	if _, err := json.Marshal(f); err != nil {
+		t.Error(err)
+	}
+	t.Logf("%s: %v, %d server connections", what, f.Elapsed, f.ServerConnections)
+}
+
+// busyClients is busy with any number of clients.
+func busyClients(t *testing.T, url string, n int) (stop func()) {
+	t.Helper()
+	stopped, cancel := context.WithCancel(context.Background())
+	var clients, asked sync.WaitGroup
+	for range n {
+		asked.Add(1)
+		clients.Go(func() {
+			first := sync.OnceFunc(asked.Done)
+			defer first()
+			conn, err := pgx.Connect(context.Background(), url)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer func() { _ = conn.Close(context.Background()) }()
+			for stopped.Err() == nil {
+				if _, err := conn.Exec(context.Background(), "select 1", pgx.QueryExecModeExec); err != nil {
+					t.Error(err)
+					return
+				}
+				first()
+			}
+		})
+	}
+	asked.Wait()
+	return func() {
+		cancel()
+		clients.Wait()
+	}
+}
