@@ -3,12 +3,15 @@ package pooler_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"net"
 	"os"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -75,18 +78,16 @@ func (e expected) with(changes expected) expected {
 
 // examined is a way, and what an intrusive examination of it is to find.
 type examined struct {
-	name     string
-	kind     pgtest.Kind
-	start    func(testing.TB, string) string // nil: kind's pooler
-	pooler   pooler.Kind
-	mode     pooler.Mode
-	version  string // the fingerprint's, as String has it
-	found    expected
-	inferred expected // where an examination that is not intrusive finds something else
-	calm     bool     // not beside busy clients
+	name    string
+	kind    pgtest.Kind
+	start   func(testing.TB, string) string // nil: kind's pooler
+	pooler  pooler.Kind
+	mode    pooler.Mode
+	version string // the fingerprint's, as String has it
+	found   expected
+	calm    bool // not beside busy clients
+	gentle  bool // nothing intrusive
 }
-
-var unclearState = expect(expected{}, pooler.Unclear, nil)
 
 var examineds = []examined{
 	{kind: pgtest.Direct, pooler: pooler.NoPooler, mode: pooler.None, version: "no pooler", found: expect(asPostgres, pooler.Works, nil)},
@@ -124,7 +125,7 @@ var examineds = []examined{
 			_, url = hostile.StartWith(t, hostile.Config{Upstream: url})
 			return url
 		},
-		found: expect(unmeasured, pooler.Lost, trackedBoth).with(expected{pooler.NamedStatements: pooler.Leaks, pooler.UnnamedStatement: pooler.Wrong, pooler.TempTables: pooler.Leaks}), inferred: unclearState,
+		found: expect(unmeasured, pooler.Unclear, expected{pooler.NamedStatements: pooler.Leaks, pooler.UnnamedStatement: pooler.Wrong}), gentle: true,
 	},
 }
 
@@ -153,7 +154,7 @@ func TestExamine(t *testing.T) {
 				url = pgtest.Pooled(t, login, e.kind)
 			}
 			for range times {
-				e.examine(t, url, true)
+				e.examine(t, url, !e.gentle)
 				if e.calm || times > 1 {
 					e.examine(t, url, false)
 				}
@@ -165,7 +166,7 @@ func TestExamine(t *testing.T) {
 			for range times {
 				e.examine(t, url, false)
 				if times > 1 {
-					e.examine(t, url, true)
+					e.examine(t, url, !e.gentle)
 				}
 			}
 		})
@@ -194,9 +195,6 @@ func (e examined) examine(t *testing.T, url string, intrusive bool) {
 	}
 	for _, name := range pooler.Names {
 		want := e.found[name]
-		if inferred, ok := e.inferred[name]; ok && !intrusive {
-			want = inferred
-		}
 		if name == pooler.CopyIn && !intrusive {
 			want = pooler.Unclear
 		}
@@ -253,4 +251,119 @@ func busyClients(t *testing.T, url string, n int) (stop func()) {
 		cancel()
 		clients.Wait()
 	}
+}
+
+// TestExamineCutAtAnyMoment closes all connections of an examination at once, at
+// many moments, as a kill does, and then looks at what the server connections hold.
+func TestExamineCutAtAnyMoment(t *testing.T) {
+	for _, kind := range []pgtest.Kind{pgtest.PgBouncer118Transaction, pgtest.PgBouncer124Transaction, pgtest.Odyssey15NoDiscard} {
+		t.Run(kind.String(), func(t *testing.T) {
+			url := pgtest.Pooled(t, pgtest.Database(t), kind)
+			whole := time.Duration(0)
+			const cuts = 25
+			for i := range cuts + 1 {
+				config, err := pgx.ParseConfig(url)
+				if err != nil {
+					t.Fatal(err)
+				}
+				cut := cutter{}
+				config.DialFunc = cut.dial
+				start := time.Now()
+				var timer *time.Timer
+				if i > 0 { // the first is whole, and says how long that takes
+					timer = time.AfterFunc(whole*time.Duration(i)/cuts, cut.cut)
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+				_, err = pooler.Examine(ctx, config, pooler.Options{})
+				cancel()
+				if i == 0 {
+					whole = time.Since(start)
+					if err != nil {
+						t.Fatal(err)
+					}
+					continue
+				}
+				timer.Stop()
+				cut.cut()
+			}
+			left := leftovers(t, url)
+			if left != "" {
+				t.Errorf("left behind: %s", left)
+			}
+		})
+	}
+}
+
+// cutter ends connections.
+type cutter struct {
+	mu    sync.Mutex
+	over  bool
+	conns []net.Conn
+}
+
+func (c *cutter) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.over {
+		return nil, errors.New("cut")
+	}
+	conn, err := (&net.Dialer{}).DialContext(ctx, network, addr)
+	if err == nil {
+		c.conns = append(c.conns, conn)
+	}
+	return conn, err
+}
+
+func (c *cutter) cut() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.over = true
+	for _, conn := range c.conns {
+		_ = conn.Close()
+	}
+}
+
+// leftovers is what two server connections hold, "" if nothing.
+func leftovers(t *testing.T, url string) string {
+	t.Helper()
+	const look = `select pg_backend_pid(), concat_ws(' ',
+		(select string_agg(name, ' ') from pg_prepared_statements where name like 'poolproof%'),
+		(select string_agg(name, ' ') from pg_settings where source = 'session' and name not in ('application_name', 'client_encoding', 'DateStyle', 'TimeZone', 'standard_conforming_strings', 'IntervalStyle')),
+		(select string_agg(c, ' ') from pg_listening_channels() as c),
+		(select string_agg('lock', ' ') from pg_locks where locktype = 'advisory'),
+		(select string_agg(relname, ' ') from pg_class where relname like 'poolproof%'),
+		(select string_agg('open ' || query, ' ') from pg_stat_activity where datname = current_database() and state like 'idle in%' and pid <> pg_backend_pid()),
+		nullif(current_setting('poolproof.startup', true), ''))`
+	a, b := connect(t, url), connect(t, url)
+	seen := map[uint32]bool{}
+	for range 20 {
+		held, err := a.Begin(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var pid uint32
+		var left string
+		if err := held.QueryRow(t.Context(), look, pgx.QueryExecModeExec).Scan(&pid, &left); err != nil {
+			t.Fatal(err)
+		}
+		seen[pid] = true
+		if left == "" {
+			var other string
+			if err := b.QueryRow(t.Context(), strings.Replace(look, "'open ' || query", "null::text", 1), pgx.QueryExecModeExec).Scan(&pid, &other); err != nil {
+				t.Fatal(err)
+			}
+			seen[pid] = true
+			left = other
+		}
+		if err := held.Rollback(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if left != "" {
+			return left
+		}
+	}
+	if len(seen) < 2 {
+		t.Errorf("%d server connections were looked at", len(seen))
+	}
+	return ""
 }
