@@ -164,7 +164,7 @@ func (x *examination) statementLimit(f Fingerprint) int {
 		return x.maxPrepared
 	case f.Kind == Supavisor:
 		return 100 // a client (measured: EMAXPREPARED)
-	case (f.Kind == PgBouncer || f.Kind == Neon) && f.VersionMin != "" && compareVersions(f.VersionMin, "1.24") >= 0:
+	case (f.Kind == PgBouncer || f.Kind == Neon) && f.VersionMin != "" && CompareVersions(f.VersionMin, "1.24") >= 0:
 		return 200 // its default; more are prepared again and again, which is slow and right
 	}
 	return 0
@@ -209,7 +209,7 @@ func (x *examination) infer() {
 			all(state, Capability{Value: Leaks, Basis: Inferred, Text: "PgBouncer does not reset a server connection between transactions, unless server_reset_query_always is set" + try})
 		}
 		all(reported, Capability{Value: Tracked, Basis: Documented, Text: "PgBouncer sets it again for its client"})
-		if f.VersionMax != "" && compareVersions(f.VersionMax, "1.22") < 0 && x.resets != yes {
+		if f.VersionMax != "" && CompareVersions(f.VersionMax, "1.22") < 0 && x.resets != yes {
 			x.set(SettingApplication, Capability{Value: Leaks, Basis: Documented, Text: "until 1.22 a client without application_name meets the last one's"})
 		}
 	case f.Kind == Odyssey && x.resets == yes:

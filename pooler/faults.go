@@ -139,19 +139,19 @@ func knownFaults(f Fingerprint) []Fault {
 		if f.Version != "" {
 			low, high = f.Version, f.Version
 		}
-		if low != "" && fault.fixed != "" && compareVersions(low, fault.fixed) >= 0 || high != "" && fault.from != "" && compareVersions(high, fault.from) < 0 {
+		if low != "" && fault.fixed != "" && CompareVersions(low, fault.fixed) >= 0 || high != "" && fault.from != "" && CompareVersions(high, fault.from) < 0 {
 			continue // none of the versions has it
 		}
-		fault.Certain = (fault.fixed == "" || high != "" && compareVersions(high, fault.fixed) < 0) &&
-			(fault.from == "" || low != "" && compareVersions(low, fault.from) >= 0)
+		fault.Certain = (fault.fixed == "" || high != "" && CompareVersions(high, fault.fixed) < 0) &&
+			(fault.from == "" || low != "" && CompareVersions(low, fault.from) >= 0)
 		faults = append(faults, fault)
 	}
 	return faults
 }
 
-// compareVersions compares versions as numbers between dots; what is missing is
+// CompareVersions compares versions as numbers between dots; what is missing is
 // 0, and what follows the numbers, as in 1.25rc1, does not count.
-func compareVersions(a, b string) int {
+func CompareVersions(a, b string) int {
 	x, y := strings.Split(a, "."), strings.Split(b, ".")
 	for i := range max(len(x), len(y)) {
 		if d := versionPart(x, i) - versionPart(y, i); d != 0 {

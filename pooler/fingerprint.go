@@ -359,13 +359,13 @@ func (e *evidence) bouncerVersion(f *Fingerprint) {
 	}
 	var seen []string
 	atLeast := func(version, why string) {
-		if f.VersionMin == "" || compareVersions(version, f.VersionMin) > 0 {
+		if f.VersionMin == "" || CompareVersions(version, f.VersionMin) > 0 {
 			f.VersionMin = version
 		}
 		seen = append(seen, why)
 	}
 	atMost := func(version, why string) {
-		if f.VersionMax == "" || compareVersions(version, f.VersionMax) < 0 {
+		if f.VersionMax == "" || CompareVersions(version, f.VersionMax) < 0 {
 			f.VersionMax = version
 		}
 		seen = append(seen, why)
