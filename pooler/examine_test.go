@@ -367,3 +367,120 @@ func leftovers(t *testing.T, url string) string {
 	}
 	return ""
 }
+
+// A login that may read PgBouncer's console learns the version and the limit.
+func TestExamineReadsTheConsole(t *testing.T) {
+	owner := pgtest.Database(t)
+	for _, tt := range []struct {
+		kind           pgtest.Kind
+		version, fault string
+		limit          int
+	}{
+		{pgtest.PgBouncer118Transaction, "1.18.0", "several-syncs", 0},
+		{pgtest.PgBouncer124Transaction, "1.24.1", "late-copy", 7},
+	} {
+		settings := map[string]string{"stats_users": "postgres"}
+		if tt.limit > 0 {
+			settings["max_prepared_statements"] = "7"
+		}
+		config, err := pgx.ParseConfig(owner)
+		if err != nil {
+			t.Fatal(err)
+		}
+		settings["stats_users"] = config.User
+		url, _ := pgtest.PrivatePooler(t, owner, tt.kind, settings)
+		f := examine(t, url)
+		if f.Pooler.Version != tt.version || f.Pooler.Why.Version.Basis != pooler.Measured || f.Capabilities[pooler.NamedStatements].Limit != tt.limit {
+			t.Errorf("%v: found %+v, %+v", tt.kind, f.Pooler, f.Capabilities[pooler.NamedStatements])
+		}
+		known := map[string]bool{}
+		for _, fault := range f.KnownFaults {
+			known[fault.ID] = fault.Certain
+			if fault.Title == "" || fault.Fix == "" || fault.Source == "" || fault.Date == "" {
+				t.Errorf("%s says too little: %+v", fault.ID, fault)
+			}
+		}
+		if !known[tt.fault] || !known["CVE-2026-107350"] {
+			t.Errorf("%v: faults %v", tt.kind, known)
+		}
+	}
+}
+
+// TLS, channel binding and a log-in by password.
+func TestExamineTLS(t *testing.T) {
+	cert, key := pgtest.Certificate(t)
+	server := pgtest.PrivateServer(t, "", nil)
+	url := server.URL("postgres", "postgres")
+	admin := connect(t, url)
+	var dir string
+	if err := admin.QueryRow(t.Context(), "show data_directory").Scan(&dir); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string][]byte{"server.crt": cert, "server.key": key} {
+		// By the server, so that its key is its own account's.
+		if _, err := admin.Exec(t.Context(), fmt.Sprintf("copy (select unnest(string_to_array('%s', E'\\n'))) to program 'umask 077; cat > %s/%s'", strings.TrimSpace(string(text)), dir, name), pgx.QueryExecModeSimpleProtocol); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, sql := range []string{"create role bound login password 'x'", "alter system set ssl = on", "select pg_reload_conf()"} {
+		if _, err := admin.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	config, err := pgx.ParseConfig(strings.Replace(url, "postgres@", "bound:x@", 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var f pooler.Findings
+	for range 100 { // the reload takes its time
+		if f, err = pooler.Examine(t.Context(), config, pooler.Options{Cancels: -1}); err != nil {
+			t.Fatal(err)
+		}
+		if f.Capabilities[pooler.TLS].Value == pooler.Works {
+			break
+		}
+	}
+	if f.Capabilities[pooler.TLS].Value != pooler.Works || f.Capabilities[pooler.ChannelBinding].Value != pooler.Works || f.Capabilities[pooler.Cancel].Value != pooler.Unclear {
+		t.Errorf("got %+v, %+v, %+v", f.Capabilities[pooler.TLS], f.Capabilities[pooler.ChannelBinding], f.Capabilities[pooler.Cancel])
+	}
+}
+
+// A pool of one, and one that somebody holds: what cannot be told is unknown, in
+// time, and nothing is left.
+func TestExamineAPoolOfOne(t *testing.T) {
+	url, _ := pgtest.PrivatePooler(t, pgtest.Database(t), pgtest.PgBouncer118Transaction, map[string]string{"default_pool_size": "1"})
+	f := examine(t, url)
+	if f.Pooler.Kind != pooler.PgBouncer || f.Pooler.Mode != pooler.Transaction || f.Capabilities[pooler.SettingSet].Value != pooler.Leaks || len(f.Notes) != 0 {
+		t.Errorf("got %+v", f)
+	}
+	held, err := connect(t, url).Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := pgx.ParseConfig(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	f, err = pooler.Examine(t.Context(), config, pooler.Options{Within: 2 * time.Second})
+	if err != nil || f.Pooler.Mode != pooler.Unknown || f.Capabilities[pooler.Wait].Value.OK() || len(f.Notes) == 0 || len(f.Capabilities) != len(pooler.Names) {
+		t.Errorf("got %+v, %v", f, err)
+	}
+	t.Logf("beside a transaction that holds the only server connection: %v", time.Since(start))
+	if err := held.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func examine(t *testing.T, url string) pooler.Findings {
+	t.Helper()
+	config, err := pgx.ParseConfig(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := pooler.Examine(t.Context(), config, pooler.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
