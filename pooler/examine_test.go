@@ -253,78 +253,92 @@ func busyClients(t *testing.T, url string, n int) (stop func()) {
 	}
 }
 
-// TestExamineCutAtAnyMoment closes all connections of an examination at once, at
-// many moments, as a kill does, and then looks at what the server connections hold.
+// TestExamineCutAtAnyMoment closes all connections of an examination at once, as a
+// kill does, each time before another one of its messages, and then looks at what
+// the server connections hold.
 func TestExamineCutAtAnyMoment(t *testing.T) {
 	for _, kind := range []pgtest.Kind{pgtest.PgBouncer118Transaction, pgtest.PgBouncer124Transaction, pgtest.Odyssey15NoDiscard} {
 		t.Run(kind.String(), func(t *testing.T) {
 			url := pgtest.Pooled(t, pgtest.Database(t), kind)
-			whole := time.Duration(0)
-			const cuts = 25
-			for i := range cuts + 1 {
+			examineUntil := func(limit int) (sent int) {
 				config, err := pgx.ParseConfig(url)
 				if err != nil {
 					t.Fatal(err)
 				}
-				cut := cutter{}
+				cut := &cutter{limit: limit}
 				config.DialFunc = cut.dial
-				start := time.Now()
-				var timer *time.Timer
-				if i > 0 { // the first is whole, and says how long that takes
-					timer = time.AfterFunc(whole*time.Duration(i)/cuts, cut.cut)
-				}
 				ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+				defer cancel()
 				_, err = pooler.Examine(ctx, config, pooler.Options{})
-				cancel()
-				if i == 0 {
-					whole = time.Since(start)
-					if err != nil {
-						t.Fatal(err)
-					}
-					continue
+				if limit == 0 && err != nil {
+					t.Fatal(err)
 				}
-				timer.Stop()
-				cut.cut()
+				cut.mu.Lock()
+				defer cut.mu.Unlock()
+				return cut.sent
 			}
-			left := leftovers(t, url)
-			if left != "" {
+			whole, cuts := examineUntil(0), 0
+			const each, step = 30, 9 // the probe's messages one by one; of the others, which are alike, every ninth
+			for limit := 1; limit <= whole; limit += map[bool]int{true: 1, false: step}[limit < each] {
+				examineUntil(limit)
+				cuts++
+				if limit < each {
+					if left := leftovers(t, url, 1); left != "" {
+						t.Fatalf("cut before message %d of %d, this is left: %s", limit, whole, left)
+					}
+				}
+			}
+			if left := leftovers(t, url, 10); left != "" {
 				t.Errorf("left behind: %s", left)
 			}
+			t.Logf("%d cuts in %d messages", cuts, whole)
 		})
 	}
 }
 
-// cutter ends connections.
+// cutter ends all connections before message number limit is sent; 0 never.
 type cutter struct {
+	limit int
 	mu    sync.Mutex
-	over  bool
+	sent  int
 	conns []net.Conn
+}
+
+type cutConn struct {
+	net.Conn
+	cutter *cutter
 }
 
 func (c *cutter) dial(ctx context.Context, network, addr string) (net.Conn, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.over {
+	if c.limit > 0 && c.sent >= c.limit {
 		return nil, errors.New("cut")
 	}
 	conn, err := (&net.Dialer{}).DialContext(ctx, network, addr)
-	if err == nil {
-		c.conns = append(c.conns, conn)
+	if err != nil {
+		return nil, err
 	}
-	return conn, err
+	c.conns = append(c.conns, conn)
+	return &cutConn{conn, c}, nil
 }
 
-func (c *cutter) cut() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.over = true
-	for _, conn := range c.conns {
-		_ = conn.Close()
+func (c *cutConn) Write(b []byte) (int, error) {
+	c.cutter.mu.Lock()
+	defer c.cutter.mu.Unlock()
+	c.cutter.sent++
+	if c.cutter.limit > 0 && c.cutter.sent >= c.cutter.limit {
+		for _, conn := range c.cutter.conns {
+			_ = conn.Close()
+		}
+		return 0, errors.New("cut")
 	}
+	return c.Conn.Write(b)
 }
 
-// leftovers is what two server connections hold, "" if nothing.
-func leftovers(t *testing.T, url string) string {
+// leftovers is what two server connections hold, "" if nothing. It looks a number
+// of times.
+func leftovers(t *testing.T, url string, looks int) string {
 	t.Helper()
 	const look = `select pg_backend_pid(), concat_ws(' ',
 		(select string_agg(name, ' ') from pg_prepared_statements where name like 'poolproof%'),
@@ -335,8 +349,9 @@ func leftovers(t *testing.T, url string) string {
 		(select string_agg('open ' || query, ' ') from pg_stat_activity where datname = current_database() and state like 'idle in%' and pid <> pg_backend_pid()),
 		nullif(current_setting('poolproof.startup', true), ''))`
 	a, b := connect(t, url), connect(t, url)
+	defer func() { _, _ = a.Close(t.Context()), b.Close(t.Context()) }() // many calls
 	seen := map[uint32]bool{}
-	for range 20 {
+	for range looks {
 		held, err := a.Begin(t.Context())
 		if err != nil {
 			t.Fatal(err)

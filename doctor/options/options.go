@@ -6,8 +6,9 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
+
+	"github.com/poolproof/poolproof/pooler"
 )
 
 // Problem is something wrong with a URL or an option.
@@ -66,7 +67,7 @@ func Drivers() []string { return slices.Sorted(maps.Keys(known)) }
 // Versions returns the versions of a driver whose options are known, the oldest
 // first.
 func Versions(driver string) []string {
-	return slices.SortedFunc(maps.Keys(known[driver]), compareVersions)
+	return slices.SortedFunc(maps.Keys(known[driver]), pooler.CompareVersions)
 }
 
 // passesOn are drivers that send an option of another name to the server, as a
@@ -129,7 +130,7 @@ func place(versions []string, asked string) (at, next string) {
 	}
 	at = versions[0]
 	for i, v := range versions {
-		if compareVersions(v, asked) <= 0 || strings.HasPrefix(v, asked+".") {
+		if pooler.CompareVersions(v, asked) <= 0 || strings.HasPrefix(v, asked+".") {
 			at, next = v, ""
 			if i+1 < len(versions) && v != asked && !strings.HasPrefix(v, asked+".") {
 				next = versions[i+1]
@@ -154,7 +155,7 @@ func unknownOption(driver, version, next string, o Option) Problem {
 	}
 	var later []string
 	for _, v := range Versions(driver) {
-		if compareVersions(v, version) > 0 && slices.Contains(names(driver, v), o.Name) {
+		if pooler.CompareVersions(v, version) > 0 && slices.Contains(names(driver, v), o.Name) {
 			later = append(later, v)
 		}
 	}
@@ -245,21 +246,4 @@ var contradictions = []struct {
 	{[]string{"postgres"}, "pgbouncer", "", Problem{ID: "pgbouncer-true", Text: "pgbouncer=true is Prisma's alone: in code it does nothing, in a URL postgres.js sends it to the server, which refuses it", Hint: "prepare: false", Source: collected, Fatal: true}},
 	{[]string{"pgx"}, "default_query_exec_mode", "describe_exec", Problem{ID: "unsafe-option", Text: "describe_exec parses in one Sync and executes in the next: through a transaction pooler that runs another client's statement, without an error", Hint: "default_query_exec_mode=exec, or cache_describe", Source: "measured by poolproof, 2026-11 (3,927 of 4,000 wrong)", Fatal: true}},
 	{[]string{"pq"}, "binary_parameters", "no", Problem{ID: "unsafe-option", Text: "without binary_parameters lib/pq parses in one Sync and executes in the next: through a transaction pooler that runs another client's statement, without an error", Hint: "binary_parameters=yes", Source: "measured by poolproof, 2026-11 (3,922 of 4,000 wrong)", Fatal: true}},
-}
-
-func compareVersions(a, b string) int {
-	x, y := strings.Split(a, "."), strings.Split(b, ".")
-	for i := range max(len(x), len(y)) {
-		var m, n int
-		if i < len(x) {
-			m, _ = strconv.Atoi(x[i]) // what is no number is 0
-		}
-		if i < len(y) {
-			n, _ = strconv.Atoi(y[i])
-		}
-		if m != n {
-			return m - n
-		}
-	}
-	return 0
 }
