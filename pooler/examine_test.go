@@ -87,6 +87,7 @@ type examined struct {
 	found   expected
 	calm    bool // not beside busy clients
 	gentle  bool // nothing intrusive
+	alone   bool // nothing intrusive beside busy clients: an error in a pipeline may cost a server connection
 }
 
 var examineds = []examined{
@@ -105,8 +106,8 @@ var examineds = []examined{
 	{kind: pgtest.PgBouncer124Transaction, pooler: pooler.PgBouncer, mode: pooler.Transaction, version: "pgbouncer 1.21.0 or later in transaction mode", found: expect(bouncer124, pooler.Leaks, trackedBoth)},
 	{kind: pgtest.PgBouncer126Transaction, pooler: pooler.PgBouncer, mode: pooler.Transaction, version: "pgbouncer 1.21.0 or later in transaction mode", found: expect(bouncer124, pooler.Leaks, trackedBoth)},
 	{kind: pgtest.PgBouncer126Statement, pooler: pooler.PgBouncer, mode: pooler.Statement, version: "pgbouncer 1.21.0 or later in statement mode", found: expect(bouncer124, pooler.Leaks, trackedBoth).with(noBegin)},
-	{kind: pgtest.Odyssey15, pooler: pooler.Odyssey, mode: pooler.Transaction, version: "odyssey in transaction mode", found: expect(odyssey, pooler.Lost, trackedBoth)},
-	{kind: pgtest.Odyssey15NoDiscard, pooler: pooler.Odyssey, mode: pooler.Transaction, version: "odyssey in transaction mode", found: expect(odyssey, pooler.Leaks, nil)},
+	{kind: pgtest.Odyssey15, pooler: pooler.Odyssey, mode: pooler.Transaction, version: "odyssey in transaction mode", alone: true, found: expect(odyssey, pooler.Lost, trackedBoth)},
+	{kind: pgtest.Odyssey15NoDiscard, pooler: pooler.Odyssey, mode: pooler.Transaction, version: "odyssey in transaction mode", alone: true, found: expect(odyssey, pooler.Leaks, nil)},
 	{
 		kind: pgtest.Odyssey15Session, pooler: pooler.Odyssey, mode: pooler.Session, version: "odyssey in session mode", calm: true,
 		found: expect(odyssey, pooler.Works, expected{pooler.NamedStatements: pooler.Works, pooler.UnnamedStatement: pooler.Works, pooler.PipelineError: pooler.Works}),
@@ -165,7 +166,7 @@ func TestExamine(t *testing.T) {
 			defer busyClients(t, url, 50)()
 			for range times {
 				e.examine(t, url, false)
-				if times > 1 {
+				if times > 1 && !e.alone {
 					e.examine(t, url, !e.gentle)
 				}
 			}
@@ -200,6 +201,9 @@ func (e examined) examine(t *testing.T, url string, intrusive bool) {
 		}
 		if name == pooler.SettingApplication && !intrusive && strings.Contains(e.version, "1.19.1 or earlier") && e.found[pooler.UnnamedStatement] == pooler.Wrong {
 			want = pooler.Leaks
+		}
+		if name == pooler.PipelineError && !intrusive && e.pooler == pooler.UnknownKind {
+			want = pooler.Unclear
 		}
 		got := f.Capabilities[name]
 		if got.Value != want || got.Basis == "" || got.Text == "" {
@@ -283,7 +287,13 @@ func TestExamineCutAtAnyMoment(t *testing.T) {
 				examineUntil(limit)
 				cuts++
 				if limit < each {
-					if left := leftovers(t, url, 1); left != "" {
+					left := "open"
+					for range 200 { // a pooler hears of its client's end a moment later, and ends the transaction then
+						if left = leftovers(t, url, 1); !strings.HasPrefix(left, "open") {
+							break
+						}
+					}
+					if left != "" {
 						t.Fatalf("cut before message %d of %d, this is left: %s", limit, whole, left)
 					}
 				}

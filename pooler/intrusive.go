@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgproto3"
 )
 
@@ -63,17 +64,18 @@ type intrusion struct {
 	x          *examination
 	a, b, c, d *client
 	all        []*residue
+	stranger   *pgx.ConnConfig // of b, c and d: without an application_name, which would be set in the place of a's
 	noBegin    bool
 }
 
 func (x *examination) intrude(ctx context.Context) {
 	i := &intrusion{x: x}
 	defer i.close()
-	config := x.config.Copy()
-	delete(config.RuntimeParams, "application_name") // the stranger would have its own set
+	i.stranger = x.config.Copy()
+	delete(i.stranger.RuntimeParams, "application_name")
 	var err error
 	if i.a, err = x.connect(ctx, x.config); err == nil {
-		i.b, err = x.connect(ctx, config)
+		i.b, err = x.connect(ctx, i.stranger)
 	}
 	if err != nil {
 		x.notef("what leaves state could not be tried: %s", messageOf(err))
@@ -254,7 +256,7 @@ func (i *intrusion) together(ctx context.Context, check string, note func(*clien
 // hold has a client, made where there is none, keep a server connection.
 func (i *intrusion) hold(ctx context.Context, c **client) bool {
 	if *c == nil || (*c).broken {
-		fresh, err := i.x.connect(ctx, i.x.config)
+		fresh, err := i.x.connect(ctx, i.stranger)
 		if err != nil {
 			return false
 		}
