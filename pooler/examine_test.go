@@ -261,7 +261,11 @@ func busyClients(t *testing.T, url string, n int) (stop func()) {
 // kill does, each time before another one of its messages, and then looks at what
 // the server connections hold.
 func TestExamineCutAtAnyMoment(t *testing.T) {
-	for _, kind := range []pgtest.Kind{pgtest.PgBouncer118Transaction, pgtest.PgBouncer124Transaction, pgtest.Odyssey15NoDiscard} {
+	kinds := []pgtest.Kind{pgtest.PgBouncer118Transaction, pgtest.Odyssey15NoDiscard}
+	if os.Getenv("POOLPROOF_SOAK") != "" {
+		kinds = append(kinds, pgtest.PgBouncer124Transaction, pgtest.PgBouncer126Transaction)
+	}
+	for _, kind := range kinds {
 		t.Run(kind.String(), func(t *testing.T) {
 			url := pgtest.Pooled(t, pgtest.Database(t), kind)
 			examineUntil := func(limit int) (sent int) {
