@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -18,10 +17,14 @@ type client struct {
 	broken bool // nothing can be asked any more
 
 	// What has come of the answer under way.
-	values []string
-	err    error
-	flush  bool // it ends with CommandComplete, as a Flush asked for it
-	held   bool // a server connection is kept for this client
+	values  []string   // the first column of each row
+	rows    [][]string // all of them
+	columns []string   // names, of the last description
+	trace   []byte     // the type of each message, as on the wire
+	copying []byte     // what is sent when the server asks for the data of a COPY
+	err     error
+	flush   bool // it ends with CommandComplete, as a Flush asked for it
+	held    bool // a server connection is kept for this client
 }
 
 func connect(ctx context.Context, config *pgx.ConnConfig) (*client, error) {
@@ -50,26 +53,9 @@ func (c *client) breakOff() {
 	c.broken = true
 }
 
-// place is where a statement ran.
-type place struct {
-	pid uint32
-	// stays: the probe's named statement is on that server connection.
-	stays bool
-	// gone: the server connection that was asked about is no more.
-	gone bool
-}
-
-// selectPID is what the named statement says. Operators are PostgreSQL's own here,
-// whatever search_path the login has.
+// selectPID is what the probe asks. Operators and functions are PostgreSQL's own
+// here, whatever search_path the login has.
 const selectPID = "select pg_catalog.pg_backend_pid()"
-
-// selectPlace is a place, of the named statement $1.
-const selectPlace = selectPID + ` operator(pg_catalog.||) case when exists (
-	select from pg_catalog.pg_prepared_statements where name operator(pg_catalog.=) $1) then ' stays' else '' end`
-
-// selectGone is a place, and whether the server connection $1 is gone.
-const selectGone = selectPID + ` operator(pg_catalog.||) case when exists (
-	select from pg_catalog.pg_stat_activity where pid operator(pg_catalog.=) $1::pg_catalog.int4) then '' else ' gone' end`
 
 // statement are the messages of a statement, parsed under name.
 func statement(name, sql string, params ...string) []pgproto3.FrontendMessage {
@@ -81,18 +67,35 @@ func statement(name, sql string, params ...string) []pgproto3.FrontendMessage {
 }
 
 func (c *client) backendPID(ctx context.Context) (uint32, error) {
-	at, err := c.place(ctx, statement("", selectPID), &pgproto3.Sync{})
-	return at.pid, err
+	return readPID(c.ask(ctx, statement("", selectPID), &pgproto3.Sync{}))
 }
 
-func (c *client) prepareAndRun(ctx context.Context, name string) (uint32, error) {
-	at, err := c.place(ctx, statement(name, selectPID), &pgproto3.Sync{})
-	return at.pid, err
-}
+// sendPID asks for the server connection's pid; the answer is to be received.
+func (c *client) sendPID() error { return c.send(statement("", selectPID), &pgproto3.Sync{}) }
 
-// sendNamed asks for the named statement; the answer is to be received.
-func (c *client) sendNamed(name string) error {
-	return c.send(statement(name, selectPID)[1:], &pgproto3.Sync{})
+// tracksNamed prepares a statement and, in the same pipeline, has the server drop
+// whatever it has under that very name, so that nothing is left behind even if the
+// probe ends here. Then it executes the statement: that works only if the pooler
+// knows it and has prepared it under a name of its own. known says that the server
+// had the client's own name.
+func (c *client) tracksNamed(ctx context.Context, name string) (tracked, known bool, err error) {
+	const is = "exists (select from pg_catalog.pg_prepared_statements where name operator(pg_catalog.=) "
+	messages := []pgproto3.FrontendMessage{&pgproto3.Parse{Name: name, Query: selectPID}}
+	messages = append(messages, statement("", "select "+is+"$1)", name)...)
+	messages = append(messages, statement("", "do $$ begin if "+is+"'"+name+"') then execute 'deallocate "+name+"'; end if; end $$")...)
+	values, err := c.ask(ctx, messages, &pgproto3.Sync{})
+	defer func() {
+		_, _ = c.ask(ctx, []pgproto3.FrontendMessage{&pgproto3.Close{ObjectType: 'S', Name: name}}, &pgproto3.Sync{})
+	}() // the pooler forgets it; what is not there may be closed
+	if err != nil {
+		return false, false, err
+	}
+	known = len(values) == 1 && values[0] == "t"
+	_, err = c.ask(ctx, statement(name, selectPID)[1:], &pgproto3.Sync{})
+	if err != nil && !statementLost(err) {
+		return false, known, err
+	}
+	return err == nil, known, nil
 }
 
 // pgpoolVersion is what pgpool-II answers for itself, "" of anybody else.
@@ -104,20 +107,11 @@ func (c *client) pgpoolVersion(ctx context.Context) string {
 	return version[0]
 }
 
-// closeNamed closes the named statement wherever that is, and asks whether the
-// server connection home is gone, to which a pooler in statement mode puts an
-// end for a BEGIN.
-func (c *client) closeNamed(ctx context.Context, name string, home uint32) (place, error) {
-	messages := append([]pgproto3.FrontendMessage{&pgproto3.Close{ObjectType: 'S', Name: name}},
-		statement("", selectGone, strconv.FormatUint(uint64(home), 10))...)
-	return c.place(ctx, messages, &pgproto3.Sync{})
-}
-
 // hold takes a server connection and keeps it, by a transaction.
-func (c *client) hold(ctx context.Context, name string) (place, error) {
-	at, err := c.place(ctx, append(statement("", "begin"), statement("", selectPlace, name)...), &pgproto3.Sync{})
+func (c *client) hold(ctx context.Context) (uint32, error) {
+	pid, err := readPID(c.ask(ctx, append(statement("", "begin"), statement("", selectPID)...), &pgproto3.Sync{}))
 	c.held = err == nil
-	return at, err
+	return pid, err
 }
 
 // errNoFlush says that a Flush brought no answer.
@@ -127,21 +121,21 @@ var errNoFlush = errors.New("a Flush is not answered before its Sync")
 // the answer without the ReadyForQuery at which a pooler takes the server
 // connection back. One that keeps the answer back as well is waited for no longer
 // than for patience.
-func (c *client) holdByFlush(ctx context.Context, name string) (place, error) {
-	if err := c.send(statement("", selectPlace, name), &pgproto3.Flush{}); err != nil {
-		return place{}, err
+func (c *client) holdByFlush(ctx context.Context) (uint32, error) {
+	if err := c.send(statement("", selectPID), &pgproto3.Flush{}); err != nil {
+		return 0, err
 	}
 	brief, cancel := context.WithTimeout(ctx, patience)
-	at, err := readPlace(c.receive(brief))
+	pid, err := readPID(c.receive(brief))
 	cancel()
 	c.held = true
 	if !errors.Is(err, errWaiting) {
-		return at, err
+		return pid, err
 	}
 	if err := c.letGo(ctx); err != nil { // with its Sync the answer comes
-		return place{}, err
+		return 0, err
 	}
-	return place{}, errNoFlush
+	return 0, errNoFlush
 }
 
 // letGo hands back what hold or holdByFlush took.
@@ -174,20 +168,15 @@ func (c *client) implicitScope(ctx context.Context) (bool, error) {
 	return len(within) == 2 && within[1] == value && len(after) == 1 && after[0] != value, nil
 }
 
-func (c *client) place(ctx context.Context, messages []pgproto3.FrontendMessage, end pgproto3.FrontendMessage) (place, error) {
-	return readPlace(c.ask(ctx, messages, end))
-}
-
-func readPlace(values []string, err error) (place, error) {
+func readPID(values []string, err error) (uint32, error) {
 	if err != nil {
-		return place{}, err
+		return 0, err
 	}
 	if len(values) != 1 {
-		return place{}, fmt.Errorf("%d rows instead of one", len(values))
+		return 0, fmt.Errorf("%d rows instead of one", len(values))
 	}
-	number, state, _ := strings.Cut(values[0], " ")
-	pid, err := strconv.ParseUint(number, 10, 32)
-	return place{pid: uint32(pid), stays: state == "stays", gone: state == "gone"}, err
+	pid, err := strconv.ParseUint(values[0], 10, 32)
+	return uint32(pid), err
 }
 
 // ask sends messages with a Sync or Flush at their end and returns the first
@@ -220,7 +209,7 @@ func (c *client) send(messages []pgproto3.FrontendMessage, end pgproto3.Frontend
 	}
 	fe.Send(end)
 	_, c.flush = end.(*pgproto3.Flush)
-	c.values, c.err = nil, nil
+	c.values, c.rows, c.columns, c.trace, c.err = nil, nil, nil, nil, nil
 	if err := fe.Flush(); err != nil {
 		c.breakOff()
 		return err
@@ -248,15 +237,47 @@ func (c *client) receive(ctx context.Context) ([]string, error) {
 			return nil, err
 		}
 		switch msg := msg.(type) {
+		case *pgproto3.ParseComplete:
+			c.trace = append(c.trace, '1')
+		case *pgproto3.BindComplete:
+			c.trace = append(c.trace, '2')
+		case *pgproto3.NoData:
+			c.trace = append(c.trace, 'n')
+		case *pgproto3.CopyOutResponse:
+			c.trace = append(c.trace, 'H')
+		case *pgproto3.CopyData:
+			c.trace = append(c.trace, 'd')
+		case *pgproto3.CopyInResponse:
+			c.trace = append(c.trace, 'G')
+			fe := c.pg.Frontend()
+			fe.Send(&pgproto3.CopyData{Data: c.copying})
+			fe.Send(&pgproto3.CopyDone{})
+			if err := fe.Flush(); err != nil {
+				c.breakOff()
+				return nil, err
+			}
+		case *pgproto3.RowDescription:
+			c.trace = append(c.trace, 'T')
+			for _, field := range msg.Fields {
+				c.columns = append(c.columns, string(field.Name))
+			}
 		case *pgproto3.DataRow:
-			if len(msg.Values) > 0 {
-				c.values = append(c.values, string(msg.Values[0]))
+			c.trace = append(c.trace, 'D')
+			row := make([]string, len(msg.Values))
+			for i, value := range msg.Values {
+				row[i] = string(value)
+			}
+			c.rows = append(c.rows, row)
+			if len(row) > 0 {
+				c.values = append(c.values, row[0])
 			}
 		case *pgproto3.CommandComplete:
+			c.trace = append(c.trace, 'C')
 			if c.flush {
 				return c.values, c.err
 			}
 		case *pgproto3.ErrorResponse:
+			c.trace = append(c.trace, 'E')
 			if c.err == nil {
 				c.err = pgconn.ErrorResponseToPgError(msg)
 			}

@@ -9,10 +9,15 @@
 //	which mode?          BEGIN is refused: statement; two open clients meet the same server
 //	                     connection, or one meets two: transaction; nobody is moved, although
 //	                     others hold what could be handed out instead: session
-//	named statements?    prepare on server X, occupy X from another connection, execute:
-//	                     an answer that comes from Y proves that the pooler tracks them
+//	named statements?    prepare one, drop it on the server by SQL in the same pipeline, execute
+//	                     it: an answer proves that the pooler keeps it under a name of its own
 //	one-Sync scope?      set_config(…, true) and a reader in one pipeline: does the reader
 //	                     see the value, and is it gone after the Sync?
+//
+// [Examine] asks more, within five seconds: which pooler this is and in which
+// version ([Fingerprint], with the known faults of that version), and what works
+// through it (a [Capability] each). What would leave something on a server
+// connection until it is cleaned up is tried only with Options.Intrusive.
 //
 // What was not proven is reported as absent, so that whoever relies on a
 // [Report] errs on the safe side, and [Report.Why] says what each conclusion

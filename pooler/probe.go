@@ -32,9 +32,10 @@ const (
 )
 
 // Probe connects to what config names and finds out what a [Report] says. It
-// uses at most three connections at a time, executes nothing but SELECTs, empty
-// transactions and a named statement of its own, and leaves nothing behind that
-// it can reach.
+// uses at most three connections at a time and executes nothing but SELECTs, empty
+// transactions and a named statement of its own, which is dropped in the message
+// that makes it. So it leaves nothing behind, not even if it is killed; only a pooler
+// that tracks statements keeps that one in its own cache.
 //
 // An error means that the first connection failed. What could not be found out
 // within [Budget] is left unproven, with a note.
@@ -58,8 +59,8 @@ func Probe(ctx context.Context, config *pgx.ConnConfig) (Report, error) {
 	return p.report, nil
 }
 
-// probe is one under way. Client a owns the named statement, which it has
-// prepared on the server connection home; b, and if need be c, get in its way.
+// probe is one under way. Client a was served by the server connection home first;
+// b, and if need be c, get in its way.
 type probe struct {
 	config  *pgx.ConnConfig
 	a, b, c *client
@@ -77,19 +78,13 @@ type probe struct {
 	noHold  bool // and a Flush is not answered
 	noThird bool // there is no server connection for c
 	stuck   int  // times that a waited for a server connection that was held
-	named   outcome
-	removed bool   // the pooler itself removed the statement from its server connection
+	begun   bool // BEGIN was let through
+
+	tracked, known bool  // what became of the named statement: see tracksNamed
+	namedErr       error // why that could not be tried
+
 	stopped string // why the moves were not all made, or ""
 }
-
-// outcome is what became of the named statement away from home.
-type outcome int
-
-const (
-	neverMoved   outcome = iota
-	ranElsewhere         // it was executed on another server connection
-	lost                 // it was not known there
-)
 
 func (p *probe) notef(format string, args ...any) {
 	p.report.Notes = append(p.report.Notes, fmt.Sprintf(format, args...))
@@ -173,12 +168,18 @@ func (p *probe) run(ctx context.Context) {
 		return
 	}
 	p.met = map[*client]map[uint32]bool{}
-	if err := p.move(ctx); err != nil {
+	p.meet(p.a, pid)
+	p.home = pid
+	p.tracked, p.known, p.namedErr = p.a.tracksNamed(ctx, p.name)
+	err = p.namedErr
+	if err == nil || !p.a.broken {
+		err = p.move(ctx)
+	}
+	if err != nil {
 		p.stopped = p.failure(ctx, err)
 		p.notef("the mode and named statements could not be told for certain: %s", p.stopped)
 	}
 	p.conclude(ctx)
-	p.cleanUp(ctx)
 }
 
 // pgpool is pgpool-II's version if it is that: it passes the server's pid on.
@@ -189,9 +190,8 @@ func (p *probe) pgpool(ctx context.Context, pid uint32) string {
 	return p.a.pgpoolVersion(ctx)
 }
 
-// move prepares the named statement and then moves the clients about, until
-// both is known, how server connections are handed out and what became of the
-// statement.
+// move moves the clients about until it is known how server connections are handed
+// out.
 //
 // What a client meets when nobody is in its way proves nothing: PgBouncer hands
 // out the server connection that came back last, or each in turn; Odyssey cleans
@@ -199,10 +199,6 @@ func (p *probe) pgpool(ctx context.Context, pid uint32) string {
 // never meet (1.5: measured). So one client holds a server connection while
 // others ask.
 func (p *probe) move(ctx context.Context) (err error) {
-	if p.home, err = p.a.prepareAndRun(ctx, p.name); err != nil {
-		return fmt.Errorf("a named statement could not be prepared: %w", err)
-	}
-	p.meet(p.a, place{pid: p.home, stays: true})
 	if p.b, err = p.connect(ctx, p.config); err != nil {
 		return fmt.Errorf("a second connection failed: %w", err)
 	}
@@ -213,19 +209,23 @@ func (p *probe) move(ctx context.Context) (err error) {
 		if err := p.round(ctx, round); err != nil {
 			return err
 		}
-		if p.named != neverMoved || p.stuck >= 3 && p.places() == 1 {
+		if p.settled() || p.stuck >= 3 && p.places() == 1 {
 			break
 		}
 	}
 	return nil
 }
 
+// settled reports whether the mode is known: BEGIN's answer, and that server
+// connections change hands.
+func (p *probe) settled() bool { return (p.begun || p.noBegin) && p.shared() != "" }
+
 // round lets a meet whatever it meets, first with nobody in its way, then with
 // b, and if need be c, holding a server connection. In every other round b has
 // let go before c asks: clients of one of several poolers behind one address
 // meet each other then, even if a is alone on another.
 func (p *probe) round(ctx context.Context, round int) error {
-	if err := p.runNamed(ctx, nil); err != nil || p.named != neverMoved {
+	if err := p.ask(ctx, nil); err != nil || p.settled() {
 		return err
 	}
 	select {
@@ -237,7 +237,7 @@ func (p *probe) round(ctx context.Context, round int) error {
 	if err != nil || p.noHold {
 		return err
 	}
-	if err := p.runNamed(ctx, p.b); err != nil || p.named != neverMoved {
+	if err := p.ask(ctx, p.b); err != nil || p.settled() {
 		return err
 	}
 	if held != p.home && !p.noThird {
@@ -280,7 +280,7 @@ func (p *probe) third(ctx context.Context) (err error) {
 	if err := p.b.letGo(ctx); err != nil {
 		return err
 	}
-	if err := p.runNamed(ctx, p.c); err != nil {
+	if err := p.ask(ctx, p.c); err != nil {
 		return err
 	}
 	return p.c.letGo(ctx)
@@ -290,10 +290,11 @@ func (p *probe) third(ctx context.Context) (err error) {
 // one afterwards if the pooler disconnects it for a BEGIN.
 func (p *probe) hold(ctx context.Context, c **client) (uint32, error) {
 	if !p.noBegin {
-		at, err := (*c).hold(ctx, p.name)
+		pid, err := (*c).hold(ctx)
 		if err == nil {
-			p.meet(*c, at)
-			return at.pid, nil
+			p.begun = true
+			p.meet(*c, pid)
+			return pid, nil
 		}
 		if !refusesBegin(err) {
 			return 0, err
@@ -304,15 +305,15 @@ func (p *probe) hold(ctx context.Context, c **client) (uint32, error) {
 			return 0, fmt.Errorf("a connection after the one that BEGIN cost failed: %w", err)
 		}
 	}
-	at, err := (*c).holdByFlush(ctx, p.name)
+	pid, err := (*c).holdByFlush(ctx)
 	if errors.Is(err, errNoFlush) {
 		p.noHold = true
 		return 0, nil
 	}
 	if err == nil {
-		p.meet(*c, at)
+		p.meet(*c, pid)
 	}
-	return at.pid, err
+	return pid, err
 }
 
 // refusesBegin reports whether err is statement mode's answer to BEGIN.
@@ -321,10 +322,10 @@ func refusesBegin(err error) bool {
 	return refused && strings.Contains(pgErr.Message, "statement pooling")
 }
 
-// runNamed has a execute its statement wherever it comes to. If holder has the
-// only server connection that there is, it lets go of it after a while.
-func (p *probe) runNamed(ctx context.Context, holder *client) error {
-	if err := p.a.sendNamed(p.name); err != nil {
+// ask has a ask wherever it comes to. If holder has the only server connection that
+// there is, it lets go of it after a while.
+func (p *probe) ask(ctx context.Context, holder *client) error {
+	if err := p.a.sendPID(); err != nil {
 		return err
 	}
 	var values []string
@@ -344,19 +345,11 @@ func (p *probe) runNamed(ctx context.Context, holder *client) error {
 	if errors.Is(err, errWaiting) {
 		values, err = p.a.receiveLast(ctx)
 	}
-	at, err := readPlace(values, err)
-	switch {
-	case statementLost(err):
-		p.named = lost
-		return nil
-	case err != nil:
-		return err
+	pid, err := readPID(values, err)
+	if err == nil {
+		p.meet(p.a, pid)
 	}
-	p.meet(p.a, place{pid: at.pid, stays: true})
-	if at.pid != p.home {
-		p.named = ranElsewhere
-	}
-	return nil
+	return err
 }
 
 // statementLost reports whether err says that a prepared statement is not there:
@@ -367,14 +360,11 @@ func statementLost(err error) bool {
 }
 
 // meet notes where a client was served.
-func (p *probe) meet(c *client, at place) {
+func (p *probe) meet(c *client, pid uint32) {
 	if p.met[c] == nil {
 		p.met[c] = map[uint32]bool{}
 	}
-	p.met[c][at.pid] = true
-	if at.pid == p.home && !at.stays {
-		p.removed = true
-	}
+	p.met[c][pid] = true
 }
 
 // places is how many server connections were met.
@@ -388,9 +378,6 @@ func (p *probe) places() int {
 
 // shared says what proves that server connections change hands, or "".
 func (p *probe) shared() string {
-	if p.named == lost {
-		return "an open client met a server connection without the statement that it had prepared"
-	}
 	owners := map[uint32]*client{}
 	for c, one := range p.met {
 		if len(one) > 1 {
@@ -413,7 +400,7 @@ func (p *probe) conclude(ctx context.Context) {
 	switch {
 	case p.noBegin:
 		r.Mode, r.Why.Mode = Statement, Reason{Measured, "BEGIN is refused"}
-	case shared != "" && p.b != nil && len(p.met[p.b]) > 0: // b's BEGIN was let through
+	case shared != "" && p.begun:
 		r.Mode, r.Why.Mode = Transaction, Reason{Measured, shared}
 	case shared != "":
 		p.beginner(ctx, shared)
@@ -423,21 +410,15 @@ func (p *probe) conclude(ctx context.Context) {
 		p.session(ctx)
 		return
 	}
-	switch p.named {
-	case ranElsewhere:
-		r.NamedStatements, r.Why.NamedStatements = true, Reason{Measured, "a statement was executed on another server connection than it was prepared on"}
-	case lost:
-		r.Why.NamedStatements = Reason{Measured, "a statement was not known where its client came to next"}
-	case neverMoved:
-		text := p.stopped
-		if text == "" {
-			text = "the client that had prepared a statement never met another server connection"
-			if p.stuck > 0 && p.places() == 1 {
-				text = "there is one server connection only, or all others were busy"
-			}
-			p.notef("whether named statements are tracked could not be told: %s", text)
-		}
-		r.Why.NamedStatements = Reason{Untold, text}
+	switch {
+	case p.namedErr != nil:
+		r.Why.NamedStatements = Reason{Untold, "a named statement could not be prepared: " + p.failure(ctx, p.namedErr)}
+	case p.tracked:
+		r.NamedStatements, r.Why.NamedStatements = true, Reason{Measured, "a statement was executed although the server had nothing under its name: the pooler keeps it"}
+	case p.known:
+		r.Why.NamedStatements = Reason{Measured, "the server itself has a client's statement under the client's name, and once it was gone there the pooler did not know it"}
+	default:
+		r.Why.NamedStatements = Reason{Measured, "a statement was not known any more after the Sync that had prepared it"}
 	}
 }
 
@@ -449,7 +430,7 @@ func (p *probe) beginner(ctx context.Context, shared string) {
 		r.Why.Mode = Reason{Untold, "server connections change hands, and BEGIN could not be tried"}
 		return
 	}
-	_, err := p.b.hold(ctx, p.name)
+	_, err := p.b.hold(ctx)
 	if err == nil {
 		err = p.b.letGo(ctx)
 	}
@@ -475,6 +456,10 @@ func (p *probe) session(ctx context.Context) {
 	kept := "each client met the same server connection all the time"
 	if !p.pgbouncer(ctx) {
 		r.Why.Mode = Reason{Inferred, kept}
+		if p.tracked {
+			r.NamedStatements, r.Why.NamedStatements = true, Reason{Measured, "a statement was executed although the server had nothing under its name: the pooler keeps it"}
+			return
+		}
 		r.Why.NamedStatements = Reason{Untold, "each client seems to keep its server connection, which is not certain of this pooler"}
 		return
 	}
@@ -498,56 +483,6 @@ func (p *probe) pgbouncer(ctx context.Context) bool {
 	}
 	pgErr, refused := errors.AsType[*pgconn.PgError](err)
 	return refused && strings.Contains(pgErr.Message, "unsupported startup parameter")
-}
-
-// cleanUp closes the probe's statement where it was prepared. A pooler that
-// tracks statements does so itself; through another the probe has to come by
-// that server connection again.
-func (p *probe) cleanUp(ctx context.Context) {
-	if p.home == 0 {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), max(time.Until(p.until), Budget/4))
-	defer cancel()
-	for range rounds {
-		if ctx.Err() != nil {
-			break
-		}
-		if p.closedAtHome(ctx) {
-			return
-		}
-	}
-	if p.named != ranElsewhere && !p.removed && p.report.Mode != Session { // what a session leaves goes with it
-		p.notef("the named statement %s could not be closed: it stays on the server connection with pid %d, unless the pooler resets that", p.name, p.home)
-	}
-}
-
-// closedAtHome has each client close the statement wherever it comes to, and
-// then a while b holds a server connection, and reports whether it is closed, or
-// its server connection gone.
-func (p *probe) closedAtHome(ctx context.Context) bool {
-	closed := func(c **client) bool {
-		if *c == nil || (*c).broken {
-			fresh, err := connect(ctx, p.config)
-			if err != nil {
-				return false
-			}
-			*c = fresh
-		}
-		at, err := (*c).closeNamed(ctx, p.name, p.home)
-		return err == nil && (at.pid == p.home || at.gone || p.named == ranElsewhere)
-	}
-	if closed(&p.a) {
-		return true
-	}
-	if p.b == nil || p.b.broken {
-		return closed(&p.b)
-	}
-	defer func() { _ = p.b.letGo(ctx) }() // it is closed soon
-	if _, err := p.hold(ctx, &p.b); err != nil {
-		return false
-	}
-	return closed(&p.b) || closed(&p.a)
 }
 
 func randomHex() string {

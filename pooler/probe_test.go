@@ -234,30 +234,27 @@ func TestProbeLeavesNothingBehind(t *testing.T) {
 	}
 }
 
-// A pool of one has no second server connection to move to. What can be told is
-// told, nothing else is claimed, and no time is waited out. In statement mode the
-// BEGIN that is refused costs the server connection, so that there is a second
-// one; and a pooler that resets it shows what it takes away.
+// A pool of one has no second server connection to move to. Named statements are
+// told all the same, as they need none, and no time is waited out.
 func TestProbeOfAPoolOfOne(t *testing.T) {
 	t.Parallel() // it waits
 	for _, tt := range []struct {
 		kind  pgtest.Kind
 		mode  pooler.Mode
 		named bool
-		basis pooler.Basis
 	}{
-		{pgtest.PgBouncer118Transaction, pooler.Transaction, false, pooler.Untold},
-		{pgtest.PgBouncer118RoundRobin, pooler.Transaction, false, pooler.Untold},
-		{pgtest.PgBouncer118ResetAlways, pooler.Transaction, false, pooler.Measured},
-		{pgtest.PgBouncer126Transaction, pooler.Transaction, false, pooler.Untold},
-		{pgtest.PgBouncer118Statement, pooler.Statement, false, pooler.Measured},
-		{pgtest.PgBouncer126Statement, pooler.Statement, true, pooler.Measured},
+		{pgtest.PgBouncer118Transaction, pooler.Transaction, false},
+		{pgtest.PgBouncer118RoundRobin, pooler.Transaction, false},
+		{pgtest.PgBouncer118ResetAlways, pooler.Transaction, false},
+		{pgtest.PgBouncer126Transaction, pooler.Transaction, true},
+		{pgtest.PgBouncer118Statement, pooler.Statement, false},
+		{pgtest.PgBouncer126Statement, pooler.Statement, true},
 	} {
 		t.Run(tt.kind.String(), func(t *testing.T) {
 			url, _ := pgtest.PrivatePooler(t, pgtest.Database(t), tt.kind, map[string]string{"default_pool_size": "1"})
 			r := probe(t, url)
-			if r.Mode != tt.mode || r.Why.Mode.Basis != pooler.Measured || r.NamedStatements != tt.named || r.Why.NamedStatements.Basis != tt.basis ||
-				!r.ImplicitScope || !r.Present || r.TimedOut || len(r.Notes) != 0 && tt.basis != pooler.Untold {
+			if r.Mode != tt.mode || r.Why.Mode.Basis != pooler.Measured || r.NamedStatements != tt.named || r.Why.NamedStatements.Basis != pooler.Measured ||
+				!r.ImplicitScope || !r.Present || r.TimedOut || len(r.Notes) != 0 {
 				t.Errorf("got %+v", r)
 			}
 		})

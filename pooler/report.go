@@ -33,9 +33,9 @@ const (
 
 // Reason is why a [Report] says something.
 type Reason struct {
-	Basis Basis
+	Basis Basis `json:"basis"`
 	// Text is one clause, such as "a client met two server connections".
-	Text string
+	Text string `json:"text"`
 }
 
 // String is the reason in a log: "measured: a client met two server connections".

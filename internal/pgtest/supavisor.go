@@ -197,7 +197,7 @@ func (l *link) ask(server *pgconn.HijackedConn) {
 		answered := l.readys.Load()
 		server.Frontend.Send(msg)
 		switch msg.(type) {
-		case *pgproto3.Sync, *pgproto3.Query, *pgproto3.Flush:
+		case *pgproto3.Sync, *pgproto3.Query, *pgproto3.Flush, *pgproto3.CopyDone, *pgproto3.CopyFail:
 			if failure := l.s.failure.Swap(nil); failure != nil {
 				l.mu.Lock()
 				l.client.Send(failure)
