@@ -16,6 +16,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -468,6 +469,19 @@ func TestProveOtherAddresses(t *testing.T) {
 	}
 }
 
+// probesName is what the probe calls its statement: another name each time.
+var probesName = regexp.MustCompile(`poolproof_probe_[0-9a-f]+`)
+
+// unnamed returns statements, sorted and each once, without the probe's names.
+func unnamed(statements []string) []string {
+	var all []string
+	for _, s := range statements {
+		all = append(all, probesName.ReplaceAllString(s, "poolproof_probe"))
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
 // An upstream that is itself a pooler gets the probe and nothing else.
 func TestProveRefusesAPooler(t *testing.T) {
 	direct := pgtest.Database(t)
@@ -494,7 +508,7 @@ func TestProveRefusesAPooler(t *testing.T) {
 			t.Setenv("DATABASE_URL", at(all)) // on this machine: allowed, if it were no pooler
 			command(t, "prove", "--", "touch", ran).wantError(t, exitUsage, "is itself a pooler", "behind the pooler")
 			command(t, "proxy", "--listen", "127.0.0.1:0").wantError(t, exitUsage, "is itself a pooler")
-			if got, want := all.statements(), probe.statements(); len(want) == 0 || !slices.Equal(got, want) {
+			if got, want := unnamed(all.statements()), unnamed(probe.statements()); len(want) == 0 || !slices.Equal(got, want) {
 				t.Errorf("it was sent %q, and the probe is %q", got, want)
 			}
 			if _, err := os.Stat(ran); !errors.Is(err, os.ErrNotExist) {

@@ -269,15 +269,32 @@ func (c *Conn) Abandon() {
 	_ = c.pg.Conn().Close()
 }
 
+// cancelTime bounds a cancel request. PgBouncer 1.18 ends itself when one is hung up
+// that still waits for a server connection (pgbouncer issue 801), which it lets it
+// do for ten seconds (cancel_wait_timeout); so ours waits for longer.
+const cancelTime = 15 * time.Second
+
 // Discard ends a connection that must not be used again: it asks the server to
 // stop what it is doing for it, again if the first request came before there was
 // anything to stop, and closes the socket. It is meant to run in a goroutine of
-// its own and takes at most two seconds.
+// its own and takes at most two seconds; a request that the pooler has not answered
+// by then stays, for cancelTime at most.
 func (c *Conn) Discard() {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-	defer cancel()
+	ctx, stop := context.WithTimeout(context.Background(), 2*time.Second)
+	defer stop()
 	for wait := 100 * time.Millisecond; !c.pg.IsClosed() && ctx.Err() == nil; wait *= 2 {
-		if c.pg.CancelRequest(ctx) != nil || c.ended(wait) { // best effort: the connection is given up either way
+		asked := make(chan error, 1)
+		go func() {
+			ctx, stop := context.WithTimeout(context.Background(), cancelTime)
+			defer stop()
+			asked <- c.pg.CancelRequest(ctx)
+		}()
+		var err error
+		select {
+		case err = <-asked:
+		case <-ctx.Done():
+		}
+		if err != nil || ctx.Err() != nil || c.ended(wait) { // best effort: the connection is given up either way
 			break
 		}
 	}
