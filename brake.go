@@ -100,7 +100,7 @@ func (b *brake) enter() (*attempt, error) {
 		b.lengthen() // whoever comes meanwhile is told the last refusal
 	}
 	b.underWay++
-	return nil, nil
+	return nil, nil //nolint:nilnil // neither to wait for nor refused: let through
 }
 
 // braked is the last refusal, told again without a try.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"slices"
@@ -31,17 +32,11 @@ type expected map[pooler.Name]pooler.Value
 
 // expect is base with the state's values all the same, and with changes.
 func expect(base expected, all pooler.Value, changes expected) expected {
-	e := expected{}
-	for name, value := range base {
-		e[name] = value
-	}
+	e := maps.Clone(base)
 	for _, name := range state {
 		e[name] = all
 	}
-	for name, value := range changes {
-		e[name] = value
-	}
-	return e
+	return e.with(changes)
 }
 
 var (
@@ -66,13 +61,8 @@ var (
 )
 
 func (e expected) with(changes expected) expected {
-	all := expected{}
-	for name, value := range e {
-		all[name] = value
-	}
-	for name, value := range changes {
-		all[name] = value
-	}
+	all := maps.Clone(e)
+	maps.Copy(all, changes)
 	return all
 }
 
@@ -148,12 +138,11 @@ func TestExamine(t *testing.T) {
 	}
 	for _, e := range examineds {
 		t.Run(e.String(), func(t *testing.T) {
-			url := ""
-			if e.start != nil {
-				url = e.start(t, login)
-			} else {
-				url = pgtest.Pooled(t, login, e.kind)
+			way := e.start
+			if way == nil {
+				way = func(t testing.TB, url string) string { return pgtest.Pooled(t, url, e.kind) }
 			}
+			url := way(t, login)
 			for range times {
 				e.examine(t, url, !e.gentle)
 				if e.calm || times > 1 {
@@ -228,7 +217,8 @@ func (e examined) examine(t *testing.T, url string, intrusive bool) {
 	t.Logf("%s: %v, %d server connections", what, f.Elapsed, f.ServerConnections)
 }
 
-// busyClients is busy with any number of clients.
+// busyClients runs n clients that ask without a pause until the function that it
+// returns.
 func busyClients(t *testing.T, url string, n int) (stop func()) {
 	t.Helper()
 	stopped, cancel := context.WithCancel(context.Background())

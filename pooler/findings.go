@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Documented: not seen here, but written down for this pooler, by its authors or
-// by those who measured it elsewhere.
+// Documented is the basis of what was not seen here, but is written down for this
+// pooler, by its authors or by those who measured it elsewhere.
 const Documented Basis = "documented"
 
 // Value is what becomes of a thing through a pooler.
@@ -62,8 +62,8 @@ const (
 	// Transactions: BEGIN is let through.
 	Transactions Name = "transactions"
 
-	// Settings of a session: by SET, by set_config, by set_config in a function, by SET in a transaction; and
-	// TimeZone, application_name and search_path by SET.
+	// SettingSet and those below are settings of a session: by SET, by set_config, by set_config in a function, by SET in
+	// a transaction; and TimeZone, application_name and search_path by SET.
 	SettingSet           Name = "setting_set"
 	SettingSetConfig     Name = "setting_set_config"
 	SettingInFunction    Name = "setting_in_function"

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -84,19 +86,18 @@ func (f Fingerprint) String() string {
 // evidence is what the kind and the version are concluded from.
 type evidence struct {
 	report   Report
-	params   map[string]string // of the log-in's ParameterStatus
-	ownPID   bool              // the pid of the log-in is the server's
-	pgpool   string            // SHOW pool_version
-	startup  error             // of a log-in with a parameter that nobody knows
-	options  error             // of a log-in with options of a setting that nobody knows
-	shard    bool              // SHOW SHARD was answered
-	proxysql bool              // PROXYSQL INTERNAL SESSION was answered
-	console  string            // SHOW VERSION of an admin console, or ""
-	settings map[string]bool   // which of platformSettings the server has
-	refusals []string          // all errors of log-ins
-	http     string            // x-app-version of an answer to HTTP, "-" without one
-	protocol error             // of a log-in that asks for protocol 3.2
-	wide     bool              // which got a longer cancel key
+	ownPID   bool            // the pid of the log-in is the server's
+	pgpool   string          // SHOW pool_version
+	startup  error           // of a log-in with a parameter that nobody knows
+	options  error           // of a log-in with options of a setting that nobody knows
+	shard    bool            // SHOW SHARD was answered
+	proxysql bool            // PROXYSQL INTERNAL SESSION was answered
+	console  string          // SHOW VERSION of an admin console, or ""
+	settings map[string]bool // which of platformSettings the server has
+	refusals []string        // all errors of log-ins
+	http     string          // x-app-version of an answer to HTTP, "-" without one
+	protocol error           // of a log-in that asks for protocol 3.2
+	wide     bool            // which got a longer cancel key
 }
 
 // platformSettings are settings that only one host's PostgreSQL has.
@@ -126,9 +127,7 @@ const (
 // is the caller's to close.
 func (x *examination) loginWith(ctx context.Context, database string, params map[string]string) (*client, error) {
 	config := x.config.Copy()
-	for name, value := range params {
-		config.RuntimeParams[name] = value
-	}
+	maps.Copy(config.RuntimeParams, params)
 	if database != "" {
 		config.Database = database
 	}
@@ -271,13 +270,7 @@ func (e *evidence) pgbouncer() bool { return e.says(`^unsupported startup parame
 
 // says reports whether a log-in was refused in such words.
 func (e *evidence) says(pattern string) bool {
-	re := regexp.MustCompile(pattern)
-	for _, text := range e.refusals {
-		if re.MatchString(text) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(e.refusals, regexp.MustCompile(pattern).MatchString)
 }
 
 // conclude says what the evidence comes to.

@@ -147,16 +147,16 @@ func (i *intrusion) check() string {
 func (i *intrusion) ask(c *client) error { return c.send(statement("", i.check()), &pgproto3.Sync{}) }
 
 // note takes down what a client saw.
-func (i *intrusion) note(c *client, values []string, err error) (pid uint32, bits string) {
+func (i *intrusion) note(c *client, values []string, err error) {
 	if err != nil || len(values) != 1 {
-		return 0, ""
+		return
 	}
 	number, bits, _ := strings.Cut(values[0], " ")
 	n, err := strconv.ParseUint(number, 10, 32)
 	if err != nil || len(bits) != len(i.all) {
-		return 0, ""
+		return
 	}
-	pid = uint32(n)
+	pid := uint32(n)
 	i.x.meet(pid)
 	for j, r := range i.all {
 		if r.err != nil || r.home == 0 {
@@ -174,7 +174,6 @@ func (i *intrusion) note(c *client, values []string, err error) (pid uint32, bit
 			r.lost = r.lost || !seen
 		}
 	}
-	return pid, bits
 }
 
 // sessionLike: no pooler, or each client keeps its server connection.
@@ -185,7 +184,7 @@ func (i *intrusion) sessionLike() bool {
 
 func (i *intrusion) settled() bool {
 	for _, r := range i.all {
-		if r.err == nil && r.home != 0 && !((r.stray || r.gone) && (r.kept || r.lost)) {
+		if r.err == nil && r.home != 0 && (!r.stray && !r.gone || !r.kept && !r.lost) {
 			return false
 		}
 	}
@@ -344,7 +343,7 @@ func (i *intrusion) cleanUp(ctx context.Context) {
 	}
 	dirty := func() bool {
 		for _, r := range i.all {
-			if r.left && !(r.gone && !r.stray) {
+			if r.left && (!r.gone || r.stray) {
 				return true
 			}
 		}
@@ -371,7 +370,7 @@ func (i *intrusion) cleanUp(ctx context.Context) {
 	if !i.sessionLike() {
 		i.ended(ctx)
 		for _, r := range i.all {
-			if r.left && !(r.gone && !r.stray) {
+			if r.left && (!r.gone || r.stray) {
 				i.x.notef("%s was left on the server connection with pid %d and could not be cleaned up: %s", r.name, r.home, r.clean)
 			}
 		}

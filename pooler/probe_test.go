@@ -10,7 +10,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -111,7 +110,7 @@ func TestOpenFindsOutThePooler(t *testing.T) {
 				return // its two server connections cannot serve 16 clients
 			}
 			t.Run("busy", func(t *testing.T) {
-				defer busy(t, url)()
+				defer busyClients(t, url, 16)()
 				w.open(t, url)
 			})
 		})
@@ -144,39 +143,6 @@ func (w way) open(t *testing.T, url string) {
 		}
 	}
 	t.Logf("%d opens, the slowest probe took %v", n, slowest)
-}
-
-// busy runs 16 clients that ask without a pause until the function that it
-// returns.
-func busy(t *testing.T, url string) (stop func()) {
-	t.Helper()
-	stopped, cancel := context.WithCancel(context.Background())
-	var clients, asked sync.WaitGroup
-	for range 16 {
-		asked.Add(1)
-		clients.Go(func() {
-			first := sync.OnceFunc(asked.Done)
-			defer first()
-			conn, err := pgx.Connect(context.Background(), url)
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			defer func() { _ = conn.Close(context.Background()) }()
-			for stopped.Err() == nil {
-				if _, err := conn.Exec(context.Background(), "select 1", pgx.QueryExecModeExec); err != nil {
-					t.Error(err)
-					return
-				}
-				first()
-			}
-		})
-	}
-	asked.Wait()
-	return func() {
-		cancel()
-		clients.Wait()
-	}
 }
 
 // TestProbeLeavesNothingBehind looks at the server connections of a pooler that

@@ -77,7 +77,7 @@ func (m *machine) start(ctx context.Context) (*used, error) {
 		return nil, err
 	}
 	if u.fresh, err = connect(ctx, m.url); err != nil {
-		u.client.close()
+		u.close()
 		return nil, err
 	}
 	if m.twin != "" {
@@ -90,7 +90,7 @@ func (m *machine) start(ctx context.Context) (*used, error) {
 }
 
 func (u *used) stop() {
-	u.client.close()
+	u.close()
 	u.fresh.close()
 	if u.twin != nil {
 		u.twin.close()
@@ -166,7 +166,7 @@ func (m *machine) command(s *script, st step) bool {
 	case "set":
 		if name, value, ok := strings.Cut(strings.TrimSpace(st.argument), " "); ok {
 			var b strings.Builder
-			for _, part := range strings.Fields(value) {
+			for part := range strings.FieldsSeq(value) {
 				if v, isVariable := strings.CutPrefix(part, ":"); isVariable {
 					b.WriteString(s.vars[v])
 				} else {

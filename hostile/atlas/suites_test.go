@@ -74,7 +74,7 @@ func ordered(t *testing.T, folder, by string, names *regexp.Regexp) []string {
 			t.Fatal(err)
 		}
 		for _, m := range names.FindAllStringSubmatch(string(text), -1) {
-			for _, name := range strings.Fields(strings.ReplaceAll(m[1], "\\\n", " ")) {
+			for name := range strings.FieldsSeq(strings.ReplaceAll(m[1], "\\\n", " ")) {
 				if f := filepath.Join(folder, "sql", name+".sql"); slices.Contains(scripts, f) && !slices.Contains(files, f) {
 					files = append(files, f)
 				}

@@ -33,7 +33,7 @@ func (h *Held) Release() { close(h.release) }
 // the messages of its clients.
 func Hold(t testing.TB, url string) (held string, h *Holder) {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatalf("start a relay that holds messages: %v", err)
 	}
@@ -46,7 +46,7 @@ func Hold(t testing.TB, url string) (held string, h *Holder) {
 			if err != nil {
 				return // closed
 			}
-			server, err := net.Dial("tcp", upstream)
+			server, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", upstream)
 			if err != nil {
 				_ = client.Close()
 				continue

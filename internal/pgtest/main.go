@@ -150,7 +150,7 @@ const (
 // TMPDIR has chosen a folder, so that it is the other one then.
 func roomy(dir, other string) string {
 	var fs syscall.Statfs_t
-	if os.Getenv("TMPDIR") != "" || syscall.Statfs(dir, &fs) != nil || uint64(fs.Bavail)*uint64(fs.Bsize) < room { //nolint:gosec,unconvert // a size is not negative; its type differs between systems
+	if os.Getenv("TMPDIR") != "" || syscall.Statfs(dir, &fs) != nil || uint64(fs.Bavail)*uint64(fs.Bsize) < room { //nolint:unconvert // a size is not negative; its type differs between systems
 		return other
 	}
 	return dir

@@ -20,7 +20,7 @@ func PrivateServer(t testing.TB, rules string, settings map[string]string) *devd
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	if err := os.Chmod(dir, 0o755); err != nil {
+	if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // the servers' account reads it
 		t.Fatal(err)
 	}
 	if rules == "" {
@@ -28,7 +28,7 @@ func PrivateServer(t testing.TB, rules string, settings map[string]string) *devd
 	}
 	rules = "local all all trust\nhost all " + devdb.Superuser + " 127.0.0.1/32 trust\n" + rules //nolint:dupword // the file's columns
 	hba := filepath.Join(dir, "hba.conf")
-	if err := os.WriteFile(hba, []byte(rules), 0o644); err != nil {
+	if err := os.WriteFile(hba, []byte(rules), 0o644); err != nil { //nolint:gosec // as above; no secret
 		t.Fatal(err)
 	}
 	all := map[string]string{"hba_file": hba}

@@ -76,10 +76,10 @@ func truth(expr []Token) (value, certain bool) {
 	if text == "" {
 		return false, false
 	}
-	switch { // PostgreSQL takes what no other word begins with
-	case text == "1", text == "on", strings.HasPrefix("true", text), strings.HasPrefix("yes", text):
+	switch { // PostgreSQL takes any beginning of a word that no other word has
+	case text == "1", text == "on", strings.HasPrefix("true", text), strings.HasPrefix("yes", text): //nolint:gocritic // the text is the beginning, not the word
 		return true, true
-	case text == "0", text == "of", text == "off", strings.HasPrefix("false", text), strings.HasPrefix("no", text):
+	case text == "0", text == "of", text == "off", strings.HasPrefix("false", text), strings.HasPrefix("no", text): //nolint:gocritic // as above
 		return false, true
 	}
 	return false, false

@@ -57,7 +57,6 @@ func sharedBrowser(t *testing.T) context.Context {
 	}
 	options := []chromedp.ExecAllocatorOption{
 		chromedp.ExecPath(chromium.Path(t)), chromedp.Headless, chromedp.NoSandbox, chromedp.DisableGPU, chromedp.NoFirstRun,
-		chromedp.WindowSize(1280, 800),
 		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-background-networking", true),
 		chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-sync", true),
 		chromedp.Flag("disable-dev-shm-usage", true), chromedp.Flag("lang", "en-US"),
@@ -78,7 +77,7 @@ func sharedBrowser(t *testing.T) context.Context {
 		defer closeTab()
 		return chromedp.Cancel(ctx)
 	})
-	oneBrowser.ctx = ctx
+	oneBrowser.ctx = ctx //nolint:fatcontext // kept once, for all tests
 	return ctx
 }
 
@@ -98,22 +97,18 @@ func openBrowser(t *testing.T) *page {
 		closeTab()
 	})
 	p.start()
-	size := emulation.SetDeviceMetricsOverrideParams{Width: 1280, Height: 800, DeviceScaleFactor: 1} // the window's, which a context of its own does not get
-	if err := enable(p.ctx, emulation.SetDeviceMetricsOverride, size); err != nil {
-		t.Fatalf("sizing the page: %v", err)
-	}
 	return p
 }
 
-// start asks the browser to report. The first command starts it, and it lives
-// as long as its context: no deadline here.
+// start opens the tab, sizes it and asks the browser to report.
 func (p *page) start() {
 	p.t.Helper()
+	size := emulation.SetDeviceMetricsOverrideParams{Width: 1280, Height: 800, DeviceScaleFactor: 1}
 	for _, err := range []error{
-		enable(p.ctx, runtime.Enable, cdp.Empty{}), enable(p.ctx, log.Enable, cdp.Empty{}), enable(p.ctx, network.Enable, network.EnableParams{}),
+		enable(p.ctx, emulation.SetDeviceMetricsOverride, size), enable(p.ctx, runtime.Enable, cdp.Empty{}), enable(p.ctx, log.Enable, cdp.Empty{}), enable(p.ctx, network.Enable, network.EnableParams{}),
 	} {
 		if err != nil {
-			p.t.Fatalf("starting the browser: %v", err)
+			p.t.Fatalf("opening a tab: %v", err)
 		}
 	}
 }

@@ -303,8 +303,8 @@ func (st *stopped) ofOthers(t *testing.T, asks string) map[string]string {
 	if asks == "" {
 		asks = testTenant
 	}
-	return st.byName(t, st.one(t, `select string_agg(format('select %L as name, coalesce(string_agg(x::text, chr(10) order by x::text), '''') as rows
-			from poolproof.%I x where x.%I not in (%L, %L, %L)', c.relname, c.relname, a.attname, $1::text, $2::text, '00000000-0000-0000-0000-000000000000'), ' union all ')
+	return st.byName(t, st.one(t, `select string_agg(format('select %1$L as name, coalesce(string_agg(x::text, chr(10) order by x::text), '''') as rows
+			from poolproof.%1$I x where x.%2$I not in (%3$L, %4$L, %5$L)', c.relname, a.attname, $1::text, $2::text, '00000000-0000-0000-0000-000000000000'), ' union all ')
 		from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attname = case c.relname when 'tenants' then 'id' else 'tenant_id' end
 		where c.relnamespace = 'poolproof'::regnamespace and c.relkind = 'r'`, asks, refTenant))
 }
