@@ -274,9 +274,9 @@ func (c *Conn) Abandon() {
 }
 
 // cancelTime bounds a cancel request. PgBouncer 1.18 ends itself when one is hung up
-// that still waits for a server connection (pgbouncer issue 801), which it lets it
-// do for ten seconds (cancel_wait_timeout); so ours waits for longer.
-const cancelTime = 15 * time.Second
+// that the server has not answered yet (pgbouncer's issue 801), so ours stays for
+// longer than a server takes that is merely slow.
+const cancelTime = time.Minute
 
 // Discard ends a connection that must not be used again: it asks the server to
 // stop what it is doing for it, again if the first request came before there was
