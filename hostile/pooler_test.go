@@ -74,9 +74,9 @@ func TestModes(t *testing.T) {
 		{"exec", "", nil, false},
 		{"cache_describe", "", nil, false},
 		{"simple_protocol", "", nil, false},
-		{"cache_statement", "", []string{"PP002 stmtcache_…"}, true},
+		{"cache_statement", "", []string{"PP002 stmtcache_…", "PP003 stmtcache_…"}, true},
 		{"describe_exec", "", []string{"PP001"}, true},
-		{"cache_statement", "pgbouncer-1.18", []string{"PP002 stmtcache_…"}, true},
+		{"cache_statement", "pgbouncer-1.18", []string{"PP002 stmtcache_…", "PP003 stmtcache_…"}, true},
 		{"cache_statement", "pgbouncer-1.24", nil, false},
 		{"cache_statement", "odyssey", nil, false},
 		{"describe_exec", "pgbouncer-1.24", []string{"PP001"}, true},
@@ -106,7 +106,7 @@ func TestModes(t *testing.T) {
 func TestObserveBreaksNothing(t *testing.T) {
 	for mode, want := range map[string][]string{
 		"exec":            {"PP004 app.tenant", "PP006 scratch", "PP013 app.tenant"},
-		"cache_statement": {"PP002 stmtcache_…", "PP004 app.tenant", "PP006 scratch", "PP013 app.tenant"},
+		"cache_statement": {"PP002 stmtcache_…", "PP003 stmtcache_…", "PP004 app.tenant", "PP006 scratch", "PP013 app.tenant"},
 		"describe_exec":   {"PP001", "PP004 app.tenant", "PP006 scratch", "PP013 app.tenant"},
 	} {
 		t.Run(mode, func(t *testing.T) {
