@@ -79,8 +79,13 @@ func (s *session) onLateRow(f frame) {
 }
 
 // onLateRowLocked handles a message of a COPY. If none is under way, it comes
-// after the COPY's error. A pooler may take it for the beginning of something.
+// after the COPY's error. A pooler may take it for the beginning of something,
+// also if we have it before we have passed the ReadyForQuery on: the server
+// sends that right after the error.
 func (s *session) onLateRowLocked() {
+	if s.copyFailed {
+		s.lateRows = true
+	}
 	if s.p.profile.HeldByLateRows && !s.copyingIn && s.unanswered == 0 && !s.unitOpen && s.status == protocol.Idle {
 		s.beginIdleLocked(idleAfterRows)
 	}

@@ -58,6 +58,8 @@ type session struct {
 	unanswered int           // units sent and not answered
 	unitOpen   bool          // a unit has begun and not ended
 	copyingIn  bool          // the server wants rows: it ignores Sync
+	copyFailed bool          // the unit under way was a COPY that failed
+	lateRows   bool          // rows of it came after its error
 	owed       int           // messages of the extended protocol that the server has not answered
 	flushed    bool          // the unit under way has had a Flush
 	status     byte          // of the last ReadyForQuery
@@ -367,6 +369,7 @@ func (s *session) onServerMessage(b *backend, f frame) error {
 	case protocol.ErrorResponse:
 		s.mu.Lock()
 		s.onErrorResponseLocked(b, f)
+		s.copyFailed = s.copyingIn && !s.extended
 		s.copyingIn = false // the server ignores rows that still come, but no Sync
 		s.owed = 0          // and whatever else comes before it
 		s.onAnsweredLocked()
@@ -449,6 +452,11 @@ func (s *session) onReadyForQuery(b *backend, f frame) error {
 		s.tx, s.backend = nil, nil
 		b.session.Store(nil)
 		b.pool.giveBack(b)
+	}
+	late := over && s.lateRows
+	s.copyFailed, s.lateRows = false, false
+	if late {
+		s.onLateRowLocked()
 	}
 	s.changed.Broadcast()
 	return err

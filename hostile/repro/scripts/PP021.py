@@ -10,7 +10,7 @@ b.execute()
 b.put(b"S")
 b.flush()
 
-a.query(f"select pg_cancel_backend({pid})")
+a.fails(a.query, f"select pg_cancel_backend({pid})")
 
 
 def wait():
