@@ -320,3 +320,41 @@ func TestSyncsInFlight(t *testing.T) {
 	}
 	wantFound(t, p, "PP019")
 }
+
+// Only what is in flight when the server connection may be given back counts, and
+// only where that mixes clients.
+func TestInFlightWhileGivenBack(t *testing.T) {
+	const note = "queries before the last answer"
+	for _, cfg := range []Config{{}, {Observe: true}, {Profile: "pgbouncer-1.18"}, {Profile: "supavisor"}, {Profile: "pgbouncer-1.24"}, {Profile: "pgbouncer-1.24", Observe: true}, {Profile: "neon"}} {
+		t.Run(cfg.Profile, func(t *testing.T) {
+			p, url, _ := testPooler(t, cfg)
+			c := rawClient(t, url)
+			together := func(texts ...string) {
+				t.Helper()
+				for _, sql := range texts {
+					c.Frontend().Send(query(sql))
+				}
+				c.send()
+				for range texts {
+					if code := c.answers(); code != "" {
+						t.Error(code)
+					}
+				}
+			}
+			for range 5 {
+				together("begin", "select 1", "select 2", "commit")
+			}
+			wantFound(t, p)
+			if notes := p.Report().Notes; len(notes) > 0 {
+				t.Errorf("noted %+v", notes)
+			}
+			together("begin", "select 1", "commit", "select 2")
+			r := p.Report()
+			if p.profile.MixesUnits {
+				wantFound(t, p, "PP019")
+			} else if len(r.Findings) > 0 || len(r.Notes) != 1 || r.Notes[0].Subject != note {
+				t.Errorf("found %+v, noted %+v", r.Findings, r.Notes)
+			}
+		})
+	}
+}
