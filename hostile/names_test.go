@@ -132,8 +132,17 @@ func TestStatementOfOneClient(t *testing.T) {
 // where nobody has left one: as it may be in production.
 func TestNamesakeIsPlayed(t *testing.T) {
 	p, url, _ := testPooler(t, Config{})
+	p.longTrials.Store(0) // transactions are idle side by side here
 	if code := rawClient(t, url).ask(parse("s1", "select 1"), syncing); code != "" {
 		t.Error(code)
+	}
+	for range 3 { // each has a server connection of its own
+		c := rawClient(t, url)
+		c.ask(query("begin"))
+		if code := c.ask(parse("s1", "select 2"), syncing); code != "42P05" {
+			t.Errorf("beside others answered %q", code)
+		}
+		defer c.ask(query("rollback"))
 	}
 	for range 10 {
 		c := rawClient(t, url)

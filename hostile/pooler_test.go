@@ -348,6 +348,9 @@ func TestInFlightWhileGivenBack(t *testing.T) {
 			if notes := p.Report().Notes; len(notes) > 0 {
 				t.Errorf("noted %+v", notes)
 			}
+			if p.profile.FirstReady {
+				return // the next answer is lost, as it may be in production
+			}
 			together("begin", "select 1", "commit", "select 2")
 			r := p.Report()
 			if p.profile.MixesUnits {
