@@ -83,7 +83,8 @@ var catalogue = map[Code]codeInfo{
 	NameCollision: {Error, "statement name that another client uses as well",
 		"prepared statement already exists (42P05), or one client executes the other's statement",
 		"give statements no names (node-postgres: leave name: out), turn the driver's statement cache off, or let it make unique names", map[string]string{
-			driverAsyncpg: "statement_cache_size=0 and unique names: prepared_statement_name_func=lambda: f\"__asyncpg_{uuid4()}__\" with SQLAlchemy",
+			driverAsyncpg: "statement_cache_size=0; for a cursor also (await conn.prepare(sql, name='')).cursor(); with SQLAlchemy prepared_statement_name_func=lambda: f\"__asyncpg_{uuid4()}__\"",
+			driverPgx:     "default_query_exec_mode=exec or cache_describe in the connection string",
 			driverPgjdbc:  "prepareThreshold=0 in the JDBC URL",
 			driverRubyPg:  "prepared_statements: false in database.yml",
 			driverPsycopg: "psycopg.connect(…, prepare_threshold=None)",
@@ -158,6 +159,22 @@ var catalogue = map[Code]codeInfo{
 			driverPgx:        "SendBatch (one Sync) instead of Pipeline with several",
 			driverLibpq:      "one PQpipelineSync at a time",
 			driverSqlx:       "a transaction around each query: a pool's connection is tried with a Sync of its own before the last answer was read to its end",
+		}},
+	StalePID: {Error, "server process cancelled by a number from an earlier transaction",
+		"the server connection has another client by then: that client's statement is cancelled, or nothing is",
+		"send the protocol's cancel request, which poolers pass on, or ask for pg_backend_pid() in the transaction that is to be cancelled", map[string]string{
+			driverPsycopg: "conn.cancel_safe() (psycopg2: conn.cancel()), or ask for pg_backend_pid() in the transaction that is to be cancelled",
+			driverNodePg:  "statement_timeout in the transaction, or ask for pg_backend_pid() in the transaction that is to be cancelled",
+		}},
+	HeldForGood: {Error, "server connection held by what has no end",
+		"it stays active, and no timeout of PostgreSQL before 17 ends that: with a pool of 20, twenty such clients stop everybody (query_wait_timeout)",
+		"end each pipeline with its Sync before waiting for anything else; COPY inside a transaction, or send a statement after one that failed", map[string]string{
+			driverPsycopg: "pipeline.sync() before waiting for anything else; COPY inside a transaction (autocommit=False), or conn.execute(\"select 1\") after one that failed",
+		}},
+	StaleStatement: {Error, "named statement that the pooler keeps although it is useless",
+		"PgBouncer that tracks statements hangs up when one whose Parse failed is sent again under its name (08P01), and answers cached plan must not change result type (0A000) for good after DDL",
+		"give such statements no names, or Close one whose Parse failed before sending it again; after DDL say RECONNECT on PgBouncer's console", map[string]string{
+			driverNodePg: "leave name: out of the query; after DDL say RECONNECT on PgBouncer's console",
 		}},
 }
 

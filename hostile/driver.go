@@ -35,7 +35,7 @@ var statementNames = []struct {
 // "".
 func driverByStatement(name string) string {
 	for _, s := range statementNames {
-		if s.pattern.MatchString(name) {
+		if s.pattern.MatchString(name) && (s.driver != driverPostgresJS || mixed.MatchString(name)) {
 			return s.driver
 		}
 	}
@@ -109,13 +109,13 @@ var (
 // counters and hashes.
 func namePattern(name string) string {
 	name = hexCounter.ReplaceAllString(name, "${1}#")
-	return digitPart.ReplaceAllString(hexPart.ReplaceAllString(name, "…"), "#")
+	return digitPart.ReplaceAllString(replaceHashes(name), "#")
 }
 
 // statementPattern is namePattern for this client's driver. postgres.js begins
 // its names with random letters, which differ from run to run.
 func (s *session) statementPattern(name string) string {
-	if s.client.Driver == driverPostgresJS && postgresJSName.MatchString(name) {
+	if ofPostgresJS(name, s.client.ApplicationName) {
 		return "…#"
 	}
 	return namePattern(name)
