@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 )
@@ -53,9 +54,9 @@ func cancelOwn(h *hearing) error {
 	if err != nil {
 		return err
 	}
-	const times = 10
+	const times, fewest = 10, 3
 	arrived, tried := 0, 0
-	for tried < times && tried-arrived < 2 {
+	for start := time.Now(); tried < times && tried-arrived < 2 && (tried < fewest || time.Since(start) < enough); {
 		tried++
 		if err := h.running(c, "3"); err != nil {
 			return err
@@ -142,14 +143,19 @@ func (h *hearing) besides(f func(c *client) error) error {
 	return gravest([]error{err, <-others})
 }
 
+// requests is how many are made, or fewer where they take long: pgpool-II takes a
+// second for each.
 const requests = 20
+
+// enough is the time after which no further one is begun.
+const enough = 2 * time.Second
 
 func cancelIdle(h *hearing) error {
 	return h.besides(func(c *client) error {
 		if err := c.expect(queryAnswer("once"), query("select 'once'")); err != nil {
 			return err
 		}
-		for range requests {
+		for i, start := 0, time.Now(); i < requests && time.Since(start) < enough; i++ {
 			if err := h.cancel(c, 0); err != nil {
 				return err
 			}
@@ -160,7 +166,7 @@ func cancelIdle(h *hearing) error {
 
 func cancelLate(h *hearing) error {
 	return h.besides(func(c *client) error {
-		for i := range requests {
+		for i, start := 0, time.Now(); i < requests && time.Since(start) < enough; i++ {
 			value := fmt.Sprint("statement ", i)
 			if err := c.expect(queryAnswer(value), query("select '"+value+"'")); err != nil {
 				return err

@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -131,12 +132,18 @@ func (h *hearing) together(n int, f func(i int, c *client) error) error {
 	return each(clients, f)
 }
 
-// each has f run with all clients side by side, and returns the gravest verdict.
+// each has f run with all clients side by side, and returns the gravest verdict. A
+// client that met something else than right hangs up, so that no other has to wait
+// for what it holds.
 func each(clients []*client, f func(i int, c *client) error) error {
 	errs := make([]error, len(clients))
 	var all sync.WaitGroup
 	for i, c := range clients {
-		all.Go(func() { errs[i] = f(i, c) })
+		all.Go(func() {
+			if errs[i] = f(i, c); errs[i] != nil && !c.gone {
+				c.hangUp()
+			}
+		})
 	}
 	all.Wait()
 	return gravest(errs)
@@ -203,10 +210,20 @@ func (c *client) failure(err error, when string) error {
 		return hungf("no answer in time, %s", when)
 	case c.err != nil:
 		return refusal("the pooler hung up, "+when, c.err)
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed):
+	case closed(err):
 		return wrongf("the pooler hung up without a word, %s", when)
 	}
 	return wrongf("%v, %s", err, when)
+}
+
+// closed reports whether err is that of a connection that is no longer there.
+func closed(err error) bool {
+	for _, gone := range []error{io.EOF, io.ErrUnexpectedEOF, net.ErrClosed, syscall.ECONNRESET, syscall.EPIPE} {
+		if errors.Is(err, gone) {
+			return true
+		}
+	}
+	return false
 }
 
 // expect sends messages and compares the whole answer, up to the last of the
@@ -399,6 +416,9 @@ func refusal(when string, err error) error {
 	case !errors.As(err, &pgErr):
 		if pgconn.Timeout(err) || errors.Is(err, context.DeadlineExceeded) {
 			return hungf("%s: no answer in time", when)
+		}
+		if closed(err) {
+			return wrongf("%s: the pooler hung up without a word", when)
 		}
 		return wrongf("%s: %v", when, err)
 	case mayNot[pgErr.Code]:

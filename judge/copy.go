@@ -114,6 +114,7 @@ func copyInExtended(h *hearing) error {
 			return err
 		}
 	}
+	c.leave()
 	return h.serves(2)
 }
 

@@ -24,6 +24,9 @@ var errorTrials = []Trial{
 	{Name: "statement-timeout", Group: Errors, run: statementTimeout, Right: "statement_timeout ends a statement with 57014, and the connection goes on"},
 }
 
+// divides fails for 0 when it is executed, and not when it is planned.
+const divides = "select 1 / n from generate_series($1::int4, $1::int4) as n"
+
 func sqlstateAndPosition(h *hearing) error {
 	c, err := h.client()
 	if err != nil {
@@ -98,7 +101,7 @@ func errorInBind(h *hearing) error {
 }
 
 func errorInExecute(h *hearing) error {
-	return failsThen(h, "1 2 E(22012)", &pgproto3.Parse{Query: "select 1 / $1::int4"}, &pgproto3.Bind{Parameters: [][]byte{[]byte("0")}}, &pgproto3.Execute{})
+	return failsThen(h, "1 2 E(22012)", &pgproto3.Parse{Query: divides}, &pgproto3.Bind{Parameters: [][]byte{[]byte("0")}}, &pgproto3.Execute{})
 }
 
 func errorInBatch(h *hearing) error {
@@ -107,7 +110,7 @@ func errorInBatch(h *hearing) error {
 		return err
 	}
 	for range 3 {
-		messages := append(statement("select 'first'"), &pgproto3.Parse{Query: "select 1 / $1::int4"}, &pgproto3.Bind{Parameters: [][]byte{[]byte("0")}}, &pgproto3.Execute{})
+		messages := append(statement("select 'first'"), &pgproto3.Parse{Query: divides}, &pgproto3.Bind{Parameters: [][]byte{[]byte("0")}}, &pgproto3.Execute{})
 		for _, name := range []string{"a", "b", "c"} {
 			name = h.tag + name
 			messages = append(messages, &pgproto3.Parse{Name: name, Query: "select $1::text"}, &pgproto3.Describe{ObjectType: 'S', Name: name},
@@ -133,7 +136,7 @@ func errorBetweenSyncs(h *hearing) error {
 	var want []string
 	for range 5 {
 		messages = append(append(messages, statement("select 'right'")...), sync_)
-		messages = append(append(messages, statement("select 1 / $1::int4", "0")...), sync_)
+		messages = append(append(messages, statement(divides, "0")...), sync_)
 		want = append(want, statementAnswer("right"), "Z(I)", "1 2 E(22012) Z(I)")
 	}
 	return c.expect(strings.Join(want, " "), messages...)
@@ -214,7 +217,7 @@ func statementTimeout(h *hearing) error {
 	if err != nil {
 		return err
 	}
-	messages := append(append(statement("select set_config('statement_timeout', '100', true)"), statement("select pg_sleep(20)")...), sync_)
+	messages := append(append(statement("select set_config('statement_timeout', '100', true)"), statement("select pg_sleep(2)")...), sync_)
 	if err := c.expect(statementAnswer("100ms")+" 1 2 E(57014) Z(I)", messages...); err != nil {
 		return err
 	}

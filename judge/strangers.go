@@ -166,7 +166,7 @@ func scoped(h *hearing, transaction func(c *client, value string) error) error {
 	first.leave()
 	return h.together(crowd, func(i int, c *client) error {
 		for round := range 15 {
-			value := fmt.Sprintf("0.0%d%d", i+1, round+1)
+			value := fmt.Sprintf("0.0%d%02d1", i+1, round)
 			if i%2 == 0 {
 				if err := transaction(c, value); err != nil {
 					return err
