@@ -76,7 +76,7 @@ type client struct {
 	hears    bool              // notices are part of the answer
 	params   map[string]string // what was reported since the log-in
 	notified []string          // notifications, as channel and payload
-	err      *pgconn.PgError   // the last one
+	err      *pgconn.PgError   // the last one since something was sent
 }
 
 // maxMessage bounds what a client takes for a message.
@@ -189,6 +189,7 @@ var sync_ = &pgproto3.Sync{} //nolint:revive // sync is the package
 func queryAnswer(value string) string { return "T " + row(value) + " C(SELECT 1) Z(I)" }
 
 func (c *client) send(messages ...pgproto3.FrontendMessage) error {
+	c.err = nil
 	for _, m := range messages {
 		c.fe.Send(m)
 	}
