@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -126,8 +127,10 @@ func TestJudge(t *testing.T) {
 	for _, kind := range kinds {
 		t.Run(kind.String(), func(t *testing.T) {
 			direct := pgtest.Database(t)
-			holds(t, judged(t, pgtest.Pooled(t, direct, kind), judge.Options{}), expected[kind])
+			url := pgtest.Pooled(t, direct, kind)
+			holds(t, judged(t, url, judge.Options{}), expected[kind])
 			nothingLeft(t, direct)
+			noState(t, url)
 		})
 	}
 	if os.Getenv("POOLPROOF_SOAK") != "" {
@@ -171,6 +174,40 @@ func nothingLeft(t *testing.T, direct string) {
 	if len(left) > 0 {
 		t.Errorf("left behind: %s", strings.Join(left, "; "))
 	}
+}
+
+// noState looks on the server connections for what a run may have left there.
+func noState(t *testing.T, url string) {
+	t.Helper()
+	const left = `select concat_ws(', ',
+		(select 'the statement ' || name from pg_prepared_statements where name like 'poolproof_judge%' limit 1),
+		(select 'the cursor ' || name from pg_cursors where name like 'poolproof_judge%' limit 1),
+		(select 'listening to ' || c from pg_listening_channels() as c limit 1),
+		(select 'the setting ' || setting from pg_settings where name = 'cursor_tuple_fraction' and setting <> '0.1')) from pg_sleep(0.02)`
+	config, err := pgx.ParseConfig(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.DefaultQueryExecMode = pgx.QueryExecModeSimpleProtocol
+	var clients sync.WaitGroup
+	for range 2 { // as many as there are server connections
+		clients.Go(func() {
+			conn, err := pgx.ConnectConfig(t.Context(), config)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer conn.Close(t.Context())
+			for range 10 {
+				var found string
+				if err := conn.QueryRow(t.Context(), left).Scan(&found); err != nil || found != "" {
+					t.Errorf("left behind: %s, %v", found, err)
+					return
+				}
+			}
+		})
+	}
+	clients.Wait()
 }
 
 // Names are unique, each trial says what is right, and a name that there is not is an

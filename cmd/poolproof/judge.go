@@ -27,7 +27,7 @@ type judgeCommand struct {
 
 // Help is the long help.
 func (judgeCommand) Help() string {
-	return `Makes about eighty trials of a pooler, each against the answer that PostgreSQL itself gives: order of answers, errors, strangers,
+	return `Makes about a hundred trials of a pooler, each against the answer that PostgreSQL itself gives: order of answers, errors, strangers,
 COPY, cancel requests, the protocol, state of a session. It uses at most ten connections and 20 seconds on a machine that has nothing
 else to do, names of its own, and leaves nothing behind. Do not judge a pooler that is serving others: a faulty one may stop to.
 

@@ -46,7 +46,7 @@ type commands struct {
 	Token     tokenCommand     `cmd:"" help:"Sign an access token with POOLPROOF_JWT_SECRET."`
 	Prove     proveCommand     `cmd:"" help:"Run a program against a hostile pooler and report what works only by luck."`
 	Proxy     proxyCommand     `cmd:"" help:"Run the hostile pooler of prove on its own."`
-	Judge     judgeCommand     `cmd:"" help:"Tell by about eighty trials whether a pooler is right at all."`
+	Judge     judgeCommand     `cmd:"" help:"Tell by a hundred small trials whether a pooler is right at all."`
 	Demo      demoCommand      `cmd:"" help:"Show in 20 seconds how rows vanish behind a pooler, and how prove finds out why."`
 	Version   versionCommand   `cmd:"" help:"Print the program's version and the schema that it expects."`
 }

@@ -129,12 +129,12 @@ func TestHelp(t *testing.T) {
 	if r.code != 0 || r.stderr != "" {
 		t.Fatalf("exit code %d: %s", r.code, r.stderr)
 	}
-	for _, name := range []string{"serve", "migrate up", "migrate status", "bootstrap", "token", "prove", "proxy", "demo", "version", "--log-format"} {
+	for _, name := range []string{"serve", "migrate up", "migrate status", "bootstrap", "token", "prove", "proxy", "judge", "demo", "version", "--log-format"} {
 		if !strings.Contains(r.stdout, name) {
 			t.Errorf("--help does not name %s: %s", name, r.stdout)
 		}
 	}
-	for _, name := range []string{"serve", "migrate up", "migrate status", "bootstrap", "token", "prove", "proxy", "demo", "version"} {
+	for _, name := range []string{"serve", "migrate up", "migrate status", "bootstrap", "token", "prove", "proxy", "judge", "demo", "version"} {
 		r := command(t, append(strings.Fields(name), "--help")...)
 		if r.code != 0 || !strings.Contains(r.stdout, "Example:") || !strings.Contains(r.stdout, "poolproof "+name) {
 			t.Errorf("%s --help, exit code %d, has no example: %s", name, r.code, r.stdout)
