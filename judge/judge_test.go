@@ -128,7 +128,11 @@ func TestJudge(t *testing.T) {
 		t.Run(kind.String(), func(t *testing.T) {
 			direct := pgtest.Database(t)
 			url := pgtest.Pooled(t, direct, kind)
-			holds(t, judged(t, url, judge.Options{}), expected[kind])
+			r := judged(t, url, judge.Options{})
+			holds(t, r, expected[kind])
+			if r.Counts[judge.Untried] > 0 { // the pooler serves nobody any more: PgBouncer 1.18 after large-pipelines
+				return
+			}
 			nothingLeft(t, direct)
 			noState(t, url)
 		})
@@ -208,6 +212,43 @@ func noState(t *testing.T, url string) {
 		})
 	}
 	clients.Wait()
+}
+
+// A run that is stopped takes away what it had just left.
+func TestStopped(t *testing.T) {
+	direct := pgtest.Database(t)
+	url := pgtest.Pooled(t, direct, pgtest.PgBouncer124Transaction)
+	config, err := pgx.ParseConfig(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	watch, err := pgx.Connect(t.Context(), direct)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer watch.Close(t.Context())
+	for name, begun := range map[string]string{"session-set": "%0.0417%", "listen": "listen %", "temporary-table": "create temporary table%", "sql-prepare": "prepare %"} {
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan judge.Report, 1)
+		go func() {
+			r, err := judge.Run(ctx, config, judge.Options{Only: []string{name}})
+			if err != nil {
+				t.Error(err)
+			}
+			done <- r
+		}()
+		const seen = "select exists (select from pg_stat_activity where datname = current_database() and query like $1)"
+		for there := false; !there && len(done) == 0; {
+			if err := watch.QueryRow(t.Context(), seen, begun).Scan(&there); err != nil {
+				t.Fatal(err)
+			}
+		}
+		stop()
+		r := <-done
+		t.Log(name, r.Results)
+		nothingLeft(t, direct)
+		noState(t, url)
+	}
 }
 
 // Names are unique, each trial says what is right, and a name that there is not is an

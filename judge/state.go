@@ -1,6 +1,8 @@
 package judge
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -48,7 +50,7 @@ func (h *hearing) kept(r residue) (err error) {
 		return err
 	}
 	owner := clients[0]
-	home, err := owner.lastValue(r.leave + "; select pg_backend_pid()")
+	home, err := h.left(owner, r)
 	if err != nil {
 		return err
 	}
@@ -80,6 +82,17 @@ func (h *hearing) kept(r residue) (err error) {
 	return nil
 }
 
+// left leaves something by owner, and returns the number of the server process
+// that has it. What may have been left when the run was stopped meanwhile is
+// taken away.
+func (h *hearing) left(owner *client, r residue) (home string, err error) {
+	home, err = owner.lastValue(r.leave + "; select pg_backend_pid()")
+	if err != nil && h.ctx.Err() != nil {
+		err = errors.Join(err, h.cleaned(r.clean, map[string]bool{}))
+	}
+	return home, err
+}
+
 // lastValue is the value of the last statement of a Query, whose answer is a row with
 // one column.
 func (c *client) lastValue(sql string) (string, error) {
@@ -101,11 +114,15 @@ func (c *client) lastValue(sql string) (string, error) {
 	return value, nil
 }
 
-// cleaned takes away what was left on server connections, wherever it meets them.
+// cleaned takes away what was left on server connections, wherever it meets them:
+// on those of homes, or, when it is not known where, on all that it comes to.
 // One that it does not meet any more is ended if it is idle, which a pooler
 // takes for what happens every day.
 func (h *hearing) cleaned(clean string, homes map[string]bool) error {
-	fresh := &hearing{ctx: h.ctx, config: h.config, patience: h.patience, capacity: h.capacity, tag: h.tag} // its clients may be gone
+	// Also when the run was stopped.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(h.ctx), 2*h.patience)
+	defer cancel()
+	fresh := &hearing{ctx: ctx, config: h.config, patience: h.patience, capacity: h.capacity, tag: h.tag} // its clients may be gone
 	h.close()
 	defer fresh.close()
 	clients, err := fresh.several(1 + watchers)
@@ -113,7 +130,8 @@ func (h *hearing) cleaned(clean string, homes map[string]bool) error {
 		return prefixed("cleaning up", err)
 	}
 	var mu sync.Mutex
-	for range 4 * meetings {
+	unknown := len(homes) == 0
+	for round := 0; round < 4*meetings && (len(homes) > 0 || unknown && round < meetings); round++ {
 		if err := each(clients, func(i int, c *client) error {
 			pid, err := c.lastValue(clean + "; select pg_backend_pid() from pg_sleep(0.01)")
 			if err != nil {
@@ -125,9 +143,6 @@ func (h *hearing) cleaned(clean string, homes map[string]bool) error {
 			return nil
 		}); err != nil {
 			return err
-		}
-		if len(homes) == 0 {
-			return nil
 		}
 	}
 	for pid := range homes {
@@ -208,7 +223,7 @@ func listen(h *hearing) error {
 	if err != nil {
 		return err
 	}
-	home, err := clients[0].lastValue("listen " + h.tag + "; select pg_backend_pid()")
+	home, err := h.left(clients[0], residue{leave: "listen " + h.tag, clean: "unlisten " + h.tag})
 	if err != nil {
 		return err
 	}
@@ -253,14 +268,14 @@ func advisoryLock(h *hearing) error {
 	if err != nil {
 		return err
 	}
-	home, err := clients[0].lastValue("select pg_advisory_lock(" + h.lock() + "); select pg_backend_pid()")
+	// Each time that it was got counts.
+	clean := "do $$ begin while exists (select from pg_locks where locktype = 'advisory' and pid = pg_backend_pid() and (classid::bigint << 32 | objid::bigint) = " +
+		h.lock() + ") loop perform pg_advisory_unlock(" + h.lock() + "); end loop; end $$"
+	home, err := h.left(clients[0], residue{leave: "select pg_advisory_lock(" + h.lock() + ")", clean: clean})
 	if err != nil {
 		return err
 	}
 	err = locked(h, clients)
-	// Each time that it was got counts; a session's end gives all of them back.
-	clean := "do $$ begin while exists (select from pg_locks where locktype = 'advisory' and pid = pg_backend_pid() and (classid::bigint << 32 | objid::bigint) = " +
-		h.lock() + ") loop perform pg_advisory_unlock(" + h.lock() + "); end loop; end $$"
 	if left := h.cleaned(clean, map[string]bool{home: true}); left != nil && err == nil {
 		err = left
 	}
