@@ -15,6 +15,24 @@ type codeInfo struct {
 	byDriver    map[string]string // fixes that are a driver's own
 }
 
+// mild holds the forms of codes that cost or confuse, and harm nobody.
+var mild = map[Code]codeInfo{
+	SessionSetting: {Warning, "setting left on the server connection that costs only speed",
+		"the next client's queries may be planned or run more slowly, or faster; their answers are the same",
+		"SET LOCAL in the transaction that needs it; constants belong in ALTER ROLE … SET", nil},
+	SettingNotSet: {Warning, "setting that a policy reads and this transaction did not set",
+		"nobody in this run left it to others; the policy decides without it: no rows, or all",
+		"set it in the same transaction: SELECT set_config(name, $1, true); nothing if that is meant", nil},
+}
+
+// info returns what is known of a fault's code, in the form that it has.
+func (f fault) info() codeInfo {
+	if k, ok := mild[f.code]; ok && f.mild {
+		return k
+	}
+	return catalogue[f.code]
+}
+
 // fixFor returns the fix for a driver's users.
 func (k codeInfo) fixFor(driver string) string {
 	if fix, ok := k.byDriver[driver]; ok {
@@ -30,7 +48,11 @@ func (f *Finding) SentBy(driver string) {
 	if driver == "" || f.First.Client.Driver == driverDjango || f.First.Client.Driver == driverPrisma {
 		return
 	}
-	f.First.Client.Driver, f.Fix = driver, catalogue[f.Code].fixFor(driver)
+	k := catalogue[f.Code]
+	if m, ok := mild[f.Code]; ok && m.severity == f.Severity {
+		k = m
+	}
+	f.First.Client.Driver, f.Fix = driver, k.fixFor(driver)
 }
 
 // Names that Client.Driver may have.
@@ -99,9 +121,9 @@ var catalogue = map[Code]codeInfo{
 	SessionRole: {Error, "role left on the server connection",
 		"the next client works with the rights of this role",
 		"SET LOCAL ROLE inside the transaction that needs it", nil},
-	TempTable: {Error, "temporary table left behind",
-		"this client does not find it again, another one does: relation already exists, or foreign rows",
-		"ON COMMIT DROP, a common table expression, or an ordinary table with a key for the session", nil},
+	TempTable: {Error, "temporary object left behind",
+		"this client does not find it again, another one does: relation already exists, or foreign rows; or it runs this one's function",
+		"ON COMMIT DROP, a common table expression, or an ordinary table with a key for the session; functions and types of an ordinary schema", nil},
 	HoldCursor: {Error, "cursor WITH HOLD left behind",
 		"cursor does not exist for this client, and a name that is taken for another",
 		"fetch inside the transaction, or page by key", map[string]string{
@@ -159,6 +181,9 @@ var catalogue = map[Code]codeInfo{
 			driverLibpq:      "one PQpipelineSync at a time",
 			driverSqlx:       "a transaction around each query: a pool's connection is tried with a Sync of its own before the last answer was read to its end",
 		}},
+	FunctionState: {Error, "what a function keeps for the session",
+		"dblink's named connection serves strangers, with its user's rights, and its name is taken; after setseed strangers get numbers from random() that others can predict; DISCARD ALL removes neither",
+		"dblink(connection string, …) without a name, or dblink_disconnect in the same transaction; no setseed, or numbers of the program's own", nil},
 }
 
 // Codes returns all codes, sorted.

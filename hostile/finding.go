@@ -34,6 +34,7 @@ const (
 	LoadedLibrary     Code = "PP017" // LOAD for one server connection
 	ResetsOthers      Code = "PP018" // DISCARD or RESET of what others set
 	SyncsInFlight     Code = "PP019" // a query is sent before the last one was answered
+	FunctionState     Code = "PP020" // what a function keeps for the session: random()'s seed, a dblink connection
 )
 
 // Severity says how bad a fault is.
@@ -100,6 +101,7 @@ type fault struct {
 	code    Code
 	subject string
 	first   Occurrence
+	mild    bool // the milder form of its code (catalogue)
 }
 
 // Report is what a run found, and how much was exercised. Like a race detector,
@@ -164,7 +166,7 @@ func (l *ledger) add(f fault) {
 			l.leftOut[f.code]++
 			return
 		}
-		k := catalogue[f.code]
+		k := f.info()
 		have = &Finding{
 			Code: f.code, Severity: k.severity, Title: k.title, Subject: f.subject, First: f.first,
 			Consequence: k.consequence, Fix: k.fixFor(f.first.Client.Driver),
@@ -172,6 +174,9 @@ func (l *ledger) add(f fault) {
 		l.findings[key] = have
 		l.kept[f.code]++
 		l.size += size
+	}
+	if k := f.info(); have.Severity == Warning && k.severity == Error { // it is worse than it seemed
+		have.Severity, have.Title, have.Consequence, have.Fix = k.severity, k.title, k.consequence, k.fixFor(f.first.Client.Driver)
 	}
 	have.Count++
 	if sql := f.first.SQL; seen && sql != "" && sql != have.First.SQL && len(have.More) < maxMore && l.size+len(sql) <= maxSize && !slices.Contains(have.More, sql) {

@@ -69,10 +69,11 @@ type Pooler struct {
 	mu              sync.Mutex
 	pools           map[string]*pool
 	sessions        map[uint32]*session
-	statementOwners map[string]uint32 // statement names, and the client that used each first
-	agreedSettings  map[string]string // settings that drivers make when they connect, and the value that all clients agree on
-	leaks           map[string][]leak // custom settings that were left behind, by the last two clients that did
-	leftTempTables  []string          // names of temporary tables that were left behind
+	statementOwners map[string]uint32     // statement names, and the client that used each first
+	agreedSettings  map[string]string     // settings that drivers make when they connect, and the value that all clients agree on
+	unsetReads      map[string]Occurrence // by custom setting: who first read it without setting it, as long as nobody has left it
+	leaks           map[string][]leak     // custom settings that were left behind, by the last two clients that did
+	leftTempTables  []string              // names of temporary tables that were left behind
 	closing         bool
 	wg              sync.WaitGroup
 }
@@ -112,7 +113,7 @@ func New(cfg Config) (*Pooler, error) {
 	p := &Pooler{
 		cfg: cfg, profile: profile, upstream: upstream, started: time.Now(), ledger: newLedger(), texts: newTexts(),
 		strangers: newStrangers(),
-		pools:     map[string]*pool{}, sessions: map[uint32]*session{}, statementOwners: map[string]uint32{}, agreedSettings: map[string]string{}, leaks: map[string][]leak{},
+		pools:     map[string]*pool{}, sessions: map[uint32]*session{}, statementOwners: map[string]uint32{}, agreedSettings: map[string]string{}, leaks: map[string][]leak{}, unsetReads: map[string]Occurrence{},
 	}
 	p.ledger.onFinding = cfg.Found
 	return p, nil
