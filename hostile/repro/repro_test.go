@@ -60,6 +60,7 @@ var every = []hostile.Finding{
 	finding(hostile.ResetsOthers, "DISCARD ALL", ""),
 	finding(hostile.ResetsOthers, "RESET ALL", ""),
 	finding(hostile.SyncsInFlight, "", "select $1"),
+	finding(hostile.FunctionState, "setseed", "select setseed(0.25)"),
 }
 
 // Each script shows its fault through PgBouncer 1.18, started as the README
