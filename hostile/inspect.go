@@ -186,7 +186,7 @@ func (p *Pooler) reportLeftover(l leftover, o Occurrence) {
 			p.ledger.note("SET "+l.subject, "drivers and frameworks set it when they connect, always to the same value; ALTER ROLE … SET "+l.subject+" sets it for every server connection")
 			return
 		}
-	case name == "jit" && strings.HasPrefix(o.SQL, asyncpgJIT):
+	case name == "jit" && strings.HasPrefix(strings.Join(strings.Fields(o.SQL), " "), asyncpgJIT):
 		p.ledger.note("asyncpg's jit", "asyncpg turns jit off while it asks for types, and on again; it costs speed only (jit off by ALTER ROLE … SET ends it)")
 		return
 	}
@@ -194,7 +194,8 @@ func (p *Pooler) reportLeftover(l leftover, o Occurrence) {
 	p.report(f)
 }
 
-// asyncpgJIT begins the statement with which asyncpg turns jit off.
+// asyncpgJIT begins the statement with which asyncpg turns jit off; newer ones
+// write it on several lines.
 const asyncpgJIT = "SELECT current_setting('jit') AS cur, set_config('jit'"
 
 // speedSettings are settings that change how fast queries run, and not what

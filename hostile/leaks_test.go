@@ -92,6 +92,7 @@ func TestLeaks(t *testing.T) {
 			[]said{{"begin; set local work_mem = '9MB'; commit", nil}}},
 		{"asyncpg's jit", "", nil, nil, []said{
 			{"SELECT current_setting('jit') AS cur, set_config('jit', 'off', false) AS new", nil}, {"SELECT current_setting('jit') AS cur, set_config('jit', 'on', false) AS new", nil},
+			{"\n    SELECT\n        current_setting('jit') AS cur,\n        set_config('jit', 'off', false) AS new\n", nil},
 		}},
 		{"a policy's setting that nobody leaves", policy,
 			[]said{{"begin; select * from doc; commit", nil}}, []string{"PP013 app.tenant, warning"},
