@@ -97,19 +97,12 @@ func (o UpdateRole) play(w *World, c Caller, _ uuid.UUID) Answer {
 	if blank(o.Name) {
 		return refuse("invalid")
 	}
-	if a, ok := w.may(c, "manage_roles"); !ok {
+	t := find(w.Tenants, c.Tenant)
+	r := find(t.Roles, o.ID)
+	if a, ok := w.mayChange(c, "manage_roles", o.Version, r.Version, r.System && another(o.Name, r.Name)); !ok {
 		return a
 	}
-	t, own := w.Tenants[c.Tenant], w.Held(c.Tenant, c.User)
-	r := t.Roles[o.ID]
-	switch {
-	case r == nil:
-		return refuse("not_found")
-	case stale(o.Version, r.Version):
-		return refuse("version_mismatch")
-	case r.System && o.Name != nil && *o.Name != r.Name:
-		return refuse("forbidden")
-	}
+	own := w.Held(c.Tenant, c.User)
 	parents := r.Parents
 	if o.Parents != nil {
 		if t.missing(*o.Parents) {
@@ -159,18 +152,10 @@ func (o DeleteRole) Request() Request {
 }
 
 func (o DeleteRole) play(w *World, c Caller, _ uuid.UUID) Answer {
-	if a, ok := w.may(c, "manage_roles"); !ok {
+	t := find(w.Tenants, c.Tenant)
+	r := find(t.Roles, o.ID)
+	if a, ok := w.mayChange(c, "manage_roles", o.Version, r.Version, r.System); !ok {
 		return a
-	}
-	t := w.Tenants[c.Tenant]
-	r := t.Roles[o.ID]
-	switch {
-	case r == nil:
-		return refuse("not_found")
-	case stale(o.Version, r.Version):
-		return refuse("version_mismatch")
-	case r.System:
-		return refuse("forbidden")
 	}
 	for _, p := range t.Profiles {
 		for id, a := range p.Roles {

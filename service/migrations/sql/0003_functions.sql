@@ -101,39 +101,6 @@ begin
 end
 $$;
 
--- conferred returns the permissions that these roles confer, inherited ones
--- included; the zero id means what it means in held.
-create function poolproof.conferred(tenant uuid, role_ids int[])
-returns table (permission_id uuid)
-language plpgsql stable parallel safe rows 30
-set search_path = pg_catalog, pg_temp as $$
-#variable_conflict use_column
-begin
-    return query
-    with recursive lineage (role_id) as (
-        select r.id
-        from poolproof.roles r
-        where r.tenant_id = conferred.tenant and r.id = any (conferred.role_ids)
-        union
-        select i.parent_id
-        from lineage
-        join poolproof.role_parents i on i.tenant_id = conferred.tenant and i.role_id = lineage.role_id
-    )
-    select rp.permission_id
-    from lineage
-    join poolproof.role_permissions rp on rp.tenant_id = conferred.tenant and rp.role_id = lineage.role_id
-    union
-    select a.id
-    from lineage
-    join poolproof.roles r on r.tenant_id = conferred.tenant and r.id = lineage.role_id and r.holds_all
-    cross join (
-        select p.id from poolproof.permissions p where p.scope = 'tenant'
-        union all
-        select '00000000-0000-0000-0000-000000000000'::uuid
-    ) a;
-end
-$$;
-
 -- ancestors returns the roles from which any of these roles inherits, over any
 -- number of steps. It returns a role itself only if inheritance runs in a cycle.
 create function poolproof.ancestors(tenant uuid, role_ids int[])
@@ -153,6 +120,35 @@ begin
         join poolproof.role_parents i on i.tenant_id = ancestors.tenant and i.role_id = lineage.role_id
     )
     select lineage.role_id from lineage;
+end
+$$;
+
+-- conferred returns the permissions that these roles confer, inherited ones
+-- included; the zero id means what it means in held.
+create function poolproof.conferred(tenant uuid, role_ids int[])
+returns table (permission_id uuid)
+language plpgsql stable parallel safe rows 30
+set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_column
+begin
+    return query
+    with lineage (role_id) as materialized (
+        select unnest(conferred.role_ids)
+        union
+        select a.role_id from poolproof.ancestors(conferred.tenant, conferred.role_ids) a
+    )
+    select rp.permission_id
+    from lineage
+    join poolproof.role_permissions rp on rp.tenant_id = conferred.tenant and rp.role_id = lineage.role_id
+    union
+    select a.id
+    from lineage
+    join poolproof.roles r on r.tenant_id = conferred.tenant and r.id = lineage.role_id and r.holds_all
+    cross join (
+        select p.id from poolproof.permissions p where p.scope = 'tenant'
+        union all
+        select '00000000-0000-0000-0000-000000000000'::uuid
+    ) a;
 end
 $$;
 
@@ -256,26 +252,19 @@ begin
 end
 $$;
 
--- keep_feature reports whether a feature exists, and keeps it from being deleted
--- until the transaction ends. Without it a tenant's write would lock the tenant's
--- epoch and then wait for a feature that another transaction deletes, while that
--- transaction waits for the epoch: a deadlock. It runs as its owner, because a
--- tenant may not lock rows of a catalogue.
-create function poolproof.keep_feature(feature uuid) returns boolean
+-- keep_entry reports whether a feature or a permission has this id, and keeps it from
+-- being deleted until the transaction ends. Without it a write of a tenant would lock
+-- its epoch and then wait for a feature that another transaction deletes,
+-- while that transaction waits for the epoch: a deadlock. It runs as its owner,
+-- because a tenant may not lock rows of a catalogue.
+create function poolproof.keep_entry(entry uuid) returns boolean
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp as $$
 begin
-    perform from poolproof.features f where f.id = keep_feature.feature for key share;
-    return found;
-end
-$$;
-
--- keep_permission does the same for a permission.
-create function poolproof.keep_permission(permission uuid) returns boolean
-language plpgsql volatile security definer
-set search_path = pg_catalog, pg_temp as $$
-begin
-    perform from poolproof.permissions p where p.id = keep_permission.permission for key share;
+    perform from poolproof.features f where f.id = keep_entry.entry for key share;
+    if not found then
+        perform from poolproof.permissions p where p.id = keep_entry.entry for key share;
+    end if;
     return found;
 end
 $$;
@@ -324,12 +313,7 @@ $$;
 -- catalogue_epoch_after does the same for what belongs to no tenant; the tenant's
 -- part is 0.
 create function poolproof.catalogue_epoch_after(changed boolean) returns text
-language plpgsql volatile
+language sql volatile
 set search_path = pg_catalog, pg_temp as $$
-begin
-    if changed then
-        perform poolproof.raise_epoch_in_scope('00000000-0000-0000-0000-000000000000');
-    end if;
-    return '0.' || (select e.epoch from poolproof.epochs e where e.tenant_id = '00000000-0000-0000-0000-000000000000');
-end
+    select '0.' || split_part(poolproof.epoch_after('00000000-0000-0000-0000-000000000000', changed), '.', 2);
 $$;
