@@ -59,11 +59,7 @@ type UpdatePermission struct {
 
 // Request is the operation's.
 func (o UpdatePermission) Request() Request {
-	body := object{}
-	put(body, "name", o.Name)
-	put(body, "description", o.Description)
-	put(body, "action", o.Action)
-	put(body, "resource_type", o.Resource)
+	body := patch(named("name", o.Name), named("description", o.Description), named("action", o.Action), named("resource_type", o.Resource))
 	return Request{Method: putAt, Path: "/api/v3/rbac/permissions/" + o.ID.String(), Body: body, Version: o.Version}
 }
 
@@ -85,10 +81,7 @@ func (o UpdatePermission) play(w *World, c Caller, _ uuid.UUID) Answer {
 			s.Permission = p.Name
 		}
 	}
-	if changed {
-		p.Version++
-		w.record(w.Platform, c, "permission.update", "permission/"+o.ID.String())
-	}
+	w.touch(changed, &p.Version, w.Platform, c, "permission.update", "permission/"+o.ID.String())
 	return wroteCatalogue(200, permissionBody(o.ID, p), p.Version)
 }
 
@@ -166,10 +159,7 @@ type UpdateFeature struct {
 
 // Request is the operation's.
 func (o UpdateFeature) Request() Request {
-	body := object{}
-	put(body, "name", o.Name)
-	put(body, "description", o.Description)
-	put(body, "default_enabled", o.Default)
+	body := patch(named("name", o.Name), named("description", o.Description), named("default_enabled", o.Default))
 	return Request{Method: putAt, Path: "/api/v3/rbac/features/" + o.ID.String(), Body: body, Version: o.Version}
 }
 
@@ -185,10 +175,7 @@ func (o UpdateFeature) play(w *World, c Caller, _ uuid.UUID) Answer {
 		return refuse("name_taken")
 	}
 	changed := either(set(&f.Name, o.Name), set(&f.Description, o.Description), set(&f.Default, o.Default))
-	if changed {
-		f.Version++
-		w.record(w.Platform, c, "feature.update", "feature/"+f.Name)
-	}
+	w.touch(changed, &f.Version, w.Platform, c, "feature.update", "feature/"+f.Name)
 	return wroteCatalogue(200, featureBody(o.ID, f), f.Version)
 }
 

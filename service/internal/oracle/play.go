@@ -146,10 +146,36 @@ func set[T comparable](field *T, value *T) bool {
 // either reports whether any of these patches changed something.
 func either(changed ...bool) bool { return slices.Contains(changed, true) }
 
-func put[T any](body map[string]any, key string, value *T) {
-	if value != nil {
-		body[key] = *value
+// touch raises a version and records the change, if there was one.
+func (w *World) touch(changed bool, version *int, tenant uuid.UUID, c Caller, action, object string) {
+	if changed {
+		*version++
+		w.record(tenant, c, action, object)
 	}
+}
+
+// member is a name of a body and its value; nil is not there.
+type member struct {
+	name  string
+	value any
+}
+
+func named[T any](name string, value *T) member {
+	if value == nil {
+		return member{}
+	}
+	return member{name, *value}
+}
+
+// patch is the body that names what is not nil.
+func patch(members ...member) object {
+	body := object{}
+	for _, m := range members {
+		if m.value != nil {
+			body[m.name] = m.value
+		}
+	}
+	return body
 }
 
 func blank(name *string) bool { return name != nil && strings.TrimSpace(*name) == "" }

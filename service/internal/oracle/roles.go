@@ -42,8 +42,7 @@ type CreateRole struct {
 
 // Request is the operation's.
 func (o CreateRole) Request() Request {
-	body := object{"description": o.Description}
-	put(body, "name", o.Name)
+	body := patch(named("name", o.Name), named("description", &o.Description))
 	if o.Parents != nil {
 		body["parent_ids"] = o.Parents
 	}
@@ -86,10 +85,7 @@ type UpdateRole struct {
 
 // Request is the operation's.
 func (o UpdateRole) Request() Request {
-	body := object{}
-	put(body, "name", o.Name)
-	put(body, "description", o.Description)
-	put(body, "parent_ids", o.Parents)
+	body := patch(named("name", o.Name), named("description", o.Description), named("parent_ids", o.Parents))
 	return Request{Method: putAt, Path: fmt.Sprintf("/api/v3/rbac/roles/%d", o.ID), Body: body, Version: o.Version}
 }
 

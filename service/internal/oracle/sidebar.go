@@ -37,11 +37,7 @@ type ItemFields struct {
 }
 
 func (f ItemFields) body() map[string]any {
-	body := object{}
-	put(body, "title", f.Title)
-	put(body, "path", f.Path)
-	put(body, "group", f.Group)
-	put(body, "display_order", f.Order)
+	body := patch(named("title", f.Title), named("path", f.Path), named("group", f.Group), named("display_order", f.Order))
 	f.Feature.put(body, "feature_id")
 	f.Permission.put(body, "required_permission")
 	return body
@@ -139,10 +135,7 @@ func (o UpdateItem) play(w *World, c Caller, _ uuid.UUID) Answer {
 	case w.pathTaken(o.Path, o.ID):
 		return refuse("name_taken")
 	}
-	if o.apply(s) {
-		s.Version++
-		w.record(w.Platform, c, "sidebar.update", "sidebar/"+o.ID.String())
-	}
+	w.touch(o.apply(s), &s.Version, w.Platform, c, "sidebar.update", "sidebar/"+o.ID.String())
 	return wroteCatalogue(200, sidebarBody(o.ID, s), s.Version)
 }
 

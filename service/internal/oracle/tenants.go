@@ -62,9 +62,7 @@ type UpdateTenant struct {
 
 // Request is the operation's.
 func (o UpdateTenant) Request() Request {
-	body := object{}
-	put(body, "name", o.Name)
-	put(body, "slug", o.Slug)
+	body := patch(named("name", o.Name), named("slug", o.Slug))
 	return Request{Method: putAt, Path: "/api/v3/rbac-admin/tenants/" + o.ID.String(), Body: body, Version: o.Version}
 }
 
@@ -80,10 +78,7 @@ func (o UpdateTenant) play(w *World, c Caller, _ uuid.UUID) Answer {
 		return refuse("name_taken")
 	}
 	renamed, moved := set(&t.Name, o.Name), set(&t.Slug, o.Slug)
-	if renamed || moved {
-		t.Version++
-		w.record(w.Platform, c, "tenant.update", "tenant/"+o.ID.String())
-	}
+	w.touch(renamed || moved, &t.Version, w.Platform, c, "tenant.update", "tenant/"+o.ID.String())
 	return wroteCatalogue(200, tenantBody(o.ID, t), t.Version)
 }
 

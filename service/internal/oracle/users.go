@@ -59,11 +59,7 @@ type UpdateProfile struct {
 
 // Request is the operation's.
 func (o UpdateProfile) Request() Request {
-	body := object{}
-	put(body, "external_id", o.External)
-	put(body, "email", o.Email)
-	put(body, "name", o.Name)
-	put(body, "active", o.Active)
+	body := patch(named("external_id", o.External), named("email", o.Email), named("name", o.Name), named("active", o.Active))
 	return Request{Method: putAt, Path: "/api/v3/profiles/" + o.User.String(), Body: body, Version: o.Version}
 }
 
@@ -88,10 +84,7 @@ func (o UpdateProfile) play(w *World, c Caller, _ uuid.UUID) Answer {
 	if t.externalTaken(p.External, o.User) {
 		return refuse("name_taken")
 	}
-	if changed {
-		p.Version++
-		w.record(c.Tenant, c, "profile.update", "user/"+o.User.String())
-	}
+	w.touch(changed, &p.Version, c.Tenant, c, "profile.update", "user/"+o.User.String())
 	return written(200, c, profileBody(o.User, p), p.Version)
 }
 
@@ -135,8 +128,7 @@ type Assign struct {
 
 // Request is the operation's.
 func (o Assign) Request() Request {
-	body := object{"role_id": o.Role}
-	put(body, "expires_at", o.Until)
+	body := patch(named("role_id", &o.Role), named("expires_at", o.Until))
 	if o.Clear {
 		body["expires_at"] = nil
 	}

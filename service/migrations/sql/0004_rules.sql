@@ -16,8 +16,7 @@
 
 -- raise_epoch raises the epochs of the tenants whose rows changed.
 create function poolproof.raise_epoch() returns trigger
-language plpgsql security definer
-set search_path = pg_catalog, pg_temp as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     perform poolproof.raise_epochs(array(select c.tenant_id from changed c));
     return null;
@@ -27,8 +26,7 @@ $$;
 -- raise_epoch_of_tenant does the same for the table tenants. An update counts only if
 -- it changes the name or the slug: no cache depends on next_role_id.
 create function poolproof.raise_epoch_of_tenant() returns trigger
-language plpgsql security definer
-set search_path = pg_catalog, pg_temp as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     if tg_op = 'UPDATE' then
         perform poolproof.raise_epochs(array(
@@ -42,8 +40,7 @@ $$;
 
 -- raise_catalogue_epoch raises the catalogues' epoch if any row changed.
 create function poolproof.raise_catalogue_epoch() returns trigger
-language plpgsql security definer
-set search_path = pg_catalog, pg_temp as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     if exists (select from changed) then
         perform poolproof.raise_epochs(array['00000000-0000-0000-0000-000000000000'::uuid]);
@@ -55,8 +52,7 @@ $$;
 -- number_audit_row numbers the rows of a tenant's audit log. The writer holds the
 -- tenant's lock.
 create function poolproof.number_audit_row() returns trigger
-language plpgsql
-set search_path = pg_catalog, pg_temp as $$
+language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
     new.id := coalesce((select max(a.id) from poolproof.audit_log a where a.tenant_id = new.tenant_id), 0) + 1;
     return new;
@@ -66,8 +62,7 @@ $$;
 -- keep_a_manager: a changed tenant that still exists keeps somebody who manages its
 -- roles, and the platform somebody who manages tenants.
 create function poolproof.keep_a_manager() returns trigger
-language plpgsql
-set search_path = pg_catalog, pg_temp as $$
+language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
     if exists (
         select from (select distinct c.tenant_id from changed c) touched
@@ -90,8 +85,7 @@ $$;
 -- no_cycle: no role inherits from itself. It checks each role that got a parent
 -- once.
 create function poolproof.no_cycle() returns trigger
-language plpgsql
-set search_path = pg_catalog, pg_temp as $$
+language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
     if exists (
         select from (select distinct c.tenant_id, c.role_id from changed c) c
@@ -105,8 +99,7 @@ $$;
 
 -- keep_seeded: what came with a migration keeps its name and is not deleted.
 create function poolproof.keep_seeded() returns trigger
-language plpgsql
-set search_path = pg_catalog, pg_temp as $$
+language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
     if tg_op = 'DELETE' and old.seeded
         or tg_op = 'UPDATE' and old.seeded and (new.name, new.id, new.seeded) is distinct from (old.name, old.id, old.seeded) then
@@ -119,8 +112,7 @@ $$;
 
 -- within fails if more were counted than the bound allows; %s in the message is the bound.
 create function poolproof.within(counted bigint, bound int, message text) returns void
-language plpgsql
-set search_path = pg_catalog, pg_temp as $$
+language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
     if counted > bound then
         raise exception using errcode = 'PR004', message = format(message, bound);
@@ -132,8 +124,7 @@ $$;
 -- poolproof.bounds. They count under the lock of the tenant, which every write of
 -- the service takes.
 create function poolproof.bound_roles() returns trigger
-language plpgsql
-set search_path = pg_catalog, pg_temp as $$
+language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
     perform poolproof.within((select count(*) from poolproof.roles r where r.tenant_id = t.tenant_id),
         b.roles, 'A tenant has at most %s roles.')
@@ -143,8 +134,7 @@ end
 $$;
 
 create function poolproof.bound_assignments() returns trigger
-language plpgsql
-set search_path = pg_catalog, pg_temp as $$
+language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
     perform poolproof.within((select count(*) from poolproof.user_roles u where u.tenant_id = m.tenant_id and u.user_id = m.user_id),
         b.assignments, 'A user has at most %s roles in a tenant.')
@@ -154,8 +144,7 @@ end
 $$;
 
 create function poolproof.bound_parents() returns trigger
-language plpgsql
-set search_path = pg_catalog, pg_temp as $$
+language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
     allowed poolproof.bounds;
     line record;

@@ -6,8 +6,9 @@ import { RowLimit, listTable } from './list-table.js';
 import { Section, actionButton, searchField } from './section.js';
 
 /**
- * ListSection is a Section whose data is an array. Beside read, a kind of it has
- *   listing()      names the noun, what the filter looks at, the columns, and the new button's text
+ * ListSection is a Section whose data is an array. A kind of it names, beside what
+ * a Section names, its noun, what it is filtered by, the text of the button for a
+ * new one (invites) and its columns. Beside read it has
  *   dialogs()      makes its dialogs, once
  *   texts(item)    returns the texts that the filter looks at
  *   row(item)      makes an item's row
@@ -15,14 +16,12 @@ import { Section, actionButton, searchField } from './section.js';
  */
 export class ListSection extends Section {
   build(body) {
-    const { noun, by, columns, create } = this.listing();
-    this.noun = noun;
     this.dialogs();
-    this.filter = searchField(`${this.id}-filter`, `Filter ${this.id} by ${by}`, `Filter ${this.id}`);
+    this.filter = searchField(`${this.id}-filter`, `Filter ${this.id} by ${this.by}`, `Filter ${this.id}`);
     this.count = h('span', { class: 'muted count', id: `${this.id}-count` });
-    this.create = actionButton(create, 'primary', () => this.add(), { id: `${this.id}-new` });
-    this.list = listTable(`${this.id}-list`, `${this.id}-title`, columns);
-    this.none = h('p', { class: 'empty', hidden: true, text: `No ${noun} matches.` });
+    this.create = actionButton(this.invites, 'primary', () => this.add(), { id: `${this.id}-new` });
+    this.list = listTable(`${this.id}-list`, `${this.id}-title`, this.columns);
+    this.none = h('p', { class: 'empty', hidden: true, text: `No ${this.noun} matches.` });
     this.list.el.append(this.none);
     this.part = new RowLimit(`${this.id}-more`, this.id, () => this.render());
     body.append(h('div', { class: 'toolbar' }, this.filter.el, this.count, this.create), this.list.el, this.part.el);

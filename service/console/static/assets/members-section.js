@@ -13,16 +13,13 @@ const PROFILES = '/api/v3/profiles';
 
 export class MembersSection extends ListSection {
   constructor(app) {
-    super(app, { id: 'members', title: 'Members', needs: 'manage_users', lede: 'Who belongs to this tenant, and what they may do in it.' });
-  }
-
-  listing() {
-    return {
-      noun: 'member', by: 'name, e-mail, id or role', create: 'Add member',
+    super(app, {
+      id: 'members', title: 'Members', needs: 'manage_users', lede: 'Who belongs to this tenant, and what they may do in it.',
+      noun: 'member', by: 'name, e-mail, id or role', invites: 'Add member',
       columns: [
         { heading: 'Member', kind: 'member' }, { heading: 'Roles', kind: 'roles' }, { heading: 'Active', kind: 'active' }, { heading: 'Actions', kind: 'actions', hidden: true },
       ],
-    };
+    });
   }
 
   dialogs() {

@@ -12,16 +12,13 @@ const TENANTS = '/api/v3/rbac-admin/tenants';
 
 export class TenantsSection extends ListSection {
   constructor(app) {
-    super(app, { id: 'tenants', title: 'Tenants', needs: 'manage_tenants', lede: 'All tenants of this installation. What is in them stays their members’ own.' });
-  }
-
-  listing() {
-    return {
-      noun: 'tenant', by: 'name, slug or id', create: 'New tenant',
+    super(app, {
+      id: 'tenants', title: 'Tenants', needs: 'manage_tenants', lede: 'All tenants of this installation. What is in them stays their members’ own.',
+      noun: 'tenant', by: 'name, slug or id', invites: 'New tenant',
       columns: [
         { heading: 'Name', kind: 'tenant-name' }, { heading: 'Id', kind: 'tenant-id' }, { heading: 'Created', kind: 'created' }, { heading: 'Actions', kind: 'actions', hidden: true },
       ],
-    };
+    });
   }
 
   dialogs() {
