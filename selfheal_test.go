@@ -87,7 +87,7 @@ func TestLostStatementsFallBackOnce(t *testing.T) {
 					if err := db.Shared().QueryRow(t.Context(), sql).Scan(&got); err != nil || got != "right" {
 						t.Fatalf("got %q, %v", got, err)
 					}
-					if db.Mode() != ModeExec || strings.Count(logs.String(), "going on in exec mode") != 1 {
+					if db.Mode() != ModeExec || strings.Count(logs.String(), "no statement is prepared (exec mode)") != 1 {
 						t.Errorf("mode %s, log: %s", db.Mode(), logs)
 					}
 				})
