@@ -50,6 +50,14 @@ type statement struct {
 // local reports whether it is SET LOCAL.
 func (s statement) local() bool { return s.kind == "set" && s.words[1] == "local" }
 
+// deallocates returns the name of the statement that a DEALLOCATE removes.
+func (s statement) deallocates() string {
+	if s.words[1] == "prepare" && s.words[2] != "" {
+		return s.words[2]
+	}
+	return s.words[1]
+}
+
 // defines reports whether a statement only defines something, as CREATE POLICY
 // does. CREATE TABLE … AS also runs a query; then it may name a default, too.
 func defines(s statement) bool {
