@@ -183,8 +183,8 @@ var catalogue = map[Code]codeInfo{
 			driverSqlx:       "a transaction around each query: a pool's connection is tried with a Sync of its own before the last answer was read to its end",
 		}},
 	FunctionState: {Error, "what a function keeps for the session",
-		"dblink's named connection serves strangers, with its user's rights, and its name is taken; after setseed strangers get numbers from random() that others can predict; DISCARD ALL removes neither",
-		"dblink(connection string, …) without a name, or dblink_disconnect in the same transaction; no setseed, or numbers of the program's own", nil},
+		"dblink's connection serves strangers, with its user's rights; after setseed they get numbers from random() that others can predict; a base backup or a replication origin is theirs; DISCARD ALL removes none of it",
+		"dblink(connection string, …), or dblink_disconnect in the same transaction; no setseed, or numbers of the program's own; backups and replication over a direct connection", nil},
 	StalePID: {Error, "server process cancelled by a number from an earlier transaction",
 		"the server connection has another client by then: that client's statement is cancelled, or nothing is",
 		"send the protocol's cancel request, which poolers pass on, or ask for pg_backend_pid() in the transaction that is to be cancelled", map[string]string{
