@@ -69,7 +69,7 @@ type transaction struct {
 	settingsSet   []string
 	setsUnknown   bool          // it may set any setting
 	idleReported  bool          // it was reported as idle
-	over          atomic.Bool   // it has ended
+	over          *atomic.Bool  // it has ended; nil until somebody wants to know
 	tried         bool          // waitForIdle has waited for it
 	waiter        *session      // the session that it has waited in vain for; nil: none
 	history       func() []Step // what led to its end
@@ -91,7 +91,9 @@ func (s *session) beginTransactionLocked(b *backend) {
 func (s *session) endTransactionLocked() *transaction {
 	t := s.tx
 	t.client, s.tx = s.client, nil
-	t.over.Store(true)
+	if t.over != nil {
+		t.over.Store(true)
+	}
 	t.history = func() []Step { return s.history.list(s.p) } // nothing is added to it before the transaction is judged
 	return t
 }
@@ -126,12 +128,7 @@ func (s *session) recordLocked(t *queryText) {
 		reads, sets, unknown = sc.settingsOf(t)
 		x.setsUnknown = x.setsUnknown || unknown
 	}
-	for _, n := range sets {
-		x.settingsSet = appendNew(x.settingsSet, n)
-	}
-	for _, n := range reads {
-		x.settingsRead = appendNew(x.settingsRead, n)
-	}
+	x.keepSettings(reads, sets)
 	if t.readsSequence && !t.usesSequence && !x.usedSequence {
 		s.reportLocked(SequenceState, "", t, nil)
 	}
@@ -148,7 +145,7 @@ func (s *session) recordLocked(t *queryText) {
 	for _, st := range t.statements {
 		s.judgeStatementLocked(st, t, x)
 	}
-	s.unit = append(s.unit, t)
+	s.keepOfUnitLocked(t)
 }
 
 // judgeStatementLocked reports a statement that is a fault whatever it leaves.
@@ -238,10 +235,10 @@ func (s *session) onParseLocked(b *backend, f frame) {
 		}
 	} else {
 		s.playNamesakeLocked(b, key)
-		s.parsedHere = appendNew(s.parsedHere, key)
+		s.keepParsedLocked(key)
 	}
 	s.pendingParses = append(s.pendingParses, pendingParse{key, ps, b.statementOwners[key]})
-	s.prepared[key] = ps
+	s.keepPreparedLocked(key, ps)
 	b.statementOwners[key] = s.id
 }
 

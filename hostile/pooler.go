@@ -76,7 +76,7 @@ type Pooler struct {
 	sessions        map[uint32]*session
 	statementOwners map[string]uint32       // names of statements that were left behind, and the client that left each first
 	statementsLeft  atomic.Bool             // statementOwners is not empty
-	askedPIDs       map[uint32]*transaction // server processes whose number a client has asked for, and the transaction that did last
+	askedPIDs       map[uint32]*atomic.Bool // server processes whose number a client has asked for, and whether the transaction that did last is over
 	agreedSettings  map[string]string       // settings that drivers make when they connect, and the value that all clients agree on
 	leaks           map[string][]leak       // custom settings that were left behind, by the last two clients that did
 	leftTempTables  []string                // names of temporary tables that were left behind
@@ -119,7 +119,7 @@ func New(cfg Config) (*Pooler, error) {
 	p := &Pooler{
 		cfg: cfg, profile: profile, upstream: upstream, started: time.Now(), ledger: newLedger(), texts: newTexts(),
 		strangers: newStrangers(),
-		pools:     map[string]*pool{}, sessions: map[uint32]*session{}, statementOwners: map[string]uint32{}, askedPIDs: map[uint32]*transaction{}, agreedSettings: map[string]string{}, leaks: map[string][]leak{},
+		pools:     map[string]*pool{}, sessions: map[uint32]*session{}, statementOwners: map[string]uint32{}, askedPIDs: map[uint32]*atomic.Bool{}, agreedSettings: map[string]string{}, leaks: map[string][]leak{},
 	}
 	p.ledger.onFinding = cfg.Found
 	p.trials.Store(maxTrials)

@@ -1,6 +1,7 @@
 package hostile
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -468,7 +469,9 @@ func (s *session) onReadyForQuery(b *backend, f frame) error {
 func (s *session) inspectLocked(b *backend) error {
 	s.judgeLeftStatementsLocked(b)
 	t := s.endTransactionLocked()
-	return s.whileInspectingLocked(func() error { return s.p.tolerateUnanswered(b, s.p.inspect(b, t)) })
+	return s.whileInspectingLocked(func() error {
+		return cmp.Or(s.p.tolerateUnanswered(b, s.p.inspect(b, t)), s.p.forgetStatements(b))
+	})
 }
 
 // whileInspectingLocked runs ask, which puts questions to the server
