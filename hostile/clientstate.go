@@ -508,6 +508,7 @@ func (s *session) onCommandCompleteLocked(b *backend, f frame) {
 	if s.tx == nil {
 		return
 	}
+	s.afterCommandLocked(tag)
 	switch tag {
 	case "DEALLOCATE ALL", "DISCARD ALL":
 		clear(b.statementOwners)

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -38,6 +39,8 @@ type Config struct {
 	WaitTimeout time.Duration
 	// IdleBound is how long an open transaction may wait for its client before it is reported. Default 5 s.
 	IdleBound time.Duration
+	// Faults, if not nil, says which bad days the pooler plays. Not with Observe. Default nil: none.
+	Faults *Faults
 	// TLS, if not nil, is offered to clients. Default nil: no encryption.
 	TLS *tls.Config
 	// Found, if not nil, is called for each occurrence of a fault; first reports whether it is a new finding. It must not
@@ -70,6 +73,7 @@ type Pooler struct {
 	longTrials       atomic.Int64 // how often it may still wait in vain
 
 	strangers *strangers
+	badDay    *badDay // nil: no faults are played
 
 	mu              sync.Mutex
 	pools           map[string]*pool
@@ -122,6 +126,12 @@ func New(cfg Config) (*Pooler, error) {
 		pools:     map[string]*pool{}, sessions: map[uint32]*session{}, statementOwners: map[string]uint32{}, askedPIDs: map[uint32]*atomic.Bool{}, agreedSettings: map[string]string{}, leaks: map[string][]leak{},
 	}
 	p.ledger.onFinding = cfg.Found
+	if p.badDay, err = newBadDay(cfg.Faults); err != nil {
+		return nil, fmt.Errorf("hostile: %w", err)
+	}
+	if p.badDay != nil && cfg.Observe {
+		return nil, errors.New("hostile: a pooler that only observes plays no faults")
+	}
 	p.trials.Store(maxTrials)
 	p.longTrials.Store(maxLongTrials)
 	return p, nil
@@ -225,6 +235,7 @@ func (p *Pooler) Report() Report {
 		r.Profile += ", observing"
 	}
 	r.Findings, r.Notes, r.LeftOut = p.ledger.list()
+	r.BadDay = p.summary()
 	return r
 }
 

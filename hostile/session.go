@@ -71,6 +71,7 @@ type session struct {
 	fatal      string        // why the pooler that is played hangs up on the client; its own goroutine alone uses it
 
 	clientState
+	ordeal ordeal // fault.go
 }
 
 // newSession returns a session for a client's connection. It has no pool yet.
@@ -104,6 +105,15 @@ func (s *session) run(ctx context.Context) {
 		if f.typ == protocol.Password && s.suspectsDowngrade(f) {
 			s.refuseDowngrade()
 			return
+		}
+		if s.p.badDay != nil {
+			done, err := s.suffer(f)
+			if err != nil {
+				return
+			}
+			if done {
+				continue
+			}
 		}
 		b, err := s.backendFor(ctx, f)
 		if errors.Is(err, io.EOF) {
@@ -305,6 +315,9 @@ func (s *session) onServerMessage(b *backend, f frame) error {
 	if s.answersRestore(b, f) {
 		return b.discard(f)
 	}
+	if done, err := s.withhold(b, f); done || err != nil {
+		return err
+	}
 	switch f.typ {
 	case protocol.ReadyForQuery:
 		if f.size != headerSize+1 {
@@ -430,6 +443,7 @@ func (s *session) onReadyForQuery(b *backend, f frame) error {
 	}
 	over := status == protocol.Idle && s.unanswered == 0 && !s.unitOpen
 	s.judgeUnitLocked(b, status)
+	s.afterAnswerLocked(status)
 	if err := b.discard(f); err != nil { // before inspecting reads from the connection
 		return err
 	}
@@ -542,6 +556,7 @@ func (s *session) leave() {
 		s.tx.waiter = nil // the server ended it
 	}
 	s.gone = true
+	s.judgeUnusedLocked()
 	s.judgeHeldLocked(s.p.cfg.IdleBound / 5)
 	s.endIdleLocked()
 	s.waitInspectedLocked()
