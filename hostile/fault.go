@@ -30,7 +30,7 @@ const (
 	FaultEnded    FaultKind = "ended"    // the server connection is ended before the first statement (57P01); the client is hung up on
 	FaultCut      FaultKind = "cut"      // the same in the middle of a transaction
 	FaultAnswer   FaultKind = "answer"   // the same when a write is committed and its answer is on its way
-	FaultCancel   FaultKind = "cancel"   // a cancel request comes late: it also stops the client's next transaction (57014)
+	FaultCancel   FaultKind = "cancel"   // a cancel request comes late, and stops the first statement of a transaction that it was not meant for (57014)
 	FaultFailover FaultKind = "failover" // all server connections end; the next two clients that want one are refused (57P03)
 )
 
@@ -133,10 +133,11 @@ type ordeal struct {
 	units      int       // of the transaction under way
 	swallowing bool      // the unit has failed: everything up to its Sync goes nowhere
 
-	open    bool       // its BEGIN has been sent
-	outside *queryText // what it sent first outside a transaction
-	locked  bool       // the transaction has taken an advisory lock or locked a job
-	writes  []uint64   // of the transaction under way
+	open        bool       // its BEGIN has been sent
+	failedBegin bool       // its BEGIN failed, and it has begun and ended none since
+	outside     *queryText // what it sent first outside a transaction
+	locked      bool       // the transaction has taken an advisory lock or locked a job
+	writes      []uint64   // of the transaction under way
 
 	late        atomic.Bool // a cancel request comes late
 	withholding atomic.Bool // the answers of the unit under way are not passed on
@@ -310,6 +311,9 @@ func (s *session) suffer(f frame) (done bool, err error) {
 func (s *session) failUnit(f frame, t *queryText) error {
 	s.mu.Lock()
 	s.ordeal.hurtAt = s.p.badDay.now()
+	if begins(t) {
+		s.ordeal.failedBegin, s.ordeal.outside = true, nil
+	}
 	if f.typ == protocol.Parse || f.typ == protocol.Bind {
 		s.ordeal.swallowing = true
 	}
@@ -424,14 +428,18 @@ func (s *session) judgeSaid(f frame, t *queryText) {
 	for _, st := range t.statements {
 		switch st.kind {
 		case "begin", "start":
-			o.open, o.outside = true, nil
+			o.open, o.failedBegin, o.outside = true, false, nil
 		case "commit", "end":
 			s.judgeCommit()
-			o.open, o.outside, ends = false, nil, true
+			o.open, o.failedBegin, o.outside, ends = false, false, nil, true
 		case "rollback", "abort":
-			if st.words[1] != "to" {
-				o.open, o.outside = false, nil
+			if st.words[1] == "to" {
+				break
 			}
+			if o.failedBegin {
+				s.judgeCommit()
+			}
+			o.open, o.failedBegin, o.outside = false, false, nil
 		default:
 			if !o.open && o.outside == nil {
 				o.outside = t
@@ -455,8 +463,8 @@ func (s *session) judgeSaid(f frame, t *queryText) {
 	o.withholding.Store(true)
 }
 
-// judgeCommit reports a COMMIT without BEGIN, after a transaction that was
-// broken off: what was sent in between took effect without it.
+// judgeCommit reports the end of a transaction that did not begin, after one
+// that was broken off: what was sent in between took effect without it.
 func (s *session) judgeCommit() {
 	d, o := s.p.badDay, &s.ordeal
 	if o.open || o.outside == nil {

@@ -39,6 +39,8 @@ type Config struct {
 	WaitTimeout time.Duration
 	// IdleBound is how long an open transaction may wait for its client before it is reported. Default 5 s.
 	IdleBound time.Duration
+	// LetIn, if not nil, is called for each client that is let in, before it is told so: with the addresses of the two ends.
+	LetIn func(local, remote net.Addr)
 	// Faults, if not nil, says which bad days the pooler plays. Not with Observe. Default nil: none.
 	Faults *Faults
 	// TLS, if not nil, is offered to clients. Default nil: no encryption.

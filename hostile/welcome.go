@@ -128,6 +128,7 @@ func (p *Pooler) login(ctx context.Context, st *stranger, conn net.Conn, packet 
 	}
 	st.admitted.Store(true)
 	st.done()
+	p.tellLetIn(conn)
 	s := p.newSession(conn)
 	s.pool = pl
 	s.introduce(params, packet)
