@@ -44,6 +44,7 @@ func TestBadDays(t *testing.T) {
 				}
 				p, pooled := pooler(t, hostile.Config{Upstream: direct, Faults: &hostile.Faults{Seed: seed, Kinds: r.faults}})
 				ran := execute(t, r.program, r.form, pooled, direct)
+				p.Finish()
 				report := p.Report()
 				var found []string
 				for _, f := range report.Findings {

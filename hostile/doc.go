@@ -37,6 +37,13 @@
 // by then have let another client replace, we replace it, so that the fault
 // shows every time.
 //
+// # Bad days
+//
+// With Config.Faults some messages do not get that far (fault.go): before
+// backendFor, session.suffer answers them as a pooler on a bad day would, and
+// session.withhold drops the answer to a write that is committed. What clients
+// do afterwards is judged there, too: PP024 to PP027.
+//
 // # When the server is asked
 //
 // Most transactions are judged by the words of their statements alone

@@ -599,8 +599,8 @@ func (s *session) judgeUnusedLocked() {
 	if d == nil || s.pool == nil {
 		return
 	}
+	never := d.neverGivenBack(s)
 	d.mu.Lock()
-	never := o.hurtAt > 0 && d.logins[s.pool] > o.hurtAt && d.turn-o.hurtAt >= othersNeeded
 	if len(d.left) >= maxLeftKept {
 		d.left = d.left[1:]
 	}
@@ -609,6 +609,48 @@ func (s *session) judgeUnusedLocked() {
 	if never {
 		s.reportLocked(NeverGivenBack, "", s.lastOfUnit, nil)
 	}
+}
+
+// finishTime is how long Finish waits for clients to leave.
+const finishTime = time.Second
+
+// Finish says that the program has ended. Its clients leave now; Finish waits a
+// second for that, so that the report holds what is judged when they have left.
+// Clients that remain, of processes that live on, are judged as if they left.
+// Without faults it does nothing.
+func (p *Pooler) Finish() {
+	if p.badDay == nil {
+		return
+	}
+	var sessions []*session
+	for deadline := time.Now().Add(finishTime); ; time.Sleep(5 * time.Millisecond) {
+		sessions = sessions[:0]
+		p.mu.Lock()
+		for _, s := range p.sessions {
+			sessions = append(sessions, s)
+		}
+		p.mu.Unlock()
+		if len(sessions) == 0 || time.Now().After(deadline) {
+			break
+		}
+	}
+	for _, s := range sessions {
+		s.mu.Lock()
+		if p.badDay.neverGivenBack(s) {
+			s.reportLocked(NeverGivenBack, "", s.lastOfUnit, nil)
+			s.ordeal.hurtAt = 0 // reported once
+		}
+		s.mu.Unlock()
+	}
+}
+
+// neverGivenBack reports whether a client was not used after a fault, although
+// the program opened another one since, and used it. The caller holds its lock.
+func (d *badDay) neverGivenBack(s *session) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	at := s.ordeal.hurtAt
+	return at > 0 && d.logins[s.pool] > at && d.turn-at >= othersNeeded
 }
 
 // summary returns what was played.

@@ -166,11 +166,7 @@ func TestFaults(t *testing.T) {
 					_ = c.Close(context.WithoutCancel(t.Context()))
 				}
 				kept = nil
-				eventually(t, "the clients have left", func() bool {
-					p.mu.Lock()
-					defer p.mu.Unlock()
-					return len(p.sessions) == 0
-				})
+				p.Finish()
 				if got := strings.Join(found(p), ", "); got != tc.want {
 					t.Errorf("found %q, want %q", got, tc.want)
 				}

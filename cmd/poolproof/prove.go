@@ -188,6 +188,7 @@ func (c *proveCommand) run(ctx context.Context, p *program, up *upstream, h *sta
 	if err != nil {
 		return r, ran, err
 	}
+	h.pooler.Finish()
 	if errors.Is(context.Cause(ctx), errEnough) {
 		ran.Exit, ran.Stopped = 0, true
 	}
