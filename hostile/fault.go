@@ -96,6 +96,7 @@ type badDay struct {
 	broken   bool              // a transaction was broken off
 	always   bool              // the program sent COMMIT without BEGIN before: it always does
 	lockHeld bool              // the one that was broken off had a lock
+	inMiddle bool              // it had begun
 	logins   map[*pool]int     // the turn at which a client logged in last
 	sent     map[uint64]bool   // hashes of writes that the program sent
 	lost     map[uint64]bool   // hashes of writes that were committed and not answered
@@ -195,7 +196,7 @@ func (d *badDay) count(k FaultKind, broken, locked bool) {
 	d.played[k]++
 	d.calm = calmAfter
 	if broken {
-		d.broken, d.lockHeld = true, locked
+		d.broken, d.lockHeld, d.inMiddle = true, locked, k == FaultCut
 	}
 }
 
@@ -472,7 +473,10 @@ func (s *session) judgeCommit() {
 	}
 	d.mu.Lock()
 	d.always = d.always || !d.broken
-	ignore, locked := d.always, d.lockHeld
+	ignore, locked, subject := d.always, d.lockHeld, ""
+	if d.inMiddle {
+		subject = "on another connection"
+	}
 	d.mu.Unlock()
 	if ignore {
 		return
@@ -483,7 +487,7 @@ func (s *session) judgeCommit() {
 		s.reportLocked(LockLost, "lock", o.outside, nil)
 		return
 	}
-	s.reportLocked(GoesOn, "", o.outside, nil)
+	s.reportLocked(GoesOn, subject, o.outside, nil)
 }
 
 // judgeWrite remembers a write, and notes whether it was lost before.

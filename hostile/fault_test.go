@@ -92,21 +92,36 @@ func TestFaults(t *testing.T) {
 		}
 		return next, err
 	}
-	locked := func(ctx context.Context, c *pgx.Conn, i int) (*pgx.Conn, error) {
-		exec := func(sql string, args ...any) (err error) {
-			for range 6 { // a driver's own way to connect again
-				if c == nil || c.IsClosed() {
-					if c, err = pgx.Connect(ctx, c.Config().ConnString()); err != nil {
-						continue
+	reconnecting := func(begin string) job { // by a layer that connects again and tries only the statement again
+		return func(ctx context.Context, c *pgx.Conn, i int) (*pgx.Conn, error) {
+			url := c.Config().ConnString()
+			exec := func(sql string, args ...any) error {
+				var err error
+				for range 6 {
+					if c.IsClosed() {
+						next, err := pgx.Connect(ctx, url)
+						if err != nil {
+							continue
+						}
+						c = next
+					}
+					if _, err = c.Exec(ctx, sql, args...); err == nil {
+						return nil
 					}
 				}
-				if _, err = c.Exec(ctx, sql, args...); err == nil {
-					return nil
-				}
+				return err
 			}
-			return err
+			if begin == "carelessly" {
+				_, _ = c.Exec(ctx, "begin")
+			} else if err := exec("begin"); err != nil {
+				return c, err
+			}
+			second := "select pg_advisory_xact_lock(1)"
+			if begin == "without a lock" {
+				second = "select 1"
+			}
+			return c, errors.Join(exec(second), exec("insert into ledger (n) values ($1)", i), exec("commit"))
 		}
-		return c, errors.Join(exec("begin"), exec("select pg_advisory_xact_lock(1)"), exec("insert into ledger (n) values ($1)", i), exec("commit"))
 	}
 	take := func(sql string) job {
 		return func(ctx context.Context, c *pgx.Conn, i int) (*pgx.Conn, error) {
@@ -139,7 +154,11 @@ func TestFaults(t *testing.T) {
 		{"writes twice", []FaultKind{FaultAnswer}, write("ledger"), "PP026"},
 		{"has a key", []FaultKind{FaultAnswer}, done, ""},
 		{"keeps the connection", []FaultKind{FaultBegin}, keep, "PP024"},
-		{"goes on elsewhere", []FaultKind{FaultCut}, locked, "PP027 lock"},
+		{"goes on elsewhere", []FaultKind{FaultCut}, reconnecting("carefully"), "PP027 lock"},
+		{"goes on elsewhere without a lock", []FaultKind{FaultCut}, reconnecting("without a lock"), "PP025 on another connection"},
+		{"goes on after a checkout that failed", []FaultKind{FaultCheckout}, reconnecting("carelessly"), "PP025"},
+		{"goes on after the connection was ended", []FaultKind{FaultEnded}, reconnecting("carelessly"), "PP025"},
+		{"goes on after a failover", []FaultKind{FaultFailover}, reconnecting("carelessly"), "PP025"},
 		{"does it all again", []FaultKind{FaultCut}, done, ""},
 		{"loses jobs", []FaultKind{FaultAnswer}, take(claim), "PP027 job"},
 		{"works in the transaction", []FaultKind{FaultAnswer}, func(ctx context.Context, c *pgx.Conn, i int) (*pgx.Conn, error) {

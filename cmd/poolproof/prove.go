@@ -179,7 +179,7 @@ func (c *proveCommand) run(ctx context.Context, p *program, up *upstream, h *sta
 	var watch func(root int)
 	if c.service() {
 		var stop func()
-		ctx, stop = c.enough(ctx, func() int { return h.pooler.Report().Transactions })
+		ctx, stop = c.enough(ctx, h.pooler)
 		defer stop()
 		watch = func(root int) { go who.watch(ctx, root) }
 	}
@@ -312,15 +312,18 @@ func runProgram(ctx context.Context, p *program, command, env []string, started 
 	case err = <-ended:
 	case <-ctx.Done():
 		signal(cmd.Process, context.Cause(ctx))
-		waiting := time.AfterFunc(programWaitTime, func() {
-			p.log.Info("waiting for the program to end; it will be killed if it does not", "program", command[0], "in", programStopTime-programWaitTime)
-		})
+		waiting, killing := time.NewTimer(programWaitTime), time.NewTimer(programStopTime)
 		defer waiting.Stop()
-		select {
-		case err = <-ended:
-		case <-time.After(programStopTime):
-			kill(cmd.Process)
-			err = <-ended
+		defer killing.Stop()
+		for over := false; !over; {
+			select {
+			case err = <-ended:
+				over = true
+			case <-waiting.C:
+				p.log.Info("waiting for the program to end; it will be killed if it does not", "program", command[0], "in", programStopTime-programWaitTime)
+			case <-killing.C:
+				kill(cmd.Process)
+			}
 		}
 	}
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {

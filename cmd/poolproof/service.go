@@ -92,7 +92,7 @@ func (c *proveCommand) service() bool { return c.Minutes > 0 || c.UntilQuiet > 0
 
 // enough returns a context that ends when the program has run for --minutes, or
 // has been quiet for --until-quiet after its first transaction.
-func (c *proveCommand) enough(ctx context.Context, transactions func() int) (context.Context, func()) {
+func (c *proveCommand) enough(ctx context.Context, pl *hostile.Pooler) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	if c.Minutes > 0 {
 		t := time.AfterFunc(time.Duration(c.Minutes*float64(time.Minute)), func() { cancel(errEnough) })
@@ -109,7 +109,7 @@ func (c *proveCommand) enough(ctx context.Context, transactions func() int) (con
 					return
 				case <-tick.C:
 				}
-				if n := transactions(); n != last || n == 0 {
+				if n := pl.Transactions(); n != last || n == 0 || pl.AtWork() {
 					last, since = n, time.Now()
 				}
 				if time.Since(since) >= quiet {
@@ -121,9 +121,14 @@ func (c *proveCommand) enough(ctx context.Context, transactions func() int) (con
 	return ctx, func() { cancel(nil) }
 }
 
+// groupWaitDelay is how long what the program started may hold its output open
+// after the program ended. Then it is killed.
+const groupWaitDelay = 500 * time.Millisecond
+
 // lead makes the program the leader of a process group of its own, so that what
 // it starts ends with it. It does not read the terminal.
 func lead(cmd *exec.Cmd) {
+	cmd.WaitDelay = groupWaitDelay
 	cmd.Stdin = nil
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 }
