@@ -207,6 +207,18 @@ var catalogue = map[Code]codeInfo{
 		"give such statements no names, or Close one whose Parse failed before sending it again; after DDL say RECONNECT on PgBouncer's console", map[string]string{
 			driverNodePg: "leave name: out of the query; after DDL say RECONNECT on PgBouncer's console",
 		}},
+	NeverGivenBack: {Error, "connection that is not given back after a fault",
+		"each such error takes one connection out of the program's own pool, until nobody gets one and only a restart helps",
+		"give it back in finally (Go: defer conn.Release(), Node: client.release(error), Python: a with block), with BEGIN inside of what that covers", nil},
+	GoesOn: {Error, "transaction that goes on after its BEGIN failed",
+		"each statement takes effect on its own: half of a transaction stays, and ROLLBACK takes nothing back",
+		"treat a failed BEGIN like any other failure of the transaction, and begin again from its first statement", nil},
+	SentTwice: {Error, "write sent again although it may have been committed",
+		"when only the answer is lost, the row is there twice, or the sum is added twice",
+		"give the write a key of its own (a unique column, ON CONFLICT DO NOTHING), or look whether it is there before sending it again", nil},
+	LockLost: {Error, "lock or job that is lost with its server connection",
+		"two do what only one may do, or a job that was taken out of its table is never done",
+		"take the lock or the job, do the work and delete the job in one transaction, and begin all of it again if it breaks off", nil},
 }
 
 // Codes returns all codes, sorted.

@@ -73,7 +73,7 @@ type transaction struct {
 	setsUnknown   bool          // it may set any setting
 	runsAny       bool          // it runs SQL that is put together only then
 	idleReported  bool          // it was reported as idle
-	over          atomic.Bool   // it has ended
+	over          *atomic.Bool  // it has ended; nil until somebody wants to know
 	tried         bool          // waitForIdle has waited for it
 	waiter        *session      // the session that it has waited in vain for; nil: none
 	history       func() []Step // what led to its end
@@ -98,7 +98,9 @@ func (s *session) beginTransactionLocked(b *backend) {
 func (s *session) endTransactionLocked() *transaction {
 	t := s.tx
 	t.client, s.tx = s.client, nil
-	t.over.Store(true)
+	if t.over != nil {
+		t.over.Store(true)
+	}
 	t.history = func() []Step { return s.history.list(s.p) } // nothing is added to it before the transaction is judged
 	return t
 }
@@ -142,12 +144,7 @@ func (s *session) recordLocked(t *queryText) {
 	for _, n := range t.strictReads {
 		x.strictReads = appendNew(x.strictReads, n)
 	}
-	for _, n := range sets {
-		x.settingsSet = appendNew(x.settingsSet, n)
-	}
-	for _, n := range reads {
-		x.settingsRead = appendNew(x.settingsRead, n)
-	}
+	x.keepSettings(reads, sets)
 	if t.readsSequence && !t.usesSequence && !x.usedSequence {
 		s.reportLocked(SequenceState, "", t, nil)
 	}
@@ -164,7 +161,7 @@ func (s *session) recordLocked(t *queryText) {
 	for _, st := range t.statements {
 		s.judgeStatementLocked(st, t, x)
 	}
-	s.unit = append(s.unit, t)
+	s.keepOfUnitLocked(t)
 }
 
 // noteMaybe keeps what could be names of settings in the strings of a statement
@@ -314,10 +311,10 @@ func (s *session) onParseLocked(b *backend, f frame) {
 		}
 	} else {
 		s.playNamesakeLocked(b, key)
-		s.parsedHere = appendNew(s.parsedHere, key)
+		s.keepParsedLocked(key)
 	}
 	s.pendingParses = append(s.pendingParses, pendingParse{key, ps, b.statementOwners[key]})
-	s.prepared[key] = ps
+	s.keepPreparedLocked(key, ps)
 	b.statementOwners[key] = s.id
 }
 
@@ -588,6 +585,7 @@ func (s *session) onCommandCompleteLocked(b *backend, f frame) {
 	if s.tx == nil {
 		return
 	}
+	s.afterCommandLocked(tag)
 	switch tag {
 	case "DEALLOCATE ALL", "DISCARD ALL":
 		clear(b.statementOwners)

@@ -38,6 +38,13 @@
 // replace it (PP001); and just before it parses a statement under a name that
 // some client has left elsewhere, we parse one under it (PP003, names.go).
 //
+// # Bad days
+//
+// With Config.Faults some messages do not get that far (fault.go): before
+// backendFor, session.suffer answers them as a pooler on a bad day would, and
+// session.withhold drops the answer to a write that is committed. What clients
+// do afterwards is judged there, too: PP024 to PP027.
+//
 // # When the server is asked
 //
 // Most transactions are judged by the words of their statements alone

@@ -1,6 +1,7 @@
 package hostile
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -71,6 +72,7 @@ type session struct {
 	fatal      string        // why the pooler that is played hangs up on the client; its own goroutine alone uses it
 
 	clientState
+	ordeal ordeal // fault.go
 }
 
 // newSession returns a session for a client's connection. It has no pool yet.
@@ -104,6 +106,15 @@ func (s *session) run(ctx context.Context) {
 		if f.typ == protocol.Password && s.suspectsDowngrade(f) {
 			s.refuseDowngrade()
 			return
+		}
+		if s.p.badDay != nil {
+			done, err := s.suffer(f)
+			if err != nil {
+				return
+			}
+			if done {
+				continue
+			}
 		}
 		b, err := s.backendFor(ctx, f)
 		if errors.Is(err, io.EOF) {
@@ -310,6 +321,9 @@ func (s *session) onServerMessage(b *backend, f frame) error {
 	if s.answersRestore(b, f) {
 		return b.discard(f)
 	}
+	if done, err := s.withhold(b, f); done || err != nil {
+		return err
+	}
 	switch f.typ {
 	case protocol.ReadyForQuery:
 		if f.size != headerSize+1 {
@@ -441,6 +455,7 @@ func (s *session) onReadyForQuery(b *backend, f frame) error {
 	}
 	over := status == protocol.Idle && s.unanswered == 0 && !s.unitOpen
 	s.judgeUnitLocked(b, status)
+	s.afterAnswerLocked(status)
 	if err := b.discard(f); err != nil { // before inspecting reads from the connection
 		return err
 	}
@@ -480,7 +495,9 @@ func (s *session) onReadyForQuery(b *backend, f frame) error {
 func (s *session) inspectLocked(b *backend) error {
 	s.judgeLeftStatementsLocked(b)
 	t := s.endTransactionLocked()
-	return s.whileInspectingLocked(func() error { return s.p.tolerateUnanswered(b, s.p.inspect(b, t)) })
+	return s.whileInspectingLocked(func() error {
+		return cmp.Or(s.p.tolerateUnanswered(b, s.p.inspect(b, t)), s.p.forgetStatements(b))
+	})
 }
 
 // whileInspectingLocked runs ask, which puts questions to the server
@@ -551,6 +568,7 @@ func (s *session) leave() {
 		s.tx.waiter = nil // the server ended it
 	}
 	s.gone = true
+	s.judgeUnusedLocked()
 	if s.idleIn != idleInCopy { // which ends with its client
 		s.judgeHeldLocked(s.p.cfg.IdleBound / 5)
 	}

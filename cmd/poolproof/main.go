@@ -95,7 +95,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		kong.Description("Keeps multi-tenant PostgreSQL correct when a connection pooler stands in front of it."),
 		kong.Writers(stdout, stderr),
 		kong.Exit(func(code int) { exited = code }), // after --help
-		kong.Vars{"profiles": profileNames()},
+		kong.Vars{"profiles": profileNames(), "faults": strings.Trim(fmt.Sprint(hostile.FaultKinds()), "[]")},
 		kong.BindTo(ctx, (*context.Context)(nil)),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
 	)
