@@ -355,6 +355,10 @@ var elsewhere = map[hostile.Code]string{
 	hostile.SettingNotSet:    "the other end of a custom setting: the transaction that reads what somebody left",
 	hostile.LocalOutside:     "SET LOCAL that has no effect: nothing stays",
 	hostile.ResetsOthers:     "what takes away what others keep",
+	hostile.NeverGivenBack:   "what a program does after a fault of the pooler (--faults): its own pool",
+	hostile.GoesOn:           "what a program does after a fault of the pooler (--faults): the transaction never began",
+	hostile.SentTwice:        "what a program does after a fault of the pooler (--faults): the write is stored twice",
+	hostile.LockLost:         "what a program does after a fault of the pooler (--faults): the lock went with its session",
 }
 
 // createRole makes the role of the rows about roles. Roles belong to the server.
