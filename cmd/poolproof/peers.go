@@ -12,6 +12,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -170,13 +171,20 @@ func parent(pid int) int {
 	return number
 }
 
-// commandLine returns a process's command line, shortened.
+// secrets matches passwords as they stand in command lines: in a URL, in a
+// keyword string, behind an option.
+var secrets = regexp.MustCompile(`(?i)(://[^:/@\s]*:)[^@\s]+(@)|(\b[\w-]*(?:password|passwd|secret|token)["']?\s*[=: ]\s*)[^\s&;,]+`)
+
+// withoutSecrets replaces passwords in a command line.
+func withoutSecrets(line string) string { return secrets.ReplaceAllString(line, "$1$3…$2") }
+
+// commandLine returns a process's command line, without passwords and shortened.
 func commandLine(pid int) string {
 	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 	if err != nil {
 		return "" // it has ended
 	}
-	line := strings.TrimSpace(strings.ReplaceAll(string(raw), "\x00", " "))
+	line := withoutSecrets(strings.TrimSpace(strings.ReplaceAll(string(raw), "\x00", " ")))
 	if len(line) > maxCommand {
 		line = strings.ToValidUTF8(line[:maxCommand], "") + "…"
 	}

@@ -28,9 +28,9 @@ type proveCommand struct {
 	ExitCode      int        `default:"66" placeholder:"N" help:"Exit status if there are findings (default ${default})."`
 	WriteBaseline string     `placeholder:"FILE" help:"Write all findings of this run as the new baseline."`
 	NoSource      bool       `help:"Do not look for files and lines in Node and Python programs."`
-	Faults        faultsFlag `placeholder:"SEED,FAULT,…" help:"Play a pooler's bad day, too; with a seed and some of ${faults} (default: seed 1, all)."`
+	Faults        faultsFlag `placeholder:"SEED,FAULT,…" help:"Play a pooler's bad day, too. --faults means seed 1 and all faults; --faults=7,cut,answer a seed, or some of ${faults}, or both."`
 	Minutes       float64    `placeholder:"N" help:"For a service: stop the program after so many minutes."`
-	UntilQuiet    quietFlag  `placeholder:"TIME" help:"For a service: stop the program when it has run no transaction for TIME (default 10s), after its first."`
+	UntilQuiet    quietFlag  `placeholder:"TIME" help:"For a service: stop the program when it has run no transaction for 10 s after its first; --until-quiet=30s for another time."`
 	Listen        string     `default:"127.0.0.1:0" placeholder:"ADDR" help:"Where the pooler listens (default ${default}); for containers the bridge's address."`
 	hostileFlags
 }

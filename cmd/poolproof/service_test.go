@@ -84,3 +84,19 @@ func TestProveFaults(t *testing.T) {
 		}
 	}
 }
+
+// Command lines are shown without the passwords in them.
+func TestWithoutSecrets(t *testing.T) {
+	for line, want := range map[string]string{
+		"psql postgres://app:pa55w0rd@127.0.0.1/app -c x":        "psql postgres://app:…@127.0.0.1/app -c x",
+		"psql host=127.0.0.1 password=pa55w0rd user=app":         "psql host=127.0.0.1 password=… user=app",
+		"server --db-password pa55w0rd --port 1":                 "server --db-password … --port 1",
+		"java -Durl=jdbc:postgresql://h/d?password=pa55w0rd&x=1": "java -Durl=jdbc:postgresql://h/d?password=…&x=1",
+		"API_TOKEN=pa55w0rd node server.js":                      "API_TOKEN=… node server.js",
+		"node server.js --port 3000":                             "node server.js --port 3000",
+	} {
+		if got := withoutSecrets(line); got != want {
+			t.Errorf("%q becomes %q, want %q", line, got, want)
+		}
+	}
+}
