@@ -26,16 +26,16 @@ func SARIF(w io.Writer, r hostile.Report, version string, tree Tree) error {
 		severity, title, consequence, fix := hostile.Describe(c)
 		index[c] = i
 		run.Tool.Driver.Rules = append(run.Tool.Driver.Rules, sarif.Rule{
-			ID: string(c), ShortDescription: sarif.Text{title}, FullDescription: sarif.Text{sentence(consequence)},
-			Help: sarif.Text{"In production: " + sentence(consequence) + "\nFix: " + sentence(fix)}, HelpURI: Page(c),
-			DefaultConfiguration: sarif.Configuration{string(severity)},
+			ID: string(c), ShortDescription: sarif.Text{Text: title}, FullDescription: sarif.Text{Text: sentence(consequence)},
+			Help: sarif.Text{Text: "In production: " + sentence(consequence) + "\nFix: " + sentence(fix)}, HelpURI: Page(c),
+			DefaultConfiguration: sarif.Configuration{Level: string(severity)},
 		})
 	}
 	for _, f := range r.Findings {
 		run.Results = append(run.Results, sarifResultOf(f, index[f.Code], tree))
 	}
 	if s := leftOut(r); s != "" {
-		run.Invocations = []sarif.Invocation{{Successful: true, Notifications: []sarif.Notification{{Level: "warning", Message: sarif.Text{s}}}}}
+		run.Invocations = []sarif.Invocation{{Successful: true, Notifications: []sarif.Notification{{Level: "warning", Message: sarif.Text{Text: s}}}}}
 	}
 	return sarif.Write(w, run)
 }
@@ -51,7 +51,7 @@ func sarifResultOf(f hostile.Finding, rule int, tree Tree) sarif.Result {
 		text += " SQL: " + short(f.First.SQL, 300)
 	}
 	res := sarif.Result{
-		RuleID: string(f.Code), RuleIndex: rule, Level: string(f.Severity), Message: sarif.Text{text}, OccurrenceCount: max(f.Count, 1),
+		RuleID: string(f.Code), RuleIndex: rule, Level: string(f.Severity), Message: sarif.Text{Text: text}, OccurrenceCount: max(f.Count, 1),
 		PartialFingerprints: map[string]string{"poolproofSubject/v1": string(f.Code) + " " + f.Subject},
 	}
 	if f.Known {

@@ -17,11 +17,7 @@ func Write(w io.Writer, run Run) error {
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
 	e.SetIndent("", "  ")
-	err := e.Encode(struct {
-		Schema  string `json:"$schema"`
-		Version string `json:"version"`
-		Runs    []Run  `json:"runs"`
-	}{"https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json", "2.1.0", []Run{run}})
+	err := e.Encode(Log{"https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json", "2.1.0", []Run{run}})
 	if err == nil {
 		_, err = w.Write(visible.JSON(b.Bytes()))
 	}
@@ -33,34 +29,39 @@ func Write(w io.Writer, run Run) error {
 
 // The format's objects, by its own names.
 type (
+	Log struct {
+		Schema  string `json:"$schema"`
+		Version string `json:"version"`
+		Runs    []Run  `json:"runs"`
+	}
 	Run struct {
 		Tool struct {
 			Driver Driver `json:"driver"`
 		} `json:"tool"`
 		Invocations []Invocation `json:"invocations,omitempty"`
-		ColumnKind  string            `json:"columnKind"`
+		ColumnKind  string       `json:"columnKind"`
 		Results     []Result     `json:"results"`
 	}
 	Invocation struct {
-		Successful    bool                `json:"executionSuccessful"`
+		Successful    bool           `json:"executionSuccessful"`
 		Notifications []Notification `json:"toolExecutionNotifications"`
 	}
 	Notification struct {
-		Level   string    `json:"level"`
-		Message Text `json:"message"`
+		Level   string `json:"level"`
+		Message Text   `json:"message"`
 	}
 	Driver struct {
-		Name           string      `json:"name"`
-		Version        string      `json:"version,omitempty"`
-		InformationURI string      `json:"informationUri"`
+		Name           string `json:"name"`
+		Version        string `json:"version,omitempty"`
+		InformationURI string `json:"informationUri"`
 		Rules          []Rule `json:"rules"`
 	}
 	Rule struct {
-		ID                   string             `json:"id"`
+		ID                   string        `json:"id"`
 		ShortDescription     Text          `json:"shortDescription"`
 		FullDescription      Text          `json:"fullDescription"`
 		Help                 Text          `json:"help"`
-		HelpURI              string             `json:"helpUri"`
+		HelpURI              string        `json:"helpUri"`
 		DefaultConfiguration Configuration `json:"defaultConfiguration"`
 	}
 	Text struct {
@@ -70,14 +71,14 @@ type (
 		Level string `json:"level"`
 	}
 	Result struct {
-		RuleID              string             `json:"ruleId"`
-		RuleIndex           int                `json:"ruleIndex"`
-		Level               string             `json:"level"`
-		Message             Text          `json:"message"`
-		Locations           []Location    `json:"locations,omitempty"`
-		OccurrenceCount     int                `json:"occurrenceCount"`
-		PartialFingerprints map[string]string  `json:"partialFingerprints"`
-		Suppressions        []Suppression `json:"suppressions,omitempty"`
+		RuleID              string            `json:"ruleId"`
+		RuleIndex           int               `json:"ruleIndex"`
+		Level               string            `json:"level"`
+		Message             Text              `json:"message"`
+		Locations           []Location        `json:"locations,omitempty"`
+		OccurrenceCount     int               `json:"occurrenceCount"`
+		PartialFingerprints map[string]string `json:"partialFingerprints"`
+		Suppressions        []Suppression     `json:"suppressions,omitempty"`
 	}
 	Location struct {
 		Physical struct {
