@@ -60,7 +60,7 @@ func sarifResultOf(f hostile.Finding, rule int, tree Tree) sarif.Result {
 	if file != "" {
 		l := sarif.Location{}
 		l.Physical.Artifact = artifact(tree.inRepository(file))
-		l.Physical.Region = sarif.Region{line}
+		l.Physical.Region = sarif.Region{StartLine: line}
 		res.Locations = []sarif.Location{l}
 	}
 	return res
