@@ -226,6 +226,10 @@ func LoginRefused(err error) bool {
 	return r != nil && r.refused
 }
 
+// Hint returns the next step after an error of connecting, as the Hint of an [Error] has it: for
+// tools that connect by themselves.
+func Hint(err error) string { return hintFor(err) }
+
 // hintFor is the hint of an error of connecting.
 func hintFor(err error) string {
 	if r := reasonOf(err); r != nil {

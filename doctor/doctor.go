@@ -1,0 +1,165 @@
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/poolproof/poolproof/pooler"
+)
+
+// Budget is how long [Examine] may take in all.
+const Budget = 5 * time.Second
+
+// Config is what Examine needs. Only URL is required.
+type Config struct {
+	// URL of the database, usually its pooler's, as the application has it. A driver's name in its scheme
+	// (postgresql+asyncpg) and parameters that the server does not know are left out.
+	URL string
+	// Role that is taken on for each statement, as Config.Role of package poolproof. Default: the login.
+	Role string
+	// TenantSetting that policies read. Default: the one that most tables' policies compare a column with.
+	TenantSetting string
+	// TenantColumns name a tenant wherever they are. Default: tenant_id and its like, and columns that policies compare with the setting.
+	TenantColumns []string
+	// Instances of the application, and PoolSize connections of each. Default 0: no arithmetic.
+	Instances, PoolSize int
+	// Only these codes are reported. Default: all.
+	Only []Code
+}
+
+// Examine looks at a database. It takes no longer than [Budget], and what could not be
+// looked at in that time is said. It returns a report in any case: that of a
+// database that cannot be reached has one check, PD000.
+func Examine(ctx context.Context, cfg Config) *Report {
+	ctx, cancel := context.WithTimeout(ctx, Budget)
+	defer cancel()
+	report := &Report{Version: 1, Pooler: Pooler{Kind: "unknown", Mode: string(pooler.Unknown)}, Capabilities: map[string]bool{}, Recipes: []string{}}
+	config, dropped, err := parse(cfg.URL)
+	if err != nil {
+		return report.unreachable(err, "write it as postgres://user:password@host:port/database, with %40 for an @ in the password")
+	}
+	var dialed atomic.Bool
+	dial := config.DialFunc
+	config.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		c, err := dial(ctx, network, addr)
+		dialed.Store(dialed.Load() || err == nil)
+		return c, err
+	}
+	seen, config, refused, err := probe(ctx, config)
+	dropped = append(dropped, refused...)
+	if err != nil {
+		return report.unreachable(reach(ctx, config, err, dialed.Load()))
+	}
+	report.join(seen)
+	for _, name := range dropped {
+		report.Notes = append(report.Notes, "the parameter "+name+" of the URL is not PostgreSQL's and was left out")
+	}
+	conn, err := pgx.ConnectConfig(ctx, exec(config))
+	if err != nil {
+		return report.unreachable(reach(ctx, config, err, dialed.Load()))
+	}
+	defer conn.Close(context.WithoutCancel(ctx)) //nolint:errcheck // only read
+	r := &reader{conn: conn, role: cfg.Role, implicit: seen.ImplicitScope || seen.Mode == pooler.Statement || seen.Undecided}
+	f, err := look(ctx, r, cfg)
+	if err != nil {
+		return report.unreachable(reach(ctx, config, err, true))
+	}
+	if f.pooled = seen.Present; f.pooled && f.instances*f.poolSize > 0 {
+		f.poolerSays = showConfig(ctx, &config.Config)
+	}
+	report.Role, report.TenantSetting, report.TenantTables = f.role.Name, f.setting, []string{}
+	for _, t := range f.tenantTables() {
+		report.TenantTables = append(report.TenantTables, t.Name)
+	}
+	checks := judge(f)
+	if len(cfg.Only) == 0 || slices.Contains(cfg.Only, Trial) {
+		checks = append(checks, judgeTrial(f, isolate(ctx, r, f))...)
+	}
+	report.Checks = complete(checks, f, cfg.Only)
+	report.conclude()
+	return report
+}
+
+// exec is a configuration that prepares nothing.
+func exec(config *pgx.ConnConfig) *pgx.ConnConfig {
+	config = config.Copy()
+	config.DefaultQueryExecMode = pgx.QueryExecModeExec
+	return config
+}
+
+// complete adds what was found to be right, and what was not looked at, and sorts.
+func complete(checks []Check, f *facts, only []Code) []Check {
+	had := map[Code]bool{}
+	for _, c := range checks {
+		had[c.ID] = true
+	}
+	for code, k := range catalogue {
+		if had[code] {
+			continue
+		}
+		c := Check{ID: code, Status: OK, Basis: k.basis, Title: k.fine, Page: Page(code)}
+		if code == Fleet && f.instances*f.poolSize == 0 {
+			c.Status, c.Basis, c.Title, c.Hint = Skip, NotLookedAt, "the fleet's arithmetic", "say --instances N --pool-size M"
+		}
+		checks = append(checks, c)
+	}
+	checks = slices.DeleteFunc(checks, func(c Check) bool { return len(only) > 0 && !slices.Contains(only, c.ID) })
+	slices.SortStableFunc(checks, func(a, b Check) int { return strings.Compare(string(a.ID)+a.Object, string(b.ID)+b.Object) })
+	return checks
+}
+
+// join takes over what the probe saw.
+func (r *Report) join(seen pooler.Report) {
+	r.Pooler = Pooler{Kind: "unknown", Mode: string(seen.Mode), Basis: string(seen.Why.Mode.Basis), Why: seen.Why.Mode.Text}
+	switch {
+	case !seen.Present:
+		r.Pooler.Kind = "none"
+	case seen.Supavisor:
+		r.Pooler.Kind = "supavisor"
+	}
+	r.ServerVersion = seen.ServerVersion
+	r.Capabilities = map[string]bool{"named_statements": seen.NamedStatements, "implicit_scope": seen.ImplicitScope}
+	r.Notes = append(r.Notes, seen.Notes...)
+}
+
+// knownTenants says how the tenant tables were known, for the verdict.
+func (r *Report) knownTenants() string {
+	if len(r.TenantTables) == 0 {
+		return "no tenant tables"
+	}
+	return fmt.Sprintf("%d tenant tables", len(r.TenantTables))
+}
+
+// counts returns how many findings there are of each status, without those of the
+// baseline.
+func (r *Report) counts() (fails, warns, known int) {
+	for _, c := range r.Checks {
+		switch {
+		case c.Status != Fail && c.Status != Warn:
+		case c.Known != nil:
+			known++
+		case c.Status == Fail:
+			fails++
+		default:
+			warns++
+		}
+	}
+	return fails, warns, known
+}
+
+// capabilities in a stable order, for people.
+func (r *Report) capabilities() string {
+	var all []string
+	for _, name := range slices.Sorted(maps.Keys(r.Capabilities)) {
+		all = append(all, fmt.Sprintf("%s %s", name, map[bool]string{true: "yes", false: "not proven"}[r.Capabilities[name]]))
+	}
+	return strings.Join(all, ", ")
+}
