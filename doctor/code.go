@@ -34,6 +34,7 @@ const (
 	NoTimeout        Code = "PD021"
 	Fleet            Code = "PD022"
 	ReadOnly         Code = "PD023"
+	BadOption        Code = "PD024"
 )
 
 // Status is a check's outcome.
@@ -91,6 +92,7 @@ var catalogue = map[Code]codeInfo{
 	NoTimeout:        {Warn, Measured, "no timeout ends an idle transaction", "an idle transaction is ended", "a program that stops between BEGIN and COMMIT keeps a server connection for good; as many as the pool has stop everybody"},
 	Fleet:            {Fail, Inferred, "the fleet does not fit", "the fleet fits", "the last instances to start get no connection: too many clients already, or waits in the pooler"},
 	ReadOnly:         {Warn, Measured, "the server takes only reads", "the server takes writes", "every INSERT, UPDATE and DELETE fails: cannot execute in a read-only transaction"},
+	BadOption:        {Fail, Documented, "an option is unknown to the driver, or contradicts the pooler", "nothing in the URL and the options contradicts the driver or the pooler", "the program ends at its first connection, or the option does nothing and the fault that it was to mend stays"},
 }
 
 // Codes returns all codes, sorted.

@@ -3,7 +3,6 @@ package doctor
 import (
 	"context"
 	"fmt"
-	"maps"
 	"net"
 	"slices"
 	"strings"
@@ -12,11 +11,16 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/poolproof/poolproof/doctor/options"
 	"github.com/poolproof/poolproof/pooler"
 )
 
 // Budget is how long [Examine] may take in all.
 const Budget = 5 * time.Second
+
+// forPooler is how much of Budget goes to what stands between: the rest is for the
+// catalogue and the trial.
+const forPooler = 3 * time.Second
 
 // Config is what Examine needs. Only URL is required.
 type Config struct {
@@ -31,8 +35,13 @@ type Config struct {
 	TenantColumns []string
 	// Instances of the application, and PoolSize connections of each. Default 0: no arithmetic.
 	Instances, PoolSize int
-	// Only these codes are reported. Default: all.
+	// Only these codes are reported. Default: all. What stands between is then only probed: its mode, not its kind.
 	Only []Code
+	// Fast looks as with Only, and reports all codes.
+	Fast bool
+	// Driver of the application, as [options.ParseDriver] takes it, and Options of it as they stand in its code: KEY=VALUE.
+	Driver  string
+	Options []string
 }
 
 // Examine looks at a database. It takes no longer than [Budget], and what could not be
@@ -41,7 +50,7 @@ type Config struct {
 func Examine(ctx context.Context, cfg Config) *Report {
 	ctx, cancel := context.WithTimeout(ctx, Budget)
 	defer cancel()
-	report := &Report{Version: 1, Pooler: Pooler{Kind: "unknown", Mode: string(pooler.Unknown)}, Capabilities: map[string]bool{}, Recipes: []string{}}
+	report := &Report{Version: 1, Pooler: pooler.Fingerprint{Kind: pooler.UnknownKind, Mode: pooler.Unknown}, Capabilities: map[string]bool{}, Recipes: []Recipe{}}
 	config, dropped, err := parse(cfg.URL)
 	if err != nil {
 		return report.unreachable(err, "write it as postgres://user:password@host:port/database, with %40 for an @ in the password")
@@ -53,12 +62,13 @@ func Examine(ctx context.Context, cfg Config) *Report {
 		dialed.Store(dialed.Load() || err == nil)
 		return c, err
 	}
-	seen, config, refused, err := probe(ctx, config)
+	between, config, refused, err := probe(ctx, config, cfg.Fast || len(cfg.Only) > 0)
 	dropped = append(dropped, refused...)
 	if err != nil {
-		return report.unreachable(reach(ctx, config, err, dialed.Load()))
+		return report.unreachable(reach(ctx, config, err, dialed.Load())).with(aboutOptions(ctx, cfg, nil))
 	}
-	report.join(seen)
+	report.join(between)
+	seen := between.Report
 	for _, name := range dropped {
 		report.Notes = append(report.Notes, "the parameter "+name+" of the URL is not PostgreSQL's and was left out")
 	}
@@ -79,9 +89,12 @@ func Examine(ctx context.Context, cfg Config) *Report {
 	for _, t := range f.tenantTables() {
 		report.TenantTables = append(report.TenantTables, t.Name)
 	}
-	checks := judge(f)
+	checks := append(judge(f), aboutOptions(ctx, cfg, &report.Pooler)...)
 	if len(cfg.Only) == 0 || slices.Contains(cfg.Only, Trial) {
 		checks = append(checks, judgeTrial(f, isolate(ctx, r, f))...)
+	}
+	if driver, _ := options.ParseDriver(cfg.Driver); driver != "" && len(report.Through) > 0 {
+		report.Recipes = recipes(driver, report)
 	}
 	report.Checks = complete(checks, f, cfg.Only)
 	report.conclude()
@@ -116,18 +129,15 @@ func complete(checks []Check, f *facts, only []Code) []Check {
 	return checks
 }
 
-// join takes over what the probe saw.
-func (r *Report) join(seen pooler.Report) {
-	r.Pooler = Pooler{Kind: "unknown", Mode: string(seen.Mode), Basis: string(seen.Why.Mode.Basis), Why: seen.Why.Mode.Text}
-	switch {
-	case !seen.Present:
-		r.Pooler.Kind = "none"
-	case seen.Supavisor:
-		r.Pooler.Kind = "supavisor"
+// join takes over what was found between here and PostgreSQL.
+func (r *Report) join(f pooler.Findings) {
+	r.Pooler, r.ServerVersion, r.KnownFaults = f.Pooler, f.ServerVersion, f.KnownFaults
+	r.Capabilities = map[string]bool{"named_statements": f.Report.NamedStatements, "implicit_scope": f.Report.ImplicitScope}
+	for name, c := range f.Capabilities {
+		r.Capabilities[string(name)] = c.Value.OK()
 	}
-	r.ServerVersion = seen.ServerVersion
-	r.Capabilities = map[string]bool{"named_statements": seen.NamedStatements, "implicit_scope": seen.ImplicitScope}
-	r.Notes = append(r.Notes, seen.Notes...)
+	r.Through = f.Capabilities
+	r.Notes = append(r.Notes, f.Notes...)
 }
 
 // knownTenants says how the tenant tables were known, for the verdict.
@@ -153,13 +163,4 @@ func (r *Report) counts() (fails, warns, known int) {
 		}
 	}
 	return fails, warns, known
-}
-
-// capabilities in a stable order, for people.
-func (r *Report) capabilities() string {
-	var all []string
-	for _, name := range slices.Sorted(maps.Keys(r.Capabilities)) {
-		all = append(all, fmt.Sprintf("%s %s", name, map[bool]string{true: "yes", false: "not proven"}[r.Capabilities[name]]))
-	}
-	return strings.Join(all, ", ")
 }

@@ -24,6 +24,28 @@ const (
 		grant select, insert, update, delete on docs to doctor_login;`
 )
 
+// app is the URL of a new database with this schema, as a role that is no superuser and owns nothing.
+func app(t testing.TB, schema string) string {
+	t.Helper()
+	owner := pgtest.Database(t)
+	conn, err := pgx.Connect(t.Context(), owner)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(t.Context()) //nolint:errcheck // only a fixture
+	const role = `do $$ begin if not exists (select from pg_roles where rolname = 'doctor_login') then create role doctor_login login; end if; end $$;
+		alter role doctor_login set idle_in_transaction_session_timeout = '60s';`
+	if _, err := conn.Exec(t.Context(), role+schema); err != nil {
+		t.Fatal(err)
+	}
+	u, err := url.Parse(owner)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.User = url.User(login)
+	return u.String()
+}
+
 // findings are the codes of what is wrong.
 func findings(r *doctor.Report) string {
 	var all []string
@@ -64,24 +86,9 @@ func TestFindings(t *testing.T) {
 		{"default grants to others", "alter default privileges grant select on tables to pg_monitor", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			owner := pgtest.Database(t)
-			conn, err := pgx.Connect(t.Context(), owner)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer conn.Close(t.Context()) //nolint:errcheck // only a fixture
-			role := `do $$ begin if not exists (select from pg_roles where rolname = 'doctor_login') then create role doctor_login login; end if; end $$;
-				alter role doctor_login set idle_in_transaction_session_timeout = '60s';`
-			if _, err := conn.Exec(t.Context(), role+sound+tt.more); err != nil {
-				t.Fatal(err)
-			}
-			u, err := url.Parse(owner)
-			if err != nil {
-				t.Fatal(err)
-			}
-			u.User = url.User(login)
+			url := app(t, sound+tt.more)
 			for _, kind := range []pgtest.Kind{pgtest.Direct, pgtest.PgBouncer118Transaction} {
-				r := doctor.Examine(t.Context(), doctor.Config{URL: pgtest.Pooled(t, u.String(), kind)})
+				r := doctor.Examine(t.Context(), doctor.Config{URL: pgtest.Pooled(t, url, kind)})
 				if got := findings(r); got != tt.want {
 					t.Errorf("%v: found %q, want %q: %s %+v", kind, got, tt.want, r.Verdict, r.Checks)
 				}

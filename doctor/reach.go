@@ -43,16 +43,38 @@ func parse(raw string) (*pgx.ConnConfig, []string, error) {
 	return config, dropped, nil
 }
 
-// probe asks the pooler package, without the URL's parameters that the server refuses: they are a driver's own.
-func probe(ctx context.Context, config *pgx.ConnConfig) (seen pooler.Report, _ *pgx.ConnConfig, dropped []string, err error) {
-	seen, err = pooler.Probe(ctx, config)
+// probe asks the pooler package, without the URL's parameters that the server refuses: they are a driver's own. If it is
+// to be quick, it finds out the mode and not the kind.
+func probe(ctx context.Context, config *pgx.ConnConfig, quick bool) (seen pooler.Findings, _ *pgx.ConnConfig, dropped []string, err error) {
+	look := func() (pooler.Findings, error) {
+		if !quick {
+			return pooler.Examine(ctx, config, pooler.Options{Within: forPooler})
+		}
+		report, err := pooler.Probe(ctx, config)
+		return brief(report), err
+	}
+	seen, err = look()
 	for name := refused(err, config); name != ""; name = refused(err, config) {
 		config = config.Copy()
 		delete(config.RuntimeParams, name)
 		dropped = append(dropped, name)
-		seen, err = pooler.Probe(ctx, config)
+		seen, err = look()
 	}
 	return seen, config, dropped, err
+}
+
+// brief is a probe's report as findings.
+func brief(r pooler.Report) pooler.Findings {
+	f := pooler.Fingerprint{Kind: pooler.UnknownKind, Mode: r.Mode}
+	f.Why.Kind, f.Why.Mode = pooler.Reason{Basis: pooler.Untold, Text: "it was not looked at"}, r.Why.Mode
+	f.Why.Version = f.Why.Kind
+	switch {
+	case !r.Present:
+		f.Kind, f.Why.Kind = pooler.NoPooler, r.Why.Mode
+	case r.Supavisor:
+		f.Kind, f.Why.Kind = pooler.Supavisor, pooler.Reason{Basis: pooler.Measured, Text: "it introduces itself as application_name Supavisor"}
+	}
+	return pooler.Findings{Pooler: f, ServerVersion: r.ServerVersion, Report: r, Notes: r.Notes}
 }
 
 // refused returns the parameter that the server, or a pooler, does not take, or "".

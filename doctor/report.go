@@ -3,31 +3,30 @@ package doctor
 import (
 	"fmt"
 	"strings"
+
+	"github.com/poolproof/poolproof/pooler"
 )
 
 // Report is what was found. Its JSON is a contract; Version changes with it.
 type Report struct {
-	Version       int             `json:"version"`
-	Verdict       string          `json:"verdict"`
-	Reached       bool            `json:"reached"`
-	Pooler        Pooler          `json:"pooler"`
-	Capabilities  map[string]bool `json:"capabilities"`
-	ServerVersion string          `json:"server_version,omitempty"`
-	Role          string          `json:"role,omitempty"`
-	TenantSetting string          `json:"tenant_setting,omitempty"`
-	TenantTables  []string        `json:"tenant_tables,omitempty"`
-	Checks        []Check         `json:"checks"`
-	Recipes       []string        `json:"recipes"`
-	Notes         []string        `json:"notes,omitempty"`
-}
-
-// Pooler is what stands between.
-type Pooler struct {
-	Kind    string `json:"kind"`
-	Mode    string `json:"mode"`
-	Version string `json:"version"`
-	Basis   string `json:"basis,omitempty"` // of the mode
-	Why     string `json:"why,omitempty"`
+	Version int    `json:"version"`
+	Verdict string `json:"verdict"`
+	Reached bool   `json:"reached"`
+	// Pooler is what stands between.
+	Pooler pooler.Fingerprint `json:"pooler"`
+	// Capabilities may be relied on if true; Through says of each what was seen, and what that rests on.
+	Capabilities map[string]bool                   `json:"capabilities"`
+	Through      map[pooler.Name]pooler.Capability `json:"through,omitempty"`
+	// KnownFaults are published ones of that pooler in that version.
+	KnownFaults   []pooler.Fault `json:"known_faults,omitempty"`
+	ServerVersion string         `json:"server_version,omitempty"`
+	Role          string         `json:"role,omitempty"`
+	TenantSetting string         `json:"tenant_setting,omitempty"`
+	TenantTables  []string       `json:"tenant_tables,omitempty"`
+	Checks        []Check        `json:"checks"`
+	// Recipes are settings of the driver for this pooler.
+	Recipes []Recipe `json:"recipes"`
+	Notes   []string `json:"notes,omitempty"`
 }
 
 // Check is the outcome of one check, on one object where something was found.
@@ -60,15 +59,24 @@ func (r *Report) unreachable(err error, hint string) *Report {
 	return r
 }
 
+// with adds what the URL alone shows to a report of a database that was not reached.
+func (r *Report) with(checks []Check) *Report {
+	r.Checks = append(r.Checks, checks...)
+	return r
+}
+
 // conclude writes the verdict of a database that was reached.
 func (r *Report) conclude() {
 	r.Reached = true
 	fails, warns, known := r.counts()
 	where := "PostgreSQL " + r.ServerVersion
-	if r.Pooler.Kind != "none" {
-		where = strings.TrimPrefix(r.Pooler.Kind+" ", "unknown ") + "pooler in " + r.Pooler.Mode + " mode, " + where
-	} else {
+	switch {
+	case r.Pooler.Kind == pooler.NoPooler:
 		where += " without a pooler"
+	case r.Pooler.Kind == pooler.UnknownKind && len(r.Through) == 0:
+		where = "a pooler in " + string(r.Pooler.Mode) + " mode, " + where
+	default:
+		where = r.Pooler.String() + ", " + where
 	}
 	var parts []string
 	if fails > 0 {
@@ -98,8 +106,11 @@ func (r *Report) conclude() {
 
 // leaks reports whether a finding means that tenants reach each other's rows.
 func (r *Report) leaks() bool {
+	if len(r.TenantTables) == 0 {
+		return false
+	}
 	for _, c := range r.Checks {
-		if c.Status == Fail && c.Known == nil && c.ID != Fleet && c.ID != RowSecurityOff {
+		if c.Status == Fail && c.Known == nil && c.ID != Fleet && c.ID != RowSecurityOff && c.ID != BadOption {
 			return true
 		}
 	}

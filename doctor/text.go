@@ -23,6 +23,10 @@ func (r *Report) Text(w io.Writer, all bool) error {
 			continue
 		}
 		lines++
+		if c.Status == OK {
+			fmt.Fprintf(&b, "\n%s ok    %s [%s]", c.ID, visible.Line(c.headline()), c.Basis)
+			continue
+		}
 		fmt.Fprintf(&b, "\n%s %s  %s [%s]\n", c.ID, c.Status, visible.Line(c.headline()), c.Basis)
 		if c.Known != nil {
 			fmt.Fprintf(&b, "      known until %s: %s\n", c.Known.Expires, visible.Line(c.Known.Reason))
@@ -39,12 +43,16 @@ func (r *Report) Text(w io.Writer, all bool) error {
 	}
 	if all {
 		lines++
-		fmt.Fprintf(&b, "\npooler: kind %s, mode %s (%s: %s); version not looked at\n", r.Pooler.Kind, r.Pooler.Mode, r.Pooler.Basis, visible.Line(r.Pooler.Why))
-		fmt.Fprintf(&b, "through it: %s; everything else not looked at\n", r.capabilities())
-		if r.Reached {
+		b.WriteString("\n")
+	}
+	if lines > 0 && r.Reached {
+		r.between(&b, all)
+		r.isolation(&b)
+		if all {
 			fmt.Fprintf(&b, "tenant: setting %s, tables %s\n", visible.Line(r.TenantSetting), visible.Line(strings.Join(r.TenantTables, ", ")))
 		}
 	}
+	r.settings(&b) // they were asked for
 	if all || lines > 0 {
 		for _, n := range r.Notes {
 			fmt.Fprintf(&b, "\nnote: %s\n", visible.Line(n))
@@ -57,6 +65,17 @@ func (r *Report) Text(w io.Writer, all bool) error {
 		b.WriteString("\n" + verdict)
 	}
 	return write(w, "the report", b.String())
+}
+
+// isolation writes what the live trial saw, and how much of the database it tried.
+func (r *Report) isolation(b *strings.Builder) {
+	verdict := map[Status]string{OK: "holds", Fail: "does not hold", Skip: "not known"}
+	for _, c := range r.Checks {
+		if c.ID == Trial {
+			fmt.Fprintf(b, "isolation: %s [%s]: %s\n", verdict[c.Status], c.Basis, visible.Line(c.Detail))
+			return
+		}
+	}
 }
 
 func indent(s string) string {
@@ -86,7 +105,13 @@ func (r *Report) JSON(w io.Writer) error {
 func (r *Report) Markdown(w io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "### poolproof doctor: %s\n\n", cell(r.Verdict))
-	fmt.Fprintf(&b, "Pooler: %s, mode %s (%s). Through it: %s. Everything else was not looked at.\n", r.Pooler.Kind, r.Pooler.Mode, r.Pooler.Basis, r.capabilities())
+	var between strings.Builder
+	if r.Reached {
+		r.between(&between, false)
+		r.isolation(&between)
+		r.settings(&between)
+		fmt.Fprintf(&b, "```text\n%s\n```\n", strings.ReplaceAll(strings.TrimSpace(between.String()), "```", "'''"))
+	}
 	head := "\n| | finding | detail | do |\n|---|---|---|---|\n"
 	for _, c := range r.Checks {
 		if c.Status != Fail && c.Status != Warn {

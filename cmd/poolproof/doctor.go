@@ -9,11 +9,13 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"regexp"
 	"strings"
 	"time"
 
 	"github.com/poolproof/poolproof/docs"
 	"github.com/poolproof/poolproof/doctor"
+	"github.com/poolproof/poolproof/doctor/explain"
 )
 
 // doctorCommand is poolproof doctor.
@@ -24,6 +26,10 @@ type doctorCommand struct {
 	TenantColumn  []string `placeholder:"NAME" help:"A column that names a tenant (repeatable; default: inferred)."`
 	Instances     int      `placeholder:"N" help:"How many instances of the application run."`
 	PoolSize      int      `placeholder:"M" help:"How many connections each of them opens."`
+	Driver        string   `placeholder:"NAME[@VERSION]" help:"The application's driver: print its settings for this pooler."`
+	Option        []string `placeholder:"KEY=VALUE" sep:"none" help:"An option of the driver as it stands in code: refused by name if it is unknown to that version or contradicts the pooler (repeatable)."`
+	Error         string   `placeholder:"TEXT" help:"Explain an error message; needs no URL and no network."`
+	Fast          bool     `help:"Look only at what keeps tenants apart, not at the pooler's kind: for doctor --fast && exec CMD."`
 	Only          []string `placeholder:"CODE" help:"Report only this code (repeatable)."`
 	FailOn        string   `enum:"warn,fail,never" default:"warn" placeholder:"warn|fail|never" help:"What makes the exit status 1 (default ${default})."`
 	Verbose       bool     `short:"v" help:"Show also what is right, and what was not looked at."`
@@ -44,6 +50,8 @@ Example:
   poolproof doctor
   poolproof doctor postgres://app:secret@db.example:6432/app
   poolproof doctor --tenant-setting app.tenant --tenant-column org_id --instances 12 --pool-size 20
+  poolproof doctor --driver asyncpg@0.30 --option statement_cache_size=0
+  poolproof doctor --error 'prepared statement "__asyncpg_stmt_1__" does not exist'
   poolproof doctor --only PD019
   poolproof doctor --baseline doctor-baseline.json --sarif doctor.sarif --fail-on fail
   poolproof doctor --output fix.sql`
@@ -51,6 +59,9 @@ Example:
 
 // Run looks, and reports.
 func (c *doctorCommand) Run(ctx context.Context, p *program) error {
+	if c.Error != "" {
+		return printExplanation(p, c.Error)
+	}
 	if c.URL == "" {
 		c.URL = os.Getenv("DATABASE_URL")
 	}
@@ -59,6 +70,15 @@ func (c *doctorCommand) Run(ctx context.Context, p *program) error {
 	}
 	cfg := doctor.Config{
 		URL: c.URL, Role: c.Role, TenantSetting: c.TenantSetting, TenantColumns: c.TenantColumn, Instances: c.Instances, PoolSize: c.PoolSize,
+		Fast: c.Fast, Driver: c.Driver, Options: c.Option,
+	}
+	if c.Driver == "" && len(c.Option) > 0 {
+		return usage("say whose: --driver asyncpg@0.30", "--option needs --driver")
+	}
+	if c.Driver != "" {
+		if err := doctor.CheckDriver(c.Driver); err != nil {
+			return usage("see poolproof doctor --help", "--driver: %w", err)
+		}
 	}
 	for _, code := range c.Only {
 		code := doctor.Code(strings.ToUpper(code))
@@ -123,20 +143,39 @@ func (c *doctorCommand) write(p *program, report *doctor.Report) error {
 
 // explainCommand is poolproof explain.
 type explainCommand struct {
-	Code string `arg:"" optional:"" help:"PD… of doctor or PP… of prove. Without one, all are listed."`
+	Code []string `arg:"" optional:"" help:"PD… of doctor, PP… of prove, or an error message. Without one, all codes are listed."`
 }
 
 // Help is the long help.
 func (explainCommand) Help() string {
-	return `Prints the page of a code: what it means in production, how to see it, and what to do. It needs no network.
+	return `Prints the page of a code: what it means in production, how to see it, and what to do. Of an error message it says
+who says it, why, and what to run next. It needs no network.
 
 Example:
-  poolproof explain PD004`
+  poolproof explain PD004
+  poolproof explain 'unsupported startup parameter: options'`
+}
+
+// aCode is what looks like a code, whether or not there is one.
+var aCode = regexp.MustCompile(`^(?i)P[DP][0-9]+$`)
+
+// printExplanation prints what an error message means.
+func printExplanation(p *program, text string) error {
+	e, ok := explain.Explain(text)
+	if !ok {
+		return usage("poolproof doctor URL looks at the database itself", "no message that is known here has these words")
+	}
+	_, err := fmt.Fprintf(p.stdout, "%s says so (%s)\n  why: %s\n  so:  %s\n  do:  %s\n", e.Speaker, e.ID, e.Cause, e.Consequence, e.Next)
+	return err
 }
 
 // Run prints a page, or the titles of all.
 func (c *explainCommand) Run(p *program) error {
-	code := strings.ToUpper(c.Code)
+	asked := strings.Join(c.Code, " ")
+	if asked != "" && !aCode.MatchString(asked) {
+		return printExplanation(p, asked)
+	}
+	code := strings.ToUpper(asked)
 	var text strings.Builder
 	for _, dir := range []string{"doctor", "prove"} {
 		entries, err := docs.Pages.ReadDir(dir)
