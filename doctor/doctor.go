@@ -48,6 +48,7 @@ type Config struct {
 // looked at in that time is said. It returns a report in any case: that of a
 // database that cannot be reached has one check, PD000.
 func Examine(ctx context.Context, cfg Config) *Report {
+	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, Budget)
 	defer cancel()
 	report := &Report{Version: 1, Pooler: pooler.Fingerprint{Kind: pooler.UnknownKind, Mode: pooler.Unknown}, Capabilities: map[string]bool{}, Recipes: []Recipe{}}
@@ -65,7 +66,7 @@ func Examine(ctx context.Context, cfg Config) *Report {
 	between, config, refused, err := probe(ctx, config, cfg.Fast || len(cfg.Only) > 0)
 	dropped = append(dropped, refused...)
 	if err != nil {
-		return report.unreachable(reach(ctx, config, err, dialed.Load())).with(aboutOptions(ctx, cfg, nil))
+		return report.unreachable(reach(ctx, config, err, dialed.Load(), began)).with(aboutOptions(ctx, cfg, nil))
 	}
 	report.join(between)
 	seen := between.Report
@@ -74,13 +75,13 @@ func Examine(ctx context.Context, cfg Config) *Report {
 	}
 	conn, err := pgx.ConnectConfig(ctx, exec(config))
 	if err != nil {
-		return report.unreachable(reach(ctx, config, err, dialed.Load()))
+		return report.unreachable(reach(ctx, config, err, dialed.Load(), began))
 	}
 	defer conn.Close(context.WithoutCancel(ctx)) //nolint:errcheck // only read
 	r := &reader{conn: conn, role: cfg.Role, implicit: seen.ImplicitScope || seen.Mode == pooler.Statement || seen.Undecided}
 	f, err := look(ctx, r, cfg)
 	if err != nil {
-		return report.unreachable(reach(ctx, config, err, true))
+		return report.unreachable(reach(ctx, config, err, true, began))
 	}
 	if f.pooled = seen.Present; f.pooled && f.instances*f.poolSize > 0 {
 		f.poolerSays = showConfig(ctx, &config.Config)

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -92,8 +93,8 @@ func refused(err error, config *pgx.ConnConfig) string {
 }
 
 // reach is an error of connecting, or of a first question, in words, with the next step.
-// dialed: something took a connection.
-func reach(ctx context.Context, config *pgx.ConnConfig, err error, dialed bool) (error, string) {
+// dialed: something took a connection; began: when it was first asked.
+func reach(ctx context.Context, config *pgx.ConnConfig, err error, dialed bool, began time.Time) (error, string) {
 	at := net.JoinHostPort(config.Host, strconv.Itoa(int(config.Port)))
 	if strings.HasPrefix(config.Host, "/") {
 		at = config.Host
@@ -109,8 +110,9 @@ func reach(ctx context.Context, config *pgx.ConnConfig, err error, dialed bool) 
 		return fmt.Errorf("nothing listens at %s", at), "start the server, or see that host and port are right"
 	case pgconn.Timeout(err) || errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil:
 		if dialed {
-			return fmt.Errorf("%s takes a connection and gives no answer within %s", at, Budget),
-				"behind a pooler all server connections are busy, then: look for long transactions (select pid, state, xact_start, query from pg_stat_activity order by xact_start), or enlarge its pool"
+			return fmt.Errorf("%s takes a connection and gives no answer within %s", at, time.Since(began).Round(time.Second)),
+				"a pooler does so when all its server connections are busy: look for long transactions (select pid, state, xact_start, query from pg_stat_activity order by xact_start), or enlarge its pool; " +
+					"or when it cannot reach its PostgreSQL: see the pooler's log"
 		}
 		return fmt.Errorf("%s does not answer", at), "see that host and port are right and that no firewall is between: nc -vz " + cmp.Or(config.Host, "localhost") + " " + strconv.Itoa(int(config.Port))
 	}

@@ -118,7 +118,7 @@ func aboutOptions(ctx context.Context, cfg Config, found *pooler.Fingerprint) (c
 	}
 	had := map[string]bool{}
 	for _, p := range problems {
-		if had[p.ID+p.Subject] {
+		if had[p.ID+p.Subject] || p.ID == "unknown-host" || p.ID == "malformed-url" { // PD000 says so
 			continue
 		}
 		had[p.ID+p.Subject] = true
