@@ -154,6 +154,7 @@ with recursive direct as (
     union
     select w.top, d.rel, case when v.relkind = 'v' and v.invoker then w.usr else v.relowner end, coalesce(w.mat, case when v.relkind = 'm' then v.oid end)
     from walk w join v on v.oid = w.rel join direct d on d.view = v.oid
+    where v.relkind = 'v' or case when w.usr = 0 then has_table_privilege(v.oid, 'select') else has_table_privilege(w.usr, v.oid, 'select') end
 )
 select distinct format('%I.%I', tn.nspname, tc.relname), t.oid, coalesce(pg_get_userbyid(nullif(w.usr, 0))::text, ''),
        coalesce((select format('%I.%I', v.nspname, v.relname) from v where v.oid = w.mat), ''), pg_get_viewdef(w.top)

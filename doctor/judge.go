@@ -244,7 +244,7 @@ func aboutDetours(f *facts) (found []Check) {
 			continue // it asks for a setting itself
 		}
 		for _, t := range f.allTenantTables() {
-			if (d.Everywhere || slices.Contains(d.Owned, t.OID)) && mentions(d.Body, t.Bare) {
+			if (d.Everywhere || slices.Contains(d.Owned, t.OID)) && mentions(d.Body, t) {
 				found = append(found, finding(DefinerFunction, d.Name, "it names "+t.Name+" and works as "+d.Owner, "alter function "+d.Name+" security invoker;",
 					"where it need not go around: alter function "+d.Name+" security invoker; otherwise let it compare "+t.quoted+" with the setting, or take execute from public"))
 				break

@@ -4,6 +4,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // Policies are read as pg_get_expr writes them, which is always the same way:
@@ -168,8 +170,12 @@ func ignoresTenant(expr, quoted string) bool {
 		!strings.Contains(expr, "SELECT") && !strings.Contains(expr, "current_setting") && !strings.Contains(expr, "CURRENT_USER") && !regexp.MustCompile(`[a-z_]\(`).MatchString(expr) && expr != "false"
 }
 
-// mentions reports whether a function's source has a name as a word, outside
-// comments.
-func mentions(body, name string) bool {
-	return regexp.MustCompile(`(^|[^\w])` + regexp.QuoteMeta(name) + `($|[^\w])`).MatchString(sqlComment.ReplaceAllString(body, ""))
+// mentions reports whether a function's source has a table's name as a word, outside comments: in quotes,
+// where it needs them.
+func mentions(body string, t table) bool {
+	body = sqlComment.ReplaceAllString(body, "")
+	if strings.HasSuffix(t.Name, `"`) {
+		return strings.Contains(body, pgx.Identifier{t.Bare}.Sanitize())
+	}
+	return regexp.MustCompile(`(?i)(^|[^\w"])` + regexp.QuoteMeta(t.Bare) + `($|[^\w"])|"` + regexp.QuoteMeta(t.Bare) + `"`).MatchString(body)
 }
