@@ -3,16 +3,16 @@ package doctor
 // advisory is a fault of PostgreSQL in what row-level security promises.
 type advisory struct {
 	ID, Text, Date, Source string
-	fixed                  map[int]int // by major version: the first minor version without the fault
+	fixed                  map[int]int // by major version, 906 for 9.6: the first minor version without the fault
 }
 
 const security = "https://www.postgresql.org/support/security/"
 
-// advisories are PostgreSQL's own, from its security page, as of November 2026.
+// advisories are PostgreSQL's own. Versions and dates were held to its release notes and to OSV's records of them in November 2026.
 // Major versions that a row does not name never had the fault, or are older than
 // any that gets fixes.
 var advisories = []advisory{
-	{"CVE-2019-10130", "selectivity estimators show values that policies hide", "2019-05-09", security + "CVE-2019-10130/", map[int]int{9: 0, 10: 8, 11: 3}},
+	{"CVE-2019-10130", "selectivity estimators show values that policies hide", "2019-05-09", security + "CVE-2019-10130/", map[int]int{905: 17, 906: 13, 10: 8, 11: 3}},
 	{"CVE-2023-2455", "policies of the wrong role apply after a function was inlined and the role changed", "2023-05-11", security + "CVE-2023-2455/", map[int]int{11: 20, 12: 15, 13: 11, 14: 8, 15: 3}},
 	{"CVE-2023-39418", "MERGE does not check the policies for UPDATE and SELECT", "2023-08-10", security + "CVE-2023-39418/", map[int]int{15: 4}},
 	{"CVE-2024-10976", "a plan that is used again after the role changed applies the wrong policies below sub-selects", "2024-11-14", security + "CVE-2024-10976/", map[int]int{12: 21, 13: 17, 14: 14, 15: 9, 16: 5, 17: 1}},
@@ -21,10 +21,10 @@ var advisories = []advisory{
 
 // concerns reports whether a server of this server_version_num has the fault.
 func (a advisory) concerns(num int) bool {
+	major, minor := num/10000, num%10000
 	if num < 100000 {
-		_, old := a.fixed[9]
-		return old
+		major, minor = num/100, num%100
 	}
-	fixed, ok := a.fixed[num/10000]
-	return ok && num%10000 < fixed
+	fixed, ok := a.fixed[major]
+	return ok && minor < fixed
 }
