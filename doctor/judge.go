@@ -268,11 +268,18 @@ func aboutDetours(f *facts) (found []Check) {
 	return found
 }
 
+// byRole reports whether what a policy lets through depends on the role.
+func (f *facts) byRole() bool {
+	return slices.ContainsFunc(f.policies, func(p policy) bool {
+		return !slices.Equal(p.Roles, []string{"public"}) || namesRole.MatchString(p.all()+"\n"+p.Bodies)
+	})
+}
+
 func aboutServer(f *facts) (found []Check) {
 	r := f.role
 	role := pgx.Identifier{r.Name}.Sanitize()
 	for _, a := range advisories {
-		if a.concerns(r.VersionNum) {
+		if a.concerns(r.VersionNum) && (!a.byRole || f.byRole()) {
 			found = append(found, finding(ServerVersion, a.ID, "PostgreSQL "+r.Version+": "+a.Text+" (fixed "+a.Date+")", "", "update PostgreSQL to the last minor version; "+a.Source))
 		}
 	}

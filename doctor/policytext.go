@@ -19,6 +19,7 @@ var (
 	// An empty text is looked for somewhere: whoever wrote it knew of it.
 	emptyCompared = regexp.MustCompile(`(?:=|<>|!=|NULLIF\(|nullif\()[^=]*''`)
 	sqlComment    = regexp.MustCompile(`(?s)--[^\n]*|/\*.*?\*/`)
+	namesRole     = regexp.MustCompile(`(?i)\b(current_user|session_user|current_role|pg_has_role)\b`)
 	constant      = regexp.MustCompile(`'((?:[^']|'')*)'::`)
 )
 
