@@ -121,3 +121,20 @@ func TestKnownFaultsAreOfThatVersion(t *testing.T) {
 		t.Errorf("found %q and %q", old, newer)
 	}
 }
+
+// TestIntrusive measures what is inferred without it, and leaves nothing behind.
+func TestIntrusive(t *testing.T) {
+	pooled := pgtest.Pooled(t, app(t, sound), pgtest.PgBouncer118Transaction)
+	if c := doctor.Examine(t.Context(), doctor.Config{URL: pooled}).Through[pooler.SettingSet]; c.Value != pooler.Leaks || c.Basis != pooler.Inferred {
+		t.Errorf("without it: %+v", c)
+	}
+	r := doctor.Examine(t.Context(), doctor.Config{URL: pooled, Intrusive: true})
+	for _, name := range []pooler.Name{pooler.SettingSet, pooler.Listen, pooler.AdvisoryLocks, pooler.TempTables} {
+		if c := r.Through[name]; c.Value != pooler.Leaks || c.Basis != pooler.Measured {
+			t.Errorf("%s with --intrusive: %+v", name, c)
+		}
+	}
+	if found := findings(r); found != "" || !r.Reached {
+		t.Errorf("%s: %s", found, r.Verdict)
+	}
+}

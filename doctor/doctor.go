@@ -39,6 +39,8 @@ type Config struct {
 	Only []Code
 	// Fast looks as with Only, and reports all codes.
 	Fast bool
+	// Intrusive also tries what leaves something on a server connection until it is cleaned up: see [pooler.Options].
+	Intrusive bool
 	// Driver of the application, as [options.ParseDriver] takes it, and Options of it as they stand in its code: KEY=VALUE.
 	Driver  string
 	Options []string
@@ -63,7 +65,7 @@ func Examine(ctx context.Context, cfg Config) *Report {
 		dialed.Store(dialed.Load() || err == nil)
 		return c, err
 	}
-	between, config, refused, err := probe(ctx, config, cfg.Fast || len(cfg.Only) > 0)
+	between, config, refused, err := probe(ctx, config, cfg)
 	dropped = append(dropped, refused...)
 	if err != nil {
 		return report.unreachable(reach(ctx, config, err, dialed.Load(), began)).with(aboutOptions(ctx, cfg, nil))

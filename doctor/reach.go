@@ -46,10 +46,10 @@ func parse(raw string) (*pgx.ConnConfig, []string, error) {
 
 // probe asks the pooler package, without the URL's parameters that the server refuses: they are a driver's own. If it is
 // to be quick, it finds out the mode and not the kind.
-func probe(ctx context.Context, config *pgx.ConnConfig, quick bool) (seen pooler.Findings, _ *pgx.ConnConfig, dropped []string, err error) {
+func probe(ctx context.Context, config *pgx.ConnConfig, cfg Config) (seen pooler.Findings, _ *pgx.ConnConfig, dropped []string, err error) {
 	look := func() (pooler.Findings, error) {
-		if !quick {
-			return pooler.Examine(ctx, config, pooler.Options{Within: forPooler})
+		if !cfg.Fast && len(cfg.Only) == 0 {
+			return pooler.Examine(ctx, config, pooler.Options{Within: forPooler, Intrusive: cfg.Intrusive})
 		}
 		report, err := pooler.Probe(ctx, config)
 		return brief(report), err

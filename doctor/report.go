@@ -69,14 +69,12 @@ func (r *Report) with(checks []Check) *Report {
 func (r *Report) conclude() {
 	r.Reached = true
 	fails, warns, known := r.counts()
-	where := "PostgreSQL " + r.ServerVersion
-	switch {
-	case r.Pooler.Kind == pooler.NoPooler:
+	version, _, _ := strings.Cut(r.ServerVersion, " ") // without a distribution's own
+	where := "PostgreSQL " + version
+	if r.Pooler.Kind == pooler.NoPooler {
 		where += " without a pooler"
-	case r.Pooler.Kind == pooler.UnknownKind && len(r.Through) == 0:
-		where = "a pooler in " + string(r.Pooler.Mode) + " mode, " + where
-	default:
-		where = r.Pooler.String() + ", " + where
+	} else {
+		where = r.is() + ", " + where
 	}
 	var parts []string
 	if fails > 0 {

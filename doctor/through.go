@@ -12,7 +12,7 @@ import (
 // its known faults; with all, what each conclusion rests on, and what works.
 func (r *Report) between(b *strings.Builder, all bool) {
 	why := r.Pooler.Why
-	fmt.Fprintf(b, "\nbetween: %s\n", r.Pooler)
+	fmt.Fprintf(b, "\nbetween: %s\n", r.is())
 	for _, w := range []struct {
 		name string
 		why  pooler.Reason
@@ -37,17 +37,39 @@ func (r *Report) between(b *strings.Builder, all bool) {
 	if len(r.KnownFaults) == 0 {
 		return
 	}
-	fmt.Fprintf(b, "known faults of it [documented]:\n")
+	if !all {
+		var certain, perhaps []string
+		for _, f := range r.KnownFaults {
+			if f.Certain {
+				certain = append(certain, f.ID)
+			} else {
+				perhaps = append(perhaps, f.ID)
+			}
+		}
+		line := strings.Join(certain, ", ")
+		if len(perhaps) > 0 {
+			line = strings.TrimPrefix(line+"; in some of the versions that fit: "+strings.Join(perhaps, ", "), "; ")
+		}
+		fmt.Fprintf(b, "known faults of it [documented]: %s\n", line)
+		return
+	}
+	b.WriteString("known faults of it [documented]:\n")
 	for _, f := range r.KnownFaults {
 		sure := ""
 		if !f.Certain {
 			sure = " (in some of the versions that fit)"
 		}
 		fmt.Fprintf(b, "      %s%s: %s\n", f.ID, sure, visible.Line(f.Title))
-		if all {
-			fmt.Fprintf(b, "          do: %s (%s, %s)\n", visible.Line(f.Fix), visible.Line(f.Source), f.Date)
-		}
+		fmt.Fprintf(b, "          do: %s (%s, %s)\n", visible.Line(f.Fix), visible.Line(f.Source), f.Date)
 	}
+}
+
+// is names what stands between, in a few words.
+func (r *Report) is() string {
+	if r.Pooler.Kind == pooler.UnknownKind && len(r.Through) == 0 { // it was not looked at
+		return "a pooler in " + string(r.Pooler.Mode) + " mode"
+	}
+	return r.Pooler.String()
 }
 
 // broken lists what does not work, by what becomes of it and how that is known, and what is not known.

@@ -29,6 +29,7 @@ type doctorCommand struct {
 	Driver        string   `placeholder:"NAME[@VERSION]" help:"The application's driver: print its settings for this pooler."`
 	Option        []string `placeholder:"KEY=VALUE" sep:"none" help:"An option of the driver as it stands in code: refused by name if it is unknown to that version or contradicts the pooler (repeatable)."`
 	Error         string   `placeholder:"TEXT" help:"Explain an error message; needs no URL and no network."`
+	Intrusive     bool     `help:"Try also what stays on a server connection until it is cleaned up: session settings, LISTEN, session locks, temporary tables."`
 	Fast          bool     `help:"Look only at what keeps tenants apart, not at the pooler's kind: for doctor --fast && exec CMD."`
 	Only          []string `placeholder:"CODE" help:"Report only this code (repeatable)."`
 	FailOn        string   `enum:"warn,fail,never" default:"warn" placeholder:"warn|fail|never" help:"What makes the exit status 1 (default ${default})."`
@@ -42,8 +43,8 @@ type doctorCommand struct {
 
 // Help is the long help.
 func (doctorCommand) Help() string {
-	return `Looks at a database through the application's own URL and role: is there a pooler, does row-level security keep tenants
-apart, and what has to be done. It only reads, in read-only transactions, takes at most 5 seconds and 4 connections, and leaves
+	return `Looks at a database through the application's own URL and role: which pooler answers and what works through it, does
+row-level security keep tenants apart, which settings does the driver need, and what has to be done. It only reads, in read-only transactions, takes at most 5 seconds and 4 connections, and leaves
 nothing behind. The exit status is 0 if nothing is wrong, 1 if something is, and 2 if the database could not be asked.
 
 Example:
@@ -70,7 +71,7 @@ func (c *doctorCommand) Run(ctx context.Context, p *program) error {
 	}
 	cfg := doctor.Config{
 		URL: c.URL, Role: c.Role, TenantSetting: c.TenantSetting, TenantColumns: c.TenantColumn, Instances: c.Instances, PoolSize: c.PoolSize,
-		Fast: c.Fast, Driver: c.Driver, Options: c.Option,
+		Fast: c.Fast, Intrusive: c.Intrusive, Driver: c.Driver, Options: c.Option,
 	}
 	if c.Driver == "" && len(c.Option) > 0 {
 		return usage("say whose: --driver asyncpg@0.30", "--option needs --driver")

@@ -81,7 +81,7 @@ func TestDoctorReports(t *testing.T) {
 	}
 	for _, want := range []string{
 		"\nPD004 fail  row-level security is off: public.docs [measured]\n", "\nPD019 fail  rows were seen without their tenant: public.docs [measured]\n", "2 of 2 tenant tables tried",
-		"\nbetween: pgbouncer 1.19.1 or earlier in transaction mode\n", "\nwhat does not work through it:\n", "leaks [inferred]: setting_set", "\nknown faults of it [documented]:\n", "\nisolation: does not hold [measured]: ",
+		"\nbetween: pgbouncer 1.19.1 or earlier in transaction mode\n", "\nwhat does not work through it:\n", "leaks [inferred]: setting_set", "\nknown faults of it [documented]: CVE-2026-6664, ", "\nisolation: does not hold [measured]: ",
 	} {
 		if !strings.Contains(r.stdout, want) {
 			t.Errorf("the report lacks %q: %s", want, r.stdout)
