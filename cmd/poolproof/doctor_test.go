@@ -3,12 +3,16 @@
 package main
 
 import (
+	"bufio"
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -262,27 +266,64 @@ func TestExplain(t *testing.T) {
 	command(t, "doctor", "--error", "the cat sat on the mat").wantError(t, exitUsage, "no message")
 }
 
-// TestDoctorTellsThatItIsStillLooking, on standard error, where a pool is used up.
-func TestDoctorTellsThatItIsStillLooking(t *testing.T) {
-	pooled := pgtest.Pooled(t, faultyDatabase(t), pgtest.PgBouncer124Transaction)
-	for range 2 { // as many as the pool has
-		hold(t, pooled)
-	}
-	r := command(t, "doctor", pooled)
-	if r.code != exitUsage || !strings.Contains(r.stderr, "still looking") || strings.Count(r.stderr, "\n") != 1 || !strings.Contains(r.stdout, "gives no answer within") {
-		t.Errorf("exit code %d: %s%s", r.code, r.stdout, r.stderr)
+// TestDoctorInterrupted: while a pool is used up the doctor says on standard error that it is still looking, ends at a signal, and
+// leaves nothing behind, not even if it is killed.
+func TestDoctorInterrupted(t *testing.T) {
+	pooled := pgtest.Pooled(t, faultyDatabase(t), pgtest.PgBouncer118Transaction)
+	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGKILL} {
+		t.Run(signal.String(), func(t *testing.T) {
+			release := []func(){hold(t, pooled), hold(t, pooled)} // as many as the pool has
+			cmd := exec.CommandContext(t.Context(), self(t), "doctor", pooled)
+			cmd.Env = append(os.Environ(), asPoolproof+"=1")
+			var stdout bytes.Buffer
+			cmd.Stdout = &stdout
+			stderr, err := cmd.StderrPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			lines := bufio.NewScanner(stderr)
+			if !lines.Scan() || !strings.Contains(lines.Text(), "still looking") {
+				t.Errorf("it does not say that it is looking: %q", lines.Text())
+			}
+			if err := cmd.Process.Signal(signal); err != nil {
+				t.Fatal(err)
+			}
+			var rest []string
+			for lines.Scan() {
+				rest = append(rest, lines.Text())
+			}
+			_ = cmd.Wait() // the status is looked at
+			if signal == syscall.SIGINT && (cmd.ProcessState.ExitCode() != exitUsage || len(rest) != 2 || !strings.Contains(rest[0], "stopped by signal") || stdout.Len() > 0) {
+				t.Errorf("%s: %q, and on standard output %q", cmd.ProcessState, rest, stdout.String())
+			}
+			for _, f := range release {
+				f()
+			}
+			left := "open"
+			for range 200 { // the pooler hears of its client's end a moment later
+				if left = pgtest.Leftovers(t, pooled, 1); !strings.HasPrefix(left, "open") {
+					break
+				}
+			}
+			if left != "" {
+				t.Errorf("this is left: %s", left)
+			}
+		})
 	}
 }
 
-// hold keeps a server connection of a pooler until the test ends.
-func hold(t *testing.T, pooled string) {
+// hold keeps a server connection of a pooler until release is called.
+func hold(t *testing.T, pooled string) (release func()) {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), pooled)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = conn.Close(t.Context()) })
 	if _, err := conn.Exec(t.Context(), "begin; select 1"); err != nil {
 		t.Fatal(err)
 	}
+	return func() { _ = conn.Close(t.Context()) }
 }
