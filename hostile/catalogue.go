@@ -15,6 +15,27 @@ type codeInfo struct {
 	byDriver    map[string]string // fixes that are a driver's own
 }
 
+// otherForms holds the other form that some codes have, which does less harm than the usual one, or more.
+var otherForms = map[Code]codeInfo{
+	SessionSetting: {Warning, "setting left on the server connection that costs only speed",
+		"the next client's queries may be planned or run more slowly, or faster; their answers are the same",
+		"SET LOCAL in the transaction that needs it; constants belong in ALTER ROLE … SET", nil},
+	SettingNotSet: {Warning, "setting that a policy reads and this transaction did not set",
+		"nobody in this run left it to others; the policy decides without it: no rows, or all",
+		"set it in the same transaction: SELECT set_config(name, $1, true); nothing if that is meant", nil},
+	IdleInTransaction: {Error, "transaction that waits for another connection of its own program",
+		"where copies of the program hold all server connections so, none of them goes on (query_wait_timeout)",
+		"do both on one connection, or end the first transaction before the other connection is needed", nil},
+}
+
+// infoOf returns what is known of a code, in its usual form or the other one.
+func infoOf(code Code, other bool) codeInfo {
+	if k, ok := otherForms[code]; ok && other {
+		return k
+	}
+	return catalogue[code]
+}
+
 // fixFor returns the fix for a driver's users.
 func (k codeInfo) fixFor(driver string) string {
 	if fix, ok := k.byDriver[driver]; ok {
@@ -30,7 +51,8 @@ func (f *Finding) SentBy(driver string) {
 	if driver == "" || f.First.Client.Driver == driverDjango || f.First.Client.Driver == driverPrisma {
 		return
 	}
-	f.First.Client.Driver, f.Fix = driver, catalogue[f.Code].fixFor(driver)
+	other := f.Severity != catalogue[f.Code].severity
+	f.First.Client.Driver, f.Fix = driver, infoOf(f.Code, other).fixFor(driver)
 }
 
 // Names that Client.Driver may have.
@@ -100,9 +122,9 @@ var catalogue = map[Code]codeInfo{
 	SessionRole: {Error, "role left on the server connection",
 		"the next client works with the rights of this role",
 		"SET LOCAL ROLE inside the transaction that needs it", nil},
-	TempTable: {Error, "temporary table left behind",
-		"this client does not find it again, another one does: relation already exists, or foreign rows",
-		"ON COMMIT DROP, a common table expression, or an ordinary table with a key for the session", nil},
+	TempTable: {Error, "temporary object left behind",
+		"this client does not find it again, another one does: relation already exists, or foreign rows; or it runs this one's function",
+		"ON COMMIT DROP, a common table expression, or an ordinary table with a key for the session; functions and types of an ordinary schema", nil},
 	HoldCursor: {Error, "cursor WITH HOLD left behind",
 		"cursor does not exist for this client, and a name that is taken for another",
 		"fetch inside the transaction, or page by key", map[string]string{
@@ -160,6 +182,9 @@ var catalogue = map[Code]codeInfo{
 			driverLibpq:      "one PQpipelineSync at a time",
 			driverSqlx:       "a transaction around each query: a pool's connection is tried with a Sync of its own before the last answer was read to its end",
 		}},
+	FunctionState: {Error, "what a function keeps for the session",
+		"dblink's named connection serves strangers, with its user's rights, and its name is taken; after setseed strangers get numbers from random() that others can predict; DISCARD ALL removes neither",
+		"dblink(connection string, …) without a name, or dblink_disconnect in the same transaction; no setseed, or numbers of the program's own", nil},
 	StalePID: {Error, "server process cancelled by a number from an earlier transaction",
 		"the server connection has another client by then: that client's statement is cancelled, or nothing is",
 		"send the protocol's cancel request, which poolers pass on, or ask for pg_backend_pid() in the transaction that is to be cancelled", map[string]string{
