@@ -25,7 +25,7 @@ type Recipe struct {
 
 // proves are prove's names of drivers, by those of packages.
 var proves = map[string]string{
-	"asyncpg": "asyncpg", "sqlalchemy": "asyncpg", "psycopg": "psycopg", "psycopg2": "libpq", "pgx": "pgx", "pq": "lib/pq", "pg": "node-postgres",
+	"asyncpg": "asyncpg", "sqlalchemy": "asyncpg", "psycopg": "psycopg", "psycopg2": "psycopg", "pgx": "pgx", "pq": "lib/pq", "pg": "node-postgres",
 	"postgres": "postgres.js", "tokio-postgres": "tokio-postgres", "sqlx-postgres": "sqlx",
 	"prisma": "prisma", "pgjdbc": "pgjdbc", "npgsql": "npgsql", "ruby-pg": "ruby-pg", "rails": "ruby-pg", "pdo": "pdo", "dbd::pg": "DBD::Pg", "django": "django",
 }
@@ -38,18 +38,13 @@ func prepares(driver string) bool {
 	return driver != "psycopg2" && driver != "pg" && driver != "django"
 }
 
-// twoSyncs are drivers that, in some way of using them, parse in one Sync and execute in the
-// next; pipelines those that can have several Syncs under way.
-var (
-	twoSyncs  = []string{"pq", "pgx", "sqlx-postgres"}
-	pipelines = []string{"tokio-postgres", "postgres", "pgx", "psycopg2", "sqlx-postgres"}
-)
-
-// fixFor is what prove advises against a fault: one source for both tools.
-func fixFor(code hostile.Code, driver string) string {
-	f := hostile.Finding{Code: code}
+// fixFor is what prove advises against a fault, which is one source for both tools. own: there is advice for that driver, as it has the fault in
+// one of the ways of using it.
+func fixFor(code hostile.Code, driver string) (fix string, own bool) {
+	severity, _, _, general := hostile.Describe(code)
+	f := hostile.Finding{Code: code, Severity: severity}
 	f.SentBy(proves[driver])
-	return f.Fix
+	return f.Fix, f.Fix != general
 }
 
 // recipes are the settings of a driver for what was found.
@@ -57,7 +52,8 @@ func recipes(driver string, r *Report) []Recipe {
 	var all []Recipe
 	add := func(name pooler.Name, code hostile.Code) {
 		c := r.Through[name]
-		all = append(all, Recipe{driver, fixFor(code, driver), fmt.Sprintf("%s: %s, %s", name, c.Value, c.Text), basisOf(c.Basis), "poolproof explain " + string(code)})
+		fix, _ := fixFor(code, driver)
+		all = append(all, Recipe{driver, fix, fmt.Sprintf("%s: %s, %s", name, c.Value, c.Text), basisOf(c.Basis), "poolproof explain " + string(code)})
 	}
 	keep := func(setting, reason string, basis Basis) {
 		all = append(all, Recipe{driver, setting, reason, basis, "docs/poolers.md"})
@@ -76,11 +72,13 @@ func recipes(driver string, r *Report) []Recipe {
 	default:
 		add(pooler.NamedStatements, hostile.MissingNamed)
 	}
-	if slices.Contains(twoSyncs, driver) && !r.Through[pooler.UnnamedStatement].Value.OK() {
-		add(pooler.UnnamedStatement, hostile.ForeignUnnamed)
-	}
-	if slices.Contains(pipelines, driver) && !r.Through[pooler.SeveralSyncs].Value.OK() {
-		add(pooler.SeveralSyncs, hostile.SyncsInFlight)
+	for _, f := range []struct {
+		name pooler.Name
+		code hostile.Code
+	}{{pooler.UnnamedStatement, hostile.ForeignUnnamed}, {pooler.SeveralSyncs, hostile.SyncsInFlight}} {
+		if _, own := fixFor(f.code, driver); own && !r.Through[f.name].Value.OK() {
+			add(f.name, f.code)
+		}
 	}
 	if v := r.Through[pooler.SettingSetConfig].Value; v == pooler.Leaks || v == pooler.Lost || v == pooler.Unclear {
 		add(pooler.SettingSetConfig, hostile.SessionSetting)

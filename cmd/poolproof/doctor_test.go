@@ -17,6 +17,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/poolproof/poolproof/hostile"
 	"github.com/poolproof/poolproof/internal/pgtest"
 	"github.com/poolproof/poolproof/internal/sarif"
 )
@@ -201,7 +202,8 @@ func TestDoctorDriver(t *testing.T) {
 		{"lib/pq, 1.24", newer, []string{"--driver", "lib/pq"}, exitOK, []string{"binary_parameters=yes", "unnamed_statement_across_sync: wrong"}, ""},
 		{"lib/pq, direct", direct, []string{"--driver", "lib/pq"}, exitOK, []string{"leave the driver's statement cache as it is"}, "binary_parameters"},
 		{"psycopg2, 1.18", old, []string{"--driver", "psycopg2"}, exitOK, []string{"nothing: psycopg2 names no statements by itself"}, ""},
-		{"settings leak", old, []string{"--driver", "postgres.js"}, exitOK, []string{"prepare: false", "set_config(name, $1, true)", "setting_set_config: leaks"}, ""},
+		{"settings leak", old, []string{"--driver", "postgres.js"}, exitOK, []string{advice(hostile.MissingNamed, "postgres.js"), advice(hostile.SessionSetting, "postgres.js"), "set_config(name, $1, true)", "setting_set_config: leaks"}, ""},
+		{"lib/pq, 1.18", old, []string{"--driver", "pq"}, exitOK, []string{advice(hostile.MissingNamed, "lib/pq"), advice(hostile.ForeignUnnamed, "lib/pq")}, "one PQpipelineSync"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := command(t, append([]string{"doctor", tt.url}, tt.args...)...)
@@ -218,6 +220,14 @@ func TestDoctorDriver(t *testing.T) {
 			}
 		})
 	}
+}
+
+// advice is prove's.
+func advice(code hostile.Code, driver string) string {
+	severity, _, _, _ := hostile.Describe(code)
+	f := hostile.Finding{Code: code, Severity: severity}
+	f.SentBy(driver)
+	return f.Fix
 }
 
 func TestDoctorRefuses(t *testing.T) {
