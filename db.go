@@ -122,6 +122,9 @@ func poolConfig(cfg Config) (*pgxpool.Config, error) {
 	if err != nil {
 		return nil, &Error{Kind: ErrConfig, Op: "read the URL", Err: err, Hint: "write it as postgres://user:password@host:port/database"}
 	}
+	if err := checkParameters(pc.ConnConfig.RuntimeParams); err != nil {
+		return nil, err
+	}
 	switch pc.ConnConfig.DefaultQueryExecMode {
 	case pgx.QueryExecModeDescribeExec, pgx.QueryExecModeSimpleProtocol:
 		return nil, &Error{Kind: ErrConfig, Op: "read the URL", Hint: "take default_query_exec_mode out of the URL",

@@ -46,6 +46,8 @@ type commands struct {
 	Token     tokenCommand     `cmd:"" help:"Sign an access token with POOLPROOF_JWT_SECRET."`
 	Prove     proveCommand     `cmd:"" help:"Run a program against a hostile pooler and report what works only by luck."`
 	Proxy     proxyCommand     `cmd:"" help:"Run the hostile pooler of prove on its own."`
+	Doctor    doctorCommand    `cmd:"" help:"Look at a database through its URL: what is in front of it, and are tenants isolated?"`
+	Explain   explainCommand   `cmd:"" help:"Print what a code of doctor or prove means, and what to do."`
 	Demo      demoCommand      `cmd:"" help:"Show in 20 seconds how rows vanish behind a pooler, and how prove finds out why."`
 	Version   versionCommand   `cmd:"" help:"Print the program's version and the schema that it expects."`
 }

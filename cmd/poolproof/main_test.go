@@ -133,7 +133,7 @@ func TestHelp(t *testing.T) {
 			t.Errorf("--help does not name %s: %s", name, r.stdout)
 		}
 	}
-	for _, name := range []string{"serve", "migrate up", "migrate status", "bootstrap", "token", "prove", "proxy", "demo", "version"} {
+	for _, name := range []string{"serve", "migrate up", "migrate status", "bootstrap", "token", "prove", "proxy", "demo", "doctor", "explain", "version"} {
 		r := command(t, append(strings.Fields(name), "--help")...)
 		if r.code != 0 || !strings.Contains(r.stdout, "Example:") || !strings.Contains(r.stdout, "poolproof "+name) {
 			t.Errorf("%s --help, exit code %d, has no example: %s", name, r.code, r.stdout)
