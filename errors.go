@@ -185,20 +185,22 @@ var reasons = []reason{
 	{"08P01", "too many connections", false, hintMaxConns},
 	{"08P01", `role "`, true, hintLogin}, // does not exist
 	{"08P01", "no such database", false, hintDatabase}, {"08P01", "does not exist", false, hintDatabase},
+	{"42704", "unrecognized configuration parameter", false, hintParameter}, {"08P01", "unsupported startup parameter", false, hintParameter},
 	{"08P01", "SSL required", false, "the pooler wants TLS: write sslmode=require, or verify-full, in the URL"},
 	{"08P01", "server_login_retry", false, "the pooler answers and cannot log in to its PostgreSQL: see the cause in its log, and the password that it has"},
 }
 
 const (
-	hintUser     = "see the user name: a pooler that serves many projects wants the project's in it, as in postgres.REF"
-	hintPassword = "see whether the password is right; the pooler may lock this address out after a few more tries"
-	hintLogin    = "let the user log in (alter role … login), or name another one in the URL"
-	hintHBA      = `let this user in from here in pg_hba.conf and reload it; where the error says "no encryption", try sslmode=require in the URL first`
-	hintDatabase = "make the database (createdb), or name another one in the URL"
-	hintSession  = "lower Config.MaxConns: in session mode all clients together have only as many connections as the pooler's pool_size; or use its transaction mode"
-	hintMaxConns = "lower Config.MaxConns, or raise the limit of connections"
-	hintNoTLS    = "set TLS up there or, on a network that you trust, write sslmode=disable in the URL"
-	hintCert     = "name the authority of the server's certificate with sslrootcert in the URL, and the host as the certificate has it"
+	hintParameter = "take the parameter that the error names out of the URL; a setting that you need goes to the role: alter role … set …"
+	hintUser      = "see the user name: a pooler that serves many projects wants the project's in it, as in postgres.REF"
+	hintPassword  = "see whether the password is right; the pooler may lock this address out after a few more tries"
+	hintLogin     = "let the user log in (alter role … login), or name another one in the URL"
+	hintHBA       = `let this user in from here in pg_hba.conf and reload it; where the error says "no encryption", try sslmode=require in the URL first`
+	hintDatabase  = "make the database (createdb), or name another one in the URL"
+	hintSession   = "lower Config.MaxConns: in session mode all clients together have only as many connections as the pooler's pool_size; or use its transaction mode"
+	hintMaxConns  = "lower Config.MaxConns, or raise the limit of connections"
+	hintNoTLS     = "set TLS up there or, on a network that you trust, write sslmode=disable in the URL"
+	hintCert      = "name the authority of the server's certificate with sslrootcert in the URL, and the host as the certificate has it"
 )
 
 // reasonOf returns the first of reasons that fits, nil if none does.
@@ -225,6 +227,10 @@ func LoginRefused(err error) bool {
 	r := reasonOf(err)
 	return r != nil && r.refused
 }
+
+// Hint returns the next step after an error of connecting, as the Hint of an [Error] has it: for
+// tools that connect by themselves.
+func Hint(err error) string { return hintFor(err) }
 
 // hintFor is the hint of an error of connecting.
 func hintFor(err error) string {

@@ -68,7 +68,7 @@ func TestThreeDoors(t *testing.T) {
 			}
 		}
 	}
-	for _, want := range slices.Concat([]string{"", "pooler", "hostile"}, slices.Concat(serviceLevels...)) {
+	for _, want := range slices.Concat([]string{"", "pooler", "hostile", "doctor"}, slices.Concat(serviceLevels...)) {
 		if !seen[want] {
 			t.Errorf("go list has no package %q", want)
 		}

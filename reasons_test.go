@@ -137,3 +137,43 @@ func TestRarerRefusals(t *testing.T) {
 		t.Errorf("a certificate: %s", hintFor(untrusted))
 	}
 }
+
+// TestUnknownParametersAreRefusedByName: one of another driver before anything is sent, one of nobody by the server or the pooler.
+func TestUnknownParametersAreRefusedByName(t *testing.T) {
+	direct := pgtest.Database(t)
+	open := func(url, params string) *Error {
+		t.Helper()
+		mark := "?"
+		if strings.Contains(url, "?") {
+			mark = "&"
+		}
+		db, err := Open(t.Context(), Config{URL: url + mark + params})
+		if err == nil {
+			db.Close()
+			return nil
+		}
+		known, ok := errors.AsType[*Error](err)
+		if !ok {
+			t.Fatalf("%s: %v", params, err)
+		}
+		return known
+	}
+	for _, name := range []string{"pgbouncer=true", "statement_cache_size=0", "server_side_binding=false", "prepareThreshold=0", "raw_sql=true", "keepalives=1"} {
+		for _, kind := range []pgtest.Kind{pgtest.PgBouncer118Transaction, pgtest.Odyssey15} { // Odyssey would drop it
+			name, _, _ := strings.Cut(name, "=")
+			if err := open(pgtest.Pooled(t, direct, kind), name+"=0"); err == nil || err.Kind != ErrConfig || !strings.Contains(err.Error(), "the parameter "+name+" is ") || !strings.Contains(err.Hint, name) {
+				t.Errorf("%v: %s: %+v", kind, name, err)
+			}
+		}
+	}
+	for _, kind := range []pgtest.Kind{pgtest.Direct, pgtest.PgBouncer118Transaction, pgtest.PgBouncer124Transaction} {
+		if err := open(pgtest.Pooled(t, direct, kind), "colour=blue"); err == nil || !strings.Contains(err.Error(), "colour") || err.Hint != hintParameter {
+			t.Errorf("%v: %+v", kind, err)
+		}
+	}
+	for _, known := range []string{"statement_timeout=9s", "app.colour=blue", "application_name=x", "pool_max_conns=3", "search_path=public", "connect_timeout=4", "channel_binding=prefer"} {
+		if err := open(direct, known); err != nil {
+			t.Errorf("%s: %v", known, err)
+		}
+	}
+}

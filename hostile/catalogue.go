@@ -15,6 +15,33 @@ type codeInfo struct {
 	byDriver    map[string]string // fixes that are a driver's own
 }
 
+// otherForms holds the other form that some codes have, which does less harm than the usual one, or more.
+var otherForms = map[Code]codeInfo{
+	SessionSetting: {Warning, "setting left on the server connection that costs only speed",
+		"the next client's queries may be planned or run more slowly, or faster; their answers are the same",
+		"SET LOCAL in the transaction that needs it; constants belong in ALTER ROLE … SET", nil},
+	SettingNotSet: {Warning, "setting that a policy reads and this transaction did not set",
+		"nobody in this run left it to others; the policy decides without it: no rows, or all",
+		"set it in the same transaction: SELECT set_config(name, $1, true); nothing if that is meant", nil},
+	FunctionState: {Warning, "global variable that a function sets in its language",
+		"functions that a stranger calls on the same server connection find it: harmless for a cache, not for a tenant or a user; DISCARD ALL leaves it",
+		"pass it as an argument, or keep it in a table or in set_config(name, $1, true); nothing if it is a cache", nil},
+	HeldForGood: {Warning, "server connection held by a COPY that waits for its rows",
+		"it is active meanwhile, and no timeout of PostgreSQL before 17 ends that: with a pool of 20, twenty such clients stop everybody (query_wait_timeout)",
+		"have the rows ready before COPY begins, or send them in parts with a COPY each; end it with CopyDone or CopyFail", nil},
+	IdleInTransaction: {Error, "transaction that waits for another connection of its own program",
+		"where copies of the program hold all server connections so, none of them goes on (query_wait_timeout)",
+		"do both on one connection, or end the first transaction before the other connection is needed", nil},
+}
+
+// infoOf returns what is known of a code, in its usual form or the other one.
+func infoOf(code Code, other bool) codeInfo {
+	if k, ok := otherForms[code]; ok && other {
+		return k
+	}
+	return catalogue[code]
+}
+
 // fixFor returns the fix for a driver's users.
 func (k codeInfo) fixFor(driver string) string {
 	if fix, ok := k.byDriver[driver]; ok {
@@ -30,7 +57,8 @@ func (f *Finding) SentBy(driver string) {
 	if driver == "" || f.First.Client.Driver == driverDjango || f.First.Client.Driver == driverPrisma {
 		return
 	}
-	f.First.Client.Driver, f.Fix = driver, catalogue[f.Code].fixFor(driver)
+	other := f.Severity != catalogue[f.Code].severity
+	f.First.Client.Driver, f.Fix = driver, infoOf(f.Code, other).fixFor(driver)
 }
 
 // Names that Client.Driver may have.
@@ -100,9 +128,9 @@ var catalogue = map[Code]codeInfo{
 	SessionRole: {Error, "role left on the server connection",
 		"the next client works with the rights of this role",
 		"SET LOCAL ROLE inside the transaction that needs it", nil},
-	TempTable: {Error, "temporary table left behind",
-		"this client does not find it again, another one does: relation already exists, or foreign rows",
-		"ON COMMIT DROP, a common table expression, or an ordinary table with a key for the session", nil},
+	TempTable: {Error, "temporary object left behind",
+		"this client does not find it again, another one does: relation already exists, or foreign rows; or it runs this one's function",
+		"ON COMMIT DROP, a common table expression, or an ordinary table with a key for the session; functions and types of an ordinary schema", nil},
 	HoldCursor: {Error, "cursor WITH HOLD left behind",
 		"cursor does not exist for this client, and a name that is taken for another",
 		"fetch inside the transaction, or page by key", map[string]string{
@@ -160,6 +188,9 @@ var catalogue = map[Code]codeInfo{
 			driverLibpq:      "one PQpipelineSync at a time",
 			driverSqlx:       "a transaction around each query: a pool's connection is tried with a Sync of its own before the last answer was read to its end",
 		}},
+	FunctionState: {Error, "what a function keeps for the session",
+		"dblink's connection serves strangers, with its user's rights; after setseed they get numbers from random() that others can predict; a base backup or a replication origin is theirs; DISCARD ALL removes none of it",
+		"dblink(connection string, …), or dblink_disconnect in the same transaction; no setseed, or numbers of the program's own; backups and replication over a direct connection", nil},
 	StalePID: {Error, "server process cancelled by a number from an earlier transaction",
 		"the server connection has another client by then: that client's statement is cancelled, or nothing is",
 		"send the protocol's cancel request, which poolers pass on, or ask for pg_backend_pid() in the transaction that is to be cancelled", map[string]string{
@@ -176,6 +207,18 @@ var catalogue = map[Code]codeInfo{
 		"give such statements no names, or Close one whose Parse failed before sending it again; after DDL say RECONNECT on PgBouncer's console", map[string]string{
 			driverNodePg: "leave name: out of the query; after DDL say RECONNECT on PgBouncer's console",
 		}},
+	NeverGivenBack: {Error, "connection that is not given back after a fault",
+		"each such error takes one connection out of the program's own pool, until nobody gets one and only a restart helps",
+		"give it back in finally (Go: defer conn.Release(), Node: client.release(error), Python: a with block), with BEGIN inside of what that covers", nil},
+	GoesOn: {Error, "transaction that goes on after its BEGIN failed",
+		"each statement takes effect on its own: half of a transaction stays, and ROLLBACK takes nothing back",
+		"treat a failed BEGIN like any other failure of the transaction, and begin again from its first statement", nil},
+	SentTwice: {Error, "write sent again although it may have been committed",
+		"when only the answer is lost, the row is there twice, or the sum is added twice",
+		"give the write a key of its own (a unique column, ON CONFLICT DO NOTHING), or look whether it is there before sending it again", nil},
+	LockLost: {Error, "lock or job that is lost with its server connection",
+		"two do what only one may do, or a job that was taken out of its table is never done",
+		"take the lock or the job, do the work and delete the job in one transaction, and begin all of it again if it breaks off", nil},
 }
 
 // Codes returns all codes, sorted.

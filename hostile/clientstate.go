@@ -66,10 +66,14 @@ type transaction struct {
 	ddl           bool         // it may have changed functions or policies
 	usedSequence  bool
 	settingsRead  []string // custom settings
+	strictReads   []string // those of them that are read without missing_ok
 	settingsSet   []string
+	maybeSettings []string      // what could be one, if it may set any
+	sqlPrepared   []string      // statements that it has prepared in SQL
 	setsUnknown   bool          // it may set any setting
+	runsAny       bool          // it runs SQL that is put together only then
 	idleReported  bool          // it was reported as idle
-	over          atomic.Bool   // it has ended
+	over          *atomic.Bool  // it has ended; nil until somebody wants to know
 	tried         bool          // waitForIdle has waited for it
 	waiter        *session      // the session that it has waited in vain for; nil: none
 	history       func() []Step // what led to its end
@@ -77,6 +81,9 @@ type transaction struct {
 
 // maxTextsOfOne bounds the texts that are kept of one transaction.
 const maxTextsOfOne = 40
+
+// maxSQLPrepared bounds the names that are kept of a transaction's PREPAREs.
+const maxSQLPrepared = 1000
 
 // beginTransactionLocked begins a transaction on a server connection that the
 // client was given.
@@ -91,18 +98,25 @@ func (s *session) beginTransactionLocked(b *backend) {
 func (s *session) endTransactionLocked() *transaction {
 	t := s.tx
 	t.client, s.tx = s.client, nil
-	t.over.Store(true)
+	if t.over != nil {
+		t.over.Store(true)
+	}
 	t.history = func() []Step { return s.history.list(s.p) } // nothing is added to it before the transaction is judged
 	return t
 }
 
 // reportLocked reports a fault, with the text that made it; t may be nil.
 func (s *session) reportLocked(code Code, subject string, t *queryText, types []uint32) {
+	s.p.report(fault{code: code, subject: subject, first: s.occurrenceLocked(t, types)})
+}
+
+// occurrenceLocked returns what the client does now as an occurrence of a fault.
+func (s *session) occurrenceLocked(t *queryText, types []uint32) Occurrence {
 	o := Occurrence{Client: s.client, Trace: s.history.list(s.p), Types: typeNames(types)}
 	if t != nil {
 		o.SQL, o.Tags = shorten(t.sql), t.tags
 	}
-	s.p.report(fault{code, subject, o})
+	return o
 }
 
 // recordLocked records a statement of the transaction under way, and reports
@@ -125,13 +139,12 @@ func (s *session) recordLocked(t *queryText) {
 		var unknown bool
 		reads, sets, unknown = sc.settingsOf(t)
 		x.setsUnknown = x.setsUnknown || unknown
+		x.noteMaybe(t, unknown || sc.runsAny(t))
 	}
-	for _, n := range sets {
-		x.settingsSet = appendNew(x.settingsSet, n)
+	for _, n := range t.strictReads {
+		x.strictReads = appendNew(x.strictReads, n)
 	}
-	for _, n := range reads {
-		x.settingsRead = appendNew(x.settingsRead, n)
-	}
+	x.keepSettings(reads, sets)
 	if t.readsSequence && !t.usesSequence && !x.usedSequence {
 		s.reportLocked(SequenceState, "", t, nil)
 	}
@@ -148,7 +161,55 @@ func (s *session) recordLocked(t *queryText) {
 	for _, st := range t.statements {
 		s.judgeStatementLocked(st, t, x)
 	}
-	s.unit = append(s.unit, t)
+	s.keepOfUnitLocked(t)
+}
+
+// noteMaybe keeps what could be names of settings in the strings of a statement
+// that may set any, or whose SQL is put together only then.
+func (x *transaction) noteMaybe(t *queryText, may bool) {
+	x.runsAny = x.runsAny || may
+	if !x.runsAny {
+		return
+	}
+	for _, n := range t.maybeSettings {
+		if len(x.maybeSettings) < maxMaybe {
+			x.maybeSettings = appendNew(x.maybeSettings, n)
+		}
+	}
+}
+
+// noteParams records the settings that the parameters of a Bind name. params is
+// the message after the statement's name, or the beginning of it.
+func (x *transaction) noteParams(t *queryText, sc *schema, params []byte) {
+	all := sc.runsAny(t) || x.setsUnknown
+	if len(t.setsParams) == 0 && len(t.readsParams) == 0 && !all {
+		return
+	}
+	values, whole := parseBound(params)
+	for _, n := range t.setsParams {
+		name, known := nthName(values, n)
+		switch {
+		case known && strings.Contains(name, "."):
+			x.settingsSet = appendNew(x.settingsSet, name)
+		case !known && !whole:
+			x.setsUnknown = true
+		}
+	}
+	for _, n := range t.readsParams {
+		if name, known := nthName(values, n); known && strings.Contains(name, ".") {
+			x.settingsRead = appendNew(x.settingsRead, name)
+		}
+	}
+	if !all {
+		return
+	}
+	for _, v := range values {
+		if found := appendNames(nil, string(v.bytes)); len(x.maybeSettings)+len(found) <= maxMaybe {
+			for _, n := range found {
+				x.maybeSettings = appendNew(x.maybeSettings, n)
+			}
+		}
+	}
 }
 
 // judgeStatementLocked reports a statement that is a fault whatever it leaves.
@@ -161,18 +222,22 @@ func (s *session) judgeStatementLocked(st statement, t *queryText, x *transactio
 	case "create", "alter", "drop", "do":
 		x.ddl = true
 	case "prepare":
-		if st.words[1] != "transaction" {
-			s.reportLocked(SQLPrepared, "", t, nil)
+		if st.words[1] != "transaction" && len(x.sqlPrepared) < maxSQLPrepared { // inspect reports it if it is left behind
+			x.sqlPrepared = appendNew(x.sqlPrepared, st.words[1])
 		}
 	case "execute":
-		s.reportLocked(SQLPrepared, "", t, nil)
+		s.judgeSQLPreparedLocked(st.words[1], t, x)
 	case "deallocate":
 		if st.words[1] == "all" || st.words[1] == "prepare" && st.words[2] == "all" {
-			s.reportLocked(ResetsOthers, "DEALLOCATE ALL", t, nil)
+			if s.p.profile.AnswersDeallocate && !s.extended {
+				s.p.ledger.note("DEALLOCATE ALL", "psycopg sends it after a rollback; this pooler forgets the client's own statements and no others")
+			} else {
+				s.reportLocked(ResetsOthers, "DEALLOCATE ALL", t, nil)
+			}
 			s.unnamed = nil
 			clear(s.prepared)
 		} else {
-			s.reportLocked(SQLPrepared, "", t, nil)
+			s.judgeSQLPreparedLocked(st.deallocates(), t, x)
 		}
 	case "discard":
 		s.reportLocked(ResetsOthers, "DISCARD "+strings.ToUpper(st.words[1]), t, nil)
@@ -182,6 +247,14 @@ func (s *session) judgeStatementLocked(st statement, t *queryText, x *transactio
 		}
 	case "load":
 		s.reportLocked(LoadedLibrary, "", t, nil)
+	}
+}
+
+// judgeSQLPreparedLocked reports the use of a statement that the transaction has
+// not prepared itself.
+func (s *session) judgeSQLPreparedLocked(name string, t *queryText, x *transaction) {
+	if !slices.Contains(x.sqlPrepared, name) {
+		s.reportLocked(SQLPrepared, "", t, nil)
 	}
 }
 
@@ -238,17 +311,17 @@ func (s *session) onParseLocked(b *backend, f frame) {
 		}
 	} else {
 		s.playNamesakeLocked(b, key)
-		s.parsedHere = appendNew(s.parsedHere, key)
+		s.keepParsedLocked(key)
 	}
 	s.pendingParses = append(s.pendingParses, pendingParse{key, ps, b.statementOwners[key]})
-	s.prepared[key] = ps
+	s.keepPreparedLocked(key, ps)
 	b.statementOwners[key] = s.id
 }
 
 // onBindLocked handles a client's Bind. It counts as running the statement.
 func (s *session) onBindLocked(b *backend, f frame) {
 	_, rest, ok := cutString(f.body())
-	name, _, ok2 := cutString(rest)
+	name, rest, ok2 := cutString(rest)
 	if !ok || !ok2 {
 		return // no statement's name is longer than the buffer
 	}
@@ -265,9 +338,10 @@ func (s *session) onBindLocked(b *backend, f frame) {
 	if ps := s.useStatementLocked(b, s.bound); ps != nil {
 		s.recordLocked(ps.text)
 		if ps.text.namesPID {
-			s.judgePIDsLocked(ps.text, pidsBound(f))
+			s.judgePIDsLocked(ps.text, pidsBound(rest))
 		}
 		if sc := s.pool.schema.Load(); s.tx != nil && sc != nil {
+			s.tx.noteParams(ps.text, sc, rest)
 			s.tx.setsUnknown = s.tx.setsUnknown || slices.ContainsFunc(ps.types, func(oid uint32) bool { return sc.settingDomains[oid] })
 		}
 		return
@@ -511,6 +585,7 @@ func (s *session) onCommandCompleteLocked(b *backend, f frame) {
 	if s.tx == nil {
 		return
 	}
+	s.afterCommandLocked(tag)
 	switch tag {
 	case "DEALLOCATE ALL", "DISCARD ALL":
 		clear(b.statementOwners)

@@ -34,9 +34,14 @@ const (
 	LoadedLibrary     Code = "PP017" // LOAD for one server connection
 	ResetsOthers      Code = "PP018" // DISCARD or RESET of what others set
 	SyncsInFlight     Code = "PP019" // a query is sent before the last one was answered
+	FunctionState     Code = "PP020" // what a function keeps for the session: random()'s seed, a dblink connection
 	StalePID          Code = "PP021" // a server process is cancelled by a number from an earlier transaction
 	HeldForGood       Code = "PP022" // a server connection is held by what has no end
 	StaleStatement    Code = "PP023" // a named statement that a pooler keeps although it is useless
+	NeverGivenBack    Code = "PP024" // after a fault, the program does not give a connection back to its own pool
+	GoesOn            Code = "PP025" // a transaction goes on after its BEGIN failed
+	SentTwice         Code = "PP026" // a write whose answer was lost is sent again
+	LockLost          Code = "PP027" // a lock or a job is lost with the server connection
 )
 
 // Severity says how bad a fault is.
@@ -103,15 +108,7 @@ type fault struct {
 	code    Code
 	subject string
 	first   Occurrence
-}
-
-// severity returns how bad the fault is: as bad as its code, but a transaction
-// that is idle until another connection was served stops the program itself.
-func (f fault) severity() Severity {
-	if f.code == IdleInTransaction && f.subject == whileAnotherWaits {
-		return Error
-	}
-	return catalogue[f.code].severity
+	other   bool // it has the other form of its code (otherForms)
 }
 
 // Report is what a run found, and how much was exercised. Like a race detector,
@@ -126,6 +123,7 @@ type Report struct {
 	Statements   int       `json:"statements"` // different ones
 	// LeftOut counts, by code, the occurrences of findings that the report does not keep (MaxFindings).
 	LeftOut map[Code]int `json:"left_out,omitempty"`
+	BadDay  *BadDay      `json:"bad_day,omitempty"` // with Config.Faults
 }
 
 // ledger collects findings and notes. It is safe for concurrent use.
@@ -169,6 +167,7 @@ func (l *ledger) add(f fault) {
 	f.subject = clip(f.subject, maxSubject)
 	key := string(f.code) + " " + f.subject
 	have, seen := l.findings[key]
+	k := infoOf(f.code, f.other)
 	if !seen {
 		f.first.clip()
 		size := f.first.size()
@@ -176,14 +175,16 @@ func (l *ledger) add(f fault) {
 			l.leftOut[f.code]++
 			return
 		}
-		k := catalogue[f.code]
 		have = &Finding{
-			Code: f.code, Severity: f.severity(), Title: k.title, Subject: f.subject, First: f.first,
+			Code: f.code, Severity: k.severity, Title: k.title, Subject: f.subject, First: f.first,
 			Consequence: k.consequence, Fix: k.fixFor(f.first.Client.Driver),
 		}
 		l.findings[key] = have
 		l.kept[f.code]++
 		l.size += size
+	}
+	if have.Severity == Warning && k.severity == Error { // it is worse than it seemed
+		have.Severity, have.Title, have.Consequence, have.Fix = k.severity, k.title, k.consequence, k.fixFor(have.First.Client.Driver)
 	}
 	have.Count++
 	if sql := f.first.SQL; seen && sql != "" && sql != have.First.SQL && len(have.More) < maxMore && l.size+len(sql) <= maxSize && !slices.Contains(have.More, sql) {

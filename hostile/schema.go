@@ -12,36 +12,53 @@ import (
 // of a statement: which settings it reads and sets, and whether it could leave
 // something behind that no word of it shows.
 type schema struct {
-	version                string              // schemaVersionSQL's
-	settable               []string            // the server's own settings that a session may set
-	settingNames           []string            // custom settings that functions and policies name
-	readByTable            map[string][]string // by table: the settings that its policies read, if they bind this role
-	setByFunction          map[string][]string // by function: the settings that it may set
-	unknownSetByFunction   map[string]bool     // functions that may set any setting
-	settingDomains         map[uint32]bool     // oids of domains whose check sets something when a parameter is bound
-	functionsMayLeaveState bool                // some function may leave something behind, so any transaction may
+	version                string                // schemaVersionSQL's
+	settable               []string              // the server's own settings that a session may set
+	settingNames           []string              // custom settings that functions and policies name
+	maybeSettings          []string              // what could be one in the strings of functions that set any
+	readByTable            map[string][]string   // by table: the settings that its policies read, if they bind this role, and its defaults
+	policyReads            map[string]bool       // settings that a policy reads
+	strictReads            map[string]bool       // settings that are read without missing_ok somewhere
+	readTogether           map[string][]string   // by setting: those that a function or policy reads as well, as a fall-back
+	anyByFunction          map[string]bool       // functions that run SQL which they put together
+	keptByFunction         map[string]*queryText // functions that keep something for the session, or take it away
+	dblink                 string                // the schema of the extension dblink, quoted; "": it is not there
+	setByFunction          map[string][]string   // by function: the settings that it may set
+	unknownSetByFunction   map[string]bool       // functions that may set any setting
+	settingDomains         map[uint32]bool       // oids of domains whose check sets something when a parameter is bound
+	functionsMayLeaveState bool                  // some function may leave something behind, so any transaction may
 }
 
 // schemaVersionSQL returns a text that changes when functions or policies do.
 const schemaVersionSQL = `select pg_catalog.concat_ws('/',
 	(select pg_catalog.concat_ws('.', pg_catalog.count(*), pg_catalog.max(p.oid), pg_catalog.max(p.xmin::pg_catalog.text::pg_catalog.int8)) from pg_catalog.pg_proc p where p.oid operator(pg_catalog.>=) 16384),
-	(select pg_catalog.concat_ws('.', pg_catalog.count(*), pg_catalog.max(p.oid), pg_catalog.max(p.xmin::pg_catalog.text::pg_catalog.int8)) from pg_catalog.pg_policy p))`
+	(select pg_catalog.concat_ws('.', pg_catalog.count(*), pg_catalog.max(p.oid), pg_catalog.max(p.xmin::pg_catalog.text::pg_catalog.int8)) from pg_catalog.pg_policy p),
+	(select pg_catalog.concat_ws('.', pg_catalog.count(*), pg_catalog.max(d.oid), pg_catalog.max(d.xmin::pg_catalog.text::pg_catalog.int8)) from pg_catalog.pg_attrdef d))`
 
 // parsedBody is the part of schemaSQL for functions whose bodies are kept
 // parsed. PostgreSQL has them since 14.
 const parsedBody = ` operator(pg_catalog.||) ' ' operator(pg_catalog.||) coalesce(pg_catalog.pg_get_function_sqlbody(p.oid), '')`
 
 // schemaSQL lists the database's own functions with their sources, policies with
-// their tables, and domains whose check sets a setting. Functions of the system
-// and those in C are left out.
+// their tables, columns' defaults that read a setting, and domains whose check
+// sets one. Functions of the system and those in C are left out. The oids are
+// those of current_setting (pg_proc.dat).
 var schemaSQL = `select ` + inUTF8("kind") + `, ` + inUTF8("name") + `, ` + inUTF8("body") + ` from (
 select 'function', p.proname::pg_catalog.text, p.prosrc` + parsedBody + `
 	from pg_catalog.pg_proc p join pg_catalog.pg_language l on l.oid operator(pg_catalog.=) p.prolang
 	where p.oid operator(pg_catalog.>=) 16384 and l.lanname operator(pg_catalog.<>) all ('{c,internal}')
 union all
+select 'globals', p.proname::pg_catalog.text, l.lanname::pg_catalog.text operator(pg_catalog.||) E'\n' operator(pg_catalog.||) p.prosrc
+	from pg_catalog.pg_proc p join pg_catalog.pg_language l on l.oid operator(pg_catalog.=) p.prolang
+	where l.lanname::pg_catalog.text operator(pg_catalog.~) '^pl(perl|python|tcl)'
+union all
 select 'policy', c.relname::pg_catalog.text, coalesce(pg_catalog.pg_get_expr(p.polqual, p.polrelid), '') operator(pg_catalog.||) ' ' operator(pg_catalog.||) coalesce(pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid), '')
 	from pg_catalog.pg_policy p join pg_catalog.pg_class c on c.oid operator(pg_catalog.=) p.polrelid
 	where pg_catalog.row_security_active(c.oid)
+union all
+select 'default', c.relname::pg_catalog.text, pg_catalog.pg_get_expr(d.adbin, d.adrelid)
+	from pg_catalog.pg_attrdef d join pg_catalog.pg_class c on c.oid operator(pg_catalog.=) d.adrelid
+	where d.adbin::pg_catalog.text operator(pg_catalog.~) ':funcid (2077|3294) '
 union all
 select 'domain', c.contypid::pg_catalog.text, pg_catalog.pg_get_constraintdef(c.oid)
 	from pg_catalog.pg_constraint c where c.contypid operator(pg_catalog.<>) 0 and pg_catalog.strpos(pg_catalog.pg_get_constraintdef(c.oid), 'set_config') operator(pg_catalog.>) 0
@@ -49,6 +66,13 @@ select 'domain', c.contypid::pg_catalog.text, pg_catalog.pg_get_constraintdef(c.
 
 // settableSQL lists the server's settings that a session may set.
 const settableSQL = `select name from pg_catalog.pg_settings where context operator(pg_catalog.=) any ('{user,superuser}')`
+
+// dblinkSQL returns the schema of the extension dblink, quoted, if it is there.
+const dblinkSQL = `select pg_catalog.quote_ident(n.nspname) from pg_catalog.pg_proc p
+	join pg_catalog.pg_namespace n on n.oid operator(pg_catalog.=) p.pronamespace
+	join pg_catalog.pg_language l on l.oid operator(pg_catalog.=) p.prolang
+	where p.proname operator(pg_catalog.=) 'dblink_get_connections' and p.pronargs operator(pg_catalog.=) 0 and l.lanname operator(pg_catalog.=) 'c'
+	and pg_catalog.has_schema_privilege(n.oid, 'usage') and pg_catalog.has_function_privilege(p.oid, 'execute') limit 1`
 
 // readSchema reads what functions and policies do, unless nothing has changed
 // since they were read last.
@@ -71,6 +95,12 @@ func (b *backend) readSchema() error {
 	}
 	for _, row := range rows {
 		s.settable = append(s.settable, row...)
+	}
+	if rows, err = b.ask(question{name: schemaName, sql: dblinkSQL}); err != nil {
+		return fmt.Errorf("look for dblink: %w", err)
+	}
+	for _, row := range rows {
+		s.dblink = row[0]
 	}
 	b.pool.schema.Store(s)
 	return nil
@@ -100,21 +130,39 @@ func schemaSQLFor(version string) string {
 
 // newSchema reads the rows of schemaSQL.
 func newSchema(rows [][]string) *schema {
-	s := &schema{readByTable: map[string][]string{}, setByFunction: map[string][]string{}, unknownSetByFunction: map[string]bool{}, settingDomains: map[uint32]bool{}}
+	s := &schema{readByTable: map[string][]string{}, setByFunction: map[string][]string{}, unknownSetByFunction: map[string]bool{}, settingDomains: map[uint32]bool{},
+		policyReads: map[string]bool{}, strictReads: map[string]bool{}, readTogether: map[string][]string{}, anyByFunction: map[string]bool{}, keptByFunction: map[string]*queryText{}}
 	functionReads := map[string][]string{}
 	for _, row := range rows {
 		if len(row) != 3 {
+			continue
+		}
+		if row[0] == "globals" {
+			s.keepsGlobals(strings.ToLower(row[1]), row[2])
 			continue
 		}
 		name, t := strings.ToLower(row[1]), scanFunctionBody(row[2])
 		for _, n := range slices.Concat(t.settingsRead, t.settingsSet) {
 			s.settingNames = appendNew(s.settingNames, n)
 		}
+		for _, n := range t.strictReads {
+			s.strictReads[n] = true
+		}
+		s.readAsOne(t.settingsRead)
 		if row[0] == "function" {
 			s.functionsMayLeaveState = s.functionsMayLeaveState || t.mayLeaveState
 			functionReads[name] = append(functionReads[name], t.settingsRead...)
 			s.setByFunction[name] = append(s.setByFunction[name], t.settingsSet...)
-			s.unknownSetByFunction[name] = s.unknownSetByFunction[name] || t.setsUnknown
+			s.unknownSetByFunction[name] = s.unknownSetByFunction[name] || t.setsUnknown || len(t.setsParams) > 0
+			if t.runsAny {
+				s.anyByFunction[name] = true
+			}
+			s.keeps(name, t.keeps, t.undoes)
+			if t.runsAny || t.setsUnknown {
+				for _, n := range t.maybeSettings[:min(len(t.maybeSettings), max(maxMaybeAll-len(s.maybeSettings), 0))] {
+					s.maybeSettings = appendNew(s.maybeSettings, n)
+				}
+			}
 		}
 		if row[0] == "domain" {
 			oid, err := strconv.ParseUint(row[1], 10, 32)
@@ -122,7 +170,7 @@ func newSchema(rows [][]string) *schema {
 		}
 	}
 	for _, row := range rows {
-		if len(row) != 3 || row[0] != "policy" {
+		if len(row) != 3 || row[0] != "policy" && row[0] != "default" {
 			continue
 		}
 		table, t := strings.ToLower(row[1]), scanFunctionBody(row[2])
@@ -130,12 +178,36 @@ func newSchema(rows [][]string) *schema {
 		for _, w := range t.words { // a function that reads the setting for it
 			reads = append(reads, functionReads[unqualified(w)]...)
 		}
+		s.readAsOne(reads)
 		for _, n := range reads {
 			s.readByTable[table] = appendNew(s.readByTable[table], n)
+			s.policyReads[n] = s.policyReads[n] || row[0] == "policy"
 		}
 	}
 	slices.Sort(s.settingNames)
 	return s
+}
+
+// maxMaybeAll bounds the names that are kept of all functions' strings, and of
+// all clients'.
+const maxMaybeAll = 100
+
+// readAsOne records that these settings are read by one function or policy, so
+// that one may stand in for another.
+func (s *schema) readAsOne(names []string) {
+	for _, n := range names {
+		for _, other := range names {
+			if n != other {
+				s.readTogether[n] = appendNew(s.readTogether[n], other)
+			}
+		}
+	}
+}
+
+// runsAny reports whether a statement may run SQL that is put together only then,
+// by itself or through a function.
+func (s *schema) runsAny(t *queryText) bool {
+	return t.runsAny || len(s.anyByFunction) > 0 && slices.ContainsFunc(t.words, func(w string) bool { return s.anyByFunction[unqualified(w)] })
 }
 
 // settingsOf returns the settings that a statement with these words reads and

@@ -121,8 +121,14 @@ func (p *Pooler) login(ctx context.Context, st *stranger, conn net.Conn, packet 
 		p.refuseAs(conn, user, err)
 		return nil
 	}
+	if p.badDay.refuseLogin(pl) {
+		p.release(pl)
+		refuse(conn, "57P03", "the database system is starting up", "")
+		return nil
+	}
 	st.admitted.Store(true)
 	st.done()
+	p.tellLetIn(conn)
 	s := p.newSession(conn)
 	s.pool = pl
 	s.introduce(params, packet)
@@ -211,7 +217,7 @@ func (s *session) judgeStartupLocked() {
 	for _, name := range slices.Sorted(maps.Keys(s.startup)) {
 		low := strings.ToLower(name)
 		switch {
-		case s.p.profile.Startup == nil && low != "options", slices.Contains(bouncerStartup, low):
+		case s.p.profile.Startup == nil && low != "options", slices.Contains(s.p.profile.Startup, low):
 		case low == "extra_float_digits":
 			s.p.ledger.note("startup parameter "+low, "the driver always sends it: PgBouncer needs ignore_startup_parameters = "+low)
 		default:

@@ -286,7 +286,7 @@ func TestExamineCutAtAnyMoment(t *testing.T) {
 				if limit < each {
 					left := "open"
 					for range 200 { // a pooler hears of its client's end a moment later, and ends the transaction then
-						if left = leftovers(t, url, 1); !strings.HasPrefix(left, "open") {
+						if left = pgtest.Leftovers(t, url, 1); !strings.HasPrefix(left, "open") {
 							break
 						}
 					}
@@ -295,7 +295,7 @@ func TestExamineCutAtAnyMoment(t *testing.T) {
 					}
 				}
 			}
-			if left := leftovers(t, url, 10); left != "" {
+			if left := pgtest.Leftovers(t, url, 10); left != "" {
 				t.Errorf("left behind: %s", left)
 			}
 			t.Logf("%d cuts in %d messages", cuts, whole)
@@ -341,53 +341,6 @@ func (c *cutConn) Write(b []byte) (int, error) {
 		return 0, errors.New("cut")
 	}
 	return c.Conn.Write(b)
-}
-
-// leftovers is what two server connections hold, "" if nothing. It looks a number
-// of times.
-func leftovers(t *testing.T, url string, looks int) string {
-	t.Helper()
-	const look = `select pg_backend_pid(), concat_ws(' ',
-		(select string_agg(name, ' ') from pg_prepared_statements where name like 'poolproof%'),
-		(select string_agg(name, ' ') from pg_settings where source = 'session' and name not in ('application_name', 'client_encoding', 'DateStyle', 'TimeZone', 'standard_conforming_strings', 'IntervalStyle')),
-		(select string_agg(c, ' ') from pg_listening_channels() as c),
-		(select string_agg('lock', ' ') from pg_locks where locktype = 'advisory'),
-		(select string_agg(relname, ' ') from pg_class where relname like 'poolproof%'),
-		(select string_agg('open ' || query, ' ') from pg_stat_activity where datname = current_database() and state like 'idle in%' and pid <> pg_backend_pid()),
-		nullif(current_setting('poolproof.startup', true), ''))`
-	a, b := connect(t, url), connect(t, url)
-	defer func() { _, _ = a.Close(t.Context()), b.Close(t.Context()) }() // many calls
-	seen := map[uint32]bool{}
-	for range looks {
-		held, err := a.Begin(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		var pid uint32
-		var left string
-		if err := held.QueryRow(t.Context(), look, pgx.QueryExecModeExec).Scan(&pid, &left); err != nil {
-			t.Fatal(err)
-		}
-		seen[pid] = true
-		if left == "" {
-			var other string
-			if err := b.QueryRow(t.Context(), strings.Replace(look, "'open ' || query", "null::text", 1), pgx.QueryExecModeExec).Scan(&pid, &other); err != nil {
-				t.Fatal(err)
-			}
-			seen[pid] = true
-			left = other
-		}
-		if err := held.Rollback(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		if left != "" {
-			return left
-		}
-	}
-	if len(seen) < 2 {
-		t.Errorf("%d server connections were looked at", len(seen))
-	}
-	return ""
 }
 
 // A login that may read PgBouncer's console learns the version and the limit.

@@ -40,14 +40,29 @@ var poolerFaults = []Fault{
 		Fix:   "PgBouncer 1.26.1" + distribution, Source: "PgBouncer's changelog, 1.26.1", Date: "2026-10-14",
 	},
 	{
+		ID: "CVE-2026-107349", kind: PgBouncer, from: "1.20.0", fixed: "1.26.1",
+		Title: "anybody who reaches the port can have the pooler serve nobody any more, where ignore_startup_parameters is set and does not name options",
+		Fix:   "PgBouncer 1.26.1, or options in ignore_startup_parameters" + distribution, Source: "PgBouncer's changelog, 1.26.1", Date: "2026-10-14",
+	},
+	{
 		ID: "CVE-2025-12819", kind: PgBouncer, from: "1.20.0", fixed: "1.25.1",
-		Title: "with auth_query, a client that sets search_path in its log-in can have the pooler run SQL of its own (where search_path is tracked)",
+		Title: "anybody who reaches the port can have the pooler run SQL, by a search_path in the log-in, where track_extra_parameters names search_path and auth_user is set",
 		Fix:   "PgBouncer 1.25.1, or take search_path out of track_extra_parameters" + distribution, Source: "PgBouncer's changelog, 1.25.1", Date: "2025-12-03",
 	},
 	{
-		ID: "CVE-2026-6664 to 6667", kind: PgBouncer, from: "", fixed: "1.25.2",
-		Title: "four faults of security, mended together",
-		Fix:   "PgBouncer 1.25.2" + distribution, Source: "PgBouncer's changelog, 1.25.2", Date: "2026-05-08",
+		ID: "CVE-2026-6664", kind: PgBouncer, from: "", fixed: "1.25.2",
+		Title: "anybody who reaches the port can crash the pooler by a malformed SCRAM message, where clients log in by SCRAM",
+		Fix:   "PgBouncer 1.25.2" + distribution, Source: "the CVE's record; PgBouncer's changelog, 1.25.2", Date: "2026-05-08",
+	},
+	{
+		ID: "CVE-2026-6667", kind: PgBouncer, from: "", fixed: "1.25.2",
+		Title: "users of the console who may only read (stats_users) can end clients by KILL_CLIENT",
+		Fix:   "PgBouncer 1.25.2" + distribution, Source: "the CVE's record; PgBouncer's changelog, 1.25.2", Date: "2026-05-08",
+	},
+	{
+		ID: "CVE-2025-2291", kind: PgBouncer, from: "", fixed: "1.24.1",
+		Title: "passwords that have expired (VALID UNTIL) are accepted, where auth_query is the default or one's own that does not ask",
+		Fix:   "PgBouncer 1.24.1, or its new auth_query" + distribution, Source: "PgBouncer's changelog, 1.24.1", Date: "2025-04-16",
 	},
 	{
 		ID: "several-syncs", kind: PgBouncer, from: "", fixed: "1.19.0", modes: []Mode{Transaction, Statement},

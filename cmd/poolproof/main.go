@@ -47,6 +47,8 @@ type commands struct {
 	Prove     proveCommand     `cmd:"" help:"Run a program against a hostile pooler and report what works only by luck."`
 	Proxy     proxyCommand     `cmd:"" help:"Run the hostile pooler of prove on its own."`
 	Judge     judgeCommand     `cmd:"" help:"Tell by a hundred small trials whether a pooler is right at all."`
+	Doctor    doctorCommand    `cmd:"" help:"Look at a database through its URL: what is in front of it, and are tenants isolated?"`
+	Explain   explainCommand   `cmd:"" help:"Print what a code of doctor or prove means, and what to do."`
 	Demo      demoCommand      `cmd:"" help:"Show in 20 seconds how rows vanish behind a pooler, and how prove finds out why."`
 	Version   versionCommand   `cmd:"" help:"Print the program's version and the schema that it expects."`
 }
@@ -96,7 +98,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		kong.Description("Keeps multi-tenant PostgreSQL correct when a connection pooler stands in front of it."),
 		kong.Writers(stdout, stderr),
 		kong.Exit(func(code int) { exited = code }), // after --help
-		kong.Vars{"profiles": profileNames()},
+		kong.Vars{"profiles": profileNames(), "faults": strings.Trim(fmt.Sprint(hostile.FaultKinds()), "[]")},
 		kong.BindTo(ctx, (*context.Context)(nil)),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
 	)

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"os"
@@ -91,7 +90,7 @@ type result struct {
 
 func command(t *testing.T, args ...string) result {
 	t.Helper()
-	var stdout, stderr bytes.Buffer
+	var stdout, stderr logBuffer // both a program and poolproof may write to them
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	code := run(ctx, args, strings.NewReader(""), &stdout, &stderr)
@@ -134,7 +133,7 @@ func TestHelp(t *testing.T) {
 			t.Errorf("--help does not name %s: %s", name, r.stdout)
 		}
 	}
-	for _, name := range []string{"serve", "migrate up", "migrate status", "bootstrap", "token", "prove", "proxy", "judge", "demo", "version"} {
+	for _, name := range []string{"serve", "migrate up", "migrate status", "bootstrap", "token", "prove", "proxy", "judge", "demo", "doctor", "explain", "version"} {
 		r := command(t, append(strings.Fields(name), "--help")...)
 		if r.code != 0 || !strings.Contains(r.stdout, "Example:") || !strings.Contains(r.stdout, "poolproof "+name) {
 			t.Errorf("%s --help, exit code %d, has no example: %s", name, r.code, r.stdout)

@@ -60,7 +60,7 @@ var rows = []Row{
 	{
 		Name: "source of a setting that holds for one transaction", Make: []string{"begin; set transaction isolation level serializable; create temp table atlas_gone (a int) on commit drop; commit"},
 		Witness: "select source from pg_settings where name = 'transaction_isolation'", Sees: "the word session in pg_settings", DiscardAll: Stays,
-		Harmless: "BEGIN makes transaction_isolation, _read_only and _deferrable anew; only where they came from is remembered", Wrong: []hostile.Code{hostile.SessionSetting}, Differences: []string{"transaction setting source"},
+		Harmless: "BEGIN makes transaction_isolation, _read_only and _deferrable anew; only where they came from is remembered", Differences: []string{"transaction setting source"},
 	},
 	{
 		Name: "custom setting", Make: []string{"set app.tenant = 'a'"}, Witness: "select coalesce(current_setting('app.tenant', true), '')", Sees: "another tenant's rows",
@@ -75,7 +75,7 @@ var rows = []Row{
 	{
 		Name: "custom setting whose name is a parameter", Wire: "Parse select set_config($1, $2, false), Bind app.bound and a value, Sync",
 		Witness: "select coalesce(current_setting('app.bound', true), '')", Sees: "another tenant's rows", DiscardAll: Removed, Narrower: "reset all",
-		Missing: "the name is in the Bind message only", Fates: unseen,
+		Codes: []hostile.Code{hostile.SessionSetting}, Fates: unseen,
 	},
 	{
 		Name: "custom setting that is empty, not absent", Make: []string{"begin; set local app.local = 'a'; commit"}, Witness: "select current_setting('app.local', true) is null",
@@ -112,27 +112,27 @@ var rows = []Row{
 	},
 	{
 		Name: "temporary function", Make: []string{"create function pg_temp.atlas_f() returns int language sql as 'select 1'"}, Witness: "select to_regprocedure('pg_temp.atlas_f()') is not null",
-		Sees: "function already exists, or runs another client's code", Missing: "objects in pg_temp that are no relations", DiscardAll: Removed, Narrower: "discard temp",
+		Sees: "function already exists, or runs another client's code", Codes: []hostile.Code{hostile.TempTable}, DiscardAll: Removed, Narrower: "discard temp",
 		Differences: []string{"temp:pg_proc"},
 	},
 	{
 		Name: "temporary type or domain", Make: []string{"create domain pg_temp.atlas_d as int"}, Witness: "select to_regtype('pg_temp.atlas_d') is not null",
-		Sees: "it hides a type of the same name: pg_temp is searched first", Missing: "objects in pg_temp that are no relations", DiscardAll: Removed, Narrower: "discard temp",
+		Sees: "it hides a type of the same name: pg_temp is searched first", Codes: []hostile.Code{hostile.TempTable}, DiscardAll: Removed, Narrower: "discard temp",
 		Differences: []string{"temp:pg_type"},
 	},
 	{
 		Name: "temporary operator, operator class or family", Make: []string{"create operator pg_temp.=== (function = int4eq, leftarg = int4, rightarg = int4)"},
-		Witness: "select to_regoperator('pg_temp.===(int4,int4)') is not null", Sees: "operator already exists", Missing: "objects in pg_temp that are no relations", DiscardAll: Removed, Narrower: "discard temp",
+		Witness: "select to_regoperator('pg_temp.===(int4,int4)') is not null", Sees: "operator already exists", Codes: []hostile.Code{hostile.TempTable}, DiscardAll: Removed, Narrower: "discard temp",
 		Differences: []string{"temp:pg_operator", "temp:pg_opclass", "temp:pg_opfamily"},
 	},
 	{
 		Name: "temporary collation or conversion", Make: []string{`create collation pg_temp.atlas_c from "C"`}, Witness: "select to_regcollation('pg_temp.atlas_c') is not null",
-		Sees: "collation already exists", Missing: "objects in pg_temp that are no relations", DiscardAll: Removed, Narrower: "discard temp",
+		Sees: "collation already exists", Codes: []hostile.Code{hostile.TempTable}, DiscardAll: Removed, Narrower: "discard temp",
 		Differences: []string{"temp:pg_collation", "temp:pg_conversion"},
 	},
 	{
 		Name: "temporary text search object", Make: []string{"create text search configuration pg_temp.atlas_ts (copy = pg_catalog.simple)"},
-		Witness: "select count(*) from pg_ts_config where cfgnamespace = pg_my_temp_schema()", Sees: "configuration already exists", Missing: "objects in pg_temp that are no relations",
+		Witness: "select count(*) from pg_ts_config where cfgnamespace = pg_my_temp_schema()", Sees: "configuration already exists", Codes: []hostile.Code{hostile.TempTable},
 		DiscardAll: Removed, Narrower: "discard temp",
 		Differences: []string{"temp:pg_ts_config", "temp:pg_ts_dict", "temp:pg_ts_parser", "temp:pg_ts_template"},
 	},
@@ -196,7 +196,7 @@ var rows = []Row{
 	},
 	{
 		Name: "seed of random()", Make: []string{"select setseed(0.5)"}, Witness: "select random()", Twin: true, Sees: "numbers that others can foretell",
-		Missing: "setseed", DiscardAll: Stays, Differences: []string{"random"},
+		Codes: []hostile.Code{hostile.FunctionState}, DiscardAll: Stays, Differences: []string{"random"},
 	},
 
 	// Code and caches.
@@ -223,12 +223,12 @@ var rows = []Row{
 	// Extensions.
 	{
 		Name: "dblink's named connection", Needs: []string{"dblink"}, Make: []string{"select dblink_connect('atlas', " + loopback + ")"},
-		Witness: "select dblink_get_connections()::text", Sees: "queries run as the user that somebody else logged in as", Missing: "dblink's connections", DiscardAll: Stays,
+		Witness: "select dblink_get_connections()::text", Sees: "queries run as the user that somebody else logged in as", Codes: []hostile.Code{hostile.FunctionState}, DiscardAll: Stays,
 		Differences: []string{"dblink", "memory:Remote Con hash"},
 	},
 	{
 		Name: "dblink's unnamed connection", Needs: []string{"dblink"}, Make: []string{"select dblink_connect(" + loopback + ")"},
-		Witness: "select n from dblink('select 1') as t(n int)", Sees: "queries run as the user that somebody else logged in as", Missing: "dblink's connections", DiscardAll: Stays,
+		Witness: "select n from dblink('select 1') as t(n int)", Sees: "queries run as the user that somebody else logged in as", Codes: []hostile.Code{hostile.FunctionState}, DiscardAll: Stays,
 		Differences: []string{"dblink unnamed"},
 	},
 	{
@@ -245,7 +245,7 @@ var rows = []Row{
 	{
 		Name: "hypothetical index of HypoPG", Needs: []string{"hypopg"}, Setup: []string{"create table if not exists atlas_indexed (a int)"},
 		Make: []string{"select hypopg_create_index('create index on atlas_indexed (a)')"}, Witness: "select count(*) from hypopg_list_indexes",
-		Sees: "EXPLAIN with an index that does not exist", Missing: "HypoPG's indexes", DiscardAll: Stays, Narrower: "select hypopg_reset()", Differences: []string{"hypopg"},
+		Sees: "EXPLAIN with an index that does not exist", Codes: []hostile.Code{hostile.FunctionState}, DiscardAll: Stays, Narrower: "select hypopg_reset()", Differences: []string{"hypopg"},
 	},
 	{
 		Name: "%_SHARED of PL/Perl", Needs: []string{"plperl"},
@@ -254,7 +254,7 @@ var rows = []Row{
 			"create or replace function atlas_perl_get() returns text language plperl as $$ return join ',', sort keys %_SHARED; $$",
 		},
 		Make: []string{"select atlas_perl_set()"}, Witness: "select atlas_perl_get()", Sees: "what another client's function left, if it calls functions of the same role",
-		Missing: "globals of procedural languages", DiscardAll: Stays, Differences: []string{"globals:atlas_perl_get", "memory:PL/Perl spi_prepare query"},
+		Codes: []hostile.Code{hostile.FunctionState}, DiscardAll: Stays, Differences: []string{"globals:atlas_perl_get", "memory:PL/Perl spi_prepare query"},
 	},
 	{
 		Name: "GD and modules of PL/Python", Needs: []string{"plpython3u"},
@@ -263,7 +263,7 @@ var rows = []Row{
 			"create or replace function atlas_python_get() returns text language plpython3u as $$\nreturn ','.join(sorted(GD))\n$$",
 		},
 		Make: []string{"select atlas_python_set()"}, Witness: "select atlas_python_get()", Sees: "what another client's function left",
-		Missing: "globals of procedural languages", DiscardAll: Stays, Differences: []string{"globals:atlas_python_get", "memory:PL/Python plan context"},
+		Codes: []hostile.Code{hostile.FunctionState}, DiscardAll: Stays, Differences: []string{"globals:atlas_python_get", "memory:PL/Python plan context"},
 	},
 	{
 		Name: "globals of PL/Tcl", Needs: []string{"pltcl"},
@@ -272,7 +272,7 @@ var rows = []Row{
 			"create or replace function atlas_tcl_get() returns text language pltcl as $$ return [info exists ::tenant] $$",
 		},
 		Make: []string{"select atlas_tcl_set()"}, Witness: "select atlas_tcl_get()", Sees: "what another client's function left, if it calls functions of the same role",
-		Missing: "globals of procedural languages", DiscardAll: Stays, Differences: []string{"globals:atlas_tcl_get", "memory:PL/Tcl spi_prepare query"},
+		Codes: []hostile.Code{hostile.FunctionState}, DiscardAll: Stays, Differences: []string{"globals:atlas_tcl_get", "memory:PL/Tcl spi_prepare query"},
 	},
 	{
 		Name: "variables of extensions", Documented: "pg_variables, orafce's dbms_output, PL/v8", Sees: "what another client left", DiscardAll: Stays,
@@ -292,7 +292,7 @@ var rows = []Row{
 	{
 		Name: "replication origin of the session", Setup: []string{"select pg_replication_origin_create('poolproof_atlas') where not exists (select from pg_replication_origin where roname = 'poolproof_atlas')"},
 		Make: []string{"select pg_replication_origin_session_setup('poolproof_atlas')"}, Witness: "select pg_replication_origin_session_is_setup()",
-		Sees: "its commits count as another node's: they are not replicated", Missing: "the session's replication origin", DiscardAll: Stays,
+		Sees: "its commits count as another node's: they are not replicated", Codes: []hostile.Code{hostile.FunctionState}, DiscardAll: Stays,
 		Narrower: "select pg_replication_origin_session_reset()", Differences: []string{"function:pg_replication_origin_session_is_setup"},
 	},
 	{
@@ -302,7 +302,7 @@ var rows = []Row{
 	},
 	{
 		Name: "base backup that was begun", Make: []string{"select pg_backup_start('atlas', true)"}, Witness: "select labelfile <> '' from pg_backup_stop(false)",
-		Sees: "may end it; its own client cannot: backup is not in progress", Missing: "pg_backup_start", DiscardAll: Stays,
+		Sees: "may end it; its own client cannot: backup is not in progress", Codes: []hostile.Code{hostile.FunctionState}, DiscardAll: Stays,
 		Versions: "15 and later; before, pg_start_backup",
 	},
 
@@ -322,7 +322,7 @@ var rows = []Row{
 	},
 	{
 		Name: "COPY that is not ended", Wire: "Query copy … from stdin, and no CopyDone", Holds: "active", Setup: []string{"create table if not exists atlas_copied (a int)"},
-		Sees: "waits for a server connection", Missing: "a COPY that is not ended", DiscardAll: Refused,
+		Sees: "waits for a server connection", Codes: []hostile.Code{hostile.HeldForGood}, DiscardAll: Refused,
 	},
 	{
 		Name: "CopyData after the error", Setup: []string{"create table if not exists atlas_copied (a int)"},
@@ -355,6 +355,10 @@ var elsewhere = map[hostile.Code]string{
 	hostile.SettingNotSet:    "the other end of a custom setting: the transaction that reads what somebody left",
 	hostile.LocalOutside:     "SET LOCAL that has no effect: nothing stays",
 	hostile.ResetsOthers:     "what takes away what others keep",
+	hostile.NeverGivenBack:   "what a program does after a fault of the pooler (--faults): its own pool",
+	hostile.GoesOn:           "what a program does after a fault of the pooler (--faults): the transaction never began",
+	hostile.SentTwice:        "what a program does after a fault of the pooler (--faults): the write is stored twice",
+	hostile.LockLost:         "what a program does after a fault of the pooler (--faults): the lock went with its session",
 }
 
 // createRole makes the role of the rows about roles. Roles belong to the server.

@@ -15,6 +15,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/poolproof/poolproof/hostile"
+	"github.com/poolproof/poolproof/internal/sarif"
 	"github.com/poolproof/poolproof/internal/visible"
 )
 
@@ -180,7 +181,7 @@ func TestJSON(t *testing.T) {
 // What the format's specification asks of the parts that are used.
 func TestSARIF(t *testing.T) {
 	text := written(t, func(w io.Writer) error { return SARIF(w, marked(t), "1.2.3", Tree{}) })
-	var log sarifLog
+	var log sarif.Log
 	if err := json.Unmarshal([]byte(text), &log); err != nil {
 		t.Fatal(err)
 	}
@@ -206,7 +207,7 @@ func TestSARIF(t *testing.T) {
 		}
 	}
 	in, outside := run.Results[0].Locations[0].Physical, run.Results[1].Locations[0].Physical
-	if in.Artifact != (sarifArtifact{"app/my%20db.py", "%SRCROOT%"}) || in.Region.StartLine != 12 || outside.Artifact != (sarifArtifact{"file:///opt/elsewhere/db.py", ""}) {
+	if in.Artifact != (sarif.Artifact{URI: "app/my%20db.py", BaseID: "%SRCROOT%"}) || in.Region.StartLine != 12 || outside.Artifact != (sarif.Artifact{URI: "file:///opt/elsewhere/db.py", BaseID: ""}) {
 		t.Errorf("%+v, %+v", in, outside)
 	}
 	if len(run.Results[2].Suppressions) != 1 || len(run.Results[2].Locations) != 0 || len(run.Results[0].Suppressions) != 0 {
@@ -245,7 +246,7 @@ func TestSARIFInATree(t *testing.T) {
 	r := sample()
 	r.Findings[1].First.File = filepath.Join(root, "lib", "db.py")
 	text := written(t, func(w io.Writer) error { return SARIF(w, r, "", FindTree(filepath.Join(web, "tests"), workflow)) })
-	var log sarifLog
+	var log sarif.Log
 	if err := json.Unmarshal([]byte(text), &log); err != nil {
 		t.Fatal(err)
 	}
@@ -254,7 +255,7 @@ func TestSARIFInATree(t *testing.T) {
 		line int
 	}{{"services/web/tests/app/my%20db.py", 12}, {"lib/db.py", 3}, {"services/web/package.json", 1}, {"services/web/package.json", 1}} {
 		res := log.Runs[0].Results[i]
-		if len(res.Locations) != 1 || res.Locations[0].Physical.Artifact != (sarifArtifact{want.uri, "%SRCROOT%"}) || res.Locations[0].Physical.Region.StartLine != want.line {
+		if len(res.Locations) != 1 || res.Locations[0].Physical.Artifact != (sarif.Artifact{URI: want.uri, BaseID: "%SRCROOT%"}) || res.Locations[0].Physical.Region.StartLine != want.line {
 			t.Errorf("result %d is at %+v, want %+v", i, res.Locations, want)
 		}
 		if named := strings.Contains(res.Message.Text, "package.json stands for the program"); named != (i > 1) {

@@ -56,7 +56,8 @@ func checkLoginName(name string) error {
 	return nil
 }
 
-// ensureLogin makes or updates the login and returns its URL. The server is sent
+// ensureLogin makes or updates the login and returns its URL. A transaction that it leaves idle ends after a minute, unless
+// somebody gave the login another timeout. The server is sent
 // a SCRAM verifier, never the password, so that no server log shows it.
 func ensureLogin(ctx context.Context, conn *pgconn.PgConn, ownerURL, name string) (string, error) {
 	if !strings.HasPrefix(ownerURL, "postgres://") && !strings.HasPrefix(ownerURL, "postgresql://") {
@@ -93,8 +94,11 @@ begin
     if not pg_catalog.pg_has_role('%s', '%s', 'usage') then
         grant %s to %s;
     end if;
+    if not exists (select from pg_catalog.pg_db_role_setting s, pg_catalog.unnest(s.setconfig) c where s.setrole = '%s'::pg_catalog.regrole and c like 'idle_in_transaction_session_timeout=%%') then
+        alter role %s set idle_in_transaction_session_timeout = '60s';
+    end if;
 end
-$login$`, int64(lockKey), name, name, name, name, name, ident, verifier, ident, verifier, ident, verifier, name, RuntimeRole, RuntimeRole, ident)
+$login$`, int64(lockKey), name, name, name, name, name, ident, verifier, ident, verifier, ident, verifier, name, RuntimeRole, RuntimeRole, ident, ident, ident)
 	for attempt := 1; ; attempt++ {
 		_, err = simple(ctx, conn, sql)
 		// Two databases' copies changing one role at once: the server refuses

@@ -4,34 +4,17 @@ package main
 
 import (
 	"database/sql"
-	"fmt"
-	"os"
-	"strconv"
-	"sync"
-	"time"
 
-	_ "github.com/lib/pq"
+	"github.com/poolproof/poolproof/corpus/go/exhibit"
 )
 
 func main() {
-	db, err := sql.Open("postgres", os.Getenv("DATABASE_URL"))
-	if err != nil {
-		panic(err)
-	}
-	db.SetMaxIdleConns(4)
-	seconds, _ := strconv.ParseFloat(os.Getenv("CORPUS_SECONDS"), 64)
-	end := time.Now().Add(time.Duration(seconds * float64(time.Second)))
-	var work sync.WaitGroup
-	for w := range 4 {
-		work.Go(func() {
-			for id := 1 + w; id <= 500 || time.Now().Before(end); id += 4 {
-				var name string
-				// An id that is not found is no fault of a reader's: somebody may have deleted it.
-				if err := db.QueryRow("SELECT name FROM item WHERE id = $1", (id-1)%500+1).Scan(&name); err != nil && err != sql.ErrNoRows {
-					fmt.Println("reader:", err)
-				}
-			}
-		})
-	}
-	work.Wait()
+	exhibit.Work("reader", 1, 500, func(db *sql.DB, id int) error {
+		var name string
+		err := db.QueryRow("SELECT name FROM item WHERE id = $1", (id-1)%500+1).Scan(&name)
+		if err == sql.ErrNoRows { // no fault of a reader's: somebody may have deleted it
+			return nil
+		}
+		return err
+	})
 }
