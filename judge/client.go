@@ -24,6 +24,7 @@ type hearing struct {
 	ctx      context.Context
 	config   *pgx.ConnConfig
 	patience time.Duration
+	passesOn bool   // a server connection is another client's next
 	capacity int    // how many clients are served side by side
 	tag      string // a name that nobody else has
 

@@ -116,13 +116,15 @@ func (c *client) lastValue(sql string) (string, error) {
 
 // cleaned takes away what was left on server connections, wherever it meets them:
 // on those of homes, or, when it is not known where, on all that it comes to.
-// One that it does not meet any more is ended if it is idle, which a pooler
-// takes for what happens every day.
+// One that it does not meet any more is ended if it is idle, which a pooler that
+// passes server connections on takes for what happens every day. With session
+// pooling it was cleaned when its client left; and pgpool-II takes its end for
+// that of the server.
 func (h *hearing) cleaned(clean string, homes map[string]bool) error {
 	// Also when the run was stopped.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(h.ctx), 2*h.patience)
 	defer cancel()
-	fresh := &hearing{ctx: ctx, config: h.config, patience: h.patience, capacity: h.capacity, tag: h.tag} // its clients may be gone
+	fresh := &hearing{ctx: ctx, config: h.config, patience: h.patience, capacity: h.capacity, passesOn: h.passesOn, tag: h.tag} // its clients may be gone
 	h.close()
 	defer fresh.close()
 	clients, err := fresh.several(1 + watchers)
@@ -144,6 +146,9 @@ func (h *hearing) cleaned(clean string, homes map[string]bool) error {
 		}); err != nil {
 			return err
 		}
+	}
+	if !h.passesOn {
+		return nil
 	}
 	for pid := range homes {
 		if err := clients[0].send(query("select pg_terminate_backend(pid) from pg_stat_activity where pid = " + pid + " and state = 'idle' and usename = current_user")); err != nil {
