@@ -17,6 +17,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
+
+	"github.com/poolproof/poolproof/pooler"
 )
 
 // hearing is one trial under way: its clients, which end with it.
@@ -24,7 +26,7 @@ type hearing struct {
 	ctx      context.Context
 	config   *pgx.ConnConfig
 	patience time.Duration
-	passesOn bool   // a server connection is another client's next
+	mode     pooler.Mode
 	capacity int    // how many clients are served side by side
 	tag      string // a name that nobody else has
 
@@ -184,7 +186,8 @@ func row(value string) string { return "D(" + brief([]byte(value)) + ")" }
 
 func query(sql string) *pgproto3.Query { return &pgproto3.Query{String: sql} }
 
-var sync_ = &pgproto3.Sync{} //nolint:revive // sync is the package
+// syncNow ends a pipeline.
+var syncNow = &pgproto3.Sync{}
 
 // queryAnswer is the answer to a Query of a SELECT with one row.
 func queryAnswer(value string) string { return "T " + row(value) + " C(SELECT 1) Z(I)" }

@@ -32,7 +32,7 @@ func copyOut(h *hearing) error {
 	if err := c.expect("H d(1\n) d(2\n) d(3\n) c C(COPY 3) Z(I)", query("copy (select generate_series(1, 3)) to stdout")); err != nil {
 		return err
 	}
-	return c.expect("1 2 H d(1\n) d(2\n) c C(COPY 2) Z(I)", append(statement("copy (select generate_series(1, 2)) to stdout"), sync_)...)
+	return c.expect("1 2 H d(1\n) d(2\n) c C(COPY 2) Z(I)", append(statement("copy (select generate_series(1, 2)) to stdout"), syncNow)...)
 }
 
 func copyOutLarge(h *hearing) error {
@@ -96,7 +96,7 @@ func copyInExtended(h *hearing) error {
 	if err != nil {
 		return err
 	}
-	if err := c.send(append(append(statement(h.copyInto()), statement("copy pg_temp."+h.tag+" from stdin")...), sync_)...); err != nil {
+	if err := c.send(append(append(statement(h.copyInto()), statement("copy pg_temp."+h.tag+" from stdin")...), syncNow)...); err != nil {
 		return err
 	}
 	got, err := c.until("G", "E(", "Z(")
@@ -106,11 +106,11 @@ func copyInExtended(h *hearing) error {
 	if err := c.compare(got, "1 2 C(CREATE TABLE) 1 2 G"); err != nil {
 		return err
 	}
-	if err := c.expect("C(COPY 2) Z(I)", data("1\n2\n"), &pgproto3.CopyDone{}, sync_); err != nil {
+	if err := c.expect("C(COPY 2) Z(I)", data("1\n2\n"), &pgproto3.CopyDone{}, syncNow); err != nil {
 		return err
 	}
 	for _, value := range []string{"next", "and next"} {
-		if err := c.expect(statementAnswer(value)+" Z(I)", append(statement("select $1::text", value), sync_)...); err != nil {
+		if err := c.expect(statementAnswer(value)+" Z(I)", append(statement("select $1::text", value), syncNow)...); err != nil {
 			return err
 		}
 	}

@@ -32,7 +32,7 @@ func sqlstateAndPosition(h *hearing) error {
 	if err != nil {
 		return err
 	}
-	for _, messages := range [][]pgproto3.FrontendMessage{{query("select nosuchcolumn")}, append(statement("select nosuchcolumn"), sync_)} {
+	for _, messages := range [][]pgproto3.FrontendMessage{{query("select nosuchcolumn")}, append(statement("select nosuchcolumn"), syncNow)} {
 		if err := c.expect("E(42703) Z(I)", messages...); err != nil {
 			return err
 		}
@@ -80,8 +80,8 @@ func failsThen(h *hearing, want string, messages ...pgproto3.FrontendMessage) er
 	if err != nil {
 		return err
 	}
-	messages = append(append(messages, statement("select 'skipped'")...), sync_)
-	next := append(statement("select 'next'"), sync_)
+	messages = append(append(messages, statement("select 'skipped'")...), syncNow)
+	next := append(statement("select 'next'"), syncNow)
 	after := statementAnswer("next") + " Z(I)"
 	if err := c.expect(want+" Z(I)", messages...); err != nil {
 		return err
@@ -116,11 +116,11 @@ func errorInBatch(h *hearing) error {
 			messages = append(messages, &pgproto3.Parse{Name: name, Query: "select $1::text"}, &pgproto3.Describe{ObjectType: 'S', Name: name},
 				&pgproto3.Bind{PreparedStatement: name, Parameters: [][]byte{[]byte("skipped")}}, &pgproto3.Execute{}, &pgproto3.Close{ObjectType: 'S', Name: name})
 		}
-		messages = append(append(messages, statement("select 'skipped'")...), sync_)
+		messages = append(append(messages, statement("select 'skipped'")...), syncNow)
 		if err := c.expect(statementAnswer("first")+" 1 2 E(22012) Z(I)", messages...); err != nil {
 			return err
 		}
-		if err := c.expect(statementAnswer("next")+" Z(I)", append(statement("select 'next'"), sync_)...); err != nil {
+		if err := c.expect(statementAnswer("next")+" Z(I)", append(statement("select 'next'"), syncNow)...); err != nil {
 			return err
 		}
 	}
@@ -135,8 +135,8 @@ func errorBetweenSyncs(h *hearing) error {
 	var messages []pgproto3.FrontendMessage
 	var want []string
 	for range 5 {
-		messages = append(append(messages, statement("select 'right'")...), sync_)
-		messages = append(append(messages, statement(divides, "0")...), sync_)
+		messages = append(append(messages, statement("select 'right'")...), syncNow)
+		messages = append(append(messages, statement(divides, "0")...), syncNow)
 		want = append(want, statementAnswer("right"), "Z(I)", "1 2 E(22012) Z(I)")
 	}
 	return c.expect(strings.Join(want, " "), messages...)
@@ -151,7 +151,7 @@ func rowsBeforeError(h *hearing) error {
 	if err := c.expect("T D(3) D(6) E(22012) Z(I)", query(fails)); err != nil {
 		return err
 	}
-	return c.expect("1 2 D(3) D(6) E(22012) Z(I)", append(statement(fails), sync_)...)
+	return c.expect("1 2 D(3) D(6) E(22012) Z(I)", append(statement(fails), syncNow)...)
 }
 
 func failedTransaction(h *hearing) error {
@@ -208,7 +208,7 @@ func deferredAtSync(h *hearing) error {
 		return err
 	}
 	create, insert := h.deferred()
-	messages := append(append(append(statement(create), statement(insert)...), statement("select 'answered'")...), sync_)
+	messages := append(append(append(statement(create), statement(insert)...), statement("select 'answered'")...), syncNow)
 	return c.expect("1 2 C(CREATE TABLE) 1 2 C(INSERT 0 2) "+statementAnswer("answered")+" E(23505) Z(I)", messages...)
 }
 
@@ -217,7 +217,7 @@ func statementTimeout(h *hearing) error {
 	if err != nil {
 		return err
 	}
-	messages := append(append(statement("select set_config('statement_timeout', '100', true)"), statement("select pg_sleep(2)")...), sync_)
+	messages := append(append(statement("select set_config('statement_timeout', '100', true)"), statement("select pg_sleep(2)")...), syncNow)
 	if err := c.expect(statementAnswer("100ms")+" 1 2 E(57014) Z(I)", messages...); err != nil {
 		return err
 	}

@@ -208,8 +208,8 @@ func replaced(kind byte, old, with string) func(*line, []byte) []byte {
 	return changed(kind, func(body []byte) []byte { return bytes.ReplaceAll(body, []byte(old), []byte(with)) })
 }
 
-// field returns an error's fields with one changed, or without those that keep does
-// not have.
+// fields returns an error's fields without those that keep does not have, with
+// this SQLSTATE if it is not "".
 func fields(body []byte, keep string, code string) []byte {
 	var out []byte
 	for _, f := range bytes.Split(body, []byte{0}) {

@@ -143,11 +143,10 @@ func Run(ctx context.Context, config *pgx.ConnConfig, opts Options) (Report, err
 	if err != nil {
 		return Report{}, err
 	}
-	r := &run{config: config, opts: opts, of: len(chosen), capacity: MaxConnections}
+	r := &run{config: config, opts: opts, of: len(chosen), capacity: MaxConnections, mode: found.Pooler.Mode}
 	if found.Pooler.Mode == pooler.Session {
 		r.capacity = r.measureCapacity(ctx)
 	}
-	r.passesOn = found.Pooler.Mode == pooler.Transaction || found.Pooler.Mode == pooler.Statement
 	r.free = newTokens(r.capacity)
 	report := Report{Version: Version, Pooler: found.Pooler, ServerVersion: found.ServerVersion, Results: make([]Result, len(chosen)), Counts: map[Outcome]int{}}
 	for _, harmful := range []bool{false, true} {
@@ -234,8 +233,7 @@ type run struct {
 	// capacity is how many clients are served side by side: with session pooling no
 	// more than there are server connections, and whoever comes later waits.
 	capacity int
-	// passesOn: a server connection is another client's next.
-	passesOn bool
+	mode     pooler.Mode
 
 	mu       sync.Mutex
 	done, of int
@@ -276,7 +274,7 @@ func (r *run) try(ctx context.Context, t Trial) Result {
 func (r *run) hear(ctx context.Context, f func(*hearing) error) (Outcome, string) {
 	ctx, cancel := context.WithTimeout(ctx, trialLimit*r.opts.Patience)
 	defer cancel()
-	h := &hearing{ctx: ctx, config: r.config, patience: r.opts.Patience, capacity: r.capacity, passesOn: r.passesOn, tag: "poolproof_judge_" + randomHex()}
+	h := &hearing{ctx: ctx, config: r.config, patience: r.opts.Patience, capacity: r.capacity, mode: r.mode, tag: "poolproof_judge_" + randomHex()}
 	defer h.close()
 	err := f(h)
 	if v, ok := errors.AsType[*verdict](err); ok {

@@ -59,7 +59,7 @@ func emptyQuery(h *hearing) error {
 	if err := c.expect("I Z(I)", query("")); err != nil {
 		return err
 	}
-	return c.expect("1 2 n I Z(I)", &pgproto3.Parse{}, &pgproto3.Bind{}, &pgproto3.Describe{ObjectType: 'P'}, &pgproto3.Execute{}, sync_)
+	return c.expect("1 2 n I Z(I)", &pgproto3.Parse{}, &pgproto3.Bind{}, &pgproto3.Describe{ObjectType: 'P'}, &pgproto3.Execute{}, syncNow)
 }
 
 func extendedQuery(h *hearing) error {
@@ -68,7 +68,7 @@ func extendedQuery(h *hearing) error {
 		return err
 	}
 	return c.expect("1 2 T "+row(h.tag)+" C(SELECT 1) Z(I)",
-		&pgproto3.Parse{Query: "select $1::text"}, &pgproto3.Bind{Parameters: [][]byte{[]byte(h.tag)}}, &pgproto3.Describe{ObjectType: 'P'}, &pgproto3.Execute{}, sync_)
+		&pgproto3.Parse{Query: "select $1::text"}, &pgproto3.Bind{Parameters: [][]byte{[]byte(h.tag)}}, &pgproto3.Describe{ObjectType: 'P'}, &pgproto3.Execute{}, syncNow)
 }
 
 func fiftySyncs(h *hearing) error {
@@ -80,7 +80,7 @@ func fiftySyncs(h *hearing) error {
 	var want []string
 	for i := range 50 {
 		value := fmt.Sprint("answer", i)
-		messages = append(append(messages, statement("select $1::text", value)...), sync_)
+		messages = append(append(messages, statement("select $1::text", value)...), syncNow)
 		want = append(want, statementAnswer(value), "Z(I)")
 	}
 	return c.expect(strings.Join(want, " "), messages...)
@@ -98,7 +98,7 @@ func hundredStatements(h *hearing) error {
 		messages = append(messages, statement("select $1::text", value)...)
 		want = append(want, statementAnswer(value))
 	}
-	return c.expect(strings.Join(want, " ")+" Z(I)", append(messages, sync_)...)
+	return c.expect(strings.Join(want, " ")+" Z(I)", append(messages, syncNow)...)
 }
 
 func flush(h *hearing) error {
@@ -116,7 +116,7 @@ func flush(h *hearing) error {
 	if err := c.compare(got, statementAnswer("flushed")); err != nil {
 		return err
 	}
-	return c.expect("Z(I)", sync_)
+	return c.expect("Z(I)", syncNow)
 }
 
 func describeStatement(h *hearing) error {
@@ -124,10 +124,10 @@ func describeStatement(h *hearing) error {
 	if err != nil {
 		return err
 	}
-	if err := c.expect("1 t[23 25] T Z(I)", &pgproto3.Parse{Query: "select $1::int4, $2::text"}, &pgproto3.Describe{ObjectType: 'S'}, sync_); err != nil {
+	if err := c.expect("1 t[23 25] T Z(I)", &pgproto3.Parse{Query: "select $1::int4, $2::text"}, &pgproto3.Describe{ObjectType: 'S'}, syncNow); err != nil {
 		return err
 	}
-	return c.expect("1 t[] n Z(I)", &pgproto3.Parse{Query: "do $$ begin end $$"}, &pgproto3.Describe{ObjectType: 'S'}, sync_)
+	return c.expect("1 t[] n Z(I)", &pgproto3.Parse{Query: "do $$ begin end $$"}, &pgproto3.Describe{ObjectType: 'S'}, syncNow)
 }
 
 func describePortal(h *hearing) error {
@@ -137,7 +137,7 @@ func describePortal(h *hearing) error {
 	}
 	return c.expect("1 2 T 1 2 n Z(I)",
 		&pgproto3.Parse{Query: "select 1, 2"}, &pgproto3.Bind{}, &pgproto3.Describe{ObjectType: 'P'},
-		&pgproto3.Parse{Query: "do $$ begin end $$"}, &pgproto3.Bind{}, &pgproto3.Describe{ObjectType: 'P'}, sync_)
+		&pgproto3.Parse{Query: "do $$ begin end $$"}, &pgproto3.Bind{}, &pgproto3.Describe{ObjectType: 'P'}, syncNow)
 }
 
 func suspendedPortal(h *hearing) error {
@@ -146,7 +146,7 @@ func suspendedPortal(h *hearing) error {
 		return err
 	}
 	return c.expect("1 2 D(1) D(2) s D(3) D(4) s D(5) C(SELECT 1) Z(I)",
-		&pgproto3.Parse{Query: "select generate_series(1, 5)"}, &pgproto3.Bind{}, &pgproto3.Execute{MaxRows: 2}, &pgproto3.Execute{MaxRows: 2}, &pgproto3.Execute{MaxRows: 2}, sync_)
+		&pgproto3.Parse{Query: "select generate_series(1, 5)"}, &pgproto3.Bind{}, &pgproto3.Execute{MaxRows: 2}, &pgproto3.Execute{MaxRows: 2}, &pgproto3.Execute{MaxRows: 2}, syncNow)
 }
 
 func twoPortals(h *hearing) error {
@@ -158,7 +158,7 @@ func twoPortals(h *hearing) error {
 		&pgproto3.Parse{Query: "select generate_series($1::int4, $1::int4 + 9)"},
 		&pgproto3.Bind{DestinationPortal: "one", Parameters: [][]byte{[]byte("1")}}, &pgproto3.Bind{DestinationPortal: "two", Parameters: [][]byte{[]byte("101")}},
 		&pgproto3.Execute{Portal: "one", MaxRows: 1}, &pgproto3.Execute{Portal: "two", MaxRows: 1}, &pgproto3.Execute{Portal: "one", MaxRows: 1}, &pgproto3.Execute{Portal: "two", MaxRows: 1},
-		&pgproto3.Close{ObjectType: 'P', Name: "one"}, &pgproto3.Close{ObjectType: 'P', Name: "two"}, sync_)
+		&pgproto3.Close{ObjectType: 'P', Name: "one"}, &pgproto3.Close{ObjectType: 'P', Name: "two"}, syncNow)
 }
 
 func closeUnknown(h *hearing) error {
@@ -166,7 +166,7 @@ func closeUnknown(h *hearing) error {
 	if err != nil {
 		return err
 	}
-	if err := c.expect("3 3 Z(I)", &pgproto3.Close{ObjectType: 'S', Name: h.tag}, &pgproto3.Close{ObjectType: 'P', Name: h.tag}, sync_); err != nil {
+	if err := c.expect("3 3 Z(I)", &pgproto3.Close{ObjectType: 'S', Name: h.tag}, &pgproto3.Close{ObjectType: 'P', Name: h.tag}, syncNow); err != nil {
 		return err
 	}
 	return c.expect(queryAnswer("after"), query("select 'after'"))
@@ -178,7 +178,7 @@ func unnamedReplaced(h *hearing) error {
 		return err
 	}
 	return c.expect("1 1 2 D(second) C(SELECT 1) Z(I)",
-		&pgproto3.Parse{Query: "select 'first'"}, &pgproto3.Parse{Query: "select 'second'"}, &pgproto3.Bind{}, &pgproto3.Execute{}, sync_)
+		&pgproto3.Parse{Query: "select 'first'"}, &pgproto3.Parse{Query: "select 'second'"}, &pgproto3.Bind{}, &pgproto3.Execute{}, syncNow)
 }
 
 func nameInOneSync(h *hearing) error {
@@ -188,7 +188,7 @@ func nameInOneSync(h *hearing) error {
 	}
 	return c.expect("1 2 "+row(h.tag)+" C(SELECT 1) 3 Z(I)",
 		&pgproto3.Parse{Name: h.tag, Query: "select $1::text"}, &pgproto3.Bind{PreparedStatement: h.tag, Parameters: [][]byte{[]byte(h.tag)}}, &pgproto3.Execute{},
-		&pgproto3.Close{ObjectType: 'S', Name: h.tag}, sync_)
+		&pgproto3.Close{ObjectType: 'S', Name: h.tag}, syncNow)
 }
 
 // encoded are messages as on the wire.
@@ -208,7 +208,7 @@ func byteByByte(h *hearing) error {
 	if err != nil {
 		return err
 	}
-	b, err := encoded(append(append(statement("select $1::text", h.tag), sync_), query("select 'slow'"))...)
+	b, err := encoded(append(append(statement("select $1::text", h.tag), syncNow), query("select 'slow'"))...)
 	if err != nil {
 		return err
 	}
@@ -232,7 +232,7 @@ func atBorders(h *hearing) error {
 			if err := c.expect(queryAnswer(value), query("select '"+value+"'")); err != nil {
 				return fmt.Errorf("a Query of %d bytes: %w", size, err)
 			}
-			if err := c.expect(statementAnswer(value)+" Z(I)", append(statement("select $1::text", value), sync_)...); err != nil {
+			if err := c.expect(statementAnswer(value)+" Z(I)", append(statement("select $1::text", value), syncNow)...); err != nil {
 				return fmt.Errorf("a parameter of %d bytes: %w", len(value), err)
 			}
 		}
@@ -249,7 +249,7 @@ func bigUp(h *hearing) error {
 	}
 	value := strings.Repeat("0123456789abcdef", big/16)
 	return c.expect("1 2 D(16777216,t) C(SELECT 1) Z(I)",
-		append(statement("select length($1::text), $1::text = repeat('0123456789abcdef', 1048576)", value), sync_)...)
+		append(statement("select length($1::text), $1::text = repeat('0123456789abcdef', 1048576)", value), syncNow)...)
 }
 
 func bigDown(h *hearing) error {
@@ -330,7 +330,7 @@ func nullAndEmpty(h *hearing) error {
 	for _, format := range []int16{0, 1} {
 		if err := c.expect("1 2 D(NULL,,t,f) C(SELECT 1) Z(I)",
 			&pgproto3.Parse{Query: "select $1::text, $2::text, ($1 is null)::text::char(1)::text, ($2 is null)::text::char(1)::text"},
-			&pgproto3.Bind{ParameterFormatCodes: []int16{format}, Parameters: [][]byte{nil, {}}, ResultFormatCodes: []int16{format}}, &pgproto3.Execute{}, sync_); err != nil {
+			&pgproto3.Bind{ParameterFormatCodes: []int16{format}, Parameters: [][]byte{nil, {}}, ResultFormatCodes: []int16{format}}, &pgproto3.Execute{}, syncNow); err != nil {
 			return err
 		}
 	}
@@ -348,5 +348,5 @@ func binaryValues(h *hearing) error {
 	}
 	return c.expect("1 2 D("+brief(value)+","+string([]byte{0, 0, 4, 0})+") C(SELECT 1) Z(I)",
 		&pgproto3.Parse{Query: "select $1::bytea, length($1::bytea)"},
-		&pgproto3.Bind{ParameterFormatCodes: []int16{1}, Parameters: [][]byte{bytes.Clone(value)}, ResultFormatCodes: []int16{1}}, &pgproto3.Execute{}, sync_)
+		&pgproto3.Bind{ParameterFormatCodes: []int16{1}, Parameters: [][]byte{bytes.Clone(value)}, ResultFormatCodes: []int16{1}}, &pgproto3.Execute{}, syncNow)
 }

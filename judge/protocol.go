@@ -350,7 +350,7 @@ func countThatLies(h *hearing) error {
 	}
 	// No portal, no statement, no formats, 5 parameters, and that is all.
 	b = append(b, protocol.Bind, 0, 0, 0, 10, 0, 0, 0, 0, 0, 5)
-	rest, err := encoded(&pgproto3.Execute{}, sync_)
+	rest, err := encoded(&pgproto3.Execute{}, syncNow)
 	if err != nil {
 		return err
 	}

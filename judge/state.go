@@ -11,6 +11,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgproto3"
+
+	"github.com/poolproof/poolproof/pooler"
 )
 
 var stateTrials = []Trial{
@@ -121,10 +123,13 @@ func (c *client) lastValue(sql string) (string, error) {
 // pooling it was cleaned when its client left; and pgpool-II takes its end for
 // that of the server.
 func (h *hearing) cleaned(clean string, homes map[string]bool) error {
+	if h.mode == pooler.None {
+		return nil // it went with its session
+	}
 	// Also when the run was stopped.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(h.ctx), 2*h.patience)
 	defer cancel()
-	fresh := &hearing{ctx: ctx, config: h.config, patience: h.patience, capacity: h.capacity, passesOn: h.passesOn, tag: h.tag} // its clients may be gone
+	fresh := &hearing{ctx: ctx, config: h.config, patience: h.patience, capacity: h.capacity, mode: h.mode, tag: h.tag} // its clients may be gone
 	h.close()
 	defer fresh.close()
 	clients, err := fresh.several(1 + watchers)
@@ -132,8 +137,8 @@ func (h *hearing) cleaned(clean string, homes map[string]bool) error {
 		return prefixed("cleaning up", err)
 	}
 	var mu sync.Mutex
-	unknown := len(homes) == 0
-	for round := 0; round < 4*meetings && (len(homes) > 0 || unknown && round < meetings); round++ {
+	unknown := len(homes) == 0 || h.mode == pooler.Session
+	for round := 0; round < meetings || round < 4*meetings && !unknown; round++ {
 		if err := each(clients, func(i int, c *client) error {
 			pid, err := c.lastValue(clean + "; select pg_backend_pid() from pg_sleep(0.01)")
 			if err != nil {
@@ -146,8 +151,11 @@ func (h *hearing) cleaned(clean string, homes map[string]bool) error {
 		}); err != nil {
 			return err
 		}
+		if len(homes) == 0 && !unknown {
+			return nil
+		}
 	}
-	if !h.passesOn {
+	if h.mode == pooler.Session {
 		return nil
 	}
 	for pid := range homes {
@@ -355,7 +363,7 @@ func named(h *hearing, owners int) (err error) {
 			if c.gone {
 				return nil
 			}
-			if err := c.send(&pgproto3.Close{ObjectType: 'S', Name: h.tag}, sync_); err != nil {
+			if err := c.send(&pgproto3.Close{ObjectType: 'S', Name: h.tag}, syncNow); err != nil {
 				return err
 			}
 			_, err := c.read(1)
@@ -369,7 +377,7 @@ func named(h *hearing, owners int) (err error) {
 	if err := each(clients[:min(owners, len(clients))], func(i int, c *client) error {
 		// Where it was prepared is asked in the same pipeline.
 		messages := append([]pgproto3.FrontendMessage{&pgproto3.Parse{Name: h.tag, Query: "select '" + own(i) + "'::text from pg_sleep(0.005)"}}, statement("select pg_backend_pid()")...)
-		if err := c.send(append(messages, sync_)...); err != nil {
+		if err := c.send(append(messages, syncNow)...); err != nil {
 			return err
 		}
 		got, err := c.read(1)
@@ -396,7 +404,7 @@ func named(h *hearing, owners int) (err error) {
 				}
 				continue
 			}
-			if err := c.send(&pgproto3.Bind{PreparedStatement: h.tag}, &pgproto3.Execute{}, sync_); err != nil {
+			if err := c.send(&pgproto3.Bind{PreparedStatement: h.tag}, &pgproto3.Execute{}, syncNow); err != nil {
 				return absent(err, c)
 			}
 			got, err := c.read(1)

@@ -41,7 +41,7 @@ func taggedQueries(h *hearing) error {
 				if err := c.expect(queryAnswer(value), query("select '"+value+"'")); err != nil {
 					return err
 				}
-			} else if err := c.expect(statementAnswer(value)+" Z(I)", append(statement("select $1::text", value), sync_)...); err != nil {
+			} else if err := c.expect(statementAnswer(value)+" Z(I)", append(statement("select $1::text", value), syncNow)...); err != nil {
 				return err
 			}
 		}
@@ -59,7 +59,7 @@ func taggedBatches(h *hearing) error {
 				messages = append(messages, statement("select $1::text", value)...)
 				want = append(want, statementAnswer(value))
 			}
-			if err := c.expect(strings.Join(want, " ")+" Z(I)", append(messages, sync_)...); err != nil {
+			if err := c.expect(strings.Join(want, " ")+" Z(I)", append(messages, syncNow)...); err != nil {
 				return err
 			}
 		}
@@ -76,7 +76,7 @@ func pipelines(h *hearing, rounds, syncs, size int) error {
 			for n := range syncs {
 				value := fmt.Sprintf("client %d round %d sync %d", i, round, n)
 				value += strings.Repeat(".", max(0, size-len(value)))
-				messages = append(append(messages, statement("select $1::text", value)...), sync_)
+				messages = append(append(messages, statement("select $1::text", value)...), syncNow)
 				want = append(want, statementAnswer(value), "Z(I)")
 			}
 			if err := c.expect(strings.Join(want, " "), messages...); err != nil {
@@ -202,10 +202,10 @@ func setConfigLocal(h *hearing) error {
 		if err := c.expect("C(BEGIN) Z(T)", query("begin")); err != nil {
 			return err
 		}
-		if err := c.expect(statementAnswer(value)+" Z(T)", append(statement("select set_config('"+setting+"', $1, true)", value), sync_)...); err != nil {
+		if err := c.expect(statementAnswer(value)+" Z(T)", append(statement("select set_config('"+setting+"', $1, true)", value), syncNow)...); err != nil {
 			return err
 		}
-		if err := c.expect(statementAnswer(value)+" Z(T)", append(statement(readSetting), sync_)...); err != nil {
+		if err := c.expect(statementAnswer(value)+" Z(T)", append(statement(readSetting), syncNow)...); err != nil {
 			return err
 		}
 		return c.expect("C(COMMIT) Z(I)", query("commit"))
@@ -214,7 +214,7 @@ func setConfigLocal(h *hearing) error {
 
 func oneSyncScope(h *hearing) error {
 	return scoped(h, func(c *client, value string) error {
-		messages := append(append(statement("select set_config('"+setting+"', $1, true)", value), statement(readSetting)...), sync_)
+		messages := append(append(statement("select set_config('"+setting+"', $1, true)", value), statement(readSetting)...), syncNow)
 		return c.expect(statementAnswer(value)+" "+statementAnswer(value)+" Z(I)", messages...)
 	})
 }
@@ -225,10 +225,10 @@ func unnamedStatement(h *hearing) error {
 	return h.together(crowd, func(i int, c *client) error {
 		own := fmt.Sprintf("statement of client %d", i)
 		for range 30 {
-			if err := c.expect("1 Z(I)", &pgproto3.Parse{Query: "select '" + own + "'"}, sync_); err != nil {
+			if err := c.expect("1 Z(I)", &pgproto3.Parse{Query: "select '" + own + "'"}, syncNow); err != nil {
 				return err
 			}
-			if err := c.send(&pgproto3.Bind{}, &pgproto3.Execute{}, sync_); err != nil {
+			if err := c.send(&pgproto3.Bind{}, &pgproto3.Execute{}, syncNow); err != nil {
 				return err
 			}
 			got, err := c.read(1)
@@ -265,7 +265,7 @@ func (h *hearing) undisturbed() error {
 			if err := c.expect(queryAnswer(value), query("select '"+value+"'")); err != nil {
 				return err
 			}
-			if err := c.expect(statementAnswer(value)+" Z(I)", append(statement("select $1::text", value), sync_)...); err != nil {
+			if err := c.expect(statementAnswer(value)+" Z(I)", append(statement("select $1::text", value), syncNow)...); err != nil {
 				return err
 			}
 		}
@@ -355,7 +355,7 @@ func hangUpInResult(h *hearing) error {
 func hangUpInMessage(h *hearing) error {
 	for _, whole := range [][]pgproto3.FrontendMessage{
 		{query("select 'half a message of " + h.tag + "'")},
-		append(statement("select $1::text", strings.Repeat("x", 20000)), sync_),
+		append(statement("select $1::text", strings.Repeat("x", 20000)), syncNow),
 	} {
 		c, err := h.client()
 		if err != nil {
@@ -434,7 +434,7 @@ func halfClosed(h *hearing) error {
 	if !ok {
 		return &verdict{Untried, "this kind of connection has no half that could be closed"}
 	}
-	if err := c.send(append(statement("select 'still here' from pg_sleep(0.05)"), sync_)...); err != nil {
+	if err := c.send(append(statement("select 'still here' from pg_sleep(0.05)"), syncNow)...); err != nil {
 		return err
 	}
 	if err := conn.CloseWrite(); err != nil {
@@ -448,7 +448,7 @@ func terminateBehindQuery(h *hearing) error {
 	if err != nil {
 		return err
 	}
-	if err := c.send(append(statement("select 'answered' from pg_sleep(0.05)"), sync_, &pgproto3.Terminate{})...); err != nil {
+	if err := c.send(append(statement("select 'answered' from pg_sleep(0.05)"), syncNow, &pgproto3.Terminate{})...); err != nil {
 		return err
 	}
 	return c.answers(statementAnswer("answered") + " Z(I)")
