@@ -82,6 +82,9 @@ var ofCase = regexp.MustCompile(`\bcase_(\d+)\b`)
 func lookAt(t *testing.T, url string, cases []schema) {
 	t.Helper()
 	r := doctor.Examine(t.Context(), doctor.Config{URL: url, Fast: true})
+	for tries := 0; tries < 10 && (!r.Reached || strings.Contains(check(r, doctor.Trial).Detail, "the time was over")); tries++ { // a busy machine
+		r = doctor.Examine(t.Context(), doctor.Config{URL: url, Fast: true})
+	}
 	if !r.Reached {
 		t.Fatal(r.Verdict)
 	}
