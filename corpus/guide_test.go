@@ -1,6 +1,7 @@
 package corpus
 
 import (
+	"fmt"
 	"os"
 	"regexp"
 	"slices"
@@ -32,7 +33,11 @@ func TestGuide(t *testing.T) {
 			right[program+" "+form[1]] = true
 		}
 	}
-	for _, r := range table {
+	all := slices.Clone(table)
+	for _, r := range badDays {
+		all = append(all, r.row)
+	}
+	for _, r := range all {
 		name := r.program + " " + r.form
 		if len(r.want) == 0 {
 			if !right[name] {
@@ -100,6 +105,39 @@ func TestGuide(t *testing.T) {
 	}
 	if language != "Perl" {
 		t.Errorf("the guide's last driver is one of %q", language)
+	}
+}
+
+// docs/prove.md says how many forms that are right prove accuses of nothing, and
+// lists them. TestProve runs them.
+func TestPrecision(t *testing.T) {
+	raw, err := os.ReadFile("../docs/prove.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	forms, last, list := 0, "", ""
+	for _, r := range table {
+		if len(r.want) > 0 {
+			continue
+		}
+		forms++
+		switch language, name, _ := strings.Cut(r.program, "/"); {
+		case r.program == last:
+			list += ", " + r.form
+		case strings.HasPrefix(last, language+"/"):
+			list += "; " + name + " " + r.form
+		default:
+			list += "\n- " + language + ": " + name + " " + r.form
+		}
+		last = r.program
+	}
+	list = strings.ReplaceAll(list, " correct;", ";") + "\n"
+	list = strings.ReplaceAll(list, " correct\n", "\n")
+	if forms < 60 {
+		t.Errorf("%d forms are right, want 60 at least", forms)
+	}
+	if guide := string(raw); !strings.Contains(guide, fmt.Sprintf("%d forms of the corpus are right", forms)) || !strings.Contains(guide, list) {
+		t.Errorf("docs/prove.md must say that %d forms of the corpus are right, and list them:%s", forms, list)
 	}
 }
 

@@ -3,6 +3,7 @@ package hostile
 import (
 	"encoding/json"
 	"fmt"
+	"net"
 	"strings"
 	"testing"
 )
@@ -69,5 +70,38 @@ func TestTextsKept(t *testing.T) {
 	}
 	if size := len(c.known) * (maxTextKept - 100); size > maxTextsKept || len(c.known) < 100 || c.size > maxTextsKept {
 		t.Errorf("%d texts of %d bytes, said to be %d", len(c.known), size, c.size)
+	}
+}
+
+// What is kept of one client is bounded, too, and what is not kept accuses
+// nobody.
+func TestKeptOfOneClient(t *testing.T) {
+	p, err := New(Config{Upstream: "postgres://localhost/"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, b := net.Pipe()
+	defer a.Close() //nolint:errcheck // a pipe
+	defer b.Close() //nolint:errcheck // a pipe
+	s := p.newSession(a)
+	begin, last := scan("begin", false), scan("commit", false)
+	s.keepOfUnitLocked(begin)
+	var x transaction
+	for i := range 2 * maxPrepared {
+		name := fmt.Sprintf("name_%d", i)
+		s.keepPreparedLocked(name, &preparedStatement{})
+		s.keepParsedLocked(name)
+		s.keepOfUnitLocked(scan("select 1", false))
+		x.keepSettings([]string{"app.read_" + name}, []string{"app.set_" + name})
+	}
+	s.keepOfUnitLocked(last)
+	if len(s.prepared) != maxPrepared || len(s.parsedHere) != maxParsedHere || len(s.unit) != maxOfUnit || len(x.settingsRead) != maxSettings || len(x.settingsSet) != maxSettings {
+		t.Errorf("%d statements, %d names, %d texts, %d and %d settings", len(s.prepared), len(s.parsedHere), len(s.unit), len(x.settingsRead), len(x.settingsSet))
+	}
+	if !s.unitHasLocked("begin") || s.lastTextLocked() != last {
+		t.Error("the first or the last text of the unit is not kept")
+	}
+	if !x.setsUnknown {
+		t.Error("a transaction that set more than is kept is said not to have set the rest")
 	}
 }

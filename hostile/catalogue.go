@@ -23,6 +23,12 @@ var otherForms = map[Code]codeInfo{
 	SettingNotSet: {Warning, "setting that a policy reads and this transaction did not set",
 		"nobody in this run left it to others; the policy decides without it: no rows, or all",
 		"set it in the same transaction: SELECT set_config(name, $1, true); nothing if that is meant", nil},
+	FunctionState: {Warning, "global variable that a function sets in its language",
+		"functions that a stranger calls on the same server connection find it: harmless for a cache, not for a tenant or a user; DISCARD ALL leaves it",
+		"pass it as an argument, or keep it in a table or in set_config(name, $1, true); nothing if it is a cache", nil},
+	HeldForGood: {Warning, "server connection held by a COPY that waits for its rows",
+		"it is active meanwhile, and no timeout of PostgreSQL before 17 ends that: with a pool of 20, twenty such clients stop everybody (query_wait_timeout)",
+		"have the rows ready before COPY begins, or send them in parts with a COPY each; end it with CopyDone or CopyFail", nil},
 	IdleInTransaction: {Error, "transaction that waits for another connection of its own program",
 		"where copies of the program hold all server connections so, none of them goes on (query_wait_timeout)",
 		"do both on one connection, or end the first transaction before the other connection is needed", nil},
@@ -183,8 +189,8 @@ var catalogue = map[Code]codeInfo{
 			driverSqlx:       "a transaction around each query: a pool's connection is tried with a Sync of its own before the last answer was read to its end",
 		}},
 	FunctionState: {Error, "what a function keeps for the session",
-		"dblink's named connection serves strangers, with its user's rights, and its name is taken; after setseed strangers get numbers from random() that others can predict; DISCARD ALL removes neither",
-		"dblink(connection string, …) without a name, or dblink_disconnect in the same transaction; no setseed, or numbers of the program's own", nil},
+		"dblink's connection serves strangers, with its user's rights; after setseed they get numbers from random() that others can predict; a base backup or a replication origin is theirs; DISCARD ALL removes none of it",
+		"dblink(connection string, …), or dblink_disconnect in the same transaction; no setseed, or numbers of the program's own; backups and replication over a direct connection", nil},
 	StalePID: {Error, "server process cancelled by a number from an earlier transaction",
 		"the server connection has another client by then: that client's statement is cancelled, or nothing is",
 		"send the protocol's cancel request, which poolers pass on, or ask for pg_backend_pid() in the transaction that is to be cancelled", map[string]string{
@@ -201,6 +207,18 @@ var catalogue = map[Code]codeInfo{
 		"give such statements no names, or Close one whose Parse failed before sending it again; after DDL say RECONNECT on PgBouncer's console", map[string]string{
 			driverNodePg: "leave name: out of the query; after DDL say RECONNECT on PgBouncer's console",
 		}},
+	NeverGivenBack: {Error, "connection that is not given back after a fault",
+		"each such error takes one connection out of the program's own pool, until nobody gets one and only a restart helps",
+		"give it back in finally (Go: defer conn.Release(), Node: client.release(error), Python: a with block), with BEGIN inside of what that covers", nil},
+	GoesOn: {Error, "transaction that goes on after its BEGIN failed",
+		"each statement takes effect on its own: half of a transaction stays, and ROLLBACK takes nothing back",
+		"treat a failed BEGIN like any other failure of the transaction, and begin again from its first statement", nil},
+	SentTwice: {Error, "write sent again although it may have been committed",
+		"when only the answer is lost, the row is there twice, or the sum is added twice",
+		"give the write a key of its own (a unique column, ON CONFLICT DO NOTHING), or look whether it is there before sending it again", nil},
+	LockLost: {Error, "lock or job that is lost with its server connection",
+		"two do what only one may do, or a job that was taken out of its table is never done",
+		"take the lock or the job, do the work and delete the job in one transaction, and begin all of it again if it breaks off", nil},
 }
 
 // Codes returns all codes, sorted.

@@ -69,10 +69,11 @@ type transaction struct {
 	strictReads   []string // those of them that are read without missing_ok
 	settingsSet   []string
 	maybeSettings []string      // what could be one, if it may set any
+	sqlPrepared   []string      // statements that it has prepared in SQL
 	setsUnknown   bool          // it may set any setting
 	runsAny       bool          // it runs SQL that is put together only then
 	idleReported  bool          // it was reported as idle
-	over          atomic.Bool   // it has ended
+	over          *atomic.Bool  // it has ended; nil until somebody wants to know
 	tried         bool          // waitForIdle has waited for it
 	waiter        *session      // the session that it has waited in vain for; nil: none
 	history       func() []Step // what led to its end
@@ -80,6 +81,9 @@ type transaction struct {
 
 // maxTextsOfOne bounds the texts that are kept of one transaction.
 const maxTextsOfOne = 40
+
+// maxSQLPrepared bounds the names that are kept of a transaction's PREPAREs.
+const maxSQLPrepared = 1000
 
 // beginTransactionLocked begins a transaction on a server connection that the
 // client was given.
@@ -94,7 +98,9 @@ func (s *session) beginTransactionLocked(b *backend) {
 func (s *session) endTransactionLocked() *transaction {
 	t := s.tx
 	t.client, s.tx = s.client, nil
-	t.over.Store(true)
+	if t.over != nil {
+		t.over.Store(true)
+	}
 	t.history = func() []Step { return s.history.list(s.p) } // nothing is added to it before the transaction is judged
 	return t
 }
@@ -138,12 +144,7 @@ func (s *session) recordLocked(t *queryText) {
 	for _, n := range t.strictReads {
 		x.strictReads = appendNew(x.strictReads, n)
 	}
-	for _, n := range sets {
-		x.settingsSet = appendNew(x.settingsSet, n)
-	}
-	for _, n := range reads {
-		x.settingsRead = appendNew(x.settingsRead, n)
-	}
+	x.keepSettings(reads, sets)
 	if t.readsSequence && !t.usesSequence && !x.usedSequence {
 		s.reportLocked(SequenceState, "", t, nil)
 	}
@@ -160,7 +161,7 @@ func (s *session) recordLocked(t *queryText) {
 	for _, st := range t.statements {
 		s.judgeStatementLocked(st, t, x)
 	}
-	s.unit = append(s.unit, t)
+	s.keepOfUnitLocked(t)
 }
 
 // noteMaybe keeps what could be names of settings in the strings of a statement
@@ -221,11 +222,11 @@ func (s *session) judgeStatementLocked(st statement, t *queryText, x *transactio
 	case "create", "alter", "drop", "do":
 		x.ddl = true
 	case "prepare":
-		if st.words[1] != "transaction" {
-			s.reportLocked(SQLPrepared, "", t, nil)
+		if st.words[1] != "transaction" && len(x.sqlPrepared) < maxSQLPrepared { // inspect reports it if it is left behind
+			x.sqlPrepared = appendNew(x.sqlPrepared, st.words[1])
 		}
 	case "execute":
-		s.reportLocked(SQLPrepared, "", t, nil)
+		s.judgeSQLPreparedLocked(st.words[1], t, x)
 	case "deallocate":
 		if st.words[1] == "all" || st.words[1] == "prepare" && st.words[2] == "all" {
 			if s.p.profile.AnswersDeallocate && !s.extended {
@@ -236,7 +237,7 @@ func (s *session) judgeStatementLocked(st statement, t *queryText, x *transactio
 			s.unnamed = nil
 			clear(s.prepared)
 		} else {
-			s.reportLocked(SQLPrepared, "", t, nil)
+			s.judgeSQLPreparedLocked(st.deallocates(), t, x)
 		}
 	case "discard":
 		s.reportLocked(ResetsOthers, "DISCARD "+strings.ToUpper(st.words[1]), t, nil)
@@ -246,6 +247,14 @@ func (s *session) judgeStatementLocked(st statement, t *queryText, x *transactio
 		}
 	case "load":
 		s.reportLocked(LoadedLibrary, "", t, nil)
+	}
+}
+
+// judgeSQLPreparedLocked reports the use of a statement that the transaction has
+// not prepared itself.
+func (s *session) judgeSQLPreparedLocked(name string, t *queryText, x *transaction) {
+	if !slices.Contains(x.sqlPrepared, name) {
+		s.reportLocked(SQLPrepared, "", t, nil)
 	}
 }
 
@@ -302,10 +311,10 @@ func (s *session) onParseLocked(b *backend, f frame) {
 		}
 	} else {
 		s.playNamesakeLocked(b, key)
-		s.parsedHere = appendNew(s.parsedHere, key)
+		s.keepParsedLocked(key)
 	}
 	s.pendingParses = append(s.pendingParses, pendingParse{key, ps, b.statementOwners[key]})
-	s.prepared[key] = ps
+	s.keepPreparedLocked(key, ps)
 	b.statementOwners[key] = s.id
 }
 
@@ -576,6 +585,7 @@ func (s *session) onCommandCompleteLocked(b *backend, f frame) {
 	if s.tx == nil {
 		return
 	}
+	s.afterCommandLocked(tag)
 	switch tag {
 	case "DEALLOCATE ALL", "DISCARD ALL":
 		clear(b.statementOwners)

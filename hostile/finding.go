@@ -38,6 +38,10 @@ const (
 	StalePID          Code = "PP021" // a server process is cancelled by a number from an earlier transaction
 	HeldForGood       Code = "PP022" // a server connection is held by what has no end
 	StaleStatement    Code = "PP023" // a named statement that a pooler keeps although it is useless
+	NeverGivenBack    Code = "PP024" // after a fault, the program does not give a connection back to its own pool
+	GoesOn            Code = "PP025" // a transaction goes on after its BEGIN failed
+	SentTwice         Code = "PP026" // a write whose answer was lost is sent again
+	LockLost          Code = "PP027" // a lock or a job is lost with the server connection
 )
 
 // Severity says how bad a fault is.
@@ -119,6 +123,7 @@ type Report struct {
 	Statements   int       `json:"statements"` // different ones
 	// LeftOut counts, by code, the occurrences of findings that the report does not keep (MaxFindings).
 	LeftOut map[Code]int `json:"left_out,omitempty"`
+	BadDay  *BadDay      `json:"bad_day,omitempty"` // with Config.Faults
 }
 
 // ledger collects findings and notes. It is safe for concurrent use.

@@ -167,6 +167,7 @@ func (s *session) onLoginComplete(b *backend, f frame) error {
 	}
 	s.stranger.admitted.Store(true)
 	s.stranger.done()
+	s.p.tellLetIn(s.conn)
 	s.pool.admittedAny.Store(true)
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"regexp"
 	"strconv"
+	"sync/atomic"
 )
 
 // maxPIDs bounds the numbers of processes that are remembered.
@@ -15,7 +16,10 @@ func (p *Pooler) rememberPID(pid uint32, x *transaction) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if _, known := p.askedPIDs[pid]; known || len(p.askedPIDs) < maxPIDs {
-		p.askedPIDs[pid] = x
+		if x.over == nil {
+			x.over = new(atomic.Bool)
+		}
+		p.askedPIDs[pid] = x.over // not x, which holds what its client said
 	}
 }
 
@@ -25,9 +29,9 @@ func (p *Pooler) rememberPID(pid uint32, x *transaction) {
 func (s *session) judgePIDsLocked(t *queryText, pids []uint32) {
 	for _, pid := range pids {
 		s.p.mu.Lock()
-		x := s.p.askedPIDs[pid]
+		over := s.p.askedPIDs[pid]
 		s.p.mu.Unlock()
-		if x != nil && x != s.tx && x.over.Load() {
+		if over != nil && over.Load() {
 			s.reportLocked(StalePID, "", t, nil)
 			return
 		}

@@ -274,7 +274,7 @@ func (pl *pool) learn(names []string) {
 	pl.mu.Lock()
 	defer pl.mu.Unlock()
 	for _, n := range names {
-		if len(pl.learnedSettings) < 200 && isASCII(n) {
+		if len(pl.learnedSettings) < 200 && len(n) <= maxSettingName && isASCII(n) {
 			pl.learnedSettings = appendNew(pl.learnedSettings, n)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -38,6 +39,10 @@ type Config struct {
 	WaitTimeout time.Duration
 	// IdleBound is how long an open transaction may wait for its client before it is reported. Default 5 s.
 	IdleBound time.Duration
+	// LetIn, if not nil, is called for each client that is let in, before it is told so: with the addresses of the two ends.
+	LetIn func(local, remote net.Addr)
+	// Faults, if not nil, says which bad days the pooler plays. Not with Observe. Default nil: none.
+	Faults *Faults
 	// TLS, if not nil, is offered to clients. Default nil: no encryption.
 	TLS *tls.Config
 	// Found, if not nil, is called for each occurrence of a fault; first reports whether it is a new finding. It must not
@@ -70,13 +75,14 @@ type Pooler struct {
 	longTrials       atomic.Int64 // how often it may still wait in vain
 
 	strangers *strangers
+	badDay    *badDay // nil: no faults are played
 
 	mu              sync.Mutex
 	pools           map[string]*pool
 	sessions        map[uint32]*session
 	statementOwners map[string]uint32       // names of statements that were left behind, and the client that left each first
 	statementsLeft  atomic.Bool             // statementOwners is not empty
-	askedPIDs       map[uint32]*transaction // server processes whose number a client has asked for, and the transaction that did last
+	askedPIDs       map[uint32]*atomic.Bool // server processes whose number a client has asked for, and whether the transaction that did last is over
 	agreedSettings  map[string]string       // settings that drivers make when they connect, and the value that all clients agree on
 	unsetReads      map[string]Occurrence   // by custom setting: who first read it without setting it, as long as nobody has left it
 	leaks           map[string][]leak       // custom settings that were left behind, by the last two clients that did
@@ -120,9 +126,15 @@ func New(cfg Config) (*Pooler, error) {
 	p := &Pooler{
 		cfg: cfg, profile: profile, upstream: upstream, started: time.Now(), ledger: newLedger(), texts: newTexts(),
 		strangers: newStrangers(),
-		pools:     map[string]*pool{}, sessions: map[uint32]*session{}, statementOwners: map[string]uint32{}, askedPIDs: map[uint32]*transaction{}, agreedSettings: map[string]string{}, leaks: map[string][]leak{}, unsetReads: map[string]Occurrence{},
+		pools:     map[string]*pool{}, sessions: map[uint32]*session{}, statementOwners: map[string]uint32{}, askedPIDs: map[uint32]*atomic.Bool{}, agreedSettings: map[string]string{}, leaks: map[string][]leak{}, unsetReads: map[string]Occurrence{},
 	}
 	p.ledger.onFinding = cfg.Found
+	if p.badDay, err = newBadDay(cfg.Faults); err != nil {
+		return nil, fmt.Errorf("hostile: %w", err)
+	}
+	if p.badDay != nil && cfg.Observe {
+		return nil, errors.New("hostile: a pooler that only observes plays no faults")
+	}
 	p.trials.Store(maxTrials)
 	p.longTrials.Store(maxLongTrials)
 	return p, nil
@@ -226,6 +238,7 @@ func (p *Pooler) Report() Report {
 		r.Profile += ", observing"
 	}
 	r.Findings, r.Notes, r.LeftOut = p.ledger.list()
+	r.BadDay = p.summary()
 	return r
 }
 

@@ -12,21 +12,21 @@ import (
 // of a statement: which settings it reads and sets, and whether it could leave
 // something behind that no word of it shows.
 type schema struct {
-	version                string              // schemaVersionSQL's
-	settable               []string            // the server's own settings that a session may set
-	settingNames           []string            // custom settings that functions and policies name
-	maybeSettings          []string            // what could be one in the strings of functions that set any
-	readByTable            map[string][]string // by table: the settings that its policies read, if they bind this role, and its defaults
-	policyReads            map[string]bool     // settings that a policy reads
-	strictReads            map[string]bool     // settings that are read without missing_ok somewhere
-	readTogether           map[string][]string // by setting: those that a function or policy reads as well, as a fall-back
-	anyByFunction          map[string]bool     // functions that run SQL which they put together
-	seedFunctions          map[string]bool     // functions that set the seed of random()
-	dblink                 string              // the schema of the extension dblink, quoted; "": it is not there
-	setByFunction          map[string][]string // by function: the settings that it may set
-	unknownSetByFunction   map[string]bool     // functions that may set any setting
-	settingDomains         map[uint32]bool     // oids of domains whose check sets something when a parameter is bound
-	functionsMayLeaveState bool                // some function may leave something behind, so any transaction may
+	version                string                // schemaVersionSQL's
+	settable               []string              // the server's own settings that a session may set
+	settingNames           []string              // custom settings that functions and policies name
+	maybeSettings          []string              // what could be one in the strings of functions that set any
+	readByTable            map[string][]string   // by table: the settings that its policies read, if they bind this role, and its defaults
+	policyReads            map[string]bool       // settings that a policy reads
+	strictReads            map[string]bool       // settings that are read without missing_ok somewhere
+	readTogether           map[string][]string   // by setting: those that a function or policy reads as well, as a fall-back
+	anyByFunction          map[string]bool       // functions that run SQL which they put together
+	keptByFunction         map[string]*queryText // functions that keep something for the session, or take it away
+	dblink                 string                // the schema of the extension dblink, quoted; "": it is not there
+	setByFunction          map[string][]string   // by function: the settings that it may set
+	unknownSetByFunction   map[string]bool       // functions that may set any setting
+	settingDomains         map[uint32]bool       // oids of domains whose check sets something when a parameter is bound
+	functionsMayLeaveState bool                  // some function may leave something behind, so any transaction may
 }
 
 // schemaVersionSQL returns a text that changes when functions or policies do.
@@ -47,6 +47,10 @@ var schemaSQL = `select ` + inUTF8("kind") + `, ` + inUTF8("name") + `, ` + inUT
 select 'function', p.proname::pg_catalog.text, p.prosrc` + parsedBody + `
 	from pg_catalog.pg_proc p join pg_catalog.pg_language l on l.oid operator(pg_catalog.=) p.prolang
 	where p.oid operator(pg_catalog.>=) 16384 and l.lanname operator(pg_catalog.<>) all ('{c,internal}')
+union all
+select 'globals', p.proname::pg_catalog.text, l.lanname::pg_catalog.text operator(pg_catalog.||) E'\n' operator(pg_catalog.||) p.prosrc
+	from pg_catalog.pg_proc p join pg_catalog.pg_language l on l.oid operator(pg_catalog.=) p.prolang
+	where l.lanname::pg_catalog.text operator(pg_catalog.~) '^pl(perl|python|tcl)'
 union all
 select 'policy', c.relname::pg_catalog.text, coalesce(pg_catalog.pg_get_expr(p.polqual, p.polrelid), '') operator(pg_catalog.||) ' ' operator(pg_catalog.||) coalesce(pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid), '')
 	from pg_catalog.pg_policy p join pg_catalog.pg_class c on c.oid operator(pg_catalog.=) p.polrelid
@@ -127,10 +131,14 @@ func schemaSQLFor(version string) string {
 // newSchema reads the rows of schemaSQL.
 func newSchema(rows [][]string) *schema {
 	s := &schema{readByTable: map[string][]string{}, setByFunction: map[string][]string{}, unknownSetByFunction: map[string]bool{}, settingDomains: map[uint32]bool{},
-		policyReads: map[string]bool{}, strictReads: map[string]bool{}, readTogether: map[string][]string{}, anyByFunction: map[string]bool{}, seedFunctions: map[string]bool{}}
+		policyReads: map[string]bool{}, strictReads: map[string]bool{}, readTogether: map[string][]string{}, anyByFunction: map[string]bool{}, keptByFunction: map[string]*queryText{}}
 	functionReads := map[string][]string{}
 	for _, row := range rows {
 		if len(row) != 3 {
+			continue
+		}
+		if row[0] == "globals" {
+			s.keepsGlobals(strings.ToLower(row[1]), row[2])
 			continue
 		}
 		name, t := strings.ToLower(row[1]), scanFunctionBody(row[2])
@@ -149,9 +157,7 @@ func newSchema(rows [][]string) *schema {
 			if t.runsAny {
 				s.anyByFunction[name] = true
 			}
-			if t.setsSeed {
-				s.seedFunctions[name] = true
-			}
+			s.keeps(name, t.keeps, t.undoes)
 			if t.runsAny || t.setsUnknown {
 				for _, n := range t.maybeSettings[:min(len(t.maybeSettings), max(maxMaybeAll-len(s.maybeSettings), 0))] {
 					s.maybeSettings = appendNew(s.maybeSettings, n)
@@ -202,12 +208,6 @@ func (s *schema) readAsOne(names []string) {
 // by itself or through a function.
 func (s *schema) runsAny(t *queryText) bool {
 	return t.runsAny || len(s.anyByFunction) > 0 && slices.ContainsFunc(t.words, func(w string) bool { return s.anyByFunction[unqualified(w)] })
-}
-
-// setsSeed reports whether a statement sets the seed of random(), by itself or
-// through a function.
-func (s *schema) setsSeed(t *queryText) bool {
-	return t.setsSeed || len(s.seedFunctions) > 0 && slices.ContainsFunc(t.words, func(w string) bool { return s.seedFunctions[unqualified(w)] })
 }
 
 // settingsOf returns the settings that a statement with these words reads and

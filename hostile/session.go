@@ -1,6 +1,7 @@
 package hostile
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -58,6 +59,7 @@ type session struct {
 	unanswered int           // units sent and not answered
 	unitOpen   bool          // a unit has begun and not ended
 	copyingIn  bool          // the server wants rows: it ignores Sync
+	copyAhead  bool          // the client has sent rows of a COPY before the server wanted any, or its end
 	copyFailed bool          // the unit under way was a COPY that failed
 	lateRows   bool          // rows of it came after its error
 	owed       int           // messages of the extended protocol that the server has not answered
@@ -70,6 +72,7 @@ type session struct {
 	fatal      string        // why the pooler that is played hangs up on the client; its own goroutine alone uses it
 
 	clientState
+	ordeal ordeal // fault.go
 }
 
 // newSession returns a session for a client's connection. It has no pool yet.
@@ -103,6 +106,15 @@ func (s *session) run(ctx context.Context) {
 		if f.typ == protocol.Password && s.suspectsDowngrade(f) {
 			s.refuseDowngrade()
 			return
+		}
+		if s.p.badDay != nil {
+			done, err := s.suffer(f)
+			if err != nil {
+				return
+			}
+			if done {
+				continue
+			}
 		}
 		b, err := s.backendFor(ctx, f)
 		if errors.Is(err, io.EOF) {
@@ -150,7 +162,11 @@ func (s *session) forward(b *backend, f frame) error {
 	if unitEnd := f.typ == protocol.Query || f.typ == protocol.Sync || f.typ == protocol.FunctionCall; s.nextBuffered() && !unitEnd {
 		return nil
 	}
-	return b.flush()
+	err := b.flush()
+	if f.typ == protocol.CopyData {
+		s.onRowsSent()
+	}
+	return err
 }
 
 // backendFor returns the server connection that a message goes to, and attaches
@@ -277,8 +293,9 @@ func (s *session) onClientMessage(b *backend, f frame) bool {
 		}
 	case protocol.CopyDone, protocol.CopyFail:
 		s.onLateRowLocked()
-		s.copyingIn = false
+		s.copyingIn, s.copyAhead = false, true
 	case protocol.CopyData:
+		s.copyAhead = s.copyAhead || !s.copyingIn
 		s.onLateRowLocked()
 	case protocol.Password:
 	default:
@@ -303,6 +320,9 @@ func (s *session) onClientMessage(b *backend, f frame) bool {
 func (s *session) onServerMessage(b *backend, f frame) error {
 	if s.answersRestore(b, f) {
 		return b.discard(f)
+	}
+	if done, err := s.withhold(b, f); done || err != nil {
+		return err
 	}
 	switch f.typ {
 	case protocol.ReadyForQuery:
@@ -370,6 +390,9 @@ func (s *session) onServerMessage(b *backend, f frame) error {
 		s.mu.Lock()
 		s.onErrorResponseLocked(b, f)
 		s.copyFailed = s.copyingIn && !s.extended
+		if s.copyingIn {
+			s.endIdleLocked()
+		}
 		s.copyingIn = false // the server ignores rows that still come, but no Sync
 		s.owed = 0          // and whatever else comes before it
 		s.onAnsweredLocked()
@@ -382,6 +405,9 @@ func (s *session) onServerMessage(b *backend, f frame) error {
 			s.unanswered--
 		}
 		s.copyingIn = true
+		if f.typ == protocol.CopyInResponse && !s.copyAhead {
+			s.beginIdleLocked(idleInCopy)
+		}
 		s.mu.Unlock()
 	}
 	if err := b.relay(f, s.stream); err != nil {
@@ -423,12 +449,13 @@ func (s *session) onReadyForQuery(b *backend, f frame) error {
 		return errAbandoned // its client has left, and nobody else gets it
 	}
 	s.unanswered = max(s.unanswered-1, 0)
-	s.copyingIn, s.status = false, status
+	s.copyingIn, s.copyAhead, s.status = false, false, status
 	if s.unanswered == 0 && !s.unitOpen {
 		s.owed, s.flushed = 0, false
 	}
 	over := status == protocol.Idle && s.unanswered == 0 && !s.unitOpen
 	s.judgeUnitLocked(b, status)
+	s.afterAnswerLocked(status)
 	if err := b.discard(f); err != nil { // before inspecting reads from the connection
 		return err
 	}
@@ -468,7 +495,9 @@ func (s *session) onReadyForQuery(b *backend, f frame) error {
 func (s *session) inspectLocked(b *backend) error {
 	s.judgeLeftStatementsLocked(b)
 	t := s.endTransactionLocked()
-	return s.whileInspectingLocked(func() error { return s.p.tolerateUnanswered(b, s.p.inspect(b, t)) })
+	return s.whileInspectingLocked(func() error {
+		return cmp.Or(s.p.tolerateUnanswered(b, s.p.inspect(b, t)), s.p.forgetStatements(b))
+	})
 }
 
 // whileInspectingLocked runs ask, which puts questions to the server
@@ -539,7 +568,10 @@ func (s *session) leave() {
 		s.tx.waiter = nil // the server ended it
 	}
 	s.gone = true
-	s.judgeHeldLocked(s.p.cfg.IdleBound / 5)
+	s.judgeUnusedLocked()
+	if s.idleIn != idleInCopy { // which ends with its client
+		s.judgeHeldLocked(s.p.cfg.IdleBound / 5)
+	}
 	s.endIdleLocked()
 	s.waitInspectedLocked()
 	b := s.backend

@@ -35,6 +35,7 @@ const (
 	stepBind
 	stepCall
 	stepReady
+	stepFault // we played one
 )
 
 // add records a step.
@@ -72,6 +73,8 @@ func (x step) String() string {
 		return "Parse " + name + ": " + sql
 	case stepBind:
 		return "Bind " + name + ": " + sql
+	case stepFault:
+		return "meets a fault (--faults): " + sql
 	case stepCall:
 		return "function call"
 	default:

@@ -121,8 +121,14 @@ func (p *Pooler) login(ctx context.Context, st *stranger, conn net.Conn, packet 
 		p.refuseAs(conn, user, err)
 		return nil
 	}
+	if p.badDay.refuseLogin(pl) {
+		p.release(pl)
+		refuse(conn, "57P03", "the database system is starting up", "")
+		return nil
+	}
 	st.admitted.Store(true)
 	st.done()
+	p.tellLetIn(conn)
 	s := p.newSession(conn)
 	s.pool = pl
 	s.introduce(params, packet)

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"os"
@@ -91,7 +90,7 @@ type result struct {
 
 func command(t *testing.T, args ...string) result {
 	t.Helper()
-	var stdout, stderr bytes.Buffer
+	var stdout, stderr logBuffer // both a program and poolproof may write to them
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	code := run(ctx, args, strings.NewReader(""), &stdout, &stderr)

@@ -23,11 +23,15 @@ import (
 
 // proveCommand is poolproof prove.
 type proveCommand struct {
-	Command       []string `arg:"" optional:"" passthrough:"" help:"The program to run, and its arguments."`
-	Env           []string `placeholder:"NAME=TEMPLATE" sep:"none" help:"A further variable for it, with {url} {host} {port} {user} {password} {database} (repeatable)."`
-	ExitCode      int      `default:"66" placeholder:"N" help:"Exit status if there are findings (default ${default})."`
-	WriteBaseline string   `placeholder:"FILE" help:"Write all findings of this run as the new baseline."`
-	NoSource      bool     `help:"Do not look for files and lines in Node and Python programs."`
+	Command       []string   `arg:"" optional:"" passthrough:"" help:"The program to run, and its arguments."`
+	Env           []string   `placeholder:"NAME=TEMPLATE" sep:"none" help:"A further variable for it, with {url} {host} {port} {user} {password} {database} (repeatable)."`
+	ExitCode      int        `default:"66" placeholder:"N" help:"Exit status if there are findings (default ${default})."`
+	WriteBaseline string     `placeholder:"FILE" help:"Write all findings of this run as the new baseline."`
+	NoSource      bool       `help:"Do not look for files and lines in Node and Python programs."`
+	Faults        faultsFlag `placeholder:"SEED,FAULT,…" help:"Play a pooler's bad day, too. --faults means seed 1 and all faults; --faults=7,cut,answer a seed, or some of ${faults}, or both."`
+	Minutes       float64    `placeholder:"N" help:"For a service: stop the program after so many minutes."`
+	UntilQuiet    quietFlag  `placeholder:"TIME" help:"For a service: stop the program when it has run no transaction for 10 s after its first; --until-quiet=30s for another time."`
+	Listen        string     `default:"127.0.0.1:0" placeholder:"ADDR" help:"Where the pooler listens (default ${default}); for containers the bridge's address."`
 	hostileFlags
 }
 
@@ -44,6 +48,13 @@ Other users of this machine cannot connect: the password in DATABASE_URL and PGP
 connects as another user sends that user's password, or the run's if the server does not ask for one.
 If a program fails only under prove, compare with --as plain: an ordinary pooler that a program reaches in the same way.
 
+With --faults some transactions fail as they do on a pooler's bad day: no server connection is free, the connection dies before,
+in the middle of or right after a transaction, a cancel request comes late, the server fails over. Tests of yours may fail for it;
+what counts is what the program does then (PP024 to PP027).
+
+A service does not end by itself: --minutes or --until-quiet stops it and what it started (SIGTERM, and SIGKILL after 10 s), and its
+exit status then does not count. The report says which processes connected, and which of the started ones did not.
+
 DATABASE_URL keeps the form of the one that is set: its scheme, such as postgresql+asyncpg://, and its parameters.
 If a --env template is a URL (with "://"), user, password and database are percent-encoded in it.
 
@@ -52,7 +63,12 @@ Example:
   poolproof prove --upstream postgres://app@127.0.0.1:5432/app_test -- npm test
   poolproof prove --env 'SPRING_DATASOURCE_URL=jdbc:postgresql://{host}:{port}/{database}?user={user}&password={password}' -- mvn test
   poolproof prove --env 'DATABASE_URL=postgresql+asyncpg://{user}:{password}@{host}:{port}/{database}' -- pytest
-  poolproof prove --sarif prove.sarif --baseline prove-baseline.json -- pytest`
+  poolproof prove --sarif prove.sarif --baseline prove-baseline.json -- pytest
+  poolproof prove --faults -- npm test
+  poolproof prove --faults=7,cut,answer -- go test ./...
+  poolproof prove --minutes 5 -- node server.js
+  poolproof prove --until-quiet=30s -- sh -c 'node server.js & node load.js; wait'
+  poolproof prove --listen 172.17.0.1:0 --until-quiet -- docker compose up`
 }
 
 // Run runs the program and reports what was found.
@@ -66,16 +82,24 @@ func (c *proveCommand) Run(ctx context.Context, p *program) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, up.stop()) }()
-	h, err := c.listen(ctx, p, up, hostile.Config{Password: c.passwordFor(up)}, "127.0.0.1:0")
+	cfg := hostile.Config{Password: c.passwordFor(up)}
+	if c.Faults.given {
+		cfg.Faults = &c.Faults.Faults
+	}
+	who := newPeers()
+	if c.service() {
+		cfg.LetIn = who.letIn
+	}
+	h, err := c.listen(ctx, p, up, cfg, c.Listen)
 	if err != nil {
 		return err
 	}
-	r, exit, err := c.run(ctx, p, up, h)
+	r, ran, err := c.run(ctx, p, up, h, who)
 	if err := errors.Join(err, h.stop()); err != nil {
 		return err
 	}
 	unknown := baseline.Mark(&r)
-	ran := &report.Command{Exit: exit, PrivateServer: up.private}
+	ran.PrivateServer = up.private
 	if err := report.Text(p.stderr, r, ran, coloured(p.stderr)); err != nil {
 		return err
 	}
@@ -90,8 +114,8 @@ func (c *proveCommand) Run(ctx context.Context, p *program) (err error) {
 	switch {
 	case unknown > 0:
 		return exitStatus(c.ExitCode)
-	case exit != 0:
-		return exitStatus(exit)
+	case ran.Exit != 0:
+		return exitStatus(ran.Exit)
 	}
 	return nil
 }
@@ -120,19 +144,30 @@ func (c *proveCommand) check(p *program) (report.Baseline, error) {
 	if _, err := c.environment(nil, "postgres://", "postgres://"); err != nil {
 		return none, err
 	}
+	if c.Faults.given && c.Observe {
+		return none, usage("leave one of them out", "--observe breaks nothing, and --faults does")
+	}
+	if c.Minutes < 0 {
+		return none, usage("choose a number above 0", "--minutes %v is no time", c.Minutes)
+	}
+	if err := c.checkListen(); err != nil {
+		return none, err
+	}
 	return c.hostileFlags.check(p, c.WriteBaseline)
 }
 
-// run runs the program to its end, and returns the report and the exit status.
-func (c *proveCommand) run(ctx context.Context, p *program, up *upstream, h *standing) (r hostile.Report, exit int, err error) {
+// run runs the program to its end, or until it has run for long enough, and
+// returns the report and how the program ended.
+func (c *proveCommand) run(ctx context.Context, p *program, up *upstream, h *standing, who *peers) (r hostile.Report, ran *report.Command, err error) {
+	ran = &report.Command{}
 	env, err := c.environment(os.Environ(), up.url, h.url)
 	if err != nil {
-		return r, 0, err
+		return r, ran, err
 	}
 	var calls *source.Recorder
 	if !c.NoSource {
 		if calls, err = source.New(); err != nil {
-			return r, 0, err
+			return r, ran, err
 		}
 		defer func() { err = errors.Join(err, calls.Close()) }()
 		env = calls.Environ(env)
@@ -141,19 +176,34 @@ func (c *proveCommand) run(ctx context.Context, p *program, up *upstream, h *sta
 		r := h.pooler.Report()
 		return fmt.Sprintf("poolproof: %d transactions, %d findings", r.Transactions, len(r.Findings))
 	})
-	exit, err = runProgram(ctx, p, c.Command, env)
+	var watch func(root int)
+	if c.service() {
+		var stop func()
+		ctx, stop = c.enough(ctx, h.pooler)
+		defer stop()
+		watch = func(root int) { go who.watch(ctx, root) }
+	}
+	ran.Exit, err = runProgram(ctx, p, c.Command, env, watch)
 	quiet()
 	if err != nil {
-		return r, 0, err
+		return r, ran, err
+	}
+	h.pooler.Finish()
+	if errors.Is(context.Cause(ctx), errEnough) {
+		ran.Exit, ran.Stopped = 0, true
+	}
+	if c.service() {
+		ran.Service = true
+		ran.Connected, ran.Silent, ran.Unknown = who.report()
 	}
 	r = h.pooler.Report()
 	if calls != nil {
 		if dir, err := os.Getwd(); err == nil {
 			err = calls.Locate(&r, dir)
-			return r, exit, err
+			return r, ran, err
 		}
 	}
-	return r, exit, nil
+	return r, ran, nil
 }
 
 // The placeholders of a --env template, and a pattern for whatever looks like one.
@@ -236,12 +286,24 @@ const (
 // runProgram runs a program to its end and returns its exit status, or 128 plus
 // the signal's number if a signal ended it. When ctx ends, the program gets the
 // same signal. It may finish, and is killed after programStopTime if it does not.
-func runProgram(ctx context.Context, p *program, command, env []string) (int, error) {
+// If started is not nil, the program is a service: it leads a process group of its
+// own, which gets the signal and is gone in the end, and started is called with
+// the program's number.
+func runProgram(ctx context.Context, p *program, command, env []string, started func(pid int)) (int, error) {
 	cmd := exec.Command(command[0], command[1:]...) //nolint:noctx // ended below
 	cmd.Env, cmd.Stdin, cmd.Stdout, cmd.Stderr = env, p.stdin, p.stdout, p.stderr
-	cmd.WaitDelay = 2 * time.Second // its children may hold its output open
+	cmd.WaitDelay = 2 * time.Second                                        // its children may hold its output open
+	signal, kill := tell, func(program *os.Process) { _ = program.Kill() } // it may have ended just now
+	if started != nil {
+		lead(cmd)
+		signal, kill = tellGroup, func(program *os.Process) { _ = syscall.Kill(-program.Pid, syscall.SIGKILL) }
+	}
 	if err := cmd.Start(); err != nil {
 		return 0, usage("see that the program is there and may be run", "running %s: %w", command[0], err)
+	}
+	if started != nil {
+		started(cmd.Process.Pid)
+		defer kill(cmd.Process) // what it started and left behind
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
@@ -249,16 +311,19 @@ func runProgram(ctx context.Context, p *program, command, env []string) (int, er
 	select {
 	case err = <-ended:
 	case <-ctx.Done():
-		tell(cmd.Process, context.Cause(ctx))
-		waiting := time.AfterFunc(programWaitTime, func() {
-			p.log.Info("waiting for the program to end; it will be killed if it does not", "program", command[0], "in", programStopTime-programWaitTime)
-		})
+		signal(cmd.Process, context.Cause(ctx))
+		waiting, killing := time.NewTimer(programWaitTime), time.NewTimer(programStopTime)
 		defer waiting.Stop()
-		select {
-		case err = <-ended:
-		case <-time.After(programStopTime):
-			_ = cmd.Process.Kill() // it may have ended just now
-			err = <-ended
+		defer killing.Stop()
+		for over := false; !over; {
+			select {
+			case err = <-ended:
+				over = true
+			case <-waiting.C:
+				p.log.Info("waiting for the program to end; it will be killed if it does not", "program", command[0], "in", programStopTime-programWaitTime)
+			case <-killing.C:
+				kill(cmd.Process)
+			}
 		}
 	}
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {

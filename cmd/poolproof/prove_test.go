@@ -91,6 +91,24 @@ func testProgram(what string) int {
 			}
 			time.Sleep(10 * time.Millisecond)
 		}
+	case "service": // with a child that only SIGKILL ends
+		child := exec.Command("sh", "-c", `trap "" TERM; echo child $$; while :; do sleep 1; done`) //nolint:noctx // the test's end
+		child.Stdout = os.Stdout
+		signals := make(chan os.Signal, 10)
+		signal.Notify(signals, syscall.SIGTERM)
+		if err := child.Start(); err != nil {
+			panic(err)
+		}
+		on(pooled, os.Getenv("TEST_SQL"))
+		sayf("got %v", <-signals)
+		return 4
+	case "steady": // reads again and again, whatever happens
+		for range 30 {
+			if c, err := pgx.Connect(ctx, pooled); err == nil {
+				_, _ = c.Exec(ctx, "select 1", pgx.QueryExecModeExec)
+				_ = c.Close(ctx)
+			}
+		}
 	case "besieged":
 		if err := besieged(ctx); err != nil {
 			sayf("%v", err)

@@ -228,7 +228,7 @@ var rows = []Row{
 	},
 	{
 		Name: "dblink's unnamed connection", Needs: []string{"dblink"}, Make: []string{"select dblink_connect(" + loopback + ")"},
-		Witness: "select n from dblink('select 1') as t(n int)", Sees: "queries run as the user that somebody else logged in as", Missing: "dblink's connections", DiscardAll: Stays,
+		Witness: "select n from dblink('select 1') as t(n int)", Sees: "queries run as the user that somebody else logged in as", Codes: []hostile.Code{hostile.FunctionState}, DiscardAll: Stays,
 		Differences: []string{"dblink unnamed"},
 	},
 	{
@@ -245,7 +245,7 @@ var rows = []Row{
 	{
 		Name: "hypothetical index of HypoPG", Needs: []string{"hypopg"}, Setup: []string{"create table if not exists atlas_indexed (a int)"},
 		Make: []string{"select hypopg_create_index('create index on atlas_indexed (a)')"}, Witness: "select count(*) from hypopg_list_indexes",
-		Sees: "EXPLAIN with an index that does not exist", Missing: "HypoPG's indexes", DiscardAll: Stays, Narrower: "select hypopg_reset()", Differences: []string{"hypopg"},
+		Sees: "EXPLAIN with an index that does not exist", Codes: []hostile.Code{hostile.FunctionState}, DiscardAll: Stays, Narrower: "select hypopg_reset()", Differences: []string{"hypopg"},
 	},
 	{
 		Name: "%_SHARED of PL/Perl", Needs: []string{"plperl"},
@@ -254,7 +254,7 @@ var rows = []Row{
 			"create or replace function atlas_perl_get() returns text language plperl as $$ return join ',', sort keys %_SHARED; $$",
 		},
 		Make: []string{"select atlas_perl_set()"}, Witness: "select atlas_perl_get()", Sees: "what another client's function left, if it calls functions of the same role",
-		Missing: "globals of procedural languages", DiscardAll: Stays, Differences: []string{"globals:atlas_perl_get", "memory:PL/Perl spi_prepare query"},
+		Codes: []hostile.Code{hostile.FunctionState}, DiscardAll: Stays, Differences: []string{"globals:atlas_perl_get", "memory:PL/Perl spi_prepare query"},
 	},
 	{
 		Name: "GD and modules of PL/Python", Needs: []string{"plpython3u"},
@@ -263,7 +263,7 @@ var rows = []Row{
 			"create or replace function atlas_python_get() returns text language plpython3u as $$\nreturn ','.join(sorted(GD))\n$$",
 		},
 		Make: []string{"select atlas_python_set()"}, Witness: "select atlas_python_get()", Sees: "what another client's function left",
-		Missing: "globals of procedural languages", DiscardAll: Stays, Differences: []string{"globals:atlas_python_get", "memory:PL/Python plan context"},
+		Codes: []hostile.Code{hostile.FunctionState}, DiscardAll: Stays, Differences: []string{"globals:atlas_python_get", "memory:PL/Python plan context"},
 	},
 	{
 		Name: "globals of PL/Tcl", Needs: []string{"pltcl"},
@@ -272,7 +272,7 @@ var rows = []Row{
 			"create or replace function atlas_tcl_get() returns text language pltcl as $$ return [info exists ::tenant] $$",
 		},
 		Make: []string{"select atlas_tcl_set()"}, Witness: "select atlas_tcl_get()", Sees: "what another client's function left, if it calls functions of the same role",
-		Missing: "globals of procedural languages", DiscardAll: Stays, Differences: []string{"globals:atlas_tcl_get", "memory:PL/Tcl spi_prepare query"},
+		Codes: []hostile.Code{hostile.FunctionState}, DiscardAll: Stays, Differences: []string{"globals:atlas_tcl_get", "memory:PL/Tcl spi_prepare query"},
 	},
 	{
 		Name: "variables of extensions", Documented: "pg_variables, orafce's dbms_output, PL/v8", Sees: "what another client left", DiscardAll: Stays,
@@ -292,7 +292,7 @@ var rows = []Row{
 	{
 		Name: "replication origin of the session", Setup: []string{"select pg_replication_origin_create('poolproof_atlas') where not exists (select from pg_replication_origin where roname = 'poolproof_atlas')"},
 		Make: []string{"select pg_replication_origin_session_setup('poolproof_atlas')"}, Witness: "select pg_replication_origin_session_is_setup()",
-		Sees: "its commits count as another node's: they are not replicated", Missing: "the session's replication origin", DiscardAll: Stays,
+		Sees: "its commits count as another node's: they are not replicated", Codes: []hostile.Code{hostile.FunctionState}, DiscardAll: Stays,
 		Narrower: "select pg_replication_origin_session_reset()", Differences: []string{"function:pg_replication_origin_session_is_setup"},
 	},
 	{
@@ -302,7 +302,7 @@ var rows = []Row{
 	},
 	{
 		Name: "base backup that was begun", Make: []string{"select pg_backup_start('atlas', true)"}, Witness: "select labelfile <> '' from pg_backup_stop(false)",
-		Sees: "may end it; its own client cannot: backup is not in progress", Missing: "pg_backup_start", DiscardAll: Stays,
+		Sees: "may end it; its own client cannot: backup is not in progress", Codes: []hostile.Code{hostile.FunctionState}, DiscardAll: Stays,
 		Versions: "15 and later; before, pg_start_backup",
 	},
 
@@ -322,7 +322,7 @@ var rows = []Row{
 	},
 	{
 		Name: "COPY that is not ended", Wire: "Query copy … from stdin, and no CopyDone", Holds: "active", Setup: []string{"create table if not exists atlas_copied (a int)"},
-		Sees: "waits for a server connection", Missing: "a COPY that is not ended", DiscardAll: Refused,
+		Sees: "waits for a server connection", Codes: []hostile.Code{hostile.HeldForGood}, DiscardAll: Refused,
 	},
 	{
 		Name: "CopyData after the error", Setup: []string{"create table if not exists atlas_copied (a int)"},
@@ -355,6 +355,10 @@ var elsewhere = map[hostile.Code]string{
 	hostile.SettingNotSet:    "the other end of a custom setting: the transaction that reads what somebody left",
 	hostile.LocalOutside:     "SET LOCAL that has no effect: nothing stays",
 	hostile.ResetsOthers:     "what takes away what others keep",
+	hostile.NeverGivenBack:   "what a program does after a fault of the pooler (--faults): its own pool",
+	hostile.GoesOn:           "what a program does after a fault of the pooler (--faults): the transaction never began",
+	hostile.SentTwice:        "what a program does after a fault of the pooler (--faults): the write is stored twice",
+	hostile.LockLost:         "what a program does after a fault of the pooler (--faults): the lock went with its session",
 }
 
 // createRole makes the role of the rows about roles. Roles belong to the server.

@@ -22,6 +22,52 @@ func Page(c hostile.Code) string { return pages + string(c) + ".md" }
 type Command struct {
 	Exit          int  `json:"exit"`
 	PrivateServer bool `json:"private_server,omitempty"` // an empty one, started for the run because none was named
+
+	Service   bool      `json:"service,omitempty"` // it does not end by itself; then the rest is known
+	Stopped   bool      `json:"stopped,omitempty"` // it had run for long enough
+	Connected []Process `json:"connected,omitempty"`
+	Silent    []Process `json:"not_connected,omitempty"`       // processes that it started and that lived for a second
+	Unknown   int       `json:"unknown_connections,omitempty"` // connections whose process was not found
+}
+
+// Process is a process of the program, or one that knew the run's password.
+type Process struct {
+	PID         int    `json:"pid"`
+	Command     string `json:"command"` // its command line, shortened
+	Connections int    `json:"connections,omitempty"`
+}
+
+// processes says, line by line, who connected and who did not.
+func processes(c *Command) (lines []string) {
+	if c == nil || !c.Service {
+		return nil
+	}
+	if c.Stopped {
+		lines = append(lines, "The program was stopped, so its exit status does not count.")
+	}
+	say := func(title string, all []Process) {
+		const most = 10
+		for i, p := range all {
+			if i == 0 {
+				lines = append(lines, title)
+			}
+			if i == most {
+				lines = append(lines, fmt.Sprintf("  and %d more", len(all)-most))
+				break
+			}
+			line := fmt.Sprintf("  %d %s", p.PID, visible.Line(p.Command))
+			if p.Connections > 0 {
+				line += " (" + count(p.Connections, "connection") + ")"
+			}
+			lines = append(lines, line)
+		}
+	}
+	say("Connected with the run's password:", c.Connected)
+	if c.Unknown > 0 {
+		lines = append(lines, "  and "+count(c.Unknown, "connection")+" whose process is not to be seen: in a container, another user's, or gone")
+	}
+	say("Started, and did not connect:", c.Silent)
+	return lines
 }
 
 // ended says that the server was a private one, and for a program that failed,

@@ -55,6 +55,12 @@ func Text(w io.Writer, r hostile.Report, command *Command, colour bool) error {
 	if s := ended(r, command); s != "" {
 		t.wrapped("", s)
 	}
+	if r.BadDay != nil {
+		t.wrapped("", r.BadDay.String())
+	}
+	for _, line := range processes(command) {
+		t.linef("%s", line)
+	}
 	t.wrapped("", "Seen: "+seen(r)+". "+advice(r, command))
 	if _, err := io.WriteString(w, t.String()); err != nil {
 		return fmt.Errorf("write the report: %w", err)

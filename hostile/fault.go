@@ -1,0 +1,700 @@
+package hostile
+
+import (
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgproto3"
+
+	"github.com/poolproof/poolproof/internal/protocol"
+)
+
+// A pooler has bad days: it has no server connection to hand out, or the one
+// that it hands out dies. Most programs have never seen one. With Config.Faults
+// the pooler plays such days, and judges what the program does then.
+
+// FaultKind is what goes wrong.
+type FaultKind string
+
+// What can go wrong. Where a client is hung up on, it is told why first.
+const (
+	FaultCheckout FaultKind = "checkout" // no server connection is free in time: query_wait_timeout, 08P01, and the client is hung up on
+	FaultBegin    FaultKind = "begin"    // the first statement of a transaction fails (57014); the client's connection stays
+	FaultEnded    FaultKind = "ended"    // the server connection is ended before the first statement (57P01); the client is hung up on
+	FaultCut      FaultKind = "cut"      // the same in the middle of a transaction
+	FaultAnswer   FaultKind = "answer"   // the same when a write is committed and its answer is on its way
+	FaultCancel   FaultKind = "cancel"   // a cancel request comes late, and stops the first statement of a transaction that it was not meant for (57014)
+	FaultFailover FaultKind = "failover" // all server connections end; the next two clients that want one are refused (57P03)
+)
+
+// FaultKinds returns all kinds.
+func FaultKinds() []FaultKind {
+	return []FaultKind{FaultCheckout, FaultBegin, FaultEnded, FaultCut, FaultAnswer, FaultCancel, FaultFailover}
+}
+
+// Faults says which bad days are played.
+type Faults struct {
+	Seed  uint64      // the same seed plays the same faults to a program that says the same
+	Kinds []FaultKind // default: all
+}
+
+// BadDay is what was played, and what connections the program had at the end.
+type BadDay struct {
+	Seed   uint64            `json:"seed"`
+	Played map[FaultKind]int `json:"played"` // how often each kind was
+	// The program's connections when its last transaction began.
+	Open   int `json:"open"`
+	Unused int `json:"unused"` // of those: a fault was the last that happened on it
+	Held   int `json:"held"`   // of those: in a transaction of which nothing more came
+}
+
+// String says it in a sentence or two.
+func (d BadDay) String() string {
+	var played []string
+	for _, k := range FaultKinds() {
+		if n := d.Played[k]; n > 0 {
+			played = append(played, fmt.Sprintf("%s %d", k, n))
+		}
+	}
+	if played == nil {
+		played = []string{"none: the program has too few transactions for it, or does nothing that the fault could hit"}
+	}
+	return fmt.Sprintf("Faults played (seed %d): %s. The program's connections when its last transaction began: %d open, %d not used again after a fault, %d held in a transaction.",
+		d.Seed, strings.Join(played, ", "), d.Open, d.Unused, d.Held)
+}
+
+// refused is what a client meets after a failover.
+const refused FaultKind = "refused"
+
+const (
+	faultEvery   = 3 // one transaction in so many meets a fault
+	calmAfter    = 3 // transactions after a fault that meet none: a program that tries again three times succeeds
+	maxRefusals  = 2 // clients that are refused after a failover
+	maxWrites    = 4096
+	maxLeftKept  = 1000
+	cutAt        = 2 // units of a transaction before the server connection dies: BEGIN and one more
+	othersNeeded = 3 // transactions of other connections, before one that is not used counts as never given back
+)
+
+// badDay plays faults. It is safe for concurrent use.
+type badDay struct {
+	seed  uint64
+	kinds []FaultKind
+
+	mu       sync.Mutex
+	turn     int               // transactions that have begun
+	calm     int               // transactions until the next fault may be
+	refusals int               // clients that are still to be refused
+	played   map[FaultKind]int // how often
+	broken   bool              // a transaction was broken off
+	always   bool              // the program sent COMMIT without BEGIN before: it always does
+	lockHeld bool              // the one that was broken off had a lock
+	inMiddle bool              // it had begun
+	logins   map[*pool]int     // the turn at which a client logged in last
+	sent     map[uint64]bool   // hashes of writes that the program sent
+	lost     map[uint64]bool   // hashes of writes that were committed and not answered
+	left     []leftClient      // clients that have left
+}
+
+// leftClient is a client that has left.
+type leftClient struct {
+	at           int // turn
+	hurt, inside bool
+}
+
+// newBadDay returns nil if there are no faults.
+func newBadDay(f *Faults) (*badDay, error) {
+	if f == nil {
+		return nil, nil //nolint:nilnil // a good day
+	}
+	kinds := f.Kinds
+	if len(kinds) == 0 {
+		kinds = FaultKinds()
+	}
+	for _, k := range kinds {
+		if !slices.Contains(FaultKinds(), k) {
+			return nil, fmt.Errorf("there is no fault %q; there are %v", k, FaultKinds())
+		}
+	}
+	return &badDay{seed: f.Seed, kinds: kinds, played: map[FaultKind]int{}, logins: map[*pool]int{}, sent: map[uint64]bool{}, lost: map[uint64]bool{}}, nil
+}
+
+// ordeal is what a client has met of it. Its own goroutine alone uses it, but
+// for what is said.
+type ordeal struct {
+	begun      int       // transactions
+	plan       FaultKind // what is to come; "": nothing
+	units      int       // of the transaction under way
+	swallowing bool      // the unit has failed: everything up to its Sync goes nowhere
+
+	open        bool       // its BEGIN has been sent
+	failedBegin bool       // its BEGIN failed, and it has begun and ended none since
+	outside     *queryText // what it sent first outside a transaction
+	locked      bool       // the transaction has taken an advisory lock or locked a job
+	writes      []uint64   // of the transaction under way
+
+	late        atomic.Bool // a cancel request comes late
+	withholding atomic.Bool // the answers of the unit under way are not passed on
+
+	// session.mu guards these.
+	hurtAt  int  // the turn of a fault after which nothing came; 0: none
+	again   bool // a write of the transaction was lost before, and is sent again
+	written bool // it had an effect
+	text    *queryText
+	unsaid  []uint64   // the writes whose answers are withheld
+	claim   *queryText // takes a job out of its table, with the answer that is withheld
+}
+
+// draw decides which fault the client's next transaction meets.
+func (d *badDay) draw(client uint32, n int) FaultKind {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.turn++
+	if d.refusals > 0 {
+		d.refusals--
+		return refused
+	}
+	if d.calm > 0 {
+		d.calm--
+		return ""
+	}
+	h := fnv.New64a()
+	_, _ = fmt.Fprintf(h, "%d %d %d", d.seed, client, n)
+	r := mix(h.Sum64())
+	if r%faultEvery != 0 {
+		return ""
+	}
+	d.calm = calmAfter
+	kind := d.kinds[(r>>8)%uint64(len(d.kinds))]
+	if kind == FaultFailover {
+		d.refusals = maxRefusals
+	}
+	return kind
+}
+
+// mix spreads a hash over all bits (the finisher of MurmurHash3).
+func mix(h uint64) uint64 {
+	h ^= h >> 33
+	h *= 0xff51afd7ed558ccd
+	h ^= h >> 33
+	h *= 0xc4ceb9fe1a85ec53
+	return h ^ h>>33
+}
+
+// count counts a fault that is played. broken says that it broke a transaction
+// off, and locked that the transaction had a lock.
+func (d *badDay) count(k FaultKind, broken, locked bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.played[k]++
+	d.calm = calmAfter
+	if broken {
+		d.broken, d.lockHeld, d.inMiddle = true, locked, k == FaultCut
+	}
+}
+
+// refuseLogin reports whether a login is refused after a failover, and notes a
+// login that is not.
+func (d *badDay) refuseLogin(pl *pool) bool {
+	if d == nil {
+		return false
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.refusals > 0 {
+		d.refusals--
+		return true
+	}
+	if len(d.logins) >= maxPools {
+		clear(d.logins)
+	}
+	d.logins[pl] = d.turn
+	return false
+}
+
+// errHurt ends a session after a fault.
+var errHurt = errors.New("the client met a fault (--faults)")
+
+// suffer lets a client's message meet a fault. It reports whether the message
+// is dealt with; the error ends the session.
+func (s *session) suffer(f frame) (done bool, err error) {
+	o := &s.ordeal
+	if o.swallowing {
+		if f.typ == protocol.Sync {
+			o.swallowing = false
+			s.mu.Lock()
+			send(s.w, &pgproto3.ReadyForQuery{TxStatus: protocol.Idle})
+			err = s.flush()
+			s.mu.Unlock()
+		}
+		if err == nil {
+			err = s.discard(f)
+		}
+		return true, err
+	}
+	s.mu.Lock()
+	for s.inspecting {
+		s.changed.Wait()
+	}
+	t := s.textOfLocked(f)
+	first := s.backend == nil && s.unanswered == 0 && !s.unitOpen
+	unitBegins := s.unanswered == 0 && !s.unitOpen
+	s.mu.Unlock()
+	switch f.typ {
+	case protocol.Query, protocol.Parse, protocol.Bind, protocol.FunctionCall:
+	default:
+		return false, nil
+	}
+	if unitBegins {
+		s.mu.Lock()
+		o.hurtAt = 0
+		s.mu.Unlock()
+		o.units++
+	}
+	kind := FaultKind("")
+	if first {
+		o.begun++
+		o.units, o.open, o.locked, o.writes = 0, false, false, o.writes[:0]
+		s.mu.Lock()
+		o.again, o.written = false, false
+		s.mu.Unlock()
+		kind = s.p.badDay.draw(s.id, o.begun)
+		if o.late.CompareAndSwap(true, false) {
+			kind = FaultCancel
+		}
+		switch kind {
+		case FaultCut, FaultAnswer:
+			o.plan, kind = kind, ""
+		}
+	}
+	if unitBegins && o.units >= cutAt && o.plan == FaultCut && !first {
+		o.plan = ""
+		s.p.badDay.count(FaultCut, o.open, o.locked)
+		s.refuseAlone("57P01", "terminating connection due to administrator command")
+		return true, errHurt
+	}
+	switch kind {
+	case "":
+	case FaultBegin, FaultCancel:
+		if kind == FaultCancel && !slices.Contains(s.p.badDay.kinds, FaultCancel) {
+			break
+		}
+		s.p.badDay.count(kind, begins(t), false)
+		return true, s.failUnit(f, t)
+	case FaultCheckout, FaultEnded, FaultFailover, refused:
+		s.p.badDay.count(kind, begins(t), false)
+		code, message := "08P01", "query_wait_timeout"
+		switch kind {
+		case FaultEnded:
+			code, message = "57P01", "terminating connection due to administrator command"
+		case FaultFailover:
+			code, message = "57P01", "terminating connection due to administrator command"
+			s.p.failOver()
+		case refused:
+			code, message = "57P03", "the database system is starting up"
+		}
+		s.history.addFault(s, t)
+		s.refuse(code, message)
+		return true, errHurt
+	}
+	s.judgeSaid(f, t)
+	return false, nil
+}
+
+// failUnit answers the client's unit with an error.
+func (s *session) failUnit(f frame, t *queryText) error {
+	s.mu.Lock()
+	s.ordeal.hurtAt = s.p.badDay.now()
+	if begins(t) {
+		s.ordeal.failedBegin, s.ordeal.outside = true, nil
+	}
+	if f.typ == protocol.Parse || f.typ == protocol.Bind {
+		s.ordeal.swallowing = true
+	}
+	s.history.addFault(s, t)
+	send(s.w, &pgproto3.ErrorResponse{Severity: "ERROR", SeverityUnlocalized: "ERROR", Code: "57014", Message: "canceling statement due to user request"})
+	if !s.ordeal.swallowing {
+		send(s.w, &pgproto3.ReadyForQuery{TxStatus: protocol.Idle})
+	}
+	err := s.flush()
+	s.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	return s.discard(f)
+}
+
+// addFault records a step that is a fault of ours.
+func (st *timeline) addFault(s *session, t *queryText) {
+	st.ring[st.n%len(st.ring)] = step{time.Now(), s.id, 0, stepFault, t, ""}
+	st.n++
+}
+
+// now returns the turn.
+func (d *badDay) now() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.turn
+}
+
+// failOver ends all server connections.
+func (p *Pooler) failOver() {
+	p.mu.Lock()
+	pools := make([]*pool, 0, len(p.pools))
+	for _, pl := range p.pools {
+		pools = append(pools, pl)
+	}
+	p.mu.Unlock()
+	for _, pl := range pools {
+		pl.closeAll()
+	}
+}
+
+// textOfLocked returns the text that a message is about, or nil.
+func (s *session) textOfLocked(f frame) *queryText {
+	switch f.typ {
+	case protocol.Query:
+		sql, _, whole := bodyString(f)
+		return s.p.texts.of(sql, !whole)
+	case protocol.Parse:
+		_, rest, _ := bodyString(f)
+		sql, _, whole := cutString(rest)
+		return s.p.texts.of(sql, !whole)
+	case protocol.Bind:
+		_, rest, _ := cutString(f.body())
+		name, _, _ := cutString(rest)
+		ps := s.prepared[string(name)]
+		if len(name) == 0 {
+			ps = s.unnamed
+		}
+		if ps != nil {
+			return ps.text
+		}
+	}
+	return nil
+}
+
+// begins reports whether a text begins a transaction.
+func begins(t *queryText) bool {
+	return t != nil && len(t.statements) > 0 && (t.statements[0].kind == "begin" || t.statements[0].kind == "start")
+}
+
+// has reports whether one of the text's words is this one.
+func (t *queryText) has(word string) bool { return slices.Contains(t.words, word) }
+
+// writes reports whether a text writes.
+func (t *queryText) writes() bool {
+	for _, st := range t.statements {
+		switch st.kind {
+		case "insert", "update", "delete", "merge":
+			return true
+		case "with":
+			return t.has("insert") || t.has("update") || t.has("delete")
+		}
+	}
+	return false
+}
+
+// countsUp matches an update that has another effect the second time.
+var countsUp = regexp.MustCompile(`(?i)\bset\b[^;]*\b([a-z_]\w*)\s*=\s*\(?\s*(?:\w+\.)?([a-z_]\w*)\s*(?:[-+*/]|\|\|)`)
+
+// addsUp reports whether a write has another effect the second time.
+func (t *queryText) addsUp() bool {
+	if t.has("insert") && !t.has("conflict") {
+		return true
+	}
+	for _, m := range countsUp.FindAllStringSubmatch(t.sql, -1) {
+		if strings.EqualFold(m[1], m[2]) {
+			return true
+		}
+	}
+	return false
+}
+
+// judgeSaid judges what a client is about to send to the server, and withholds
+// the answer if that is planned.
+func (s *session) judgeSaid(f frame, t *queryText) {
+	if t == nil || f.typ == protocol.Parse {
+		return // what is bound counts
+	}
+	o := &s.ordeal
+	ends := false
+	for _, st := range t.statements {
+		switch st.kind {
+		case "begin", "start":
+			o.open, o.failedBegin, o.outside = true, false, nil
+		case "commit", "end":
+			s.judgeCommit()
+			o.open, o.failedBegin, o.outside, ends = false, false, nil, true
+		case "rollback", "abort":
+			if st.words[1] == "to" {
+				break
+			}
+			if o.failedBegin {
+				s.judgeCommit()
+			}
+			o.open, o.failedBegin, o.outside = false, false, nil
+		default:
+			if !o.open && o.outside == nil {
+				o.outside = t
+			}
+		}
+	}
+	o.locked = o.locked || slices.ContainsFunc(t.words, func(w string) bool { return strings.Contains(w, "advisory") && strings.Contains(w, "lock") })
+	if t.writes() && f.complete() {
+		s.judgeWrite(f, t)
+	}
+	if o.plan != FaultAnswer || len(o.writes) == 0 || o.open || !ends && !t.writes() {
+		return
+	}
+	o.plan = ""
+	s.mu.Lock()
+	o.unsaid, o.claim = slices.Clone(o.writes), nil
+	if !ends && t.has("skip") && t.has("locked") && t.has("returning") {
+		o.claim = t
+	}
+	s.mu.Unlock()
+	o.withholding.Store(true)
+}
+
+// judgeCommit reports the end of a transaction that did not begin, after one
+// that was broken off: what was sent in between took effect without it.
+func (s *session) judgeCommit() {
+	d, o := s.p.badDay, &s.ordeal
+	if o.open || o.outside == nil {
+		return
+	}
+	d.mu.Lock()
+	d.always = d.always || !d.broken
+	ignore, locked, subject := d.always, d.lockHeld, ""
+	if d.inMiddle {
+		subject = "on another connection"
+	}
+	d.mu.Unlock()
+	if ignore {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if locked {
+		s.reportLocked(LockLost, "lock", o.outside, nil)
+		return
+	}
+	s.reportLocked(GoesOn, subject, o.outside, nil)
+}
+
+// judgeWrite remembers a write, and notes whether it was lost before.
+func (s *session) judgeWrite(f frame, t *queryText) {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(t.sql))
+	if f.typ == protocol.Bind {
+		_, rest, _ := cutString(f.body())
+		_, params, _ := cutString(rest)
+		_, _ = h.Write(params)
+	}
+	hash := h.Sum64()
+	d, o := s.p.badDay, &s.ordeal
+	d.mu.Lock()
+	again, often := d.lost[hash], d.sent[hash]
+	delete(d.lost, hash)
+	if len(d.sent) < maxWrites {
+		d.sent[hash] = true
+	}
+	d.mu.Unlock()
+	if often && !again { // the program says it again and again
+		hash = 0
+	}
+	if len(o.writes) < maxOfUnit {
+		o.writes = append(o.writes, hash)
+	}
+	if again && t.addsUp() {
+		s.mu.Lock()
+		o.again, o.text = true, t
+		s.mu.Unlock()
+	}
+}
+
+// withhold drops an answer that is withheld. When the transaction is over it
+// ends the server connection and tells the client so: the write is committed,
+// but the client does not know. It runs on the backend's goroutine.
+func (s *session) withhold(b *backend, f frame) (done bool, err error) {
+	o := &s.ordeal
+	if !o.withholding.Load() {
+		return false, nil
+	}
+	switch f.typ {
+	case protocol.ErrorResponse:
+		o.withholding.Store(false)
+		return true, s.lose(b, f)
+	case protocol.ReadyForQuery:
+		o.withholding.Store(false)
+		d := s.p.badDay
+		d.mu.Lock()
+		for _, hash := range o.unsaid {
+			if hash != 0 && len(d.lost) < maxWrites {
+				d.lost[hash] = true
+			}
+		}
+		d.mu.Unlock()
+		if o.claim != nil {
+			s.mu.Lock()
+			if o.claim.has("delete") {
+				s.reportLocked(LockLost, "job", o.claim, nil)
+			} else {
+				s.p.ledger.note("a job whose taking was not answered", "the program marks a job as taken in a transaction of its own; if the answer is lost, only something that gives back what was taken long ago saves the job")
+			}
+			s.mu.Unlock()
+		}
+		return true, s.lose(b, f)
+	}
+	return true, b.discard(f)
+}
+
+// lose ends the server connection, and tells the client.
+func (s *session) lose(b *backend, f frame) error {
+	s.p.badDay.count(FaultAnswer, false, false)
+	if err := b.discard(f); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	refuse(s.w, "57P01", "terminating connection due to administrator command", "")
+	_ = s.flush()
+	return errHurt
+}
+
+// afterAnswerLocked judges a write that was sent again, when its transaction is
+// over.
+func (s *session) afterAnswerLocked(status byte) {
+	o := &s.ordeal
+	if status != protocol.Idle || !o.again {
+		return
+	}
+	if o.written {
+		s.reportLocked(SentTwice, "", o.text, nil)
+	}
+	o.again, o.written = false, false
+}
+
+// afterCommandLocked notes whether a write that was sent again had an effect.
+func (s *session) afterCommandLocked(tag string) {
+	o := &s.ordeal
+	switch {
+	case !o.again:
+	case tag == "ROLLBACK":
+		o.again = false
+	case (strings.HasPrefix(tag, "INSERT") || strings.HasPrefix(tag, "UPDATE")) && !strings.HasSuffix(tag, " 0"):
+		o.written = true
+	}
+}
+
+// judgeUnusedLocked reports a client that left and was not used after a fault,
+// although the program opened another connection since and used it: the one
+// that met the fault was never given back to the program's pool.
+func (s *session) judgeUnusedLocked() {
+	d, o := s.p.badDay, &s.ordeal
+	if d == nil || s.pool == nil {
+		return
+	}
+	never := d.neverGivenBack(s)
+	d.mu.Lock()
+	if len(d.left) >= maxLeftKept {
+		d.left = d.left[1:]
+	}
+	d.left = append(d.left, leftClient{d.turn, o.hurtAt > 0, s.status == protocol.InTransaction || s.status == protocol.FailedTransaction})
+	d.mu.Unlock()
+	if never {
+		s.reportLocked(NeverGivenBack, "", s.lastOfUnit, nil)
+	}
+}
+
+// finishTime is how long Finish waits for clients to leave.
+const finishTime = time.Second
+
+// Finish says that the program has ended. Its clients leave now; Finish waits a
+// second for that, so that the report holds what is judged when they have left.
+// Clients that remain, of processes that live on, are judged as if they left.
+// Without faults it does nothing.
+func (p *Pooler) Finish() {
+	if p.badDay == nil {
+		return
+	}
+	var sessions []*session
+	for deadline := time.Now().Add(finishTime); ; time.Sleep(5 * time.Millisecond) {
+		sessions = sessions[:0]
+		p.mu.Lock()
+		for _, s := range p.sessions {
+			sessions = append(sessions, s)
+		}
+		p.mu.Unlock()
+		if len(sessions) == 0 || time.Now().After(deadline) {
+			break
+		}
+	}
+	for _, s := range sessions {
+		s.mu.Lock()
+		if p.badDay.neverGivenBack(s) {
+			s.reportLocked(NeverGivenBack, "", s.lastOfUnit, nil)
+			s.ordeal.hurtAt = 0 // reported once
+		}
+		s.mu.Unlock()
+	}
+}
+
+// neverGivenBack reports whether a client was not used after a fault, although
+// the program opened another one since, and used it. The caller holds its lock.
+func (d *badDay) neverGivenBack(s *session) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	at := s.ordeal.hurtAt
+	return at > 0 && d.logins[s.pool] > at && d.turn-at >= othersNeeded
+}
+
+// summary returns what was played.
+func (p *Pooler) summary() *BadDay {
+	d := p.badDay
+	if d == nil {
+		return nil
+	}
+	p.mu.Lock()
+	sessions := make([]*session, 0, len(p.sessions))
+	for _, s := range p.sessions {
+		sessions = append(sessions, s)
+	}
+	p.mu.Unlock()
+	day := &BadDay{Seed: d.seed, Played: map[FaultKind]int{}}
+	for _, s := range sessions {
+		s.mu.Lock()
+		day.add(s.ordeal.hurtAt > 0, s.status == protocol.InTransaction || s.status == protocol.FailedTransaction)
+		s.mu.Unlock()
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for k, n := range d.played {
+		day.Played[k] = n
+	}
+	for _, l := range d.left {
+		if l.at == d.turn { // it left after the last transaction began
+			day.add(l.hurt, l.inside)
+		}
+	}
+	return day
+}
+
+// add counts a connection.
+func (d *BadDay) add(unused, held bool) {
+	d.Open++
+	if unused {
+		d.Unused++
+	}
+	if held {
+		d.Held++
+	}
+}
