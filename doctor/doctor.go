@@ -2,7 +2,6 @@ package doctor
 
 import (
 	"context"
-	"fmt"
 	"net"
 	"slices"
 	"strings"
@@ -150,7 +149,7 @@ func (r *Report) knownTenants() string {
 	if len(r.TenantTables) == 0 {
 		return "no tenant tables"
 	}
-	return fmt.Sprintf("%d tenant tables", len(r.TenantTables))
+	return count(len(r.TenantTables), "tenant table")
 }
 
 // counts returns how many findings there are of each status, without those of the
