@@ -27,7 +27,7 @@ func TestDoctorOfOurOwnDatabase(t *testing.T) {
 	d := newDatabase(t)
 	for _, kind := range []pgtest.Kind{pgtest.Direct, pgtest.PgBouncer118Statement, pgtest.PgBouncer124Transaction} {
 		for _, fast := range [][]string{nil, {"--fast"}} {
-			r := command(t, append([]string{"doctor", pgtest.Pooled(t, d.url, kind)}, fast...)...)
+			r := command(t, append([]string{"doctor", pgtest.Pooled(t, d.url, kind), "--within", "29s"}, fast...)...)
 			if r.code != exitOK || strings.Count(r.stdout, "\n") != 1 || !strings.HasPrefix(r.stdout, "healthy: ") || r.stderr != "" {
 				t.Errorf("%v %v: exit code %d: %s%s", kind, fast, r.code, r.stdout, r.stderr)
 			}
@@ -79,7 +79,7 @@ func TestDoctorReports(t *testing.T) {
 	}
 	all := known("PD004", "public.docs", "2999-12-31") + "," + known("PD019", "public.docs", "2999-12-31") + "," + known("PD005", "public.notes", "2999-12-31")
 
-	r := command(t, "doctor", pooled, "--sarif", file("r.sarif", ""), "--output", file("fix.sql", ""))
+	r := command(t, "doctor", pooled, "--within", "29s", "--sarif", file("r.sarif", ""), "--output", file("fix.sql", ""))
 	lines := strings.Split(strings.TrimSpace(r.stdout), "\n")
 	if r.code != exitFailure || r.stderr != "" || lines[0] != lines[len(lines)-1] || !strings.HasPrefix(lines[0], "2 faults, 1 warning; tenants are not isolated: pgbouncer ") {
 		t.Errorf("exit code %d: %s%s", r.code, r.stdout, r.stderr)
@@ -206,7 +206,7 @@ func TestDoctorDriver(t *testing.T) {
 		{"lib/pq, 1.18", old, []string{"--driver", "pq"}, exitOK, []string{advice(hostile.MissingNamed, "lib/pq"), advice(hostile.ForeignUnnamed, "lib/pq")}, "one PQpipelineSync"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			r := command(t, append([]string{"doctor", tt.url}, tt.args...)...)
+			r := command(t, append([]string{"doctor", tt.url, "--within", "29s"}, tt.args...)...)
 			if r.code != tt.code || r.stderr != "" {
 				t.Errorf("exit code %d, want %d: %s%s", r.code, tt.code, r.stdout, r.stderr)
 			}
@@ -236,6 +236,7 @@ func TestDoctorRefuses(t *testing.T) {
 	command(t, "doctor", "postgres://127.0.0.1:1/x", "--instances", "3").wantError(t, exitUsage, "--pool-size")
 	command(t, "doctor", "postgres://127.0.0.1:1/x", "--driver", "dbase").wantError(t, exitUsage, "dbase", "asyncpg")
 	command(t, "doctor", "postgres://127.0.0.1:1/x", "--option", "a=b").wantError(t, exitUsage, "--driver")
+	command(t, "doctor", "postgres://127.0.0.1:1/x", "--within", "0s").wantError(t, exitUsage, "--within")
 	command(t, "doctor", "postgres://127.0.0.1:1/x", "--fail-on", "sometimes").wantError(t, exitUsage, "--fail-on")
 
 	// A database that cannot be asked is 2, and its report is on standard output, in each form.
