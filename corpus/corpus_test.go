@@ -94,7 +94,7 @@ var table = []row{
 	{"node/objection_tenant.cjs", "correct", 1, nil, "", nil},
 	{"node/mikroorm_tenant.cjs", "faulty", 1, []string{"PP004 app.tenant", "PP013 app.tenant"}, "set_config", leaves("select left(current_setting('app.tenant', true), 6)", "tenant")},
 	{"node/mikroorm_tenant.cjs", "correct", 1, nil, "", nil},
-	{"node/slonik_tenant.cjs", "default", 1, []string{"PP012 idle_in_transaction_session_timeout", "PP012 statement_timeout"}, "ALTER ROLE", says(`unsupported startup parameter`)},
+	{"node/slonik_tenant.cjs", "default", 1, []string{"PP012 idle_in_transaction_session_timeout", "PP012 statement_timeout", "PP018 DISCARD ALL"}, "DISABLE_TIMEOUT", says(`unsupported startup parameter`)},
 	{"node/slonik_tenant.cjs", "correct", 1, nil, "", nil},
 	{"node/graphile_worker.cjs", "default", 1, []string{"PP002 complete_job/graphile_worker", "PP002 get_job/graphile_worker", "PP008 jobs:insert", "PP008 worker:migrate"}, "noPreparedStatements", says(`wrong`)},
 	{"node/graphile_worker.cjs", "noprep", 1, []string{"PP008 jobs:insert", "PP008 worker:migrate"}, "DIRECT_URL", listens("jobs:insert")},

@@ -192,7 +192,6 @@ var libraries = []library{
 		name: "peewee", language: "Python", over: []string{driverPsycopg2, driverPsycopg}, packages: []string{"peewee", "playhouse"},
 		fixes: []Advice{
 			{Codes: []Code{HoldCursor}, Knob: "server_side_cursors=False (the default) in PostgresqlExtDatabase, and page by key; or ServerSide(query) inside db.atomic()", Source: documented("peewee's docs on server-side cursors")},
-			{Codes: settings, Setting: "default_transaction_isolation", Knob: "leave isolation_level out of PostgresqlDatabase(…): with db.atomic(isolation_level=…), or SET TRANSACTION first in it", Source: "python/peewee_app.py isolation correct"},
 			{Codes: settings, Knob: "db.execute_sql(\"select set_config(%s, %s, true)\", …) inside with db.atomic()", Source: "python/peewee_app.py set correct"},
 		},
 	},
@@ -357,6 +356,10 @@ var libraries = []library{
 				Knob:    "createPool(url, { statementTimeout: 'DISABLE_TIMEOUT', idleInTransactionSessionTimeout: 'DISABLE_TIMEOUT' }), and ALTER ROLE … SET for the limits",
 				Warning: "without ALTER ROLE there is no time limit at all", Source: "node/slonik_tenant.cjs default correct",
 			},
+			{
+				Codes: []Code{ResetsOthers}, Knob: "createPool(url, { resetConnection: async () => {} }): Slonik sends DISCARD ALL whenever a connection comes back",
+				Warning: "what the program itself set for the session then stays: set it in the transaction", Source: "node/slonik_tenant.cjs default correct",
+			},
 			{Codes: settings, Knob: "pool.transaction(async tx => { await tx.query(sql.unsafe`select set_config(${name}, ${value}, true)`); … })", Source: documented("Slonik's docs on transactions")},
 		},
 	},
@@ -396,16 +399,16 @@ var libraries = []library{
 	{
 		name: "flyway", language: "Java", over: []string{driverPgjdbc}, applications: []string{"redgate_flyway"}, words: []string{"flyway_schema_history"},
 		fixes: []Advice{
-			{Codes: settings, Knob: "Flyway sets search_path and the role for its session and has no knob against it: flyway.url with the direct URL", Source: "java/FlywayApp default correct"},
+			{Codes: settings, Knob: "Flyway sets search_path and the role for its session and has no knob against it: flyway.url with the direct URL", Source: "java/FlywayApp unprepared correct"},
 			{Codes: []Code{SessionLock, IdleInTransaction}, Knob: "flyway.url with the direct URL; flyway.postgresql.transactional.lock=true (the default) takes the lock in a transaction, which it leaves idle meanwhile", Source: documented("Flyway's docs on PostgreSQL transactional lock")},
-			{Codes: statementNames, Knob: "flyway.url with the direct URL, or prepareThreshold=0 in it", Source: "java/FlywayApp default correct"},
+			{Codes: statementNames, Knob: "flyway.url with the direct URL; prepareThreshold=0 in it is not enough, because of search_path", Source: "java/FlywayApp default correct"},
 		},
 	},
 	{
 		name: "liquibase", language: "Java", over: []string{driverPgjdbc}, words: []string{"databasechangelog", "DATABASECHANGELOG"},
 		fixes: []Advice{
-			{Codes: settings, Knob: "Liquibase sets search_path for its session and has no knob against it: its url with the direct URL", Source: "java/LiquibaseApp default correct"},
-			{Codes: statementNames, Knob: "its url with the direct URL, or prepareThreshold=0 in it", Source: documented("Liquibase's docs on PostgreSQL; keycloak issue 40934")},
+			{Codes: settings, Knob: "Liquibase sets search_path for its session and has no knob against it: its url with the direct URL", Source: "java/LiquibaseApp unprepared correct"},
+			{Codes: statementNames, Knob: "its url with the direct URL; prepareThreshold=0 in it is not enough, because of search_path", Source: "java/LiquibaseApp default correct"},
 		},
 	},
 	{
@@ -482,7 +485,7 @@ var libraries = []library{
 		name: "golang-migrate", language: "Go", over: []string{driverPgx, driverLibPQ}, texts: begins(`SELECT pg_advisory_lock\(\$1\)$`), words: []string{`"schema_migrations" (version bigint not null primary key, dirty boolean not null)`},
 		fixes: []Advice{
 			{Codes: locking, Knob: "golang-migrate has no knob against it for PostgreSQL's usual drivers: migrate over the direct URL", Source: "go/migrate default correct"},
-			{Codes: statementNames, Knob: "migrate over the direct URL", Source: "go/migrate default correct"},
+			{Codes: statementNames, Knob: "migrate over the direct URL", Source: documented("golang-migrate's README of database/pgx")},
 		},
 	},
 	{
@@ -640,7 +643,7 @@ var libraries = []library{
 		name: driverLibPQ, language: "Go",
 		fixes: []Advice{
 			{Codes: unnamed, Knob: "add binary_parameters=yes to the connection string, or use pgx", Source: "go/libpq default correct"},
-			{Codes: statementNames, Knob: "no db.Prepare: db.Query and db.Exec, with binary_parameters=yes in the connection string; or use pgx", Source: "go/libpq default correct"},
+			{Codes: statementNames, Knob: "no db.Prepare: db.Query and db.Exec, with binary_parameters=yes in the connection string; or use pgx", Source: documented("lib/pq's docs")},
 			{Codes: startup, Knob: "leave it out of the connection string: ALTER ROLE … SET", Source: documented("lib/pq's docs")},
 		},
 	},

@@ -2,7 +2,7 @@
 const { createPool, sql } = require('slonik')
 
 async function main (form) {
-  const limits = form === 'correct' ? { statementTimeout: 'DISABLE_TIMEOUT', idleInTransactionSessionTimeout: 'DISABLE_TIMEOUT' } : {}
+  const limits = form === 'correct' ? { statementTimeout: 'DISABLE_TIMEOUT', idleInTransactionSessionTimeout: 'DISABLE_TIMEOUT', resetConnection: async () => {} } : {}
   const pool = await createPool(process.env.DATABASE_URL, { maximumPoolSize: 1, connectionRetryLimit: 0, ...limits })
   let faults = 0
   for (const tenant of ['tenant 0', 'tenant 1', 'tenant 0', 'tenant 1']) {
