@@ -28,7 +28,7 @@ type row struct {
 	copies        int         // that run at once before the hostile pooler
 	want          []string    // codes and subjects of what is found; none: the form is correct
 	fix           string      // words that the first finding's fix must have
-	shows         consequence // of a faulty form, behind a real PgBouncer
+	shows         consequence // of a faulty form, behind a real PgBouncer; nil: it works while it is alone
 }
 
 // table is the whole corpus.
@@ -115,12 +115,12 @@ var table = []row{
 	{"java/JooqApp", "set", 1, []string{"PP004 app.tenant", "PP013 app.tenant"}, "ctx.transaction", leaves("select left(current_setting('app.tenant', true), 6)", "tenant")},
 	{"java/JooqApp", "correct", 1, nil, "", nil},
 	{"java/FlywayApp", "default", 1, []string{"PP002 S_#"}, "direct URL", says(`prepared statement "S_\d+" does not exist`)},
-	{"java/FlywayApp", "unprepared", 1, []string{"PP004 search_path"}, "direct URL", leaves("show search_path", "public")},
+	{"java/FlywayApp", "unprepared", 1, []string{"PP004 search_path"}, "direct URL", leaves("show search_path", `public, "$user", public`)},
 	{"java/FlywayApp", "correct", 1, nil, "", nil},
 	{"java/LiquibaseApp", "default", 1, []string{"PP002 S_#"}, "direct URL", says(`prepared statement "S_\d+" does not exist`)},
-	{"java/LiquibaseApp", "unprepared", 1, []string{"PP004 search_path"}, "direct URL", leaves("show search_path", "public")},
+	{"java/LiquibaseApp", "unprepared", 1, []string{"PP004 search_path"}, "direct URL", leaves("show search_path", `"public","$user", public`)},
 	{"java/LiquibaseApp", "correct", 1, nil, "", nil},
-	{"java/R2dbcApp", "default", 1, []string{"PP002 S_#", "PP019"}, "preparedStatementCacheQueries", says(`prepared statement "S_0" does not exist`)},
+	{"java/R2dbcApp", "default", 1, []string{"PP002 S_#", "PP019"}, "preparedStatementCacheQueries", nil},
 	{"java/R2dbcApp", "timeout", 1, []string{"PP012 statement_timeout"}, "statementTimeout", says(`unsupported startup parameter`)},
 	{"java/R2dbcApp", "correct", 1, nil, "", nil},
 	{"java/VertxApp", "default", 1, []string{"PP001"}, "setUseLayer7Proxy", says(`unnamed prepared statement does not exist|bind message`)},
@@ -151,9 +151,9 @@ var table = []row{
 	{"go/bun", "correct", 1, nil, "", nil},
 	{"go/ent", "default", 1, []string{"PP002 stmtcache_…"}, "default_query_exec_mode=exec", says(`prepared statement "stmtcache_\w+" does not exist`)},
 	{"go/ent", "correct", 1, nil, "", nil},
-	{"go/goose", "session", 1, []string{"PP009 $1"}, "NewPostgresTableLocker", says(`wrong`)},
+	{"go/goose", "session", 1, []string{"PP009 $1"}, "NewPostgresTableLocker", nil},
 	{"go/goose", "table", 1, nil, "", nil},
-	{"go/migrate", "default", 1, []string{"PP009 $1"}, "direct URL", says(`wrong`)},
+	{"go/migrate", "default", 1, []string{"PP009 $1"}, "direct URL", nil},
 	{"go/migrate", "correct", 1, nil, "", nil},
 	{"go/river", "default", 1, []string{"PP008 public.river_control", "PP008 public.river_insert", "PP008 public.river_leadership"}, "PollOnly", listens("public.river_insert")},
 	{"go/river", "correct", 1, nil, "", nil},
@@ -164,6 +164,12 @@ var table = []row{
 	{"rust/sqlx", "default", 1, []string{"PP002 sqlx_s_#", "PP019"}, "a transaction around each query", says(`prepared statement "sqlx_s_1" does not exist`)},
 	{"rust/sqlx", "unnamed", 1, []string{"PP001", "PP019"}, "pool.begin()", says(`unnamed prepared statement does not exist|bind message`)},
 	{"rust/sqlx", "correct", 1, nil, "", nil},
+	{"rust/diesel", "default", 1, []string{"PP002 s#", "PP019"}, "tracks statements", says(`prepared statement .{1,3}s\d+.{1,3} does not exist`)},
+	{"rust/seaorm", "default", 1, []string{"PP002 sqlx_s_#", "PP019"}, "db.begin()", says(`prepared statement "sqlx_s_1" does not exist`)},
+	{"rust/seaorm", "correct", 1, nil, "", nil},
+	{"rust/deadpool", "cached", 1, []string{"PP002 s#", "PP019"}, "query_typed", says(`prepared statement "s\d+" does not exist`)},
+	{"rust/deadpool", "clean", 1, []string{"PP018 DISCARD SEQUENCES", "PP018 DISCARD TEMP", "PP018 RESET ALL"}, "RecyclingMethod::Fast", resets()},
+	{"rust/deadpool", "correct", 1, nil, "", nil},
 
 	{"ruby/pg_prepared.rb", "faulty", 1, []string{"PP002 a#", "PP003 a#"}, "prepared_statements: false", says(`is (tenant \d|item \d)|prepared statement "a1" (does not exist|already exists)`)},
 	{"ruby/pg_prepared.rb", "correct", 1, nil, "", nil},

@@ -554,14 +554,12 @@ var libraries = []library{
 
 	// --- Rust ---
 	{
-		name: "diesel-async", language: "Rust", over: []string{driverTokio}, texts: regexp.MustCompile(`^SELECT "\w+"\."\w+".* WHERE \(`),
-		fixes: []Advice{
-			{
-				Codes: append(slices.Clone(unnamed), statementNames...), Knob: "diesel-async prepares always, and has no query_typed: set_prepared_statement_cache_size(CacheSize::Disabled) and a transaction around each query (conn.transaction), or a pooler that tracks statements",
-				Source: documented("diesel-async's API"),
-			},
-			{Codes: []Code{SyncsInFlight}, Knob: "await each query instead of join_all on one connection", Source: documented("diesel-async's docs on pipelining")},
-		},
+		name: "diesel-async", language: "Rust", over: []string{driverTokio}, texts: regexp.MustCompile(`^SET TIME ZONE 'UTC'$|^SELECT "\w+"\."\w+".* WHERE \(`),
+		fixes: []Advice{{
+			Codes:  []Code{ForeignUnnamed, MissingNamed, NameCollision, SyncsInFlight},
+			Knob:   "diesel-async prepares all, even what it sends when it connects, and has no knob against it: a pooler that tracks statements, or one in session mode",
+			Source: documented("observed with diesel-async 0.9.2, rust/diesel default: it cannot connect"),
+		}},
 	},
 	{
 		name: "diesel", language: "Rust", statements: names(`__diesel_stmt_[0-9]+`),
@@ -582,7 +580,7 @@ var libraries = []library{
 		name: "deadpool", language: "Rust", over: []string{driverTokio}, words: []string{"CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; UNLISTEN *;"},
 		fixes: []Advice{
 			{Codes: []Code{ResetsOthers}, Knob: "RecyclingMethod::Fast (the default) or Verified instead of Clean", Warning: "what the program itself set for the session then stays: set it in the transaction", Source: "rust/deadpool clean correct"},
-			{Codes: statementNames, Knob: "client.query_typed instead of prepare_cached, each awaited before the next", Source: "rust/deadpool cached correct"},
+			{Codes: statementNames, Knob: "client.query_typed instead of prepare_cached, each awaited before the next", Source: documented("deadpool-postgres's API; rust/deadpool cached is told so as tokio-postgres")},
 		},
 	},
 	{
