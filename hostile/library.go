@@ -261,7 +261,7 @@ var libraries = []library{
 		name: driverPsycopg2, language: "Python", packages: []string{"psycopg2"},
 		fixes: []Advice{
 			{Codes: settings, Setting: "default_transaction_read_only", Knob: "set_session(readonly=…) without autocommit, so that psycopg2 says it with BEGIN; or SET TRANSACTION READ ONLY first in the transaction", Source: "python/psycopg2_session.py faulty correct"},
-			{Codes: settings, Setting: "default_transaction_isolation", Knob: "set_session(isolation_level=…) without autocommit, so that psycopg2 says it with BEGIN; or SET TRANSACTION first in the transaction", Source: "python/psycopg2_session.py faulty correct"},
+			{Codes: settings, Setting: "default_transaction_isolation", Knob: "set_session(isolation_level=…) without autocommit, so that psycopg2 says it with BEGIN; or SET TRANSACTION first in the transaction", Source: documented("psycopg2's docs on set_session")},
 			{Codes: startup, Knob: "take it out of options= in the connection string: ALTER ROLE … SET, or set_config(…, true) in the transaction", Source: documented("libpq's docs on options")},
 		},
 	},
@@ -324,7 +324,7 @@ var libraries = []library{
 		name: driverPrisma, language: "Node", over: []string{driverNodePg}, packages: []string{"@prisma/"},
 		fixes: []Advice{
 			{Codes: statementNames, Knob: "?pgbouncer=true on the pooled URL, and directUrl for migrations", Source: documented("Prisma's docs on PgBouncer")},
-			{Codes: settings, Knob: "$transaction([tx.$executeRaw`select set_config(…, true)`, query]), both in one", Source: "node/prisma_tenant.cjs faulty correct"},
+			{Codes: settings, Knob: "$transaction([tx.$executeRaw`select set_config(…, true)`, query]), both in one", Source: documented("Prisma's docs on transactions; node/prisma_tenant.cjs runs it")},
 			{Codes: locking, Knob: "directUrl for prisma migrate, which locks for the session", Source: documented("Prisma's docs on PgBouncer")},
 		},
 	},
@@ -383,7 +383,7 @@ var libraries = []library{
 		name: driverNodePg, language: "Node", packages: []string{"pg", "pg-pool", "pg-cursor", "pg-query-stream"},
 		fixes: []Advice{
 			{Codes: statementNames, Knob: "leave name: out of the query", Source: "node/pg_named.cjs faulty correct"},
-			{Codes: startup, Setting: "statement_timeout", Knob: "leave statement_timeout out of new Pool({…}) and the URL: ALTER ROLE … SET statement_timeout, or query_timeout, which the client keeps", Source: "node/typeorm_tenant.cjs timeout correct"},
+			{Codes: startup, Setting: "statement_timeout", Knob: "leave statement_timeout out of new Pool({…}) and the URL: ALTER ROLE … SET statement_timeout, or query_timeout, which the client keeps", Source: documented("node-postgres's docs on Client; run under TypeORM")},
 			{Codes: startup, Knob: "leave it out of new Pool({…}), of the URL and of PGOPTIONS: ALTER ROLE … SET", Source: documented("node-postgres's docs on Client")},
 		},
 	},
@@ -399,7 +399,7 @@ var libraries = []library{
 	{
 		name: "flyway", language: "Java", over: []string{driverPgjdbc}, applications: []string{"redgate_flyway"}, words: []string{"flyway_schema_history"},
 		fixes: []Advice{
-			{Codes: settings, Knob: "Flyway sets search_path and the role for its session and has no knob against it: flyway.url with the direct URL", Source: "java/FlywayApp unprepared correct"},
+			{Codes: settings, Setting: "search_path", Knob: "Flyway sets search_path and the role for its session and has no knob against it: flyway.url with the direct URL", Source: "java/FlywayApp unprepared correct"},
 			{Codes: []Code{SessionLock, IdleInTransaction}, Knob: "flyway.url with the direct URL; flyway.postgresql.transactional.lock=true (the default) takes the lock in a transaction, which it leaves idle meanwhile", Source: documented("Flyway's docs on PostgreSQL transactional lock")},
 			{Codes: statementNames, Knob: "flyway.url with the direct URL; prepareThreshold=0 in it is not enough, because of search_path", Source: "java/FlywayApp default correct"},
 		},
@@ -407,7 +407,7 @@ var libraries = []library{
 	{
 		name: "liquibase", language: "Java", over: []string{driverPgjdbc}, words: []string{"databasechangelog", "DATABASECHANGELOG"},
 		fixes: []Advice{
-			{Codes: settings, Knob: "Liquibase sets search_path for its session and has no knob against it: its url with the direct URL", Source: "java/LiquibaseApp unprepared correct"},
+			{Codes: settings, Setting: "search_path", Knob: "Liquibase sets search_path for its session and has no knob against it: its url with the direct URL", Source: "java/LiquibaseApp unprepared correct"},
 			{Codes: statementNames, Knob: "its url with the direct URL; prepareThreshold=0 in it is not enough, because of search_path", Source: "java/LiquibaseApp default correct"},
 		},
 	},
@@ -538,7 +538,7 @@ var libraries = []library{
 	{
 		name: "gorm", language: "Go", over: []string{driverPgx},
 		fixes: []Advice{
-			{Codes: statementNames, Knob: "postgres.Config{PreferSimpleProtocol: true}, or default_query_exec_mode=exec in the DSN; no PrepareStmt: true", Source: "go/gorm default correct"},
+			{Codes: statementNames, Knob: "postgres.Config{PreferSimpleProtocol: true}, or default_query_exec_mode=exec in the DSN; no PrepareStmt: true", Source: documented("GORM's docs on PostgreSQL; go/gorm runs it, told so as pgx")},
 		},
 	},
 	{
@@ -546,9 +546,9 @@ var libraries = []library{
 		fixes: []Advice{
 			{Codes: unnamed, Knob: "use default_query_exec_mode=exec or cache_describe, never describe_exec", Source: "go/pgx describe_exec exec"},
 			{Codes: statementNames, Knob: "default_query_exec_mode=exec or cache_describe in the connection string", Source: "go/pgx cache_statement exec"},
-			{Codes: []Code{SyncsInFlight}, Knob: "SendBatch (one Sync) instead of Pipeline with several", Source: "go/pgx pipeline pipeline-correct"},
+			{Codes: []Code{SyncsInFlight}, Knob: "SendBatch (one Sync) instead of Pipeline with several", Source: documented("pgx's docs on SendBatch; go/pgx runs it, not recognized")},
 			{Codes: startup, Knob: "leave it out of the connection string and of RuntimeParams: ALTER ROLE … SET", Source: documented("pgx's docs on ParseConfig")},
-			{Codes: settings, Knob: "no SET in AfterConnect or BeforeAcquire: select set_config($1, $2, true) in the transaction, or in one batch with the query", Source: "go/pgx acquire acquire-correct"},
+			{Codes: settings, Knob: "no SET in AfterConnect or BeforeAcquire: select set_config($1, $2, true) in the transaction, or in one batch with the query", Source: documented("pgx's docs; go/pgx runs it, not recognized")},
 		},
 	},
 

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -116,9 +117,19 @@ func (r *Recorder) Locate(report *hostile.Report, dir string) error {
 	if err := lines.Err(); err != nil && !errors.Is(err, bufio.ErrTooLong) {
 		return fmt.Errorf("read the calls: %w", err)
 	}
+	var always []string // the packages of every call, the driver first: they connect, too
+	for _, c := range sites {
+		if always == nil {
+			always = c.Via
+		}
+		always = slices.DeleteFunc(slices.Clone(always), func(name string) bool { return !slices.Contains(c.Via, name) })
+	}
 	for i := range report.Findings {
 		o := &report.Findings[i].First
 		if o.File != "" || o.SQL == "" {
+			if report.Findings[i].Code == hostile.StartupParameter {
+				report.Findings[i].SentBy(always...)
+			}
 			continue
 		}
 		if c, ok := sites[key(o.SQL)]; ok {
