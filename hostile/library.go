@@ -260,7 +260,7 @@ var libraries = []library{
 	{
 		name: driverPsycopg2, language: "Python", packages: []string{"psycopg2"},
 		fixes: []Advice{
-			{Codes: settings, Setting: "default_transaction_read_only", Knob: "set_session(readonly=…) without autocommit, so that psycopg2 says it with BEGIN; or SET TRANSACTION READ ONLY first in the transaction", Source: "python/psycopg2_session.py faulty correct"},
+			{Codes: settings, Setting: "default_transaction_read_only", Knob: "set_session(readonly=…) without autocommit, so that psycopg2 says it with BEGIN; or SET TRANSACTION READ ONLY first in the transaction", Source: documented("psycopg2's docs on set_session; python/psycopg2_session.py runs it, not recognized")},
 			{Codes: settings, Setting: "default_transaction_isolation", Knob: "set_session(isolation_level=…) without autocommit, so that psycopg2 says it with BEGIN; or SET TRANSACTION first in the transaction", Source: documented("psycopg2's docs on set_session")},
 			{Codes: startup, Knob: "take it out of options= in the connection string: ALTER ROLE … SET, or set_config(…, true) in the transaction", Source: documented("libpq's docs on options")},
 		},
@@ -383,8 +383,7 @@ var libraries = []library{
 		name: driverNodePg, language: "Node", packages: []string{"pg", "pg-pool", "pg-cursor", "pg-query-stream"},
 		fixes: []Advice{
 			{Codes: statementNames, Knob: "leave name: out of the query", Source: "node/pg_named.cjs faulty correct"},
-			{Codes: startup, Setting: "statement_timeout", Knob: "leave statement_timeout out of new Pool({…}) and the URL: ALTER ROLE … SET statement_timeout, or query_timeout, which the client keeps", Source: documented("node-postgres's docs on Client; run under TypeORM")},
-			{Codes: startup, Knob: "leave it out of new Pool({…}), of the URL and of PGOPTIONS: ALTER ROLE … SET", Source: documented("node-postgres's docs on Client")},
+			{Codes: startup, Knob: "leave it out of new Pool({…}), of the URL and of PGOPTIONS: ALTER ROLE … SET, or for a time limit query_timeout, which the client keeps", Source: documented("node-postgres's docs on Client")},
 		},
 	},
 
