@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/poolproof/poolproof/hostile"
+	"github.com/poolproof/poolproof/hostile/source"
 	"github.com/poolproof/poolproof/internal/pgtest"
 )
 
@@ -27,7 +28,7 @@ type row struct {
 	copies        int         // that run at once before the hostile pooler
 	want          []string    // codes and subjects of what is found; none: the form is correct
 	fix           string      // words that the first finding's fix must have
-	shows         consequence // of a faulty form, behind a real PgBouncer
+	shows         consequence // of a faulty form, behind a real PgBouncer; nil: it works while it is alone
 }
 
 // table is the whole corpus.
@@ -36,7 +37,7 @@ var table = []row{
 	{"python/asyncpg_cache.py", "correct", 2, nil, "", nil},
 	{"python/sqlalchemy_asyncpg.py", "default", 2, []string{"PP002 __asyncpg_stmt_#__", "PP003 __asyncpg_stmt_#__"}, "prepared_statement_name_func", crowd(3, `prepared statement "__asyncpg_stmt_\w+" (does not exist|already exists)`)},
 	{"python/sqlalchemy_asyncpg.py", "cache-0", 2, []string{"PP002 __asyncpg_stmt_#__", "PP003 __asyncpg_stmt_#__"}, "prepared_statement_name_func", crowd(3, `prepared statement "__asyncpg_stmt_\w+" (does not exist|already exists)`)},
-	{"python/sqlalchemy_asyncpg.py", "set", 1, []string{"PP004 app.current_tenant_id", "PP013 app.current_tenant_id"}, "set_config(name, $1, true)", leaves("select current_setting('app.current_tenant_id', true)", "tenant 1")},
+	{"python/sqlalchemy_asyncpg.py", "set", 1, []string{"PP004 app.current_tenant_id", "PP013 app.current_tenant_id"}, "after_begin", leaves("select current_setting('app.current_tenant_id', true)", "tenant 1")},
 	{"python/sqlalchemy_asyncpg.py", "correct", 2, nil, "", nil},
 	{"python/psycopg_prepare.py", "default", 1, []string{"PP002 _pg#_#", "PP003 _pg#_#"}, "prepare_threshold=None", says(`is ('tenant \d'|'item \d+'|'prepared statement "_pg3_0" does not exist')`)},
 	{"python/psycopg_prepare.py", "correct", 1, nil, "", nil},
@@ -51,11 +52,22 @@ var table = []row{
 	{"python/psycopg_load.py", "correct", 1, nil, "", nil},
 	{"python/psycopg_discard.py", "faulty", 1, []string{"PP018 DISCARD ALL"}, "server_reset_query", resets()},
 	{"python/psycopg_discard.py", "correct", 1, nil, "", nil},
-	{"python/psycopg2_session.py", "faulty", 1, []string{"PP004 default_transaction_read_only"}, "ALTER ROLE", leaves("show transaction_read_only", "on")},
+	{"python/psycopg2_session.py", "faulty", 1, []string{"PP004 default_transaction_read_only"}, "SET TRANSACTION", leaves("show transaction_read_only", "on")},
 	{"python/psycopg2_session.py", "correct", 1, nil, "", nil},
 	{"python/django_program.py", "cursor", 1, []string{"PP007 _django_curs_…_sync_1"}, "DISABLE_SERVER_SIDE_CURSORS", says(`(cursor|portal) "_django_curs_\w+" does not exist`)},
 	{"python/django_program.py", "schema", 1, []string{"PP004 search_path"}, "SET LOCAL", leaves("show search_path", "tenant_b")},
 	{"python/django_program.py", "correct", 1, nil, "", nil},
+	{"python/tortoise_app.py", "default", 2, []string{"PP002 __asyncpg_stmt_#__", "PP003 __asyncpg_stmt_#__"}, "statement_cache_size=0", crowd(3, `prepared statement "__asyncpg_stmt_\w+" (does not exist|already exists)`)},
+	{"python/tortoise_app.py", "correct", 2, nil, "", nil},
+	{"python/peewee_app.py", "set", 1, []string{"PP004 app.tenant", "PP013 app.tenant"}, "set_config", leaves("select left(current_setting('app.tenant', true), 6)", "tenant")},
+	{"python/peewee_app.py", "correct", 1, nil, "", nil},
+	{"python/aiopg_app.py", "set", 1, []string{"PP004 app.tenant", "PP013 app.tenant"}, "set_config", leaves("select left(current_setting('app.tenant', true), 6)", "tenant")},
+	{"python/aiopg_app.py", "correct", 1, nil, "", nil},
+	{"python/procrastinate_app.py", "default", 1, []string{"PP002 _pg#_#"}, "PsycopgConnector", says(`prepared statement "_pg3_\d+" (does not exist|already exists)`)},
+	{"python/procrastinate_app.py", "listen", 1, []string{"PP008 procrastinate_any_queue_v1"}, "listen_notify=False", listens("procrastinate_any_queue_v1")},
+	{"python/procrastinate_app.py", "correct", 1, nil, "", nil},
+	{"python/langgraph_saver.py", "default", 1, []string{"PP002 _pg#_#"}, "PostgresSaver", says(`prepared statement "_pg3_\d+" (does not exist|already exists)`)},
+	{"python/langgraph_saver.py", "correct", 1, nil, "", nil},
 
 	{"node/pg_named.cjs", "faulty", 1, []string{"PP002 fetch-item", "PP003 fetch-item"}, "leave name: out", crowd(3, `prepared statement "fetch-item" (does not exist|already exists)`)},
 	{"node/pg_named.cjs", "correct", 1, nil, "", nil},
@@ -65,20 +77,55 @@ var table = []row{
 	{"node/pg_tenant.cjs", "correct", 1, nil, "", nil},
 	{"node/postgresjs_all.cjs", "default", 1, []string{"PP002 …#", "PP019"}, "prepare: false", says(`wrong: (hangs|item \d+ is)`)},
 	{"node/postgresjs_all.cjs", "correct", 1, nil, "", nil},
-	{"node/prisma_tenant.cjs", "faulty", 1, []string{"PP004 app.tenant", "PP013 app.tenant"}, "set_config(name, $1, true)", leaves("select left(current_setting('app.tenant', true), 6)", "tenant")},
+	{"node/prisma_tenant.cjs", "faulty", 1, []string{"PP004 app.tenant", "PP013 app.tenant"}, "set_config", leaves("select left(current_setting('app.tenant', true), 6)", "tenant")},
 	{"node/prisma_tenant.cjs", "correct", 1, nil, "", nil},
 	{"node/drizzle_prepared.cjs", "prepare", 1, []string{"PP002 item_by_id", "PP003 item_by_id"}, "leave name: out", crowd(3, `prepared statement "item_by_id" (does not exist|already exists)`)},
 	{"node/drizzle_prepared.cjs", "correct", 1, nil, "", nil},
 	{"node/knex_schema.cjs", "searchPath", 1, []string{"PP004 search_path"}, "SET LOCAL", leaves("show search_path", "tenant_b")},
 	{"node/knex_schema.cjs", "correct", 1, nil, "", nil},
-	{"node/sequelize_tenant.cjs", "faulty", 1, []string{"PP004 app.tenant", "PP013 app.tenant"}, "set_config(name, $1, true)", leaves("select left(current_setting('app.tenant', true), 6)", "tenant")},
+	{"node/sequelize_tenant.cjs", "faulty", 1, []string{"PP004 app.tenant", "PP013 app.tenant"}, "set_config", leaves("select left(current_setting('app.tenant', true), 6)", "tenant")},
 	{"node/sequelize_tenant.cjs", "correct", 1, nil, "", nil},
+	{"node/typeorm_tenant.cjs", "faulty", 1, []string{"PP004 app.tenant", "PP013 app.tenant"}, "set_config", leaves("select left(current_setting('app.tenant', true), 6)", "tenant")},
+	{"node/typeorm_tenant.cjs", "timeout", 1, []string{"PP012 statement_timeout"}, "ALTER ROLE", says(`unsupported startup parameter: statement_timeout`)},
+	{"node/typeorm_tenant.cjs", "correct", 1, nil, "", nil},
+	{"node/kysely_tenant.cjs", "faulty", 1, []string{"PP004 app.tenant", "PP013 app.tenant"}, "set_config", leaves("select left(current_setting('app.tenant', true), 6)", "tenant")},
+	{"node/kysely_tenant.cjs", "correct", 1, nil, "", nil},
+	{"node/objection_tenant.cjs", "faulty", 1, []string{"PP004 app.tenant", "PP013 app.tenant"}, "set_config", leaves("select left(current_setting('app.tenant', true), 6)", "tenant")},
+	{"node/objection_tenant.cjs", "correct", 1, nil, "", nil},
+	{"node/mikroorm_tenant.cjs", "faulty", 1, []string{"PP004 app.tenant", "PP013 app.tenant"}, "set_config", leaves("select left(current_setting('app.tenant', true), 6)", "tenant")},
+	{"node/mikroorm_tenant.cjs", "correct", 1, nil, "", nil},
+	{"node/slonik_tenant.cjs", "default", 1, []string{"PP012 idle_in_transaction_session_timeout", "PP012 statement_timeout", "PP018 DISCARD ALL"}, "DISABLE_TIMEOUT", says(`unsupported startup parameter`)},
+	{"node/slonik_tenant.cjs", "correct", 1, nil, "", nil},
+	{"node/graphile_worker.cjs", "default", 1, []string{"PP002 complete_job/graphile_worker", "PP002 get_job/graphile_worker", "PP008 jobs:insert", "PP008 worker:migrate"}, "noPreparedStatements", nil},
+	{"node/graphile_worker.cjs", "noprep", 1, []string{"PP008 jobs:insert", "PP008 worker:migrate"}, "DIRECT_URL", listens("jobs:insert")},
+	{"node/graphile_worker.cjs", "correct", 1, nil, "", nil},
+	{"node/pgboss_app.cjs", "correct", 1, nil, "", nil},
 
 	{"java/Threshold", "default", 1, []string{"PP002 S_#", "PP003 S_#"}, "prepareThreshold=0", crowd(3, `wrong: (item \d+ is tenant|tenant \d is item|.* prepared statement "S_\d+")`)},
 	{"java/Threshold", "correct", 1, nil, "", nil},
 	{"java/Schema", "setSchema", 1, []string{"PP004 search_path"}, "SET LOCAL", leaves("show search_path", "tenant_b")},
 	{"java/Schema", "url", 1, []string{"PP012 search_path"}, "currentSchema", says(`unsupported startup parameter: search_path`)},
 	{"java/Schema", "correct", 1, nil, "", nil},
+	{"java/HikariApp", "default", 1, []string{"PP002 S_#"}, "dataSource.prepareThreshold=0", nil},
+	{"java/HikariApp", "readonly", 1, []string{"PP004 default_transaction_read_only"}, "readOnlyMode=transaction", leaves("show transaction_read_only", "on")},
+	{"java/HikariApp", "isolation", 1, []string{"PP004 default_transaction_isolation"}, "SET TRANSACTION ISOLATION LEVEL", leaves("show transaction_isolation", "serializable")},
+	{"java/HikariApp", "correct", 1, nil, "", nil},
+	{"java/HibernateApp", "default", 1, []string{"PP002 S_#", "PP003 S_#"}, "prepareThreshold=0", nil},
+	{"java/HibernateApp", "correct", 1, nil, "", nil},
+	{"java/JooqApp", "set", 1, []string{"PP004 app.tenant", "PP013 app.tenant"}, "ctx.transaction", leaves("select left(current_setting('app.tenant', true), 6)", "tenant")},
+	{"java/JooqApp", "correct", 1, nil, "", nil},
+	{"java/FlywayApp", "default", 1, []string{"PP002 S_#"}, "direct URL", says(`prepared statement "S_\d+" does not exist`)},
+	{"java/FlywayApp", "unprepared", 1, []string{"PP004 search_path"}, "direct URL", leaves("show search_path", `public, "$user", public`)},
+	{"java/FlywayApp", "correct", 1, nil, "", nil},
+	{"java/LiquibaseApp", "default", 1, []string{"PP002 S_#"}, "direct URL", says(`prepared statement "S_\d+" does not exist`)},
+	{"java/LiquibaseApp", "unprepared", 1, []string{"PP004 search_path"}, "direct URL", leaves("show search_path", `"public","$user", public`)},
+	{"java/LiquibaseApp", "correct", 1, nil, "", nil},
+	{"java/R2dbcApp", "default", 1, []string{"PP002 S_#", "PP019"}, "preparedStatementCacheQueries", nil},
+	{"java/R2dbcApp", "timeout", 1, []string{"PP012 statement_timeout"}, "statementTimeout", says(`unsupported startup parameter`)},
+	{"java/R2dbcApp", "correct", 1, nil, "", nil},
+	{"java/VertxApp", "default", 1, []string{"PP001"}, "setUseLayer7Proxy", says(`unnamed prepared statement does not exist|bind message`)},
+	{"java/VertxApp", "cached", 1, []string{"PP002 #"}, "setUseLayer7Proxy", says(`prepared statement ".*" does not exist`)},
+	{"java/VertxApp", "correct", 1, nil, "", nil},
 
 	{"go/libpq", "default", 1, []string{"PP001"}, "binary_parameters=yes", says(`wrong: item \d+ is (item|pq: (unnamed prepared statement|bind message))`)},
 	{"go/libpq", "correct", 1, nil, "", nil},
@@ -97,6 +144,19 @@ var table = []row{
 	{"go/gorm", "correct", 1, nil, "", nil},
 	{"go/gorm", "local", 1, []string{"PP013 app.tenant", "PP016"}, "set_config(name, $1, true)", says(`wrong: the tenant has 0 items`)},
 	{"go/gorm", "local-correct", 1, nil, "", nil},
+	{"go/gopg", "prepare", 1, []string{"PP002 #"}, "no db.Prepare", says(`prepared statement "\d+" does not exist`)},
+	{"go/gopg", "set", 1, []string{"PP004 app.tenant", "PP013 app.tenant"}, "set_config(name, $1, true)", leaves("select left(current_setting('app.tenant', true), 6)", "tenant")},
+	{"go/gopg", "correct", 1, nil, "", nil},
+	{"go/bun", "prepare", 1, []string{"PP002 pgdriver-#"}, "no db.Prepare", says(`prepared statement "pgdriver-\d+" does not exist`)},
+	{"go/bun", "correct", 1, nil, "", nil},
+	{"go/ent", "default", 1, []string{"PP002 stmtcache_…"}, "default_query_exec_mode=exec", says(`prepared statement "stmtcache_\w+" does not exist`)},
+	{"go/ent", "correct", 1, nil, "", nil},
+	{"go/goose", "session", 1, []string{"PP009 $1"}, "NewPostgresTableLocker", nil},
+	{"go/goose", "table", 1, nil, "", nil},
+	{"go/migrate", "default", 1, []string{"PP009 $1"}, "direct URL", nil},
+	{"go/migrate", "correct", 1, nil, "", nil},
+	{"go/river", "default", 1, []string{"PP008 public.river_control", "PP008 public.river_insert", "PP008 public.river_leadership"}, "PollOnly", listens("public.river_insert")},
+	{"go/river", "correct", 1, nil, "", nil},
 
 	{"rust/tokio", "join_all", 1, []string{"PP019"}, "await each query", foreignItems()},
 	{"rust/tokio", "query", 1, []string{"PP002 s#", "PP019"}, "query_typed", says(`prepared statement "s\d+" does not exist`)},
@@ -104,11 +164,17 @@ var table = []row{
 	{"rust/sqlx", "default", 1, []string{"PP002 sqlx_s_#", "PP019"}, "a transaction around each query", says(`prepared statement "sqlx_s_1" does not exist`)},
 	{"rust/sqlx", "unnamed", 1, []string{"PP001", "PP019"}, "pool.begin()", says(`unnamed prepared statement does not exist|bind message`)},
 	{"rust/sqlx", "correct", 1, nil, "", nil},
+	{"rust/diesel", "default", 1, []string{"PP002 s#", "PP019"}, "tracks statements", says(`prepared statement .{1,3}s\d+.{1,3} does not exist`)},
+	{"rust/seaorm", "default", 1, []string{"PP002 sqlx_s_#", "PP019"}, "db.begin()", says(`prepared statement "sqlx_s_1" does not exist`)},
+	{"rust/seaorm", "correct", 1, nil, "", nil},
+	{"rust/deadpool", "cached", 1, []string{"PP002 s#", "PP019"}, "query_typed", says(`prepared statement "s\d+" does not exist`)},
+	{"rust/deadpool", "clean", 1, []string{"PP018 DISCARD SEQUENCES", "PP018 DISCARD TEMP", "PP018 RESET ALL"}, "RecyclingMethod::Fast", resets()},
+	{"rust/deadpool", "correct", 1, nil, "", nil},
 
 	{"ruby/pg_prepared.rb", "faulty", 1, []string{"PP002 a#", "PP003 a#"}, "prepared_statements: false", says(`is (tenant \d|item \d)|prepared statement "a1" (does not exist|already exists)`)},
 	{"ruby/pg_prepared.rb", "correct", 1, nil, "", nil},
 	{"ruby/activerecord.rb", "prepared", 1, []string{"PP002 a#"}, "prepared_statements: false", says(`prepared statement "a1" does not exist`)},
-	{"ruby/activerecord.rb", "lock", 1, []string{"PP009 0,4222222"}, "advisory_locks: false", all(says(`lock true, released false`), locked(4_222_222))},
+	{"ruby/activerecord.rb", "lock", 1, []string{"PP009 4222222"}, "advisory_locks: false", all(says(`lock true, released false`), locked(4_222_222))},
 	{"ruby/activerecord.rb", "correct", 1, nil, "", nil},
 
 	{"php/pdo.php", "faulty", 1, []string{"PP002 pdo_stmt_#", "PP010"}, "ATTR_EMULATE_PREPARES", says(`prepared statement "pdo_stmt_00000001" does not exist`)},
@@ -146,10 +212,19 @@ func (r row) prove(t *testing.T) {
 		cfg.IdleBound = 400 * time.Millisecond
 	}
 	p, pooled := pooler(t, cfg)
+	calls, err := source.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := calls.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
 	runs := make([]run, r.copies)
 	var all sync.WaitGroup
 	for i := range runs {
-		all.Go(func() { runs[i] = execute(t, r.program, r.form, pooled, direct) })
+		all.Go(func() { runs[i] = execute(t, r.program, r.form, pooled, direct, calls.Environ(nil)...) })
 	}
 	all.Wait()
 	output := ""
@@ -163,6 +238,9 @@ func (r row) prove(t *testing.T) {
 		}
 	}
 	report := p.Report()
+	if err := calls.Locate(&report, "."); err != nil {
+		t.Error(err)
+	}
 	var found []string
 	for _, f := range report.Findings {
 		found = append(found, strings.TrimSpace(string(f.Code)+" "+f.Subject))
@@ -173,6 +251,7 @@ func (r row) prove(t *testing.T) {
 	if len(report.Findings) > 0 && !strings.Contains(report.Findings[0].Fix, r.fix) {
 		t.Errorf("the fix is %q, want %q in it", report.Findings[0].Fix, r.fix)
 	}
+	r.advises(t, report.Findings)
 	if t.Failed() {
 		t.Logf("%d clients, %d transactions; it said\n%s", report.Clients, report.Transactions, output)
 		for _, f := range report.Findings {

@@ -1,16 +1,19 @@
 package corpus
 
 import (
+	"flag"
 	"os"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/poolproof/poolproof/hostile"
 )
 
 // docs/corpus.md has a line for each faulty form with its codes, names each
-// correct one on a line of its program, and no others; and it tells the versions
-// that the programs are run with.
+// correct one on a line of its program, and no others; and its table of libraries is
+// made from the code's, with the versions that the programs are run with.
 func TestGuide(t *testing.T) {
 	raw, err := os.ReadFile("../docs/corpus.md")
 	if err != nil {
@@ -57,50 +60,80 @@ func TestGuide(t *testing.T) {
 		t.Errorf("the guide calls %s right, which is not run", name)
 	}
 
-	pinned := map[string]bool{}
-	for _, v := range []struct{ driver, file, version string }{
-		{"asyncpg", "python/requirements.txt", `asyncpg==(.+)`},
-		{"SQLAlchemy", "python/requirements.txt", `SQLAlchemy==(.+)`},
-		{"psycopg", "python/requirements.txt", `psycopg==(.+)`},
-		{"psycopg2", "python/requirements.txt", `psycopg2-binary==(.+)`},
-		{"Django", "python/requirements.txt", `Django==(.+)`},
-		{"node-postgres", "node/package.json", `"pg": "(.+)"`},
-		{"postgres.js", "node/package.json", `"postgres": "(.+)"`},
-		{"Prisma", "node/package.json", `"@prisma/client": "(.+)"`},
-		{"Drizzle", "node/package.json", `"drizzle-orm": "(.+)"`},
-		{"Knex", "node/package.json", `"knex": "(.+)"`},
-		{"Sequelize", "node/package.json", `"sequelize": "(.+)"`},
-		{"lib/pq", "go/go.mod", `lib/pq v(.+)`},
-		{"pgx", "go/go.mod", `jackc/pgx/v5 v(.+)`},
-		{"GORM", "go/go.mod", `gorm.io/gorm v(.+)`},
-		{"tokio-postgres", "rust/Cargo.toml", `tokio-postgres = "=(.+)"`},
-		{"sqlx", "rust/Cargo.toml", `sqlx = \{ version = "=([^"]+)"`},
-	} {
-		manifest, err := os.ReadFile(v.file)
-		if err != nil {
+	if start, end := strings.Index(guide, "| library | set |"), strings.Index(guide, "\nWith every driver:"); start < 0 || end < start {
+		t.Error("the guide has no table of libraries")
+	} else if want := libraryTable(t); guide[start:end] != want {
+		if !*write {
+			t.Fatalf("the guide's table of libraries is not the code's, which go test ./corpus -run TestGuide -write writes:\n%s", want)
+		}
+		if err := os.WriteFile("../docs/corpus.md", []byte(guide[:start]+want+guide[end:]), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		m := regexp.MustCompile(v.version).FindSubmatch(manifest)
-		if m == nil || !regexp.MustCompile(`(?m)^\| (\*\*\w+\*\* )?`+regexp.QuoteMeta(v.driver+" "+string(m[1]))+`\b`).MatchString(guide) {
-			t.Errorf("the guide does not say what %s of %s says of %s: %q", v.version, v.file, v.driver, m)
-		}
-		pinned[v.driver] = true
 	}
-	_, drivers, _ := strings.Cut(guide, "| driver | set |\n|---|---|\n")
-	drivers, _, _ = strings.Cut(drivers, "\n\n")
+}
+
+// write makes TestGuide write the table of libraries into docs/corpus.md.
+var write = flag.Bool("write", false, "write what comes from tables in the code into the docs")
+
+// versions says where the version of a library is.
+var versions = map[string]struct{ file, pattern string }{
+	"asyncpg": {"python/requirements.txt", `asyncpg==(.+)`}, "sqlalchemy": {"python/requirements.txt", `SQLAlchemy==(.+)`},
+	"psycopg": {"python/requirements.txt", `psycopg==(.+)`}, "psycopg2": {"python/requirements.txt", `psycopg2-binary==(.+)`},
+	"django": {"python/requirements.txt", `Django==(.+)`}, "langgraph": {"python/requirements.txt", `langgraph-checkpoint-postgres==(.+)`},
+	"procrastinate": {"python/requirements.txt", `procrastinate==(.+)`}, "tortoise": {"python/requirements.txt", `tortoise-orm==(.+)`},
+	"peewee": {"python/requirements.txt", `peewee==(.+)`}, "aiopg": {"python/requirements.txt", `aiopg==(.+)`},
+	"node-postgres": {"node/package.json", `"pg": "(.+)"`}, "postgres.js": {"node/package.json", `"postgres": "(.+)"`},
+	"prisma": {"node/package.json", `"@prisma/client": "(.+)"`}, "drizzle": {"node/package.json", `"drizzle-orm": "(.+)"`},
+	"knex": {"node/package.json", `"knex": "(.+)"`}, "sequelize": {"node/package.json", `"sequelize": "(.+)"`},
+	"typeorm": {"node/package.json", `"typeorm": "(.+)"`}, "kysely": {"node/package.json", `"kysely": "(.+)"`},
+	"objection": {"node/package.json", `"objection": "(.+)"`}, "mikro-orm": {"node/package.json", `"@mikro-orm/core": "(.+)"`},
+	"slonik": {"node/package.json", `"slonik": "(.+)"`}, "graphile-worker": {"node/package.json", `"graphile-worker": "(.+)"`},
+	"pg-boss": {"node/package.json", `"pg-boss": "(.+)"`},
+	"lib/pq":  {"go/go.mod", `lib/pq v(.+)`}, "pgx": {"go/go.mod", `jackc/pgx/v5 v(.+)`}, "gorm": {"go/go.mod", `gorm.io/gorm v(.+)`},
+	"go-pg": {"go/go.mod", `go-pg/pg/v10 v(.+)`}, "bun": {"go/go.mod", `uptrace/bun v(.+)`}, "ent": {"go/go.mod", `entgo.io/ent v(.+)`},
+	"river": {"go/go.mod", `riverqueue/river v(.+)`}, "goose": {"go/go.mod", `pressly/goose/v3 v(.+)`}, "golang-migrate": {"go/go.mod", `golang-migrate/migrate/v4 v(.+)`},
+	"tokio-postgres": {"rust/Cargo.toml", `tokio-postgres = "=(.+)"`}, "sqlx": {"rust/Cargo.toml", `sqlx = \{ version = "=([^"]+)"`},
+	"diesel-async": {"rust/Cargo.toml", `diesel-async = \{ version = "=([^"]+)"`}, "sea-orm": {"rust/Cargo.toml", `sea-orm = \{ version = "=([^"]+)"`},
+	"deadpool": {"rust/Cargo.toml", `deadpool-postgres = "=(.+)"`},
+	"pgjdbc":   {"java/pom.xml", `<artifactId>postgresql</artifactId><version>([^<]+)`}, "hibernate": {"java/pom.xml", `hibernate-core</artifactId><version>([^<]+)`},
+	"flyway": {"java/pom.xml", `flyway-core</artifactId><version>([^<]+)`}, "liquibase": {"java/pom.xml", `liquibase-core</artifactId><version>([^<]+)`},
+	"jooq": {"java/pom.xml", `jooq</artifactId><version>([^<]+)`}, "r2dbc-postgresql": {"java/pom.xml", `r2dbc-postgresql</artifactId><version>([^<]+)`},
+	"vertx-pg-client": {"java/pom.xml", `vertx-pg-client</artifactId><version>([^<]+)`},
+	// Debian 12's.
+	"ruby-pg": {}, "pdo": {}, "DBD::Pg": {},
+}
+
+// libraryTable is the guide's table: of each library what comes first of its
+// advice.
+func libraryTable(t *testing.T) string {
+	t.Helper()
+	var out strings.Builder
+	out.WriteString("| library | set | |\n|---|---|---|\n")
 	language := ""
-	for _, m := range regexp.MustCompile(`(?m)^\| (?:\*\*(\w+)\*\* )?(\S+) \d`).FindAllStringSubmatch(drivers, -1) {
-		if m[1] != "" {
-			language = m[1]
+	for _, l := range hostile.Libraries() {
+		name := l.Name
+		if v := versions[l.Name]; v.file != "" {
+			manifest, err := os.ReadFile(v.file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			m := regexp.MustCompile(v.pattern).FindSubmatch(manifest)
+			if m == nil {
+				t.Errorf("%s has no %s", v.file, v.pattern)
+				continue
+			}
+			name += " " + string(m[1])
 		}
-		debian := slices.Contains([]string{"Java", "Ruby", "PHP", "Perl"}, language) // their versions are Debian's
-		if !debian && !pinned[m[2]] {
-			t.Errorf("nothing compares the version of %s with the one that is installed: add it to the list above", m[2])
+		if l.Language != language {
+			language, name = l.Language, "**"+l.Language+"** "+name
 		}
+		first, how := l.Fixes[0], "documented"
+		if _, _, _, ok := tried(first); ok {
+			how = "run"
+		}
+		out.WriteString("| " + name + " | " + strings.ReplaceAll(first.Text(), "|", `\|`) + " | " + how + " |\n")
 	}
-	if language != "Perl" {
-		t.Errorf("the guide's last driver is one of %q", language)
-	}
+	return out.String()
 }
 
 // program is a row's name for a file's path.

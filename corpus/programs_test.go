@@ -46,7 +46,11 @@ func command(t testing.TB, program, form string) (argv, env []string) {
 	case "rust":
 		return []string{filepath.Join(installed(t, language), "corpus"), name, form}, nil
 	case "java":
-		return []string{"java", "-XX:TieredStopAtLevel=1", "-cp", built(t).java + ":" + debianJDBC, name, form}, nil
+		jars := filepath.Join(installed(t, language), "*")
+		if name == "Threshold" || name == "Schema" {
+			jars = debianJDBC // an older one
+		}
+		return []string{"java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", built(t).java + ":" + jars, name, form}, nil
 	case "go":
 		return []string{filepath.Join(built(t).golang, name), form}, nil
 	case "ruby", "php", "perl":
@@ -80,11 +84,16 @@ func built(t testing.TB) builds {
 			errBuild = err
 			return
 		}
+		jars, err := Installed("java")
+		if err != nil {
+			errBuild = err
+			return
+		}
 		for _, step := range []struct {
 			dir  string
 			argv []string
 		}{
-			{"", append([]string{"javac", "-cp", debianJDBC, "-d", ready.java}, sources...)},
+			{"", append([]string{"javac", "-proc:none", "-cp", jars + "/*", "-d", ready.java}, sources...)},
 			{"go", []string{"go", "build", "-o", ready.golang + "/", "./..."}},
 			{"..", []string{"go", "build", "-o", ready.poolproof, "./cmd/poolproof"}},
 		} {
@@ -122,24 +131,36 @@ type run struct {
 	hung   bool // it was ended after its patience
 }
 
+func parsed(t testing.TB, raw string) *url.URL {
+	t.Helper()
+	u, err := url.Parse(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u
+}
+
+// jdbcURL is a database's URL as pgjdbc takes it.
+func jdbcURL(u *url.URL) string {
+	password, _ := u.User.Password()
+	return "jdbc:postgresql://" + u.Host + u.Path + "?user=" + u.User.Username() + "&password=" + password + "&sslmode=disable"
+}
+
 // execute runs a program with the database at pooled, in its form.
-func execute(t testing.TB, program, form, pooled, direct string, more ...string) run {
+func execute(t testing.TB, program, form, pooled, directly string, more ...string) run {
 	t.Helper()
 	argv, env := command(t, program, form)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
-	u, err := url.Parse(pooled)
-	if err != nil {
-		t.Fatal(err)
-	}
+	u := parsed(t, pooled)
 	database := strings.TrimPrefix(u.Path, "/")
 	password, _ := u.User.Password()
 	cmd.Env = append(env, //nolint:gocritic // nobody has env but this
 		"PATH="+os.Getenv("PATH"), "HOME="+t.TempDir(), "LANG=C.UTF-8",
-		"DATABASE_URL="+pooled, "DIRECT_URL="+direct,
+		"DATABASE_URL="+pooled, "DIRECT_URL="+directly,
 		"PGHOST="+u.Hostname(), "PGPORT="+u.Port(), "PGUSER="+u.User.Username(), "PGPASSWORD="+password, "PGDATABASE="+database, "PGSSLMODE=disable",
-		"JDBC_URL=jdbc:postgresql://"+u.Host+"/"+database+"?user="+u.User.Username()+"&password="+password+"&sslmode=disable",
+		"JDBC_URL="+jdbcURL(u), "DIRECT_JDBC_URL="+jdbcURL(parsed(t, directly)),
 	)
 	cmd.Env = append(cmd.Env, more...)
 	var out bytes.Buffer
@@ -147,7 +168,7 @@ func execute(t testing.TB, program, form, pooled, direct string, more ...string)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = 5 * time.Second
-	err = cmd.Run()
+	err := cmd.Run()
 	r := run{output: out.String(), hung: ctx.Err() != nil}
 	if cmd.ProcessState == nil {
 		t.Fatalf("run %s (%q installs what is missing): %v", strings.Join(argv, " "), setUp, err)

@@ -167,7 +167,7 @@ func (l *ledger) add(f fault) {
 		k := catalogue[f.code]
 		have = &Finding{
 			Code: f.code, Severity: k.severity, Title: k.title, Subject: f.subject, First: f.first,
-			Consequence: k.consequence, Fix: k.fixFor(f.first.Client.Driver),
+			Consequence: k.consequence, Fix: fixFor(f.code, f.subject, f.first.Client.Driver),
 		}
 		l.findings[key] = have
 		l.kept[f.code]++
@@ -180,6 +180,19 @@ func (l *ledger) add(f fault) {
 	}
 	if l.onFinding != nil {
 		l.onFinding(*have, !seen)
+	}
+}
+
+// recognize replaces the fixes of a client's findings, now that it is known which
+// library the client uses.
+func (l *ledger) recognize(c Client) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, f := range l.findings {
+		if f.First.Client.ID == c.ID {
+			f.First.Client.Driver = c.Driver
+			f.Fix = fixFor(f.Code, f.Subject, c.Driver)
+		}
 	}
 }
 

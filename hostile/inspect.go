@@ -70,8 +70,10 @@ func (p *Pooler) reportLeftover(l leftover, t *transaction) {
 		p.leftTempTables = appendNew(p.leftTempTables, l.subject)
 	}
 	switch l.code {
-	case HoldCursor, TempTable, SQLPrepared:
+	case HoldCursor, TempTable, SQLPrepared, Listening:
 		l.subject = objectPattern(l.subject)
+	case SessionLock:
+		l.subject = lockPattern(l.subject, o.SQL)
 	}
 	if l.code != SessionSetting {
 		p.report(fault{l.code, l.subject, o})

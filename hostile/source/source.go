@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -79,10 +80,10 @@ func (r *Recorder) Environ(env []string) []string {
 
 // call is one line of the file.
 type call struct {
-	SQL    string `json:"sql"`
-	File   string `json:"file"`
-	Line   int    `json:"line"`
-	Driver string `json:"driver"`
+	SQL  string   `json:"sql"`
+	File string   `json:"file"` // "" if the program's own is not on the stack: a library's background work
+	Line int      `json:"line"`
+	Via  []string `json:"via"` // the packages on the stack, the driver first
 }
 
 // How many bytes of the file are read, and how long a line may be.
@@ -91,7 +92,7 @@ const (
 	maxLine = 1 << 20
 )
 
-// Locate sets the files, lines and drivers of a report's findings to those that
+// Locate sets the files, lines and libraries of a report's findings to those that
 // the program reported. If it reported none for a finding, sqlcommenter's tags
 // may say where it was. Files in dir become relative to it. The error says that
 // what the program reported could not be read.
@@ -106,25 +107,36 @@ func (r *Recorder) Locate(report *hostile.Report, dir string) error {
 	lines.Buffer(nil, maxLine)
 	for lines.Scan() {
 		var c call
-		if json.Unmarshal(lines.Bytes(), &c) != nil || c.File == "" {
+		if json.Unmarshal(lines.Bytes(), &c) != nil || len(c.Via) == 0 {
 			continue // a process may have died in the middle of one
 		}
-		if _, known := sites[key(c.SQL)]; !known {
+		if have, known := sites[key(c.SQL)]; !known || have.File == "" && c.File != "" {
 			sites[key(c.SQL)] = c
 		}
 	}
 	if err := lines.Err(); err != nil && !errors.Is(err, bufio.ErrTooLong) {
 		return fmt.Errorf("read the calls: %w", err)
 	}
+	var always []string // the packages of every call, the driver first: they connect, too
+	for _, c := range sites {
+		if always == nil {
+			always = c.Via
+		}
+		always = slices.DeleteFunc(slices.Clone(always), func(name string) bool { return !slices.Contains(c.Via, name) })
+	}
 	for i := range report.Findings {
 		o := &report.Findings[i].First
 		if o.File != "" || o.SQL == "" {
+			if report.Findings[i].Code == hostile.StartupParameter {
+				report.Findings[i].SentBy(always...)
+			}
 			continue
 		}
 		if c, ok := sites[key(o.SQL)]; ok {
 			o.File, o.Line = c.File, c.Line
-			report.Findings[i].SentBy(c.Driver)
-		} else {
+			report.Findings[i].SentBy(c.Via...)
+		}
+		if o.File == "" {
 			o.File, o.Line = tagged(o.Tags)
 		}
 		if rel, err := filepath.Rel(dir, o.File); o.File != "" && err == nil && filepath.IsLocal(rel) {

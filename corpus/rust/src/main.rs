@@ -1,5 +1,8 @@
-//! Programs on tokio-postgres and sqlx: `corpus PROGRAM FORM`.
+//! Programs on tokio-postgres, sqlx and what works through them: `corpus PROGRAM FORM`.
 
+mod deadpool_program;
+mod diesel_program;
+mod seaorm_program;
 mod sqlx_program;
 mod tokio_program;
 
@@ -8,6 +11,9 @@ async fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let url = std::env::var("DATABASE_URL").expect("DATABASE_URL");
     let faults = match args[0].as_str() {
+        "deadpool" => deadpool_program::run(&url, &args[1]).await,
+        "diesel" => diesel_program::run(&url, &args[1]).await,
+        "seaorm" => seaorm_program::run(&url, &args[1]).await,
         "tokio" => tokio_program::run(&url, &args[1]).await,
         "sqlx" => sqlx_program::run(&url, &args[1]).await,
         other => panic!("no program {other}"),
