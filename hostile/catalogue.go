@@ -133,6 +133,15 @@ var catalogue = map[Code]codeInfo{
 	SyncsInFlight: {Error, "next query sent before the last one was answered",
 		"Supavisor and old PgBouncers (1.18) give the server connection back at the first answer: rows of another client, or a program that hangs",
 		"wait for each query before the next, or send them under one Sync"},
+	StalePID: {Error, "server process cancelled by a number from an earlier transaction",
+		"the server connection has another client by then: that client's statement is cancelled, or nothing is",
+		"send the protocol's cancel request, which poolers pass on, or ask for pg_backend_pid() in the transaction that is to be cancelled"},
+	HeldForGood: {Error, "server connection held by what has no end",
+		"it stays active, and no timeout of PostgreSQL before 17 ends that: with a pool of 20, twenty such clients stop everybody (query_wait_timeout)",
+		"end each pipeline with its Sync before waiting for anything else; COPY inside a transaction, or send a statement after one that failed"},
+	StaleStatement: {Error, "named statement that the pooler keeps although it is useless",
+		"PgBouncer that tracks statements hangs up when one whose Parse failed is sent again under its name (08P01), and answers cached plan must not change result type (0A000) for good after DDL",
+		"give such statements no names, or Close one whose Parse failed before sending it again; after DDL say RECONNECT on PgBouncer's console"},
 }
 
 // Codes returns all codes, sorted.

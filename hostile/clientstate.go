@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgproto3"
@@ -21,6 +22,10 @@ type clientState struct {
 	unnamed    *preparedStatement
 	tx         *transaction // nil: none is under way
 	history    timeline
+	parsedHere []string        // names of statements that it parsed on the server connection that it has
+	failed     map[string]bool // names of statements whose Parse failed, and that were not closed
+	lastOfUnit *queryText      // the last text of the last unit
+	bound      string          // the name of the statement that it bound last
 
 	// The unit under way.
 	extended      bool           // it is of the extended protocol
@@ -30,6 +35,7 @@ type clientState struct {
 
 	// Sending before the last answer has come.
 	spokeEarly bool       // the client did
+	early      bool       // the message is not forwarded yet
 	earlyText  *queryText // what it sent; nil if that is no query
 	gracesUsed int        // how many answers were held back a moment, to see whether it does
 }
@@ -38,6 +44,7 @@ type clientState struct {
 type pendingParse struct {
 	name      string
 	statement *preparedStatement // nil: the message is ours, and the client does not see the answer
+	owner     uint32             // whose statement of this name there was before; 0: nobody's
 }
 
 // preparedStatement is a statement that a client has parsed.
@@ -62,6 +69,9 @@ type transaction struct {
 	settingsSet   []string
 	setsUnknown   bool          // it may set any setting
 	idleReported  bool          // it was reported as idle
+	over          atomic.Bool   // it has ended
+	tried         bool          // waitForIdle has waited for it
+	waiter        *session      // the session that it has waited in vain for; nil: none
 	history       func() []Step // what led to its end
 }
 
@@ -72,6 +82,7 @@ const maxTextsOfOne = 40
 // client was given.
 func (s *session) beginTransactionLocked(b *backend) {
 	s.attachment++
+	s.parsedHere = s.parsedHere[:0]
 	s.tx = &transaction{client: s.client}
 	s.history.add(s, b, stepAttached, nil, "")
 }
@@ -80,6 +91,7 @@ func (s *session) beginTransactionLocked(b *backend) {
 func (s *session) endTransactionLocked() *transaction {
 	t := s.tx
 	t.client, s.tx = s.client, nil
+	t.over.Store(true)
 	t.history = func() []Step { return s.history.list(s.p) } // nothing is added to it before the transaction is judged
 	return t
 }
@@ -134,6 +146,12 @@ func (s *session) recordLocked(t *queryText) {
 	}
 	x.usedSequence = x.usedSequence || t.usesSequence
 	s.recognizeLocked(t.sender)
+	if t.asksPID && s.backend != nil {
+		s.p.rememberPID(s.backend.pid, x)
+	}
+	if t.namesPID {
+		s.judgePIDsLocked(t, pidsIn(t.sql))
+	}
 	for _, st := range t.statements {
 		s.judgeStatementLocked(st, t, x)
 	}
@@ -207,15 +225,16 @@ func (s *session) onParseLocked(b *backend, f frame) {
 		}
 	}
 	ps := &preparedStatement{text: t, types: types, attachment: s.attachment}
-	s.pendingParses = append(s.pendingParses, pendingParse{string(name), ps})
 	s.history.add(s, b, stepParse, t, string(name))
 	if len(name) == 0 {
+		s.pendingParses = append(s.pendingParses, pendingParse{statement: ps})
 		s.unnamed, b.unnamedOwner = ps, s
 		return
 	}
 	key := string(name)
 	s.recognizeLocked(driverByStatement(key))
 	s.recognizeLocked(t.sender)
+	s.judgeParsedAgainLocked(key, ps)
 	if s.p.profile.TracksStatements {
 		if f.complete() {
 			ps.parseMessage = slices.Clone(f.raw)
@@ -223,9 +242,11 @@ func (s *session) onParseLocked(b *backend, f frame) {
 		if _, mine := s.prepared[key]; !mine && !s.p.cfg.Observe {
 			s.closeOthersLocked(b, key)
 		}
-	} else if other := s.p.claimStatement(key, s); other {
-		s.reportLocked(NameCollision, s.statementPattern(key), t, types)
+	} else {
+		s.playNamesakeLocked(b, key)
+		s.parsedHere = appendNew(s.parsedHere, key)
 	}
+	s.pendingParses = append(s.pendingParses, pendingParse{key, ps, b.statementOwners[key]})
 	s.prepared[key] = ps
 	b.statementOwners[key] = s.id
 }
@@ -245,9 +266,13 @@ func (s *session) onBindLocked(b *backend, f frame) {
 	if own != nil {
 		t = own.text
 	}
-	s.history.add(s, b, stepBind, t, string(name)) // now, so that it is the last step of a fault that it makes
-	if ps := s.useStatementLocked(b, string(name)); ps != nil {
+	s.bound = string(name)
+	s.history.add(s, b, stepBind, t, s.bound) // now, so that it is the last step of a fault that it makes
+	if ps := s.useStatementLocked(b, s.bound); ps != nil {
 		s.recordLocked(ps.text)
+		if ps.text.namesPID {
+			s.judgePIDsLocked(ps.text, pidsBound(f))
+		}
 		if sc := s.pool.schema.Load(); s.tx != nil && sc != nil {
 			s.tx.setsUnknown = s.tx.setsUnknown || slices.ContainsFunc(ps.types, func(oid uint32) bool { return sc.settingDomains[oid] })
 		}
@@ -280,6 +305,7 @@ func (s *session) onCloseLocked(b *backend, f frame) {
 	}
 	if name, _, ok := cutString(body[1:]); ok {
 		delete(s.prepared, string(name))
+		delete(s.failed, string(name))
 		delete(b.statementOwners, string(name))
 	}
 }
@@ -305,7 +331,7 @@ func (s *session) useStatementLocked(b *backend, name string) *preparedStatement
 		}
 		s.reportLocked(ForeignUnnamed, "", t, types)
 		if !s.p.cfg.Observe && !s.p.profile.Plain && (b.unnamedOwner == s || b.unnamedOwner == nil) {
-			s.sendParseLocked(b, &pgproto3.Parse{Query: foreignStatement})
+			s.sendParseLocked(b, "")
 			b.unnamedOwner = nil
 		}
 		return ps
@@ -319,7 +345,7 @@ func (s *session) useStatementLocked(b *backend, name string) *preparedStatement
 	case s.p.profile.TracksStatements:
 		if b.statementOwners[name] != s.id && ps.parseMessage != nil && !s.p.cfg.Observe {
 			s.closeOthersLocked(b, name)
-			s.sendRawParseLocked(b, ps.parseMessage)
+			s.sendRawParseLocked(b, name, ps.parseMessage)
 			b.statementOwners[name] = s.id
 		}
 		return ps
@@ -337,22 +363,22 @@ func (s *session) useStatementLocked(b *backend, name string) *preparedStatement
 // another server connection on purpose, to see what happens.
 const probeStatement = "poolproof_probe_"
 
-// foreignStatement is the unnamed statement that we leave in the name of
-// another client. It takes no parameters and returns this text.
-const foreignStatement = `select 'this is the answer to another client''s statement (PP001)'::text as poolproof`
+// foreignStatement is the statement that we leave in the name of another
+// client. It takes no parameters and returns this text.
+const foreignStatement = `select 'this is the answer to another client''s statement (PP001, PP003)'::text as poolproof`
 
-// sendParseLocked sends a Parse of ours ahead of the client's message. Its
-// answer is not passed on.
-func (s *session) sendParseLocked(b *backend, msg *pgproto3.Parse) {
-	raw, err := msg.Encode(nil)
+// sendParseLocked parses foreignStatement ahead of the client's message, under
+// a name or under none. The answer is not passed on.
+func (s *session) sendParseLocked(b *backend, name string) {
+	raw, err := (&pgproto3.Parse{Name: name, Query: foreignStatement}).Encode(nil)
 	if err == nil {
-		s.sendRawParseLocked(b, raw)
+		s.sendRawParseLocked(b, name, raw)
 	}
 }
 
-// sendRawParseLocked sends such a Parse message as bytes.
-func (s *session) sendRawParseLocked(b *backend, raw []byte) {
-	s.pendingParses = append(s.pendingParses, pendingParse{})
+// sendRawParseLocked sends a Parse message of ours for such a statement.
+func (s *session) sendRawParseLocked(b *backend, name string, raw []byte) {
+	s.pendingParses = append(s.pendingParses, pendingParse{name: name})
 	_, _ = b.w.Write(raw) // bufio keeps the error for Flush
 }
 
@@ -390,12 +416,13 @@ func (s *session) onParseCompleteLocked() (ours bool) {
 
 // onSyncLocked handles a client's Sync.
 func (s *session) onSyncLocked() {
-	s.extended = true
+	s.extended, s.flushed = true, false
 }
 
 // noteEarlyLocked records that the client sent something before the last unit
 // was answered.
 func (s *session) noteEarlyLocked(f frame) {
+	s.early = true
 	if s.spokeEarly {
 		return
 	}
@@ -444,8 +471,12 @@ func (s *session) holdBackReady() {
 // judgeUnitLocked judges a unit that was answered. status is its
 // ReadyForQuery's.
 func (s *session) judgeUnitLocked(b *backend, status byte) {
-	if s.spokeEarly && status == protocol.Idle {
-		s.reportLocked(SyncsInFlight, "", s.earlyText, nil)
+	if s.spokeEarly && status == protocol.Idle && (s.early || s.unitOpen || s.unanswered > 0) {
+		if s.p.profile.MixesUnits {
+			s.reportLocked(SyncsInFlight, "", s.earlyText, nil)
+		} else {
+			s.p.ledger.note("queries before the last answer", "the program sends its next query before the last one was answered: right behind this pooler, but not behind Supavisor or PgBouncer 1.18 (PP019)")
+		}
 	}
 	if status == protocol.Idle || s.unanswered == 0 {
 		s.spokeEarly = false
@@ -454,6 +485,7 @@ func (s *session) judgeUnitLocked(b *backend, status byte) {
 		s.reportLocked(FailedPipeline, "", s.lastTextLocked(), nil)
 	}
 	s.history.add(s, b, stepReady, nil, string(status))
+	s.lastOfUnit = s.lastTextLocked()
 	s.unit, s.pendingParses, s.pendingCloses = s.unit[:0], nil, nil
 }
 
@@ -489,6 +521,9 @@ func (s *session) onCommandCompleteLocked(b *backend, f frame) {
 	case "DEALLOCATE ALL", "DISCARD ALL":
 		clear(b.statementOwners)
 		clear(b.ownStatements)
+		clear(s.failed)
+	case "DEALLOCATE":
+		s.onDeallocateLocked(b)
 	case "LISTEN", "PREPARE", "LOAD", "DO", "CALL", "CREATE FUNCTION", "CREATE TRIGGER", "CREATE POLICY":
 		s.tx.mayLeaveState = true
 	}
@@ -519,15 +554,25 @@ func (s *session) onNoticeResponseLocked(f frame) {
 
 // onErrorResponseLocked handles an ErrorResponse: statements whose Parse was
 // not answered do not exist.
-func (s *session) onErrorResponseLocked(b *backend) {
-	for _, p := range s.pendingParses {
+func (s *session) onErrorResponseLocked(b *backend, f frame) {
+	code, routine := errorOrigin(f.body())
+	s.judgePlanLocked(code, routine)
+	for _, p := range slices.Backward(s.pendingParses) { // the first of a name knows what was there before
 		switch {
-		case p.statement == nil:
 		case p.name == "" && s.unnamed == p.statement:
 			s.unnamed = nil
-		case s.prepared[p.name] == p.statement:
-			delete(s.prepared, p.name)
-			delete(b.statementOwners, p.name)
+		case p.name != "":
+			if s.prepared[p.name] == p.statement {
+				delete(s.prepared, p.name)
+			}
+			if p.owner == 0 {
+				delete(b.statementOwners, p.name)
+			} else {
+				b.statementOwners[p.name] = p.owner
+			}
+			if p.statement != nil {
+				s.rememberFailedLocked(p.name, code)
+			}
 		}
 	}
 	s.pendingParses, s.pendingCloses = nil, nil

@@ -18,8 +18,9 @@ var postgresJSName = regexp.MustCompile(`^[a-z0-9]{8,14}[0-9]+$`)
 // "". Of two it returns the one that comes first in libraries.
 func driverByStatement(name string) string {
 	for i := range libraries {
-		if names := libraries[i].statements; names != nil && names.MatchString(name) {
-			return libraries[i].name
+		l := &libraries[i]
+		if l.statements != nil && l.statements.MatchString(name) && (l.name != driverPostgresJS || mixed.MatchString(name)) {
+			return l.name
 		}
 	}
 	return ""
@@ -93,60 +94,19 @@ var (
 	hexCounter = regexp.MustCompile(`^(__asyncpg_stmt_|pdo_stmt_)[0-9a-f]+`)
 	hexPart    = regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{12,}`) // UUIDs, hashes
 	digitPart  = regexp.MustCompile(`[0-9]+`)
-	digestPart = regexp.MustCompile(`[A-Za-z0-9+/_-]{16,}={0,2}`) // a hash in base64, or a long word
 )
-
-// hashPattern replaces hashes, hexadecimal and base64, which differ from query
-// to query.
-func hashPattern(name string) string {
-	name = hexPart.ReplaceAllString(name, "…")
-	return digestPart.ReplaceAllStringFunc(name, func(part string) string {
-		if isDigest(part) {
-			return "…"
-		}
-		return part
-	})
-}
-
-// isDigest reports whether a long word is more likely a hash in base64 than a
-// name: it ends as only base64 does, or it goes to and fro between capitals,
-// small letters and digits, as no name does.
-func isDigest(word string) bool {
-	if strings.HasSuffix(word, "=") {
-		return true
-	}
-	kind := func(c byte) int {
-		switch {
-		case c >= 'A' && c <= 'Z':
-			return 0
-		case c >= 'a' && c <= 'z':
-			return 1
-		case c >= '0' && c <= '9':
-			return 2
-		}
-		return 3
-	}
-	changes, has := 0, [4]int{}
-	for i := range len(word) {
-		has[kind(word[i])]++
-		if i > 0 && kind(word[i]) != kind(word[i-1]) {
-			changes++
-		}
-	}
-	return has[0] > 0 && has[1] > 0 && has[2] > 0 && has[3] <= len(word)/6 && changes*10 >= len(word)*4
-}
 
 // namePattern returns the same subject for statement names that differ only in
 // counters and hashes.
 func namePattern(name string) string {
 	name = hexCounter.ReplaceAllString(name, "${1}#")
-	return digitPart.ReplaceAllString(hashPattern(name), "#")
+	return digitPart.ReplaceAllString(replaceHashes(name), "#")
 }
 
 // statementPattern is namePattern for this client's driver. postgres.js begins
 // its names with random letters, which differ from run to run.
 func (s *session) statementPattern(name string) string {
-	if s.client.Driver == driverPostgresJS && postgresJSName.MatchString(name) {
+	if ofPostgresJS(name, s.client.ApplicationName) {
 		return "…#"
 	}
 	return namePattern(name)
@@ -159,7 +119,7 @@ var longDigits = regexp.MustCompile(`[0-9]{4,}`)
 // objectPattern is namePattern for cursors, channels and the like. People choose
 // most of their names: "week_42" stays.
 func objectPattern(name string) string {
-	return longDigits.ReplaceAllString(hashPattern(name), "#")
+	return longDigits.ReplaceAllString(replaceHashes(name), "#")
 }
 
 var (

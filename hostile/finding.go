@@ -34,6 +34,9 @@ const (
 	LoadedLibrary     Code = "PP017" // LOAD for one server connection
 	ResetsOthers      Code = "PP018" // DISCARD or RESET of what others set
 	SyncsInFlight     Code = "PP019" // a query is sent before the last one was answered
+	StalePID          Code = "PP021" // a server process is cancelled by a number from an earlier transaction
+	HeldForGood       Code = "PP022" // a server connection is held by what has no end
+	StaleStatement    Code = "PP023" // a named statement that a pooler keeps although it is useless
 )
 
 // Severity says how bad a fault is.
@@ -102,6 +105,15 @@ type fault struct {
 	first   Occurrence
 }
 
+// severity returns how bad the fault is: as bad as its code, but a transaction
+// that is idle until another connection was served stops the program itself.
+func (f fault) severity() Severity {
+	if f.code == IdleInTransaction && f.subject == whileAnotherWaits {
+		return Error
+	}
+	return catalogue[f.code].severity
+}
+
 // Report is what a run found, and how much was exercised. Like a race detector,
 // it judges only what ran.
 type Report struct {
@@ -166,7 +178,7 @@ func (l *ledger) add(f fault) {
 		}
 		k := catalogue[f.code]
 		have = &Finding{
-			Code: f.code, Severity: k.severity, Title: k.title, Subject: f.subject, First: f.first,
+			Code: f.code, Severity: f.severity(), Title: k.title, Subject: f.subject, First: f.first,
 			Consequence: k.consequence, Fix: fixFor(f.code, f.subject, f.first.Client.Driver),
 		}
 		l.findings[key] = have

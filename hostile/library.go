@@ -240,10 +240,14 @@ var libraries = []library{
 		name: driverAsyncpg, language: "Python", packages: []string{"asyncpg"}, statements: names(`__asyncpg_(stmt_)?[0-9a-f-]+_*`), texts: asyncpgReset,
 		fixes: []Advice{
 			{
-				Codes:   statementNames,
+				Codes:   []Code{MissingNamed},
 				Knob:    "statement_cache_size=0 for connect() and create_pool(); with SQLAlchemy also prepared_statement_cache_size=0 and prepared_statement_name_func=lambda: f\"__asyncpg_{uuid4()}__\" for unique names",
 				Warning: "SQLAlchemy's poolclass=NullPool, which its docs add, opens a connection for each checkout and exhausts ports under load; keep its pool",
 				Source:  "python/asyncpg_cache.py default correct",
+			},
+			{
+				Codes: []Code{NameCollision}, Knob: "statement_cache_size=0; for a cursor also (await conn.prepare(sql, name='')).cursor(); with SQLAlchemy prepared_statement_name_func=lambda: f\"__asyncpg_{uuid4()}__\"",
+				Source: "python/asyncpg_cursor.py faulty correct",
 			},
 			{Codes: startup, Knob: "take it out of server_settings= (connect and create_pool): ALTER ROLE … SET, or set_config($1, $2, true) in the transaction", Source: documented("asyncpg's docs on connect()")},
 		},
@@ -251,6 +255,13 @@ var libraries = []library{
 	{
 		name: driverPsycopg, language: "Python", packages: []string{"psycopg", "psycopg_pool"}, statements: names(`_pg3_[0-9]+.*`),
 		fixes: []Advice{
+			{Codes: []Code{StalePID}, Knob: "conn.cancel_safe(), or ask for pg_backend_pid() in the transaction that is to be cancelled", Source: "python/psycopg_cancel.py faulty correct"},
+			{
+				Codes: []Code{HeldForGood}, Setting: "pipeline without its sync", Knob: "pipeline.sync() before waiting for anything else", Source: "python/psycopg_flush.py faulty correct",
+			},
+			{
+				Codes: []Code{HeldForGood}, Knob: "COPY inside a transaction (autocommit=False), or conn.execute(\"select 1\") after one that failed", Source: "python/psycopg_copy.py faulty correct",
+			},
 			{Codes: statementNames, Knob: "psycopg.connect(…, prepare_threshold=None); with ConnectionPool in its kwargs, with SQLAlchemy in connect_args", Source: "python/psycopg_prepare.py default correct"},
 			{Codes: settings, Setting: "default_transaction_isolation", Knob: "connection.isolation_level without autocommit, so that psycopg says it with BEGIN; or SET TRANSACTION first in the transaction", Source: documented("psycopg's docs on transactions")},
 			{Codes: settings, Setting: "default_transaction_read_only", Knob: "connection.read_only without autocommit, so that psycopg says it with BEGIN; or SET TRANSACTION READ ONLY first in the transaction", Source: documented("psycopg's docs on transactions")},
@@ -382,6 +393,7 @@ var libraries = []library{
 	{
 		name: driverNodePg, language: "Node", packages: []string{"pg", "pg-pool", "pg-cursor", "pg-query-stream"},
 		fixes: []Advice{
+			{Codes: []Code{StaleStatement}, Knob: "leave name: out of the query; after DDL say RECONNECT on PgBouncer's console", Source: "node/pg_column.cjs faulty correct"},
 			{Codes: statementNames, Knob: "leave name: out of the query", Source: "node/pg_named.cjs faulty correct"},
 			{Codes: startup, Knob: "leave it out of new Pool({…}), of the URL and of PGOPTIONS: ALTER ROLE … SET, or for a time limit query_timeout, which the client keeps", Source: documented("node-postgres's docs on Client")},
 		},

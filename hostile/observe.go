@@ -151,19 +151,9 @@ func (s *session) suspectsDowngrade(f frame) bool {
 	return s.bindingHidden.Swap(false) && f.complete() && msg.Decode(f.body()) == nil && bytes.HasPrefix(msg.Data, []byte("y"))
 }
 
-// refuseDowngrade refuses such a client, once the server connection's goroutine
-// writes nothing more to it.
+// refuseDowngrade refuses such a client.
 func (s *session) refuseDowngrade() {
-	s.mu.Lock()
-	b := s.backend
-	s.backend = nil
-	s.mu.Unlock()
-	if b != nil {
-		b.session.Store(nil)
-		b.kill()
-		<-b.done
-	}
-	s.refuse("28000", "poolproof: the server binds SCRAM to its own TLS certificate, and this is another: "+
+	s.refuseAlone("28000", "poolproof: the server binds SCRAM to its own TLS certificate, and this is another: "+
 		"start the proxy with the server's (--tls-cert), or set channel_binding=disable in the client")
 }
 

@@ -64,15 +64,22 @@ type Pooler struct {
 	refused      atomic.Int64 // connections that ended before they were let in
 	transactions atomic.Int64
 
+	// What waitForIdle may cost.
+	idleTransactions atomic.Int64 // transactions that wait for their client now
+	trials           atomic.Int64 // how often it may still wait
+	longTrials       atomic.Int64 // how often it may still wait in vain
+
 	strangers *strangers
 
 	mu              sync.Mutex
 	pools           map[string]*pool
 	sessions        map[uint32]*session
-	statementOwners map[string]uint32 // statement names, and the client that used each first
-	agreedSettings  map[string]string // settings that drivers make when they connect, and the value that all clients agree on
-	leaks           map[string][]leak // custom settings that were left behind, by the last two clients that did
-	leftTempTables  []string          // names of temporary tables that were left behind
+	statementOwners map[string]uint32       // names of statements that were left behind, and the client that left each first
+	statementsLeft  atomic.Bool             // statementOwners is not empty
+	askedPIDs       map[uint32]*transaction // server processes whose number a client has asked for, and the transaction that did last
+	agreedSettings  map[string]string       // settings that drivers make when they connect, and the value that all clients agree on
+	leaks           map[string][]leak       // custom settings that were left behind, by the last two clients that did
+	leftTempTables  []string                // names of temporary tables that were left behind
 	closing         bool
 	wg              sync.WaitGroup
 }
@@ -112,9 +119,11 @@ func New(cfg Config) (*Pooler, error) {
 	p := &Pooler{
 		cfg: cfg, profile: profile, upstream: upstream, started: time.Now(), ledger: newLedger(), texts: newTexts(),
 		strangers: newStrangers(),
-		pools:     map[string]*pool{}, sessions: map[uint32]*session{}, statementOwners: map[string]uint32{}, agreedSettings: map[string]string{}, leaks: map[string][]leak{},
+		pools:     map[string]*pool{}, sessions: map[uint32]*session{}, statementOwners: map[string]uint32{}, askedPIDs: map[uint32]*transaction{}, agreedSettings: map[string]string{}, leaks: map[string][]leak{},
 	}
 	p.ledger.onFinding = cfg.Found
+	p.trials.Store(maxTrials)
+	p.longTrials.Store(maxLongTrials)
 	return p, nil
 }
 
@@ -302,20 +311,7 @@ func (p *Pooler) unregister(s *session) {
 	p.release(s.pool)
 }
 
-// claimStatement records that a client uses a statement name, and reports
-// whether another client of this run used it first.
-func (p *Pooler) claimStatement(name string, s *session) (taken bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	name = name[:min(len(name), 63)] // more of a name PostgreSQL does not keep either (NAMEDATALEN)
-	owner, known := p.statementOwners[name]
-	if !known && len(p.statementOwners) < 100_000 {
-		p.statementOwners[name] = s.id
-	}
-	return known && owner != s.id
-}
-
-// watchIdle reports transactions that wait too long for their client.
+// watchIdle reports what waits too long for its client.
 func (p *Pooler) watchIdle(ctx context.Context) {
 	tick := time.NewTicker(p.cfg.IdleBound / 4)
 	defer tick.Stop()
@@ -333,14 +329,8 @@ func (p *Pooler) watchIdle(ctx context.Context) {
 		p.mu.Unlock()
 		for _, s := range sessions {
 			s.mu.Lock()
-			if x := s.tx; x != nil && !s.idleSince.IsZero() && !x.idleReported && time.Since(s.idleSince) > p.cfg.IdleBound {
-				x.idleReported = true
-				var last *queryText
-				if len(x.texts) > 0 {
-					last = x.texts[len(x.texts)-1]
-				}
-				s.reportLocked(IdleInTransaction, "", last, nil)
-			}
+			s.judgeIdleLocked(p.cfg.IdleBound)
+			s.judgeHeldLocked(p.cfg.IdleBound)
 			s.mu.Unlock()
 		}
 	}

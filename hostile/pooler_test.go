@@ -74,9 +74,9 @@ func TestModes(t *testing.T) {
 		{"exec", "", nil, false},
 		{"cache_describe", "", nil, false},
 		{"simple_protocol", "", nil, false},
-		{"cache_statement", "", []string{"PP002 stmtcache_…"}, true},
+		{"cache_statement", "", []string{"PP002 stmtcache_…", "PP003 stmtcache_…"}, true},
 		{"describe_exec", "", []string{"PP001"}, true},
-		{"cache_statement", "pgbouncer-1.18", []string{"PP002 stmtcache_…"}, true},
+		{"cache_statement", "pgbouncer-1.18", []string{"PP002 stmtcache_…", "PP003 stmtcache_…"}, true},
 		{"cache_statement", "pgbouncer-1.24", nil, false},
 		{"cache_statement", "odyssey", nil, false},
 		{"describe_exec", "pgbouncer-1.24", []string{"PP001"}, true},
@@ -106,7 +106,7 @@ func TestModes(t *testing.T) {
 func TestObserveBreaksNothing(t *testing.T) {
 	for mode, want := range map[string][]string{
 		"exec":            {"PP004 app.tenant", "PP006 scratch", "PP013 app.tenant"},
-		"cache_statement": {"PP002 stmtcache_…", "PP004 app.tenant", "PP006 scratch", "PP013 app.tenant"},
+		"cache_statement": {"PP002 stmtcache_…", "PP003 stmtcache_…", "PP004 app.tenant", "PP006 scratch", "PP013 app.tenant"},
 		"describe_exec":   {"PP001", "PP004 app.tenant", "PP006 scratch", "PP013 app.tenant"},
 	} {
 		t.Run(mode, func(t *testing.T) {
@@ -167,7 +167,7 @@ func TestResidue(t *testing.T) {
 		{"cursor with hold", []string{"declare c cursor with hold for select 1"}, []string{"PP007 c"}},
 		{"cursor", []string{"begin; declare c cursor for select 1; fetch c; commit"}, nil},
 		{"listen", []string{"listen news"}, []string{"PP008 news"}},
-		{"advisory lock", []string{"select pg_advisory_lock(42)"}, []string{"PP009 0,42"}},
+		{"advisory lock", []string{"select pg_advisory_lock(42)"}, []string{"PP009 42"}},
 		{"advisory lock of the transaction", []string{"select pg_advisory_xact_lock(42)"}, nil},
 		{"advisory lock that is released", []string{"begin; select pg_advisory_lock(42); select pg_advisory_unlock(42); commit"}, nil},
 		{"prepare", []string{"prepare p as select 1"}, []string{"PP010", "PP010 p"}},
@@ -204,7 +204,7 @@ func TestResidueOfATextThatWasClean(t *testing.T) {
 		"create temp table scratch (a int)":           "PP006 scratch",
 		"declare c cursor with hold for select 1":     "PP007 c",
 		"listen news":                 "PP008 news",
-		"select pg_advisory_lock(42)": "PP009 0,42",
+		"select pg_advisory_lock(42)": "PP009 42",
 		"prepare p as select 1":       "PP010 p",
 	} {
 		t.Run(want, func(t *testing.T) {
@@ -319,4 +319,45 @@ func TestSyncsInFlight(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantFound(t, p, "PP019")
+}
+
+// Only what is in flight when the server connection may be given back counts, and
+// only where that mixes clients.
+func TestInFlightWhileGivenBack(t *testing.T) {
+	const note = "queries before the last answer"
+	for _, cfg := range []Config{{}, {Observe: true}, {Profile: "pgbouncer-1.18"}, {Profile: "supavisor"}, {Profile: "pgbouncer-1.24"}, {Profile: "pgbouncer-1.24", Observe: true}, {Profile: "neon"}} {
+		t.Run(cfg.Profile, func(t *testing.T) {
+			p, url, _ := testPooler(t, cfg)
+			c := rawClient(t, url)
+			together := func(texts ...string) {
+				t.Helper()
+				for _, sql := range texts {
+					c.Frontend().Send(query(sql))
+				}
+				c.send()
+				for range texts {
+					if code := c.answers(); code != "" {
+						t.Error(code)
+					}
+				}
+			}
+			for range 5 {
+				together("begin", "select 1", "select 2", "commit")
+			}
+			wantFound(t, p)
+			if notes := p.Report().Notes; len(notes) > 0 {
+				t.Errorf("noted %+v", notes)
+			}
+			if p.profile.FirstReady {
+				return // the next answer is lost, as it may be in production
+			}
+			together("begin", "select 1", "commit", "select 2")
+			r := p.Report()
+			if p.profile.MixesUnits {
+				wantFound(t, p, "PP019")
+			} else if len(r.Findings) > 0 || len(r.Notes) != 1 || r.Notes[0].Subject != note {
+				t.Errorf("found %+v, noted %+v", r.Findings, r.Notes)
+			}
+		})
+	}
 }

@@ -13,6 +13,14 @@ type Profile struct {
 	TracksStatements bool
 	// FirstReady: the pooler takes the server connection away at the first ReadyForQuery, even if more was sent on it.
 	FirstReady bool
+	// MixesUnits: a client that sends its next unit before the last was answered may get another client's answers.
+	MixesUnits bool
+	// KeepsStatements: the pooler takes a named statement for parsed although its Parse failed, and keeps its plan after DDL
+	// has made it useless.
+	KeepsStatements bool
+	// HeldByLateRows: rows of a COPY that come after its error get a server connection, and keep it until the client's next
+	// statement was answered.
+	HeldByLateRows bool
 	// Startup lists the startup parameters that the pooler accepts, in lower case; nil means all.
 	Startup []string
 	// Tracked lists the settings that the pooler sets again on another server connection, in lower case.
@@ -33,13 +41,13 @@ var (
 // profiles are all that there are. The first is the default: the union of what
 // the others break.
 var profiles = []Profile{
-	{Name: "strict", Startup: bouncerStartup, Tracked: bouncerTracked, About: "everything that any pooler breaks"},
-	{Name: "pgbouncer-1.18", Startup: bouncerStartup, Tracked: bouncerTracked, About: "no named statements"},
-	{Name: "pgbouncer-1.24", TracksStatements: true, Startup: bouncerStartup, Tracked: bouncerTracked, About: "tracks named statements"},
-	{Name: "supavisor", FirstReady: true, About: "no named statements; gives back at the first ReadyForQuery"},
+	{Name: "strict", MixesUnits: true, KeepsStatements: true, HeldByLateRows: true, Startup: bouncerStartup, Tracked: bouncerTracked, About: "everything that any pooler breaks"},
+	{Name: "pgbouncer-1.18", MixesUnits: true, HeldByLateRows: true, Startup: bouncerStartup, Tracked: bouncerTracked, About: "no named statements"},
+	{Name: "pgbouncer-1.24", TracksStatements: true, KeepsStatements: true, HeldByLateRows: true, Startup: bouncerStartup, Tracked: bouncerTracked, About: "tracks named statements"},
+	{Name: "supavisor", FirstReady: true, MixesUnits: true, About: "no named statements; gives back at the first ReadyForQuery"},
 	{Name: "odyssey", TracksStatements: true, About: "tracks named statements"},
 	{Name: "rds-proxy", TracksStatements: true, About: "pins a session that keeps state: here nothing is pinned, and what would be is reported"},
-	{Name: "neon", TracksStatements: true, Startup: bouncerStartup, Tracked: bouncerTracked, About: "PgBouncer with named statements"},
+	{Name: "neon", TracksStatements: true, KeepsStatements: true, HeldByLateRows: true, Startup: bouncerStartup, Tracked: bouncerTracked, About: "PgBouncer with named statements"},
 	{Name: "plain", Plain: true, Tracked: bouncerTracked, About: "an ordinary transaction pooler, to compare with: not hostile, reports nothing"},
 }
 

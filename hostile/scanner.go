@@ -25,6 +25,8 @@ type queryText struct {
 	setsUnknown   bool              // it sets a setting whose name is not in the text
 	usesSequence  bool              // nextval, setval or INSERT
 	readsSequence bool              // currval or lastval
+	asksPID       bool              // pg_backend_pid
+	namesPID      bool              // pg_cancel_backend or pg_terminate_backend
 	tags          map[string]string // of a trailing sqlcommenter comment
 	sender        string            // the library that sends such texts; "" if none is known
 
@@ -108,6 +110,10 @@ func scan(sql string, truncated bool) *queryText {
 				t.usesSequence = true
 			case "currval", "lastval":
 				t.readsSequence = true
+			case "pg_backend_pid":
+				t.asksPID = true
+			case "pg_cancel_backend", "pg_terminate_backend":
+				t.namesPID = true
 			case "current_setting":
 				if name, ok := firstSetting(sc); ok {
 					t.settingsRead = appendNew(t.settingsRead, name)

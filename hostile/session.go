@@ -33,7 +33,8 @@ type session struct {
 	startup     map[string]string // parameters of its startup packet
 	introducing bool              // it gets no server connection yet, only what one reports
 
-	lastBackend *backend // the server connection that it had last; pool.mu guards it
+	lastBackend *backend     // the server connection that it had last; pool.mu guards it
+	finished    atomic.Int64 // when its last transaction ended, in Unix nanoseconds; kept once waitForIdle has waited on its behalf
 
 	// The login of an observed client (observe.go).
 	stranger      *stranger   // who it was until the server let it in
@@ -54,10 +55,19 @@ type session struct {
 	params     map[string]string // settings as they were reported to the client last
 
 	// Where the conversation stands.
-	unanswered int       // units sent and not answered
-	unitOpen   bool      // a unit has begun and not ended
-	copyingIn  bool      // the server wants rows: it ignores Sync
-	idleSince  time.Time // when an open transaction began to wait for the client; zero: it does not wait
+	unanswered int           // units sent and not answered
+	unitOpen   bool          // a unit has begun and not ended
+	copyingIn  bool          // the server wants rows: it ignores Sync
+	copyFailed bool          // the unit under way was a COPY that failed
+	lateRows   bool          // rows of it came after its error
+	owed       int           // messages of the extended protocol that the server has not answered
+	flushed    bool          // the unit under way has had a Flush
+	status     byte          // of the last ReadyForQuery
+	idleSince  time.Time     // when the server began to wait for the client; zero: it does not, or it does not matter
+	idleIn     idleKind      // in what it waits
+	waitedFor  bool          // waitForIdle has waited in vain on its behalf
+	moved      chan struct{} // closed when the client moves; nil: nobody waits for that
+	fatal      string        // why the pooler that is played hangs up on the client; its own goroutine alone uses it
 
 	clientState
 }
@@ -103,12 +113,18 @@ func (s *session) run(ctx context.Context) {
 			return
 		}
 		if b == nil { // nothing to send: rows for a COPY that has failed, a Flush without a unit
+			s.onLateRow(f)
 			if s.discard(f) != nil {
 				return
 			}
 			continue
 		}
-		if err := s.forward(b, f); err != nil && !errors.Is(err, errTaken) {
+		err = s.forward(b, f)
+		if s.fatal != "" {
+			s.refuseAlone("08P01", s.fatal)
+			return
+		}
+		if err != nil && !errors.Is(err, errTaken) {
 			return
 		}
 	}
@@ -125,7 +141,7 @@ var errTaken = errors.New("the server connection was taken away meanwhile")
 func (s *session) forward(b *backend, f frame) error {
 	b.writing.Lock()
 	defer b.writing.Unlock()
-	if !s.onClientMessage(b, f) {
+	if !s.onClientMessage(b, f) || s.fatal != "" {
 		return errTaken
 	}
 	if err := s.relay(f, b.stream); err != nil {
@@ -183,6 +199,7 @@ func (s *session) backendFor(ctx context.Context, f frame) (*backend, error) {
 
 // attach waits for a server connection, and begins a transaction on it.
 func (s *session) attach(ctx context.Context) error {
+	s.waitForIdle(ctx)
 	b, err := s.pool.acquire(ctx, s)
 	if err != nil {
 		return err
@@ -239,7 +256,8 @@ func (s *session) onClientMessage(b *backend, f frame) bool {
 	if s.inspecting || s.backend != b {
 		return false
 	}
-	s.idleSince = time.Time{}
+	s.early = false
+	s.endIdleLocked()
 	switch f.typ {
 	case protocol.Query:
 		s.onQueryLocked(b, f)
@@ -250,6 +268,7 @@ func (s *session) onClientMessage(b *backend, f frame) bool {
 		s.unanswered++
 		s.unitOpen = false
 	case protocol.Flush:
+		s.onFlushLocked()
 	case protocol.Sync:
 		s.onSyncLocked()
 		if !s.copyingIn {
@@ -257,10 +276,14 @@ func (s *session) onClientMessage(b *backend, f frame) bool {
 			s.unitOpen = false
 		}
 	case protocol.CopyDone, protocol.CopyFail:
+		s.onLateRowLocked()
 		s.copyingIn = false
-	case protocol.CopyData, protocol.Password:
+	case protocol.CopyData:
+		s.onLateRowLocked()
+	case protocol.Password:
 	default:
 		s.unitOpen = true
+		s.owed++
 		switch f.typ {
 		case protocol.Parse:
 			s.onParseLocked(b, f)
@@ -307,6 +330,9 @@ func (s *session) onServerMessage(b *backend, f frame) error {
 	case protocol.ParseComplete:
 		s.mu.Lock()
 		ours := s.onParseCompleteLocked()
+		if !ours {
+			s.onAnsweredLocked()
+		}
 		s.mu.Unlock()
 		if ours {
 			return b.discard(f)
@@ -314,6 +340,9 @@ func (s *session) onServerMessage(b *backend, f frame) error {
 	case protocol.CloseComplete:
 		s.mu.Lock()
 		ours := s.onCloseCompleteLocked()
+		if !ours {
+			s.onAnsweredLocked()
+		}
 		s.mu.Unlock()
 		if ours {
 			return b.discard(f)
@@ -327,6 +356,11 @@ func (s *session) onServerMessage(b *backend, f frame) error {
 	case protocol.CommandComplete:
 		s.mu.Lock()
 		s.onCommandCompleteLocked(b, f)
+		s.onAnsweredLocked()
+		s.mu.Unlock()
+	case protocol.BindComplete, protocol.RowDescription, protocol.NoData, protocol.PortalSuspended, protocol.EmptyQueryResponse:
+		s.mu.Lock()
+		s.onAnsweredLocked()
 		s.mu.Unlock()
 	case protocol.NoticeResponse:
 		s.mu.Lock()
@@ -334,8 +368,11 @@ func (s *session) onServerMessage(b *backend, f frame) error {
 		s.mu.Unlock()
 	case protocol.ErrorResponse:
 		s.mu.Lock()
-		s.onErrorResponseLocked(b)
+		s.onErrorResponseLocked(b, f)
+		s.copyFailed = s.copyingIn && !s.extended
 		s.copyingIn = false // the server ignores rows that still come, but no Sync
+		s.owed = 0          // and whatever else comes before it
+		s.onAnsweredLocked()
 		s.mu.Unlock()
 	case protocol.CopyInResponse, protocol.CopyBothResponse:
 		s.mu.Lock()
@@ -386,7 +423,10 @@ func (s *session) onReadyForQuery(b *backend, f frame) error {
 		return errAbandoned // its client has left, and nobody else gets it
 	}
 	s.unanswered = max(s.unanswered-1, 0)
-	s.copyingIn = false
+	s.copyingIn, s.status = false, status
+	if s.unanswered == 0 && !s.unitOpen {
+		s.owed, s.flushed = 0, false
+	}
 	over := status == protocol.Idle && s.unanswered == 0 && !s.unitOpen
 	s.judgeUnitLocked(b, status)
 	if err := b.discard(f); err != nil { // before inspecting reads from the connection
@@ -397,6 +437,9 @@ func (s *session) onReadyForQuery(b *backend, f frame) error {
 			return err
 		}
 	}
+	if over && s.waitedFor {
+		s.finished.Store(time.Now().UnixNano())
+	}
 	send(s.w, &pgproto3.ReadyForQuery{TxStatus: status})
 	err := s.flush()
 	keep := status != protocol.Idle || s.p.cfg.Observe || !over && !s.p.profile.FirstReady
@@ -404,11 +447,16 @@ func (s *session) onReadyForQuery(b *backend, f frame) error {
 	case keep && over:
 		s.beginTransactionLocked(b)
 	case keep && status != protocol.Idle && s.unanswered == 0:
-		s.idleSince = time.Now()
+		s.beginIdleLocked(idleInTransaction)
 	case !keep:
 		s.tx, s.backend = nil, nil
 		b.session.Store(nil)
 		b.pool.giveBack(b)
+	}
+	late := over && s.lateRows
+	s.copyFailed, s.lateRows = false, false
+	if late {
+		s.onLateRowLocked()
 	}
 	s.changed.Broadcast()
 	return err
@@ -418,6 +466,7 @@ func (s *session) onReadyForQuery(b *backend, f frame) error {
 // its ReadyForQuery only afterwards, so what it says next meets the same state
 // every time.
 func (s *session) inspectLocked(b *backend) error {
+	s.judgeLeftStatementsLocked(b)
 	t := s.endTransactionLocked()
 	return s.whileInspectingLocked(func() error { return s.p.tolerateUnanswered(b, s.p.inspect(b, t)) })
 }
@@ -486,7 +535,12 @@ func (s *session) waitInspectedLocked() {
 // of no use to anybody else, so it ends too.
 func (s *session) leave() {
 	s.mu.Lock()
+	if s.gone && s.tx != nil {
+		s.tx.waiter = nil // the server ended it
+	}
 	s.gone = true
+	s.judgeHeldLocked(s.p.cfg.IdleBound / 5)
+	s.endIdleLocked()
 	s.waitInspectedLocked()
 	b := s.backend
 	s.backend = nil
@@ -522,6 +576,21 @@ func (s *session) backendLost(b *backend, err error) {
 		_ = s.flush() // its farewell, if there was one
 	}
 	s.hangUp()
+}
+
+// refuseAlone is refuse for a client that has a server connection: it ends that
+// first, so that nothing more is written to the client.
+func (s *session) refuseAlone(code, message string) {
+	s.mu.Lock()
+	b := s.backend
+	s.backend = nil
+	s.mu.Unlock()
+	if b != nil {
+		b.session.Store(nil)
+		b.kill()
+		<-b.done
+	}
+	s.refuse(code, message)
 }
 
 // refuse sends the client a fatal error.

@@ -2,18 +2,20 @@
 const { Pool } = require('pg')
 
 async function main (form) {
-  const pool = new Pool({ connectionString: process.env.DATABASE_URL, max: 2 })
+  const once = form === 'once' // one connection, one query
+  const pool = new Pool({ connectionString: process.env.DATABASE_URL, max: once ? 1 : 2 })
   let faults = 0
   const ask = async n => {
     const query = { text: 'select name from item where id = $1', values: [n] }
-    if (form === 'faulty') query.name = 'fetch-item'
+    if (form !== 'correct') query.name = 'fetch-item'
     const answer = await pool.query(query).then(r => r.rows[0].name, e => e.message)
     if (answer !== `item ${n}`) {
       console.log(`wrong: item ${n} is ${answer}`)
       faults++
     }
   }
-  for (let n = 1; n <= 6; n++) await Promise.all([ask(n), ask(n + 100)])
+  if (once) await ask(7)
+  else for (let n = 1; n <= 6; n++) await Promise.all([ask(n), ask(n + 100)])
   await pool.end()
   return faults
 }

@@ -164,7 +164,7 @@ var rows = []Row{
 	},
 	{
 		Name: "named statement of the protocol", Wire: "Parse with a name, Sync; then Bind, Execute, Sync", Witness: "execute atlas_named",
-		Sees: "prepared statement already exists, or runs another client's", Codes: []hostile.Code{hostile.MissingNamed}, DiscardAll: Removed, Narrower: "deallocate all", Fates: trackedStatement,
+		Sees: "prepared statement already exists, or runs another client's", Codes: []hostile.Code{hostile.MissingNamed, hostile.NameCollision}, DiscardAll: Removed, Narrower: "deallocate all", Fates: trackedStatement,
 	},
 	{
 		Name: "name that two clients give a statement", Wire: "two clients parse different texts under one name", Witness: "execute atlas_named",
@@ -179,7 +179,7 @@ var rows = []Row{
 		Name: "plan whose result has changed", Setup: []string{"create table if not exists atlas_plan (a int)", "alter table atlas_plan drop column if exists b"},
 		Wire:    "Parse select * from atlas_plan with a name, Execute; then alter table atlas_plan add b int, and Execute again",
 		Witness: "execute atlas_plan", Sees: "cached plan must not change result type (0A000), for good where the pooler tracks the statement",
-		As: "pgbouncer-1.24", Missing: "that a pooler that tracks statements keeps it", DiscardAll: Removed, Narrower: "deallocate all",
+		As: "pgbouncer-1.24", Codes: []hostile.Code{hostile.StaleStatement}, DiscardAll: Removed, Narrower: "deallocate all",
 		Fates: map[Pooler]Fate{PgBouncerReset: Unknown, Odyssey: Unknown, OdysseyKeep: Unknown},
 	},
 
@@ -317,8 +317,8 @@ var rows = []Row{
 	},
 	{
 		Name: "pipeline without its Sync", Wire: "Parse, Bind, Execute, Flush, and nothing more", Holds: "active",
-		Sees:    "waits for a server connection: of the timeouts only transaction_timeout (PostgreSQL 17) ends it",
-		Missing: "a unit that is not ended", DiscardAll: Refused,
+		Sees:  "waits for a server connection: of the timeouts only transaction_timeout (PostgreSQL 17) ends it",
+		Codes: []hostile.Code{hostile.HeldForGood}, DiscardAll: Refused,
 	},
 	{
 		Name: "COPY that is not ended", Wire: "Query copy … from stdin, and no CopyDone", Holds: "active", Setup: []string{"create table if not exists atlas_copied (a int)"},
@@ -327,8 +327,8 @@ var rows = []Row{
 	{
 		Name: "CopyData after the error", Setup: []string{"create table if not exists atlas_copied (a int)"},
 		Wire: "Query copy … from stdin, a wrong row; after the error and its ReadyForQuery another row and CopyDone", Holds: "idle",
-		Sees:    "waits for a server connection: PgBouncer before 1.26 keeps it active for good; PostgreSQL itself ignores the rows",
-		Missing: "rows that are sent after COPY has failed", DiscardAll: Refused,
+		Sees:  "waits for a server connection: PgBouncer before 1.26 keeps it active for good; PostgreSQL itself ignores the rows",
+		Codes: []hostile.Code{hostile.HeldForGood}, DiscardAll: Refused,
 	},
 	{
 		Name: "answer that is not read", Wire: "Query for more rows than the sockets take, and no reading", Holds: "active", Sees: "waits for a server connection",
@@ -341,7 +341,7 @@ var rows = []Row{
 	},
 	{
 		Name: "number of the server process", Wire: "select pg_backend_pid(), and pg_cancel_backend of it in a later transaction", Sees: "its statement is cancelled",
-		Missing: "a number of a server process that is used in a later transaction", DiscardAll: Stays,
+		Codes: []hostile.Code{hostile.StalePID}, DiscardAll: Stays,
 	},
 	{
 		Name: "long statement, or one that waits for a lock", Make: nil, Documented: "any version", Holds: "active", Sees: "waits for a server connection", DiscardAll: Refused,

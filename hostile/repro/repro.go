@@ -209,6 +209,8 @@ func subjectOf(f hostile.Finding) subject {
 		if m := plainLocal.FindStringSubmatch(f.First.SQL); m != nil {
 			s.Subject, s.Statement = m[1], f.First.SQL
 		}
+	case hostile.HeldForGood:
+		orElse("pipeline without its Sync")
 	case hostile.ResetsOthers:
 		s.Statement = "DISCARD ALL"
 		if s.Subject == "RESET ALL" || s.Subject == "DEALLOCATE ALL" {

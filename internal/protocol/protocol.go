@@ -41,12 +41,16 @@ const (
 	CopyBothResponse     byte = 'W'
 	CopyInResponse       byte = 'G'
 	DataRow              byte = 'D'
+	EmptyQueryResponse   byte = 'I'
 	ErrorResponse        byte = 'E'
+	NoData               byte = 'n'
 	NoticeResponse       byte = 'N'
 	NotificationResponse byte = 'A'
 	ParameterStatus      byte = 'S'
 	ParseComplete        byte = '1'
+	PortalSuspended      byte = 's'
 	ReadyForQuery        byte = 'Z'
+	RowDescription       byte = 'T'
 )
 
 // The status in a ReadyForQuery.
@@ -54,6 +58,12 @@ const (
 	Idle              byte = 'I'
 	InTransaction     byte = 'T'
 	FailedTransaction byte = 'E' // only ROLLBACK is accepted
+)
+
+// Fields of an ErrorResponse ("Error and Notice Message Fields").
+const (
+	FieldCode    byte = 'C' // the SQLSTATE
+	FieldRoutine byte = 'R' // the server's function that reports the error
 )
 
 // Statement says in a Close or Describe that the name is a prepared statement's,

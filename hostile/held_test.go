@@ -1,0 +1,132 @@
+package hostile
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgproto3"
+)
+
+// A pipeline without its Sync holds the server connection: found while the client
+// waits, and when it leaves. One that is only slow, or whose server is, does not.
+func TestPipelineWithoutSync(t *testing.T) {
+	const want = "PP022 pipeline without its Sync"
+	ask := func(sql string) []pgproto3.FrontendMessage {
+		return []pgproto3.FrontendMessage{parse("", sql), bind(""), executing, flushing}
+	}
+	until := func(c raw, last pgproto3.BackendMessage) {
+		c.Helper()
+		for {
+			msg, err := c.ReceiveMessage(c.Context())
+			switch msg.(type) {
+			case *pgproto3.CommandComplete, *pgproto3.ErrorResponse:
+				return
+			}
+			if err != nil && msg == nil {
+				c.Fatal(err)
+			}
+		}
+	}
+	for _, observe := range []bool{false, true} {
+		t.Run("held", func(t *testing.T) {
+			p, url, _ := testPooler(t, Config{IdleBound: 50 * time.Millisecond, Observe: observe})
+			c := rawClient(t, url)
+			c.send(ask("select 1")...)
+			until(c, nil)
+			eventually(t, "it is found", func() bool { return slices.Equal(found(p), []string{want}) })
+			if code := c.ask(syncing); code != "" {
+				t.Error(code)
+			}
+			wantFound(t, p, want)
+		})
+		t.Run("held after an error", func(t *testing.T) {
+			p, url, _ := testPooler(t, Config{IdleBound: 50 * time.Millisecond, Observe: observe})
+			c := rawClient(t, url)
+			c.send(ask("select 1/0")...)
+			until(c, nil)
+			eventually(t, "it is found", func() bool { return slices.Equal(found(p), []string{want}) })
+		})
+		t.Run("the server is slow", func(t *testing.T) {
+			p, url, _ := testPooler(t, Config{IdleBound: 50 * time.Millisecond, Observe: observe})
+			c := rawClient(t, url)
+			c.send(append(ask("select 1")[:3], ask("select pg_sleep(0.4)")...)...)
+			until(c, nil)
+			until(c, nil)
+			if code := c.ask(syncing); code != "" {
+				t.Error(code)
+			}
+			wantFound(t, p)
+		})
+		t.Run("it goes on", func(t *testing.T) {
+			p, url, _ := testPooler(t, Config{Observe: observe})
+			c := rawClient(t, url)
+			for range 5 {
+				c.send(parse("", "select 1"), &pgproto3.Describe{ObjectType: 'S'}, flushing)
+				if msg, err := c.ReceiveMessage(t.Context()); err != nil {
+					t.Errorf("%T %v", msg, err)
+				}
+				if code := c.ask(bind(""), executing, syncing); code != "" {
+					t.Error(code)
+				}
+			}
+			_ = c.Close(t.Context()) // it is over
+			eventually(t, "it has left", func() bool { sessions, _, _ := p.counts(); return sessions == 0 })
+			wantFound(t, p)
+		})
+	}
+}
+
+// Rows of a COPY that come after its error are found, unless the client goes on,
+// or is in a transaction.
+func TestRowsAfterTheError(t *testing.T) {
+	const want = "PP022 rows of a COPY after its error"
+	row := &pgproto3.CopyData{Data: []byte("1\n")}
+	fail := func(c raw) {
+		c.Helper()
+		c.send(query("copy t from stdin"), &pgproto3.CopyData{Data: []byte("no number\n")})
+		if code := c.answers(); code != "22P02" {
+			c.Errorf("answered %q", code)
+		}
+		c.send(row, row, &pgproto3.CopyDone{})
+	}
+	for profile, found := range map[string]bool{"strict": true, "pgbouncer-1.18": true, "pgbouncer-1.24": true, "supavisor": false} {
+		for _, observe := range []bool{false, true} {
+			t.Run(profile, func(t *testing.T) {
+				p, url, direct := testPooler(t, Config{Profile: profile, Observe: observe, IdleBound: 50 * time.Millisecond})
+				exec(t, connect(t, direct, "exec"), "create table t (n int)")
+				c := rawClient(t, url)
+				fail(c)
+				if found {
+					eventually(t, "it is found", func() bool { return len(p.Report().Findings) > 0 })
+					wantFound(t, p, want)
+				}
+				if code := c.ask(query("copy t from stdin"), row, &pgproto3.CopyDone{}); code != "" {
+					t.Errorf("the next COPY is answered %q", code)
+				}
+				if !found {
+					wantFound(t, p)
+				}
+			})
+		}
+	}
+	for _, observe := range []bool{false, true} {
+		p, url, direct := testPooler(t, Config{Observe: observe})
+		exec(t, connect(t, direct, "exec"), "create table t (n int)")
+		c := rawClient(t, url)
+		for range 3 {
+			fail(c)
+			if code := c.ask(query("select 1")); code != "" {
+				t.Error(code)
+			}
+		}
+		c.ask(query("begin"))
+		fail(c)
+		if code := c.ask(query("rollback")); code != "" {
+			t.Error(code)
+		}
+		_ = c.Close(t.Context()) // it is over
+		eventually(t, "it has left", func() bool { sessions, _, _ := p.counts(); return sessions == 0 })
+		wantFound(t, p)
+	}
+}

@@ -1,0 +1,105 @@
+package hostile
+
+import (
+	"encoding/binary"
+	"regexp"
+	"strconv"
+)
+
+// maxPIDs bounds the numbers of processes that are remembered.
+const maxPIDs = 1000
+
+// rememberPID remembers that a transaction asked for the number of its server
+// process.
+func (p *Pooler) rememberPID(pid uint32, x *transaction) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if _, known := p.askedPIDs[pid]; known || len(p.askedPIDs) < maxPIDs {
+		p.askedPIDs[pid] = x
+	}
+}
+
+// judgePIDsLocked reports a statement that cancels one of these processes, if
+// the transaction that asked for its number is over: another client's statement
+// is cancelled, or none.
+func (s *session) judgePIDsLocked(t *queryText, pids []uint32) {
+	for _, pid := range pids {
+		s.p.mu.Lock()
+		x := s.p.askedPIDs[pid]
+		s.p.mu.Unlock()
+		if x != nil && x != s.tx && x.over.Load() {
+			s.reportLocked(StalePID, "", t, nil)
+			return
+		}
+	}
+}
+
+// namedPID matches a number that is written in a text.
+var namedPID = regexp.MustCompile(`(?i)pg_(?:cancel|terminate)_backend\s*\(\s*'?([0-9]{1,10})\b`)
+
+// pidsIn returns the processes that a text names.
+func pidsIn(sql string) (pids []uint32) {
+	for _, m := range namedPID.FindAllStringSubmatch(sql, -1) {
+		pids = appendPID(pids, m[1])
+	}
+	return pids
+}
+
+func appendPID(pids []uint32, digits string) []uint32 {
+	if pid, err := strconv.ParseUint(digits, 10, 32); err == nil {
+		pids = append(pids, uint32(pid))
+	}
+	return pids
+}
+
+// pidsBound returns the parameters of a Bind, as far as they are in the buffer,
+// that may be numbers of processes: in text, or of two to eight bytes.
+func pidsBound(f frame) (pids []uint32) {
+	_, rest, _ := cutString(f.body())
+	_, rest, _ = cutString(rest)
+	next := func(n int) []byte {
+		if n < 0 || len(rest) < n {
+			rest = nil
+			return nil
+		}
+		field := rest[:n]
+		rest = rest[n:]
+		return field
+	}
+	count := func() int {
+		if field := next(2); field != nil {
+			return int(binary.BigEndian.Uint16(field))
+		}
+		return 0
+	}
+	formats := make([]bool, 0, 4) // true: binary
+	for n := count(); n > 0 && rest != nil; n-- {
+		if field := next(2); field != nil {
+			formats = append(formats, field[1] == 1)
+		}
+	}
+	params := count()
+	for i := range params {
+		size := next(4)
+		if size == nil {
+			break
+		}
+		length := int(int32(binary.BigEndian.Uint32(size)))
+		if length < 0 { // null
+			continue
+		}
+		value := next(length)
+		isBinary := len(formats) == 1 && formats[0] || i < len(formats) && formats[i]
+		switch {
+		case !isBinary && len(value) <= 10:
+			pids = appendPID(pids, string(value))
+		case isBinary && len(value) == 2:
+			pids = append(pids, uint32(binary.BigEndian.Uint16(value)))
+		case isBinary && len(value) == 4:
+			pids = append(pids, binary.BigEndian.Uint32(value))
+		case isBinary && len(value) == 8:
+			pids = append(pids, uint32(binary.BigEndian.Uint64(value))) //nolint:gosec // a process's number is small
+		}
+	}
+	return pids
+}

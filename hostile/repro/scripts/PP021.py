@@ -1,0 +1,21 @@
+a, b = Client("a"), Client("b")
+
+((pid,),) = a.query("select pg_backend_pid()")
+
+b.query("begin")  # takes the server connection that a had
+((other,),) = b.query("select pg_backend_pid()")
+b.parse("", "select pg_sleep(2)")
+b.bind("")
+b.execute()
+b.put(b"S")
+b.flush()
+
+a.fails(a.query, f"select pg_cancel_backend({pid})")
+
+
+def wait():
+    b.answers()
+
+
+error = b.fails(wait) if pid == other else None
+seen(error is not None and error.code == "57014", "client a cancelled client b's statement")
