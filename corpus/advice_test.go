@@ -50,9 +50,9 @@ func (r row) advises(t *testing.T, found []hostile.Finding) {
 func TestAdvice(t *testing.T) {
 	documented := regexp.MustCompile(`^documented: .+, 20\d\d-\d\d-\d\d$`)
 	form := func(program, form string) *row {
-		for i := range table {
-			if table[i].program == program && table[i].form == form {
-				return &table[i]
+		for _, r := range slices.Concat(table, libraryTable) {
+			if r.program == program && r.form == form {
+				return &r
 			}
 		}
 		return nil

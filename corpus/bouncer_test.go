@@ -18,7 +18,7 @@ import (
 	"github.com/poolproof/poolproof/internal/pgtest"
 )
 
-// bouncer is a real PgBouncer 1.18 in transaction mode before a database of the
+// bouncer is a real PgBouncer in transaction mode before a database of the
 // row's own, with two server connections that take turns (server_round_robin):
 // what a busy pool does by chance happens to a lone client too.
 type bouncer struct {
@@ -28,9 +28,9 @@ type bouncer struct {
 }
 
 // newBouncer starts one for a test; at gives it a row's database.
-func newBouncer(t *testing.T) (at func(*testing.T, row) *bouncer) {
+func newBouncer(t *testing.T, version pgtest.Kind) (at func(*testing.T, row) *bouncer) {
 	t.Helper()
-	pooled, _ := pgtest.PrivatePooler(t, pgtest.Server(t).AdminURL(), pgtest.PgBouncer118Transaction, map[string]string{
+	pooled, _ := pgtest.PrivatePooler(t, pgtest.Server(t).AdminURL(), version, map[string]string{
 		"server_round_robin": "1", "query_wait_timeout": "2",
 	})
 	u, err := url.Parse(pooled)
@@ -282,6 +282,25 @@ func locked(key int64) consequence {
 		if !b.directly(fmt.Sprintf("select pg_try_advisory_lock(%d)", key), &got) || got {
 			b.Errorf("nobody holds lock %d any more", key)
 		}
+	}
+}
+
+// keepsLock wants that an advisory lock of the session is held when the program
+// has left, at one of several tries: its unlock met the other server connection.
+func keepsLock() consequence {
+	return func(b *bouncer) {
+		last := ""
+		for range tries {
+			last = b.run().output
+			var held bool
+			if !b.directly("select exists (select from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database()))", &held) {
+				b.Fatal("pg_locks cannot be read")
+			}
+			if held {
+				return
+			}
+		}
+		b.Errorf("no lock is left in %d tries; the last was\n%s", tries, last)
 	}
 }
 

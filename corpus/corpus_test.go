@@ -2,6 +2,7 @@ package corpus
 
 import (
 	"context"
+	"flag"
 	"log/slog"
 	"os"
 	"slices"
@@ -17,7 +18,24 @@ import (
 	"github.com/poolproof/poolproof/internal/pgtest"
 )
 
+// every makes the tests run libraryTable too, as the soak does.
+var every = flag.Bool("every", os.Getenv("POOLPROOF_SOAK") != "", "run the programs of every library, as the soak does")
+
+// rows are the programs that this run runs.
+func rows() []row {
+	if !*every {
+		return table
+	}
+	return slices.Concat(table, libraryTable)
+}
+
 func TestMain(m *testing.M) {
+	flag.Parse()
+	for _, r := range rows() {
+		if !slices.Contains(toBuild, r.program) {
+			toBuild = append(toBuild, r.program)
+		}
+	}
 	defer removeBuilds()
 	pgtest.Main(m)
 }
@@ -31,7 +49,8 @@ type row struct {
 	shows         consequence // of a faulty form, behind a real PgBouncer; nil: it works while it is alone
 }
 
-// table is the whole corpus.
+// table is what every run of the tests runs. Libraries above the drivers, whose
+// programs take longer to start, are in libraryTable.
 var table = []row{
 	{"python/asyncpg_cache.py", "default", 2, []string{"PP002 __asyncpg_stmt_#__", "PP003 __asyncpg_stmt_#__"}, "statement_cache_size=0", crowd(3, `prepared statement "__asyncpg_stmt_\w+" (does not exist|already exists)`)},
 	{"python/asyncpg_cache.py", "correct", 2, nil, "", nil},
@@ -67,17 +86,6 @@ var table = []row{
 	{"python/django_program.py", "cursor", 1, []string{"PP007 _django_curs_…_sync_1"}, "DISABLE_SERVER_SIDE_CURSORS", says(`(cursor|portal) "_django_curs_\w+" does not exist`)},
 	{"python/django_program.py", "schema", 1, []string{"PP004 search_path"}, "SET LOCAL", leaves("show search_path", "tenant_b")},
 	{"python/django_program.py", "correct", 1, nil, "", nil},
-	{"python/tortoise_app.py", "default", 2, []string{"PP002 __asyncpg_stmt_#__", "PP003 __asyncpg_stmt_#__"}, "statement_cache_size=0", crowd(3, `prepared statement "__asyncpg_stmt_\w+" (does not exist|already exists)`)},
-	{"python/tortoise_app.py", "correct", 2, nil, "", nil},
-	{"python/peewee_app.py", "set", 1, []string{"PP004 app.tenant", "PP013 app.tenant"}, "set_config", leaves("select left(current_setting('app.tenant', true), 6)", "tenant")},
-	{"python/peewee_app.py", "correct", 1, nil, "", nil},
-	{"python/aiopg_app.py", "set", 1, []string{"PP004 app.tenant", "PP013 app.tenant"}, "set_config", leaves("select left(current_setting('app.tenant', true), 6)", "tenant")},
-	{"python/aiopg_app.py", "correct", 1, nil, "", nil},
-	{"python/procrastinate_app.py", "default", 1, []string{"PP002 _pg#_#"}, "PsycopgConnector", says(`prepared statement "_pg3_\d+" (does not exist|already exists)`)},
-	{"python/procrastinate_app.py", "listen", 1, []string{"PP008 procrastinate_any_queue_v1"}, "listen_notify=False", listens("procrastinate_any_queue_v1")},
-	{"python/procrastinate_app.py", "correct", 1, nil, "", nil},
-	{"python/langgraph_saver.py", "default", 1, []string{"PP002 _pg#_#"}, "PostgresSaver", says(`prepared statement "_pg3_\d+" (does not exist|already exists)`)},
-	{"python/langgraph_saver.py", "correct", 1, nil, "", nil},
 
 	{"node/pg_named.cjs", "faulty", 1, []string{"PP002 fetch-item", "PP003 fetch-item"}, "leave name: out", crowd(3, `prepared statement "fetch-item" (does not exist|already exists)`)},
 	{"node/pg_named.cjs", "once", 1, []string{"PP003 fetch-item"}, "leave name: out", crowd(3, `prepared statement "fetch-item" already exists`)},
@@ -100,47 +108,12 @@ var table = []row{
 	{"node/knex_schema.cjs", "correct", 1, nil, "", nil},
 	{"node/sequelize_tenant.cjs", "faulty", 1, []string{"PP004 app.tenant", "PP013 app.tenant"}, "set_config", leaves("select left(current_setting('app.tenant', true), 6)", "tenant")},
 	{"node/sequelize_tenant.cjs", "correct", 1, nil, "", nil},
-	{"node/typeorm_tenant.cjs", "faulty", 1, []string{"PP004 app.tenant", "PP013 app.tenant"}, "set_config", leaves("select left(current_setting('app.tenant', true), 6)", "tenant")},
-	{"node/typeorm_tenant.cjs", "timeout", 1, []string{"PP012 statement_timeout"}, "ALTER ROLE", says(`unsupported startup parameter: statement_timeout`)},
-	{"node/typeorm_tenant.cjs", "correct", 1, nil, "", nil},
-	{"node/kysely_tenant.cjs", "faulty", 1, []string{"PP004 app.tenant", "PP013 app.tenant"}, "set_config", leaves("select left(current_setting('app.tenant', true), 6)", "tenant")},
-	{"node/kysely_tenant.cjs", "correct", 1, nil, "", nil},
-	{"node/objection_tenant.cjs", "faulty", 1, []string{"PP004 app.tenant", "PP013 app.tenant"}, "set_config", leaves("select left(current_setting('app.tenant', true), 6)", "tenant")},
-	{"node/objection_tenant.cjs", "correct", 1, nil, "", nil},
-	{"node/mikroorm_tenant.cjs", "faulty", 1, []string{"PP004 app.tenant", "PP013 app.tenant"}, "set_config", leaves("select left(current_setting('app.tenant', true), 6)", "tenant")},
-	{"node/mikroorm_tenant.cjs", "correct", 1, nil, "", nil},
-	{"node/slonik_tenant.cjs", "default", 1, []string{"PP012 idle_in_transaction_session_timeout", "PP012 statement_timeout", "PP018 DISCARD ALL"}, "DISABLE_TIMEOUT", says(`unsupported startup parameter`)},
-	{"node/slonik_tenant.cjs", "correct", 1, nil, "", nil},
-	{"node/graphile_worker.cjs", "default", 1, []string{"PP002 complete_job/graphile_worker", "PP002 get_job/graphile_worker", "PP008 jobs:insert", "PP008 worker:migrate"}, "noPreparedStatements", nil},
-	{"node/graphile_worker.cjs", "noprep", 1, []string{"PP008 jobs:insert", "PP008 worker:migrate"}, "DIRECT_URL", listens("jobs:insert")},
-	{"node/graphile_worker.cjs", "correct", 1, nil, "", nil},
-	{"node/pgboss_app.cjs", "correct", 1, nil, "", nil},
 
 	{"java/Threshold", "default", 1, []string{"PP002 S_#", "PP003 S_#"}, "prepareThreshold=0", crowd(3, `wrong: (item \d+ is tenant|tenant \d is item|.* prepared statement "S_\d+")`)},
 	{"java/Threshold", "correct", 1, nil, "", nil},
 	{"java/Schema", "setSchema", 1, []string{"PP004 search_path"}, "SET LOCAL", leaves("show search_path", "tenant_b")},
 	{"java/Schema", "url", 1, []string{"PP012 search_path"}, "currentSchema", says(`unsupported startup parameter: search_path`)},
 	{"java/Schema", "correct", 1, nil, "", nil},
-	{"java/HikariApp", "default", 1, []string{"PP002 S_#"}, "dataSource.prepareThreshold=0", nil},
-	{"java/HikariApp", "readonly", 1, []string{"PP004 default_transaction_read_only"}, "readOnlyMode=transaction", leaves("show transaction_read_only", "on")},
-	{"java/HikariApp", "isolation", 1, []string{"PP004 default_transaction_isolation"}, "SET TRANSACTION ISOLATION LEVEL", leaves("show transaction_isolation", "serializable")},
-	{"java/HikariApp", "correct", 1, nil, "", nil},
-	{"java/HibernateApp", "default", 1, []string{"PP002 S_#", "PP003 S_#"}, "prepareThreshold=0", nil},
-	{"java/HibernateApp", "correct", 1, nil, "", nil},
-	{"java/JooqApp", "set", 1, []string{"PP004 app.tenant", "PP013 app.tenant"}, "ctx.transaction", leaves("select left(current_setting('app.tenant', true), 6)", "tenant")},
-	{"java/JooqApp", "correct", 1, nil, "", nil},
-	{"java/FlywayApp", "default", 1, []string{"PP002 S_#"}, "direct URL", says(`prepared statement "S_\d+" does not exist`)},
-	{"java/FlywayApp", "unprepared", 1, []string{"PP004 search_path"}, "direct URL", leaves("show search_path", `public, "$user", public`)},
-	{"java/FlywayApp", "correct", 1, nil, "", nil},
-	{"java/LiquibaseApp", "default", 1, []string{"PP002 S_#"}, "direct URL", says(`prepared statement "S_\d+" does not exist`)},
-	{"java/LiquibaseApp", "unprepared", 1, []string{"PP004 search_path"}, "direct URL", leaves("show search_path", `"public","$user", public`)},
-	{"java/LiquibaseApp", "correct", 1, nil, "", nil},
-	{"java/R2dbcApp", "default", 1, []string{"PP002 S_#", "PP019"}, "preparedStatementCacheQueries", nil},
-	{"java/R2dbcApp", "timeout", 1, []string{"PP012 statement_timeout"}, "statementTimeout", says(`unsupported startup parameter`)},
-	{"java/R2dbcApp", "correct", 1, nil, "", nil},
-	{"java/VertxApp", "default", 1, []string{"PP001"}, "setUseLayer7Proxy", says(`unnamed prepared statement does not exist|bind message`)},
-	{"java/VertxApp", "cached", 1, []string{"PP002 #"}, "setUseLayer7Proxy", says(`prepared statement ".*" does not exist`)},
-	{"java/VertxApp", "correct", 1, nil, "", nil},
 
 	{"go/libpq", "default", 1, []string{"PP001"}, "binary_parameters=yes", says(`wrong: item \d+ is (item|pq: (unnamed prepared statement|bind message))`)},
 	{"go/libpq", "correct", 1, nil, "", nil},
@@ -159,19 +132,6 @@ var table = []row{
 	{"go/gorm", "correct", 1, nil, "", nil},
 	{"go/gorm", "local", 1, []string{"PP013 app.tenant", "PP016"}, "set_config(name, $1, true)", says(`wrong: the tenant has 0 items`)},
 	{"go/gorm", "local-correct", 1, nil, "", nil},
-	{"go/gopg", "prepare", 1, []string{"PP002 #"}, "no db.Prepare", says(`prepared statement "\d+" does not exist`)},
-	{"go/gopg", "set", 1, []string{"PP004 app.tenant", "PP013 app.tenant"}, "set_config(name, $1, true)", leaves("select left(current_setting('app.tenant', true), 6)", "tenant")},
-	{"go/gopg", "correct", 1, nil, "", nil},
-	{"go/bun", "prepare", 1, []string{"PP002 pgdriver-#"}, "no db.Prepare", says(`prepared statement "pgdriver-\d+" does not exist`)},
-	{"go/bun", "correct", 1, nil, "", nil},
-	{"go/ent", "default", 1, []string{"PP002 stmtcache_…"}, "default_query_exec_mode=exec", says(`prepared statement "stmtcache_\w+" does not exist`)},
-	{"go/ent", "correct", 1, nil, "", nil},
-	{"go/goose", "session", 1, []string{"PP009 $1"}, "NewPostgresTableLocker", nil},
-	{"go/goose", "table", 1, nil, "", nil},
-	{"go/migrate", "default", 1, []string{"PP009 $1"}, "direct URL", nil},
-	{"go/migrate", "correct", 1, nil, "", nil},
-	{"go/river", "default", 1, []string{"PP008 public.river_control", "PP008 public.river_insert", "PP008 public.river_leadership"}, "PollOnly", listens("public.river_insert")},
-	{"go/river", "correct", 1, nil, "", nil},
 
 	{"rust/tokio", "join_all", 1, []string{"PP019"}, "await each query", foreignItems()},
 	{"rust/tokio", "query", 1, []string{"PP002 s#", "PP003 s#", "PP019"}, "query_typed", says(`prepared statement "s\d+" does not exist`)},
@@ -179,10 +139,10 @@ var table = []row{
 	{"rust/sqlx", "default", 1, []string{"PP002 sqlx_s_#", "PP003 sqlx_s_#", "PP019"}, "a transaction around each query", says(`prepared statement "sqlx_s_1" does not exist`)},
 	{"rust/sqlx", "unnamed", 1, []string{"PP001", "PP019"}, "pool.begin()", says(`unnamed prepared statement does not exist|bind message`)},
 	{"rust/sqlx", "correct", 1, nil, "", nil},
-	{"rust/diesel", "default", 1, []string{"PP002 s#", "PP019"}, "tracks statements", says(`prepared statement .{1,3}s\d+.{1,3} does not exist`)},
-	{"rust/seaorm", "default", 1, []string{"PP002 sqlx_s_#", "PP019"}, "db.begin()", says(`prepared statement "sqlx_s_1" does not exist`)},
+	{"rust/diesel", "default", 1, []string{"PP002 s#", "PP003 s#", "PP019"}, "tracks statements", says(`prepared statement .{1,3}s\d+.{1,3} does not exist`)},
+	{"rust/seaorm", "default", 1, []string{"PP002 sqlx_s_#", "PP003 sqlx_s_#", "PP019"}, "db.begin()", says(`prepared statement "sqlx_s_1" does not exist`)},
 	{"rust/seaorm", "correct", 1, nil, "", nil},
-	{"rust/deadpool", "cached", 1, []string{"PP002 s#", "PP019"}, "query_typed", says(`prepared statement "s\d+" does not exist`)},
+	{"rust/deadpool", "cached", 1, []string{"PP002 s#", "PP003 s#", "PP019"}, "query_typed", says(`prepared statement "s\d+" does not exist`)},
 	{"rust/deadpool", "clean", 1, []string{"PP018 DISCARD SEQUENCES", "PP018 DISCARD TEMP", "PP018 RESET ALL"}, "RecyclingMethod::Fast", resets()},
 	{"rust/deadpool", "correct", 1, nil, "", nil},
 
@@ -209,7 +169,11 @@ func TestProve(t *testing.T) {
 	if os.Getenv("POOLPROOF_SOAK") != "" {
 		rounds = 20
 	}
-	for _, r := range table {
+	for i, r := range rows() {
+		rounds := rounds
+		if i >= len(table) {
+			rounds = min(rounds, 3) // they are many
+		}
 		t.Run(r.program+" "+r.form, func(t *testing.T) {
 			t.Parallel()
 			for range rounds {
@@ -300,21 +264,45 @@ func TestEveryCode(t *testing.T) {
 // The same programs through a real PgBouncer 1.18: each fault has the
 // consequence that its code tells of, and a correct form works.
 func TestBehindPgBouncer(t *testing.T) {
-	at := newBouncer(t)
-	for _, r := range table {
+	at := newBouncer(t, pgtest.PgBouncer118Transaction)
+	for _, r := range rows() {
 		t.Run(r.program+" "+r.form, func(t *testing.T) {
 			t.Parallel()
-			b := at(t, r)
-			switch {
-			case r.shows != nil:
-				r.shows(b)
-			default:
-				if ran := b.run(); ran.exit != 0 {
-					t.Errorf("exited with %d\n%s", ran.exit, ran.output)
-				}
-			}
+			at(t, r).showsOr()
 		})
 	}
+}
+
+// showsOr wants the row's consequence; of a form without one, that it works.
+func (b *bouncer) showsOr() {
+	b.Helper()
+	if b.row.shows != nil {
+		b.row.shows(b)
+	} else if ran := b.run(); ran.exit != 0 {
+		b.Errorf("exited with %d\n%s", ran.exit, ran.output)
+	}
+}
+
+// The libraries' programs have the same consequences behind a real PgBouncer
+// 1.24, but for names of statements, which it tracks: see TestTrackedStatements.
+func TestLibrariesBehindPgBouncer124(t *testing.T) {
+	at := newBouncer(t, pgtest.PgBouncer124Transaction)
+	for _, r := range rows()[len(table):] {
+		if len(r.want) == 0 || !r.onlyTracked() {
+			t.Run(r.program+" "+r.form, func(t *testing.T) {
+				t.Parallel()
+				at(t, r).showsOr()
+			})
+		}
+	}
+}
+
+// onlyTracked reports whether a pooler that tracks statements makes all right
+// that is found.
+func (r row) onlyTracked() bool {
+	return !slices.ContainsFunc(r.want, func(want string) bool {
+		return !slices.Contains([]string{string(hostile.MissingNamed), string(hostile.NameCollision), string(hostile.SyncsInFlight)}, want[:5])
+	})
 }
 
 // tracked are the forms of the table that a pooler which tracks statements
@@ -340,9 +328,8 @@ func TestBehindPgBouncerThatTracks(t *testing.T) {
 // last answer, is right behind a pooler that tracks statements: a real PgBouncer
 // 1.24, and the hostile one as such.
 func TestTrackedStatements(t *testing.T) {
-	right := []string{string(hostile.MissingNamed), string(hostile.NameCollision), string(hostile.SyncsInFlight)}
-	for _, r := range table {
-		if len(r.want) == 0 || slices.ContainsFunc(r.want, func(want string) bool { return !slices.Contains(right, want[:5]) }) ||
+	for _, r := range rows() {
+		if len(r.want) == 0 || !r.onlyTracked() ||
 			slices.ContainsFunc(tracked, func(x row) bool { return x.program == r.program && x.form == r.form }) {
 			continue
 		}

@@ -62,7 +62,7 @@ func TestGuide(t *testing.T) {
 
 	if start, end := strings.Index(guide, "| library | set |"), strings.Index(guide, "\nWith every driver:"); start < 0 || end < start {
 		t.Error("the guide has no table of libraries")
-	} else if want := libraryTable(t); guide[start:end] != want {
+	} else if want := guideTable(t); guide[start:end] != want {
 		if !*write {
 			t.Fatalf("the guide's table of libraries is not the code's, which go test ./corpus -run TestGuide -write writes:\n%s", want)
 		}
@@ -103,9 +103,9 @@ var versions = map[string]struct{ file, pattern string }{
 	"ruby-pg": {}, "pdo": {}, "DBD::Pg": {},
 }
 
-// libraryTable is the guide's table: of each library what comes first of its
+// guideTable is the guide's table: of each library what comes first of its
 // advice.
-func libraryTable(t *testing.T) string {
+func guideTable(t *testing.T) string {
 	t.Helper()
 	var out strings.Builder
 	out.WriteString("| library | set | |\n|---|---|---|\n")

@@ -64,6 +64,7 @@ func command(t testing.TB, program, form string) (argv, env []string) {
 type builds struct{ java, golang, poolproof string }
 
 var (
+	toBuild   []string // the programs of this run's rows: TestMain sets it
 	buildOnce sync.Once
 	ready     builds
 	errBuild  error
@@ -79,22 +80,25 @@ func built(t testing.TB) builds {
 			return
 		}
 		ready = builds{filepath.Join(dir, "java"), filepath.Join(dir, "go"), filepath.Join(dir, "poolproof")}
-		sources, err := filepath.Glob("java/*.java")
-		if err != nil {
-			errBuild = err
-			return
-		}
 		jars, err := Installed("java")
 		if err != nil {
 			errBuild = err
 			return
+		}
+		sources, packages := []string{}, []string{"./reader", "./cleaner"}
+		for _, program := range toBuild {
+			if strings.HasPrefix(program, "java/") {
+				sources = append(sources, program+".java")
+			} else if name, ok := strings.CutPrefix(program, "go/"); ok {
+				packages = append(packages, "./"+name)
+			}
 		}
 		for _, step := range []struct {
 			dir  string
 			argv []string
 		}{
 			{"", append([]string{"javac", "-proc:none", "-cp", jars + "/*", "-d", ready.java}, sources...)},
-			{"go", []string{"go", "build", "-o", ready.golang + "/", "./..."}},
+			{"go", append([]string{"go", "build", "-o", ready.golang + "/"}, packages...)},
 			{"..", []string{"go", "build", "-o", ready.poolproof, "./cmd/poolproof"}},
 		} {
 			cmd := exec.Command(step.argv[0], step.argv[1:]...)
@@ -174,5 +178,6 @@ func execute(t testing.TB, program, form, pooled, directly string, more ...strin
 		t.Fatalf("run %s (%q installs what is missing): %v", strings.Join(argv, " "), setUp, err)
 	}
 	r.exit = cmd.ProcessState.ExitCode()
+	t.Logf("CPU %s %s %d", program, form, (cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()).Milliseconds()) // XXX
 	return r
 }

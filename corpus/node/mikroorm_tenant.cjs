@@ -1,4 +1,4 @@
-// MikroORM: the tenant of a request, set before its queries or in their transaction.
+// MikroORM: the tenant of a request, set before its queries or in their transaction; its schema, and a time limit.
 const { EntitySchema, MikroORM } = require('@mikro-orm/postgresql')
 
 const Item = new EntitySchema({ name: 'Item', tableName: 'item', properties: { id: { type: 'number', primary: true }, tenant: { type: 'string' }, name: { type: 'string' } } })
@@ -9,8 +9,21 @@ async function items (em, tenant, local) {
 }
 
 async function main (form) {
-  const orm = await MikroORM.init({ clientUrl: process.env.DATABASE_URL.replace('?sslmode=disable', ''), entities: [Item], pool: { min: 0, max: 1 } })
+  const orm = await MikroORM.init({ clientUrl: process.env.DATABASE_URL.replace('?sslmode=disable', ''), entities: [Item], pool: { min: 0, max: 1 }, ...(form === 'timeout' ? { driverOptions: { connection: { statement_timeout: 5000 } } } : {}) })
   let faults = 0
+  if (form === 'schema' || form === 'correct') {
+    const em = orm.em.fork(form === 'correct' ? { schema: 'tenant_b' } : {})
+    if (form === 'schema') await em.execute('set search_path to tenant_b')
+    const [item] = await em.find('Item', {})
+    if (item.name !== 'item 1 of tenant b') {
+      console.log(`wrong: ${item.name}, of another schema`)
+      faults++
+    }
+  }
+  if (form === 'schema' || form === 'timeout') {
+    await orm.close()
+    return faults
+  }
   for (const tenant of ['tenant 0', 'tenant 1', 'tenant 0', 'tenant 1']) {
     const em = orm.em.fork()
     const rows = await (form === 'correct' ? em.transactional(em => items(em, tenant, true)) : items(em, tenant, false))
@@ -24,4 +37,4 @@ async function main (form) {
   return faults
 }
 
-main(process.argv[2]).then(faults => { process.exitCode = faults ? 1 : 0 })
+main(process.argv[2]).then(faults => { process.exitCode = faults ? 1 : 0 }, e => { console.log('wrong:', e.message); process.exit(1) })

@@ -1,8 +1,8 @@
-// pg-boss: adds a job and fetches it, all through the pooler.
+// pg-boss: adds a job and fetches it, all through the pooler; and a time limit.
 const PgBoss = require('pg-boss')
 
-async function main () {
-  const boss = new PgBoss({ connectionString: process.env.DATABASE_URL, max: 2, supervise: false, schedule: false })
+async function main (form) {
+  const boss = new PgBoss({ connectionString: process.env.DATABASE_URL, max: 2, supervise: false, schedule: false, ...(form === 'timeout' ? { statement_timeout: 30_000 } : {}) })
   boss.on('error', e => console.log('wrong:', e.message))
   await boss.start()
   await boss.createQueue('greetings')
@@ -19,4 +19,4 @@ async function main () {
   return faults
 }
 
-main().then(faults => process.exit(faults ? 1 : 0), e => { console.log('wrong:', e.message); process.exit(1) })
+main(process.argv[2]).then(faults => process.exit(faults ? 1 : 0), e => { console.log('wrong:', e.message); process.exit(1) })

@@ -2,12 +2,12 @@
 const { createPool, sql } = require('slonik')
 
 async function main (form) {
-  const limits = form === 'correct' ? { statementTimeout: 'DISABLE_TIMEOUT', idleInTransactionSessionTimeout: 'DISABLE_TIMEOUT', resetConnection: async () => {} } : {}
+  const limits = form !== 'default' ? { statementTimeout: 'DISABLE_TIMEOUT', idleInTransactionSessionTimeout: 'DISABLE_TIMEOUT', resetConnection: async () => {} } : {}
   const pool = await createPool(process.env.DATABASE_URL, { maximumPoolSize: 1, connectionRetryLimit: 0, ...limits })
   let faults = 0
   for (const tenant of ['tenant 0', 'tenant 1', 'tenant 0', 'tenant 1']) {
-    const seen = await pool.transaction(async tx => {
-      await tx.query(sql.unsafe`select set_config('app.tenant', ${tenant}, true)`)
+    const seen = await (form === 'set' ? pool.connect : pool.transaction)(async tx => {
+      await tx.query(sql.unsafe`select set_config('app.tenant', ${tenant}, ${form !== 'set'})`)
       return tx.oneFirst(sql.unsafe`select string_agg(distinct tenant, ',') from item where tenant = current_setting('app.tenant', true)`)
     })
     if (seen !== tenant) {

@@ -1,4 +1,4 @@
-// TypeORM: the tenant of a request, set before its queries or in their transaction; and a time limit.
+// TypeORM: the tenant of a request, set before its queries or in their transaction; an isolation level, and a time limit.
 const { DataSource } = require('typeorm')
 
 async function items (on, tenant, local) {
@@ -14,6 +14,14 @@ async function main (form) {
   })
   await db.initialize()
   let faults = 0
+  if (form === 'isolation') await db.query('set session characteristics as transaction isolation level serializable')
+  if (form === 'correct') {
+    const [{ level }] = await db.transaction('SERIALIZABLE', m => m.query("select current_setting('transaction_isolation') as level"))
+    if (level !== 'serializable') {
+      console.log(`wrong: ${level}`)
+      faults++
+    }
+  }
   for (const tenant of ['tenant 0', 'tenant 1', 'tenant 0', 'tenant 1']) {
     const seen = (form === 'faulty' ? await items(db, tenant, false) : await db.transaction(m => items(m, tenant, true))).map(r => r.tenant).join()
     if (seen !== tenant) {

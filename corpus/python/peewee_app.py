@@ -1,12 +1,25 @@
-"""peewee on psycopg2: a tenant, for the connection or for the transaction."""
+"""peewee on psycopg2: a tenant, for the connection or for the transaction; and large results."""
 import os
 import sys
 from urllib.parse import urlparse
 
-from peewee import PostgresqlDatabase
+from peewee import IntegerField, Model, TextField
+from playhouse.postgres_ext import PostgresqlExtDatabase
 
+FORM = sys.argv[1]
 url = urlparse(os.environ["DATABASE_URL"])
-db = PostgresqlDatabase(url.path[1:], host=url.hostname, port=url.port, user=url.username, password=url.password)
+db = PostgresqlExtDatabase(
+    url.path[1:], host=url.hostname, port=url.port, user=url.username, password=url.password, register_hstore=False, server_side_cursors=FORM == "cursor"
+)
+
+
+class Item(Model):
+    id = IntegerField(primary_key=True)
+    name = TextField()
+
+    class Meta:
+        database = db
+        table_name = "item"
 
 
 def tenant(local):
@@ -15,10 +28,20 @@ def tenant(local):
 
 
 with db.connection_context():
-    if sys.argv[1] == "set":
+    if FORM == "set":
         n = tenant(False)
+    elif FORM == "cursor":
+        try:
+            n = sum(1 for _ in Item.select().iterator()) / 2
+        except Exception as e:
+            n = repr(e)
     else:
         with db.atomic():
             n = tenant(True)
+        last = 0
+        while page := list(Item.select().where(Item.id > last).order_by(Item.id).limit(200)):  # by key
+            last = page[-1].id
+        if last != 500:
+            n = last
 if n != 250:
     sys.exit(f"wrong: the tenant has {n} items")

@@ -117,24 +117,22 @@ func (r *Recorder) Locate(report *hostile.Report, dir string) error {
 	if err := lines.Err(); err != nil && !errors.Is(err, bufio.ErrTooLong) {
 		return fmt.Errorf("read the calls: %w", err)
 	}
-	var always []string // the packages of every call, the driver first: they connect, too
-	for _, c := range sites {
-		if always == nil {
-			always = c.Via
-		}
-		always = slices.DeleteFunc(slices.Clone(always), func(name string) bool { return !slices.Contains(c.Via, name) })
-	}
+	connected := connects(sites)
+	via := map[uint32][]string{} // of each client the longest way that a statement of it took
 	for i := range report.Findings {
 		o := &report.Findings[i].First
 		if o.File != "" || o.SQL == "" {
 			if report.Findings[i].Code == hostile.StartupParameter {
-				report.Findings[i].SentBy(always...)
+				report.Findings[i].SentBy(connected...)
 			}
 			continue
 		}
 		if c, ok := sites[key(o.SQL)]; ok {
 			o.File, o.Line = c.File, c.Line
 			report.Findings[i].SentBy(c.Via...)
+			if len(c.Via) > len(via[o.Client.ID]) {
+				via[o.Client.ID] = c.Via
+			}
 		}
 		if o.File == "" {
 			o.File, o.Line = tagged(o.Tags)
@@ -143,7 +141,42 @@ func (r *Recorder) Locate(report *hostile.Report, dir string) error {
 			o.File = rel
 		}
 	}
+	// What a library's hook sent, which is the program's own, comes through the
+	// library all the same.
+	for i := range report.Findings {
+		o := &report.Findings[i].First
+		if c, ok := sites[key(o.SQL)]; ok && len(via[o.Client.ID]) > len(c.Via) && within(c.Via, via[o.Client.ID]) {
+			report.Findings[i].SentBy(via[o.Client.ID]...)
+		}
+	}
 	return nil
+}
+
+// connects returns the packages that the program connects through, the driver
+// first: those of all calls if each took a part of the same way, or else what
+// all ways have in common.
+func connects(sites map[[sha256.Size]byte]call) []string {
+	var longest, common []string
+	for _, c := range sites {
+		if len(c.Via) > len(longest) {
+			longest = c.Via
+		}
+		if common == nil {
+			common = c.Via
+		}
+		common = slices.DeleteFunc(slices.Clone(common), func(name string) bool { return !slices.Contains(c.Via, name) })
+	}
+	for _, c := range sites {
+		if !within(c.Via, longest) {
+			return common
+		}
+	}
+	return longest
+}
+
+// within reports whether all names are among others.
+func within(names, others []string) bool {
+	return !slices.ContainsFunc(names, func(name string) bool { return !slices.Contains(others, name) })
 }
 
 // key returns what is compared of a text. Drivers may trim it, and the pooler
