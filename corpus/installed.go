@@ -17,7 +17,7 @@ var manifests = map[string][]string{
 	"python": {"requirements.txt"},
 	"node":   {"package.json", "schema.prisma"},
 	"java":   {"pom.xml"},
-	"rust":   {"Cargo.toml", "src/main.rs", "src/deadpool_program.rs", "src/diesel_program.rs", "src/seaorm_program.rs", "src/sqlx_program.rs", "src/tokio_program.rs"},
+	"rust":   {"Cargo.toml", "src/main.rs", "src/deadpool_program.rs", "src/diesel_program.rs", "src/diesel_sync_program.rs", "src/seaorm_program.rs", "src/sqlx_program.rs", "src/tokio_program.rs"},
 }
 
 //go:embed java/pom.xml python/requirements.txt node/package.json node/schema.prisma rust/Cargo.toml rust/src

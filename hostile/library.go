@@ -176,22 +176,22 @@ var libraries = []library{
 	{
 		name: "pgqueuer", language: "Python", over: []string{driverAsyncpg, driverPsycopg}, packages: []string{"pgqueuer"}, words: []string{"pgqueuer", "ch_pgqueuer"},
 		fixes: []Advice{{
-			Codes: listening, Knob: "PgQueuer has no knob against LISTEN: its workers need the direct URL (DIRECT_URL); producers may use the pooled one with statement_cache_size=0",
-			Source: documented("PgQueuer's docs on connection poolers"),
+			Codes: listening, Knob: "PgQueuer has no knob against LISTEN: its workers need the direct URL (DIRECT_URL); producers may use the pooled one with asyncpg's statement_cache_size=0",
+			Source: "python/pgqueuer_app.py default direct",
 		}},
 	},
 	{
 		name: "tortoise", language: "Python", over: []string{driverAsyncpg, driverPsycopg}, packages: []string{"tortoise"},
 		fixes: []Advice{
 			{Codes: statementNames, Knob: `"statement_cache_size": 0 among the connection's "credentials", or ?statement_cache_size=0 in db_url`, Source: "python/tortoise_app.py default correct"},
-			{Codes: settings, Knob: "async with in_transaction() as tx: tx.execute_query(\"select set_config($1, $2, true)\", …), and queries with using_db(tx)", Source: documented("Tortoise's docs on transactions")},
-			{Codes: startup, Setting: "search_path", Knob: `take "schema" out of the credentials; schema in each model's Meta instead, or ALTER ROLE … SET search_path`, Source: documented("Tortoise's docs on models")},
+			{Codes: settings, Knob: "async with in_transaction() as tx: tx.execute_query(\"select set_config($1, $2, true)\", …), and queries with using_db(tx)", Source: "python/tortoise_app.py set correct"},
+			{Codes: startup, Setting: "search_path", Knob: `take "schema" out of the credentials; schema in each model's Meta instead, or ALTER ROLE … SET search_path`, Source: "python/tortoise_app.py schema correct"},
 		},
 	},
 	{
 		name: "peewee", language: "Python", over: []string{driverPsycopg2, driverPsycopg}, packages: []string{"peewee", "playhouse"},
 		fixes: []Advice{
-			{Codes: []Code{HoldCursor}, Knob: "server_side_cursors=False (the default) in PostgresqlExtDatabase, and page by key; or ServerSide(query) inside db.atomic()", Source: documented("peewee's docs on server-side cursors")},
+			{Codes: []Code{HoldCursor}, Knob: "server_side_cursors=False (the default) in PostgresqlExtDatabase, and page by key; or ServerSide(query) inside db.atomic()", Source: "python/peewee_app.py cursor correct"},
 			{Codes: settings, Knob: "db.execute_sql(\"select set_config(%s, %s, true)\", …) inside with db.atomic()", Source: "python/peewee_app.py set correct"},
 		},
 	},
@@ -199,12 +199,12 @@ var libraries = []library{
 		name: "aiopg", language: "Python", over: []string{driverPsycopg2}, packages: []string{"aiopg"},
 		fixes: []Advice{
 			{Codes: settings, Knob: "aiopg is always in autocommit: \"begin\" first, then select set_config(…, true), and \"commit\" after the statements that need it (async with cur.begin())", Source: "python/aiopg_app.py set correct"},
-			{Codes: listening, Knob: "aiopg.connect(DIRECT_URL) for the one connection that listens", Source: documented("aiopg's docs on LISTEN")},
+			{Codes: listening, Knob: "aiopg.connect(DIRECT_URL) for the one connection that listens", Source: "python/aiopg_app.py listen correct"},
 		},
 	},
 	{
 		name: "celery", language: "Python", over: []string{"sqlalchemy"}, packages: []string{"celery", "kombu"}, words: []string{"celery_taskmeta", "kombu_message"},
-		fixes: []Advice{{Codes: statementNames, Knob: "with psycopg: database_engine_options = {\"connect_args\": {\"prepare_threshold\": None}}", Source: documented("Celery's docs on the database result backend")}},
+		fixes: []Advice{{Codes: statementNames, Knob: "with psycopg: database_engine_options = {\"connect_args\": {\"prepare_threshold\": None}}", Source: "python/celery_app.py default correct"}},
 	},
 	{
 		name: "airflow", language: "Python", over: []string{"sqlalchemy"}, packages: []string{"airflow"},
@@ -216,23 +216,21 @@ var libraries = []library{
 	{
 		name: "django-tenants", language: "Python", over: []string{driverDjango}, packages: []string{"django_tenants"},
 		fixes: []Advice{{
-			Codes: settings, Setting: "search_path", Knob: "django-tenants has no knob for this: it sets search_path for the session; use a pooler in session mode for it, or ATOMIC_REQUESTS with set local search_path in your own router",
-			Source: documented("django-tenants' issue 1213"),
+			Codes: settings, Setting: "search_path", Knob: "django-tenants has no knob for this: it sets search_path for the session; use the direct URL or a pooler in session mode",
+			Source: "python/django_tenants_app.py default direct",
 		}},
 	},
 	{
 		name: driverDjango, language: "Python", over: []string{driverPsycopg, driverPsycopg2}, packages: []string{"django"}, texts: begins(`DECLARE "_django_curs_`),
 		fixes: []Advice{
 			{Codes: []Code{HoldCursor}, Knob: "DISABLE_SERVER_SIDE_CURSORS: True in DATABASES, or iterator() inside transaction.atomic()", Source: "python/django_program.py cursor correct"},
-			{Codes: statementNames, Knob: `leave "prepare_threshold" out of DATABASES' OPTIONS: Django prepares nothing by itself`, Source: documented("Django's docs on PostgreSQL notes")},
-			{Codes: startup, Knob: `take the setting out of "options" in DATABASES' OPTIONS: ALTER ROLE … SET`, Source: documented("Django's docs on PostgreSQL notes")},
-			{Codes: settings, Setting: "default_transaction_isolation", Knob: `leave "isolation_level" out of OPTIONS: ALTER ROLE … SET default_transaction_isolation, or SET TRANSACTION first in transaction.atomic()`, Source: documented("Django's docs on PostgreSQL notes")},
+			{Codes: statementNames, Knob: `leave "prepare_threshold" out of DATABASES' OPTIONS: Django prepares nothing by itself`, Source: "python/django_program.py prepared correct"},
+			{Codes: startup, Knob: `take the setting out of "options" in DATABASES' OPTIONS: ALTER ROLE … SET`, Source: "python/django_program.py options correct"},
 		},
 	},
 	{
 		name: "sqlalchemy", language: "Python", over: []string{driverAsyncpg, driverPsycopg, driverPsycopg2}, packages: []string{"sqlalchemy"},
 		fixes: []Advice{
-			{Codes: settings, Setting: "default_transaction_isolation", Knob: "isolation_level is sent as BEGIN's own only by psycopg2 and psycopg without autocommit; else SET TRANSACTION first in the transaction", Source: documented("SQLAlchemy's docs on PostgreSQL")},
 			{Codes: settings, Knob: "connection.execute(text(\"select set_config(:n, :v, true)\")) in the session's after_begin event, not at connect or checkout", Source: "python/sqlalchemy_asyncpg.py set correct"},
 		},
 	},
@@ -249,7 +247,7 @@ var libraries = []library{
 				Codes: []Code{NameCollision}, Knob: "statement_cache_size=0; for a cursor also (await conn.prepare(sql, name='')).cursor(); with SQLAlchemy prepared_statement_name_func=lambda: f\"__asyncpg_{uuid4()}__\"",
 				Source: "python/asyncpg_cursor.py faulty correct",
 			},
-			{Codes: startup, Knob: "take it out of server_settings= (connect and create_pool): ALTER ROLE … SET, or set_config($1, $2, true) in the transaction", Source: documented("asyncpg's docs on connect()")},
+			{Codes: startup, Knob: "take it out of server_settings= (connect and create_pool): ALTER ROLE … SET, or set_config($1, $2, true) in the transaction", Source: "python/asyncpg_session.py settings correct"},
 		},
 	},
 	{
@@ -263,17 +261,17 @@ var libraries = []library{
 				Codes: []Code{HeldForGood}, Knob: "COPY inside a transaction (autocommit=False), or conn.execute(\"select 1\") after one that failed", Source: "python/psycopg_copy.py faulty correct",
 			},
 			{Codes: statementNames, Knob: "psycopg.connect(…, prepare_threshold=None); with ConnectionPool in its kwargs, with SQLAlchemy in connect_args", Source: "python/psycopg_prepare.py default correct"},
-			{Codes: settings, Setting: "default_transaction_isolation", Knob: "connection.isolation_level without autocommit, so that psycopg says it with BEGIN; or SET TRANSACTION first in the transaction", Source: documented("psycopg's docs on transactions")},
-			{Codes: settings, Setting: "default_transaction_read_only", Knob: "connection.read_only without autocommit, so that psycopg says it with BEGIN; or SET TRANSACTION READ ONLY first in the transaction", Source: documented("psycopg's docs on transactions")},
-			{Codes: startup, Knob: "take it out of options= in the connection string: ALTER ROLE … SET, or set_config(…, true) in the transaction", Source: documented("libpq's docs on options")},
+			{Codes: settings, Setting: "default_transaction_isolation", Knob: "connection.isolation_level without autocommit, so that psycopg says it with BEGIN; or SET TRANSACTION first in the transaction", Source: "python/psycopg_session.py set correct"},
+			{Codes: settings, Setting: "default_transaction_read_only", Knob: "connection.read_only without autocommit, so that psycopg says it with BEGIN; or SET TRANSACTION READ ONLY first in the transaction", Source: "python/psycopg_session.py set correct"},
+			{Codes: startup, Knob: "take it out of options= in the connection string: ALTER ROLE … SET, or set_config(…, true) in the transaction", Source: "python/psycopg_session.py options correct"},
 		},
 	},
 	{
-		name: driverPsycopg2, language: "Python", packages: []string{"psycopg2"},
+		name: driverPsycopg2, language: "Python", packages: []string{"psycopg2"}, texts: begins(`SET default_transaction_(read_only|isolation|deferrable) TO '`),
 		fixes: []Advice{
-			{Codes: settings, Setting: "default_transaction_read_only", Knob: "set_session(readonly=…) without autocommit, so that psycopg2 says it with BEGIN; or SET TRANSACTION READ ONLY first in the transaction", Source: documented("psycopg2's docs on set_session; python/psycopg2_session.py runs it, not recognized")},
-			{Codes: settings, Setting: "default_transaction_isolation", Knob: "set_session(isolation_level=…) without autocommit, so that psycopg2 says it with BEGIN; or SET TRANSACTION first in the transaction", Source: documented("psycopg2's docs on set_session")},
-			{Codes: startup, Knob: "take it out of options= in the connection string: ALTER ROLE … SET, or set_config(…, true) in the transaction", Source: documented("libpq's docs on options")},
+			{Codes: settings, Setting: "default_transaction_read_only", Knob: "set_session(readonly=…) without autocommit, so that psycopg2 says it with BEGIN; or SET TRANSACTION READ ONLY first in the transaction", Source: "python/psycopg2_session.py faulty correct"},
+			{Codes: settings, Setting: "default_transaction_isolation", Knob: "set_session(isolation_level=…) without autocommit, so that psycopg2 says it with BEGIN; or SET TRANSACTION first in the transaction", Source: "python/psycopg2_session.py isolation correct"},
+			{Codes: startup, Knob: "take it out of options= in the connection string: ALTER ROLE … SET, or set_config(…, true) in the transaction", Source: "python/psycopg2_session.py options correct"},
 		},
 	},
 
@@ -281,7 +279,7 @@ var libraries = []library{
 	{
 		name: "typeorm", language: "Node", over: []string{driverNodePg}, packages: []string{"typeorm"},
 		fixes: []Advice{
-			{Codes: settings, Setting: "default_transaction_isolation", Knob: "dataSource.transaction(\"SERIALIZABLE\", …), which says SET TRANSACTION", Source: documented("TypeORM's docs on transactions")},
+			{Codes: settings, Setting: "default_transaction_isolation", Knob: "dataSource.transaction(\"SERIALIZABLE\", …), which says SET TRANSACTION", Source: "node/typeorm_tenant.cjs isolation correct"},
 			{Codes: settings, Knob: "dataSource.transaction(async m => { await m.query(\"select set_config($1, $2, true)\", …); … }), with m for all that needs it", Source: "node/typeorm_tenant.cjs faulty correct"},
 			{Codes: startup, Knob: "take it out of extra: {…} in DataSource: ALTER ROLE … SET; for a time limit extra.query_timeout, which the client keeps", Source: "node/typeorm_tenant.cjs timeout correct"},
 		},
@@ -289,16 +287,16 @@ var libraries = []library{
 	{
 		name: "mikro-orm", language: "Node", over: []string{"knex", driverNodePg}, packages: []string{"@mikro-orm/"},
 		fixes: []Advice{
-			{Codes: settings, Setting: "search_path", Knob: "em.fork({ schema }) names the schema in each query", Source: documented("MikroORM's docs on multiple schemas")},
+			{Codes: settings, Setting: "search_path", Knob: "em.fork({ schema }) names the schema in each query", Source: "node/mikroorm_tenant.cjs schema correct"},
 			{Codes: settings, Knob: "em.transactional(async em => { await em.execute(\"select set_config(?, ?, true)\", …); … })", Source: "node/mikroorm_tenant.cjs faulty correct"},
-			{Codes: startup, Knob: "take it out of driverOptions: ALTER ROLE … SET", Source: documented("MikroORM's configuration reference")},
+			{Codes: startup, Knob: "take it out of driverOptions: ALTER ROLE … SET", Source: "node/mikroorm_tenant.cjs timeout correct"},
 		},
 	},
 	{
 		name: "kysely", language: "Node", over: []string{driverNodePg, driverPostgresJS}, packages: []string{"kysely"},
 		fixes: []Advice{
-			{Codes: settings, Setting: "default_transaction_isolation", Knob: "db.transaction().setIsolationLevel(…), which says it with the transaction", Source: documented("Kysely's API")},
-			{Codes: settings, Setting: "search_path", Knob: "db.withSchema(…) names the schema in each query", Source: documented("Kysely's API")},
+			{Codes: settings, Setting: "default_transaction_isolation", Knob: "db.transaction().setIsolationLevel(…), which says it with the transaction", Source: "node/kysely_tenant.cjs isolation correct"},
+			{Codes: settings, Setting: "search_path", Knob: "db.withSchema(…) names the schema in each query", Source: "node/kysely_tenant.cjs schema correct"},
 			{Codes: settings, Knob: "db.transaction().execute(async trx => { await sql`select set_config(${name}, ${value}, true)`.execute(trx); … }) instead of db.connection()", Source: "node/kysely_tenant.cjs faulty correct"},
 		},
 	},
@@ -306,13 +304,13 @@ var libraries = []library{
 		name: "drizzle", language: "Node", over: []string{driverNodePg, driverPostgresJS}, packages: []string{"drizzle-orm"},
 		fixes: []Advice{
 			{Codes: statementNames, Knob: "no .prepare(name): leave name: out; on postgres.js postgres(url, { prepare: false })", Source: "node/drizzle_prepared.cjs prepare correct"},
-			{Codes: settings, Knob: "db.transaction(async tx => { await tx.execute(sql`select set_config(${name}, ${value}, true)`); … })", Source: documented("Drizzle's docs on transactions")},
+			{Codes: settings, Knob: "db.transaction(async tx => { await tx.execute(sql`select set_config(${name}, ${value}, true)`); … })", Source: "node/drizzle_prepared.cjs set correct"},
 		},
 	},
 	{
 		name: "objection", language: "Node", over: []string{"knex"}, packages: []string{"objection"},
 		fixes: []Advice{
-			{Codes: settings, Setting: "search_path", Knob: "Model.query().withSchema(…) instead of Knex's searchPath", Source: documented("Objection's API")},
+			{Codes: settings, Setting: "search_path", Knob: "Model.query().withSchema(…) instead of Knex's searchPath", Source: "node/objection_tenant.cjs searchPath correct"},
 			{Codes: settings, Knob: "Model.transaction(async trx => { await trx.raw(\"select set_config(?, ?, true)\", …); await Model.query(trx)… })", Source: "node/objection_tenant.cjs faulty correct"},
 		},
 	},
@@ -320,22 +318,21 @@ var libraries = []library{
 		name: "knex", language: "Node", over: []string{driverNodePg}, packages: []string{"knex"},
 		fixes: []Advice{
 			{Codes: settings, Setting: "search_path", Knob: "leave searchPath out of the configuration: withSchema(…) in each query, or SET LOCAL search_path in knex.transaction(…)", Source: "node/knex_schema.cjs searchPath correct"},
-			{Codes: settings, Knob: "no SET in pool.afterCreate: knex.transaction(async trx => { await trx.raw(\"select set_config(?, ?, true)\", …); … })", Source: documented("Knex's docs on transactions")},
+			{Codes: settings, Knob: "no SET in pool.afterCreate: knex.transaction(async trx => { await trx.raw(\"select set_config(?, ?, true)\", …); … })", Source: "node/knex_schema.cjs afterCreate correct"},
 		},
 	},
 	{
 		name: "sequelize", language: "Node", over: []string{driverNodePg}, packages: []string{"sequelize", "@sequelize/"},
 		fixes: []Advice{
-			{Codes: settings, Setting: "client_min_messages", Knob: "clientMinMessages: 'ignore' among the dialectOptions, so that Sequelize sends no SET when it connects", Source: documented("Sequelize's docs on dialectOptions")},
 			{Codes: settings, Knob: "sequelize.transaction(async transaction => { await sequelize.query(\"select set_config(…, true)\", { transaction }); … })", Source: "node/sequelize_tenant.cjs faulty correct"},
-			{Codes: startup, Knob: "take it out of dialectOptions (statement_timeout, options …): ALTER ROLE … SET", Source: documented("Sequelize's docs on dialectOptions")},
+			{Codes: startup, Knob: "take it out of dialectOptions (statement_timeout, options …): ALTER ROLE … SET", Source: "node/sequelize_tenant.cjs timeout correct"},
 		},
 	},
 	{
 		name: driverPrisma, language: "Node", over: []string{driverNodePg}, packages: []string{"@prisma/"},
 		fixes: []Advice{
 			{Codes: statementNames, Knob: "?pgbouncer=true on the pooled URL, and directUrl for migrations", Source: documented("Prisma's docs on PgBouncer")},
-			{Codes: settings, Knob: "$transaction([tx.$executeRaw`select set_config(…, true)`, query]), both in one", Source: documented("Prisma's docs on transactions; node/prisma_tenant.cjs runs it")},
+			{Codes: settings, Knob: "$transaction([tx.$executeRaw`select set_config(…, true)`, query]), both in one", Source: "node/prisma_tenant.cjs faulty correct"},
 			{Codes: locking, Knob: "directUrl for prisma migrate, which locks for the session", Source: documented("Prisma's docs on PgBouncer")},
 		},
 	},
@@ -356,7 +353,7 @@ var libraries = []library{
 	{
 		name: "pg-boss", language: "Node", over: []string{driverNodePg}, packages: []string{"pg-boss"}, words: []string{"pgboss."},
 		fixes: []Advice{
-			{Codes: startup, Knob: "take it out of new PgBoss({…}): ALTER ROLE … SET", Source: documented("pg-boss's docs on the constructor")},
+			{Codes: startup, Knob: "take it out of new PgBoss({…}): ALTER ROLE … SET", Source: "node/pgboss_app.cjs timeout correct"},
 		},
 	},
 	{
@@ -371,7 +368,7 @@ var libraries = []library{
 				Codes: []Code{ResetsOthers}, Knob: "createPool(url, { resetConnection: async () => {} }): Slonik sends DISCARD ALL whenever a connection comes back",
 				Warning: "what the program itself set for the session then stays: set it in the transaction", Source: "node/slonik_tenant.cjs default correct",
 			},
-			{Codes: settings, Knob: "pool.transaction(async tx => { await tx.query(sql.unsafe`select set_config(${name}, ${value}, true)`); … })", Source: documented("Slonik's docs on transactions")},
+			{Codes: settings, Knob: "pool.transaction(async tx => { await tx.query(sql.unsafe`select set_config(${name}, ${value}, true)`); … })", Source: "node/slonik_tenant.cjs set correct"},
 		},
 	},
 	{
@@ -385,9 +382,9 @@ var libraries = []library{
 				Codes: []Code{SyncsInFlight}, Knob: "prepare: false with parameters in every query, or await each query instead of Promise.all",
 				Warning: "prepare: false hangs on Cloudflare's Hyperdrive", Source: "node/postgresjs_all.cjs default correct",
 			},
-			{Codes: startup, Knob: "take it out of connection: {…} in postgres(url, …): ALTER ROLE … SET", Source: documented("postgres.js's README")},
-			{Codes: settings, Knob: "sql.begin(async tx => { await tx`select set_config(${name}, ${value}, true)`; … })", Source: documented("postgres.js's README")},
-			{Codes: listening, Knob: "sql.listen() of an instance of its own: postgres(DIRECT_URL)", Source: documented("postgres.js's README")},
+			{Codes: startup, Knob: "take it out of connection: {…} in postgres(url, …): ALTER ROLE … SET", Source: "node/postgresjs_tenant.cjs timeout correct"},
+			{Codes: settings, Knob: "sql.begin(async tx => { await tx`select set_config(${name}, ${value}, true)`; … })", Source: "node/postgresjs_tenant.cjs set correct"},
+			{Codes: listening, Knob: "sql.listen() of an instance of its own: postgres(DIRECT_URL)", Source: "node/postgresjs_tenant.cjs listen correct"},
 		},
 	},
 	{
@@ -395,7 +392,7 @@ var libraries = []library{
 		fixes: []Advice{
 			{Codes: []Code{StaleStatement}, Knob: "leave name: out of the query; after DDL say RECONNECT on PgBouncer's console", Source: "node/pg_column.cjs faulty correct"},
 			{Codes: statementNames, Knob: "leave name: out of the query", Source: "node/pg_named.cjs faulty correct"},
-			{Codes: startup, Knob: "leave it out of new Pool({…}), of the URL and of PGOPTIONS: ALTER ROLE … SET, or for a time limit query_timeout, which the client keeps", Source: documented("node-postgres's docs on Client")},
+			{Codes: startup, Knob: "leave it out of new Pool({…}), of the URL and of PGOPTIONS: ALTER ROLE … SET, or for a time limit query_timeout, which the client keeps", Source: "node/pg_tenant.cjs timeout correct"},
 		},
 	},
 
@@ -404,14 +401,14 @@ var libraries = []library{
 		name: "hibernate", language: "Java", over: []string{driverPgjdbc},
 		texts: regexp.MustCompile(`^(select|update|delete|insert)\b.*\b[a-z]+\d+_\d+\.[a-z]`),
 		fixes: []Advice{
-			{Codes: settings, Setting: "search_path", Knob: "no SET search_path in a MultiTenantConnectionProvider: hibernate.multi_tenancy by @TenantId, or SET LOCAL as the transaction's first statement", Source: documented("Hibernate's user guide on multitenancy")},
+			{Codes: settings, Setting: "search_path", Knob: "no SET search_path in a MultiTenantConnectionProvider: hibernate.multi_tenancy by @TenantId, or SET LOCAL as the transaction's first statement", Source: "java/HibernateApp schema correct"},
 		},
 	},
 	{
 		name: "flyway", language: "Java", over: []string{driverPgjdbc}, applications: []string{"redgate_flyway"}, words: []string{"flyway_schema_history"},
 		fixes: []Advice{
 			{Codes: settings, Setting: "search_path", Knob: "Flyway sets search_path and the role for its session and has no knob against it: flyway.url with the direct URL", Source: "java/FlywayApp unprepared correct"},
-			{Codes: []Code{SessionLock, IdleInTransaction}, Knob: "flyway.url with the direct URL; flyway.postgresql.transactional.lock=true (the default) takes the lock in a transaction, which it leaves idle meanwhile", Source: documented("Flyway's docs on PostgreSQL transactional lock")},
+			{Codes: locking, Knob: "flyway.url with the direct URL; flyway.postgresql.transactional.lock=true (the default) takes the lock in a transaction, which it leaves idle meanwhile", Source: "java/FlywayApp lock correct"},
 			{Codes: statementNames, Knob: "flyway.url with the direct URL; prepareThreshold=0 in it is not enough, because of search_path", Source: "java/FlywayApp default correct"},
 		},
 	},
@@ -429,9 +426,9 @@ var libraries = []library{
 		},
 	},
 	{
-		name: "jooq", language: "Java", over: []string{driverPgjdbc}, texts: regexp.MustCompile(`^select .*"\w+"\."\w+"\."\w+"`),
+		name: "jooq", language: "Java", over: []string{driverPgjdbc}, texts: regexp.MustCompile(`^select .*"\w+"\."\w+"\."\w+"|^set search_path = "`),
 		fixes: []Advice{
-			{Codes: settings, Setting: "search_path", Knob: "no ctx.setSchema(): Settings.withRenderMapping names the schema in each query", Source: documented("jOOQ's manual on runtime schema mapping")},
+			{Codes: settings, Setting: "search_path", Knob: "no ctx.setSchema(): Settings.withRenderMapping names the schema in each query", Source: "java/JooqApp schema correct"},
 			{Codes: settings, Knob: "ctx.transaction(c -> { c.dsl().execute(\"select set_config(?, ?, true)\", …); … })", Source: "java/JooqApp set correct"},
 		},
 	},
@@ -442,9 +439,9 @@ var libraries = []library{
 				Codes: []Code{ForeignUnnamed, MissingNamed, NameCollision}, Knob: "PgConnectOptions.setUseLayer7Proxy(true), and setCachePreparedStatements(false) (the default); Quarkus: quarkus.datasource.reactive.postgresql.use-layer7-proxy=true",
 				Source: "java/VertxApp default correct",
 			},
-			{Codes: startup, Knob: "take it out of PgConnectOptions.setProperties / addProperty: ALTER ROLE … SET", Source: documented("the Vert.x PostgreSQL client's docs")},
+			{Codes: startup, Knob: "take it out of PgConnectOptions.setProperties / addProperty: ALTER ROLE … SET", Source: "java/VertxApp properties correct"},
 			{Codes: []Code{SyncsInFlight}, Knob: "PgConnectOptions.setPipeliningLimit(1)", Source: documented("the Vert.x PostgreSQL client's docs on pipelining")},
-			{Codes: listening, Knob: "PgSubscriber with options for the direct URL", Source: documented("the Vert.x PostgreSQL client's docs on pub/sub")},
+			{Codes: listening, Knob: "PgSubscriber with options for the direct URL", Source: "java/VertxApp listen correct"},
 		},
 	},
 	{
@@ -454,9 +451,8 @@ var libraries = []library{
 				Codes: append(slices.Clone(statementNames), SyncsInFlight), Knob: "preparedStatementCacheQueries(0) in PostgresqlConnectionConfiguration, ?preparedStatementCacheQueries=0 in the URL; Spring: spring.r2dbc.properties.preparedStatementCacheQueries=0",
 				Source: "java/R2dbcApp default correct",
 			},
-			{Codes: unnamed, Knob: "preparedStatementCacheQueries=0 needs beginTransaction() around statements with fetchSize", Source: documented("r2dbc-postgresql's README")},
 			{Codes: startup, Knob: "take it out of options(…), schema(…), statementTimeout(…) and lockWaitTimeout(…): ALTER ROLE … SET", Source: "java/R2dbcApp timeout correct"},
-			{Codes: settings, Setting: "default_transaction_isolation", Knob: "beginTransaction(PostgresTransactionDefinition.from(…)) instead of setTransactionIsolationLevel outside a transaction", Source: documented("r2dbc-postgresql's API")},
+			{Codes: settings, Setting: "default_transaction_isolation", Knob: "beginTransaction(PostgresTransactionDefinition.from(…)) instead of setTransactionIsolationLevel outside a transaction", Source: "java/R2dbcApp isolation correct"},
 		},
 	},
 	{
@@ -482,8 +478,8 @@ var libraries = []library{
 	{
 		name: "river", language: "Go", over: []string{driverPgx}, words: []string{"river_job", "river_leader", "river_queue", "river_migration"},
 		fixes: []Advice{
-			{Codes: listening, Knob: "river.Config{PollOnly: true}, or riverpgxv5.New of a pool with the direct URL", Warning: "with PollOnly a job waits for the next poll (FetchPollInterval, 1 s)", Source: documented("River's docs on PgBouncer")},
-			{Codes: statementNames, Knob: "default_query_exec_mode=exec or cache_describe in the pool's URL", Source: documented("River's docs on PgBouncer")},
+			{Codes: listening, Knob: "river.Config{PollOnly: true}, or riverpgxv5.New of a pool with the direct URL", Warning: "with PollOnly a job waits for the next poll (FetchPollInterval, 1 s)", Source: "go/river default correct"},
+			{Codes: statementNames, Knob: "default_query_exec_mode=exec or cache_describe in the pool's URL", Source: "go/river prepared correct"},
 		},
 	},
 	{
@@ -496,13 +492,12 @@ var libraries = []library{
 		name: "golang-migrate", language: "Go", over: []string{driverPgx, driverLibPQ}, texts: begins(`SELECT pg_advisory_lock\(\$1\)$`), words: []string{`"schema_migrations" (version bigint not null primary key, dirty boolean not null)`},
 		fixes: []Advice{
 			{Codes: locking, Knob: "golang-migrate has no knob against it for PostgreSQL's usual drivers: migrate over the direct URL", Source: "go/migrate default correct"},
-			{Codes: statementNames, Knob: "migrate over the direct URL", Source: documented("golang-migrate's README of database/pgx")},
 		},
 	},
 	{
 		name: "atlas", language: "Go", over: []string{driverPgx, driverLibPQ}, words: []string{"atlas_schema_revisions", "atlas_migrate_execute"},
 		fixes: []Advice{
-			{Codes: locking, Knob: "--url with the direct URL: Atlas locks for the session", Source: documented("Atlas's docs on migrate apply")},
+			{Codes: locking, Knob: "--url with the direct URL: Atlas locks for the session", Source: "go/atlas default direct unrecognized"},
 			{Codes: startup, Setting: "search_path", Knob: "--url with the direct URL, or ?search_path= left out and --schema instead", Source: documented("Atlas's docs on URLs")},
 		},
 	},
@@ -510,13 +505,13 @@ var libraries = []library{
 		name: "bun", language: "Go", statements: names(`pgdriver-[0-9]+`),
 		fixes: []Advice{
 			{Codes: statementNames, Knob: "no db.Prepare and no db.PrepareContext: pgdriver sends everything else as simple queries", Source: "go/bun prepare correct"},
-			{Codes: startup, Knob: "take it out of pgdriver.WithConnParams: ALTER ROLE … SET", Source: documented("bun's docs on pgdriver")},
+			{Codes: settings, Knob: "take it out of pgdriver.WithConnParams, which sends SET when it connects: ALTER ROLE … SET", Source: "go/bun params correct unrecognized"},
 		},
 	},
 	{
 		name: "ent", language: "Go", over: []string{driverPgx, driverLibPQ}, texts: regexp.MustCompile(`^(SELECT|INSERT|UPDATE|DELETE)\b[^\x60]*"(\w+)"\."\w+"(, "(\w+)"\."\w+")* FROM "\w+" WHERE "\w+"\."\w+" = \$1 LIMIT [0-9]+$`),
 		fixes: []Advice{
-			{Codes: settings, Knob: "client.Tx(ctx), and tx.ExecContext(\"select set_config($1, $2, true)\") first in it (feature sql/execquery); entsql.WithVar sets it for the session and resets it later", Source: documented("Ent's docs on transactions")},
+			{Codes: settings, Knob: "client.Tx(ctx), and tx.ExecContext(\"select set_config($1, $2, true)\") first in it (feature sql/execquery); entsql.WithVar sets it for the session and resets it later", Source: "go/ent set correct"},
 		},
 	},
 	{
@@ -543,13 +538,13 @@ var libraries = []library{
 		name: driverGoPg, language: "Go", statements: names(`[0-9]+`), // as lib/pq, which is known by its startup parameters
 		fixes: []Advice{
 			{Codes: statementNames, Knob: "no db.Prepare: go-pg sends everything else as simple queries", Source: "go/gopg prepare correct"},
-			{Codes: settings, Knob: "no SET in Options.OnConnect: db.RunInTransaction with select set_config(?, ?, true) first", Source: documented("go-pg's API")},
+			{Codes: settings, Knob: "no SET in Options.OnConnect: db.RunInTransaction with select set_config(?, ?, true) first", Source: "go/gopg connect correct unrecognized"},
 		},
 	},
 	{
 		name: "gorm", language: "Go", over: []string{driverPgx},
 		fixes: []Advice{
-			{Codes: statementNames, Knob: "postgres.Config{PreferSimpleProtocol: true}, or default_query_exec_mode=exec in the DSN; no PrepareStmt: true", Source: documented("GORM's docs on PostgreSQL; go/gorm runs it, told so as pgx")},
+			{Codes: statementNames, Knob: "postgres.Config{PreferSimpleProtocol: true}, or default_query_exec_mode=exec in the DSN; no PrepareStmt: true", Source: "go/gorm default correct unrecognized"},
 		},
 	},
 	{
@@ -557,33 +552,33 @@ var libraries = []library{
 		fixes: []Advice{
 			{Codes: unnamed, Knob: "use default_query_exec_mode=exec or cache_describe, never describe_exec", Source: "go/pgx describe_exec exec"},
 			{Codes: statementNames, Knob: "default_query_exec_mode=exec or cache_describe in the connection string", Source: "go/pgx cache_statement exec"},
-			{Codes: []Code{SyncsInFlight}, Knob: "SendBatch (one Sync) instead of Pipeline with several", Source: documented("pgx's docs on SendBatch; go/pgx runs it, not recognized")},
-			{Codes: startup, Knob: "leave it out of the connection string and of RuntimeParams: ALTER ROLE … SET", Source: documented("pgx's docs on ParseConfig")},
-			{Codes: settings, Knob: "no SET in AfterConnect or BeforeAcquire: select set_config($1, $2, true) in the transaction, or in one batch with the query", Source: documented("pgx's docs; go/pgx runs it, not recognized")},
+			{Codes: []Code{SyncsInFlight}, Knob: "SendBatch (one Sync) instead of Pipeline with several", Source: "go/pgx pipeline pipeline-correct unrecognized"},
+			{Codes: startup, Knob: "leave it out of the connection string and of RuntimeParams: ALTER ROLE … SET", Source: "go/pgx timeout exec"},
+			{Codes: settings, Knob: "no SET in AfterConnect or BeforeAcquire: select set_config($1, $2, true) in the transaction, or in one batch with the query", Source: "go/pgx acquire-cached acquire-correct"},
 		},
 	},
 
 	// --- Rust ---
 	{
-		name: "diesel-async", language: "Rust", over: []string{driverTokio}, texts: regexp.MustCompile(`^SET TIME ZONE 'UTC'$|^SELECT "\w+"\."\w+".* WHERE \(`),
+		name: "diesel-async", language: "Rust", over: []string{driverTokio}, texts: regexp.MustCompile(`^SELECT "\w+"\."\w+".* WHERE \(`),
 		fixes: []Advice{{
 			Codes:  []Code{ForeignUnnamed, MissingNamed, NameCollision, SyncsInFlight},
-			Knob:   "diesel-async prepares all, even what it sends when it connects, and has no knob against it: a pooler that tracks statements, or one in session mode",
-			Source: documented("observed with diesel-async 0.9.2, rust/diesel default: it cannot connect"),
+			Knob:   "diesel-async prepares all, even what it sends when it connects, and has no knob against it: the direct URL, or a pooler that tracks statements",
+			Source: "rust/diesel default direct",
 		}},
 	},
 	{
 		name: "diesel", language: "Rust", statements: names(`__diesel_stmt_[0-9]+`),
 		fixes: []Advice{
-			{Codes: append(slices.Clone(unnamed), statementNames...), Knob: "set_prepared_statement_cache_size(CacheSize::Disabled) and conn.transaction around each query, or a pooler that tracks statements", Source: documented("Diesel's API")},
+			{Codes: append(slices.Clone(unnamed), statementNames...), Knob: "set_prepared_statement_cache_size(CacheSize::Disabled) and conn.transaction around each query, or a pooler that tracks statements", Source: "rust/diesel_sync default correct"},
 		},
 	},
 	{
 		name: "sea-orm", language: "Rust", over: []string{driverSqlx}, texts: regexp.MustCompile(`^SELECT "\w+"\."\w+".* WHERE "\w+"\."\w+" = \$1( LIMIT \$\d+)?$`),
 		fixes: []Advice{
 			{
-				Codes: append(slices.Clone(unnamed), statementNames...), Knob: "SeaORM has no .persistent(false): db.begin() around each query, with ?statement-cache-capacity=0 in the URL; or a pooler that tracks statements",
-				Source: "rust/seaorm default correct",
+				Codes: append(slices.Clone(unnamed), statementNames...), Knob: "SeaORM has no .persistent(false), and db.begin() with ?statement-cache-capacity=0 still leaves names behind: a pooler that tracks statements",
+				Source: "rust/seaorm default tracked",
 			},
 		},
 	},
@@ -591,7 +586,7 @@ var libraries = []library{
 		name: "deadpool", language: "Rust", over: []string{driverTokio}, words: []string{"CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; UNLISTEN *;"},
 		fixes: []Advice{
 			{Codes: []Code{ResetsOthers}, Knob: "RecyclingMethod::Fast (the default) or Verified instead of Clean", Warning: "what the program itself set for the session then stays: set it in the transaction", Source: "rust/deadpool clean correct"},
-			{Codes: statementNames, Knob: "client.query_typed instead of prepare_cached, each awaited before the next", Source: documented("deadpool-postgres's API; rust/deadpool cached is told so as tokio-postgres")},
+			{Codes: statementNames, Knob: "client.query_typed instead of prepare_cached, each awaited before the next", Source: "rust/deadpool cached correct unrecognized"},
 		},
 	},
 	{
@@ -600,7 +595,7 @@ var libraries = []library{
 			{Codes: unnamed, Knob: "sqlx asks in two trips: a transaction around each query (pool.begin()), or its named statements with a pooler that tracks them", Source: "rust/sqlx unnamed correct"},
 			{Codes: statementNames, Knob: "a transaction around each query, with statement_cache_capacity(0) and .persistent(false); or a pooler that tracks statements", Source: "rust/sqlx default correct"},
 			{Codes: []Code{SyncsInFlight}, Knob: "a transaction around each query: a pool's connection is tried with a Sync of its own before the last answer was read to its end", Source: "rust/sqlx default correct"},
-			{Codes: startup, Knob: "leave it out of PgConnectOptions::options: ALTER ROLE … SET", Source: documented("sqlx's API")},
+			{Codes: startup, Knob: "leave it out of PgConnectOptions::options: ALTER ROLE … SET", Source: "rust/sqlx options correct"},
 		},
 	},
 	{
@@ -608,7 +603,7 @@ var libraries = []library{
 		fixes: []Advice{
 			{Codes: append(slices.Clone(unnamed), statementNames...), Knob: "use query_typed, which prepares nothing, and wait for each query", Source: "rust/tokio query query_typed"},
 			{Codes: []Code{SyncsInFlight}, Knob: "await each query instead of join_all", Source: "rust/tokio join_all query_typed"},
-			{Codes: startup, Knob: "leave it out of Config::options: ALTER ROLE … SET", Source: documented("tokio-postgres's API")},
+			{Codes: startup, Knob: "leave it out of Config::options: ALTER ROLE … SET", Source: "rust/tokio options query_typed"},
 		},
 	},
 
@@ -618,7 +613,7 @@ var libraries = []library{
 		fixes: []Advice{
 			{Codes: statementNames, Knob: "prepared_statements: false in database.yml; without ActiveRecord exec_params instead of prepare", Source: "ruby/activerecord.rb prepared correct"},
 			{Codes: locking, Knob: "migrate over a direct connection, or advisory_locks: false in database.yml", Warning: "without the lock two deploys may migrate at once", Source: "ruby/activerecord.rb lock correct"},
-			{Codes: settings, Knob: "take it out of variables: in database.yml (ALTER ROLE … SET); a tenant in the transaction, by set_config(…, true)", Source: documented("the Rails guide on configuring")},
+			{Codes: settings, Knob: "take it out of variables: in database.yml (ALTER ROLE … SET); a tenant in the transaction, by set_config(…, true)", Source: "ruby/activerecord.rb variables correct"},
 		},
 	},
 	{
@@ -652,8 +647,8 @@ var libraries = []library{
 		name: driverLibPQ, language: "Go",
 		fixes: []Advice{
 			{Codes: unnamed, Knob: "add binary_parameters=yes to the connection string, or use pgx", Source: "go/libpq default correct"},
-			{Codes: statementNames, Knob: "no db.Prepare: db.Query and db.Exec, with binary_parameters=yes in the connection string; or use pgx", Source: documented("lib/pq's docs")},
-			{Codes: startup, Knob: "leave it out of the connection string: ALTER ROLE … SET", Source: documented("lib/pq's docs")},
+			{Codes: statementNames, Knob: "no db.Prepare: db.Query and db.Exec, with binary_parameters=yes in the connection string; or use pgx", Source: "go/libpq prepare correct"},
+			{Codes: startup, Knob: "leave it out of the connection string: ALTER ROLE … SET", Source: "go/libpq timeout correct"},
 		},
 	},
 }

@@ -17,12 +17,25 @@ class HibernateApp {
 
     public static void main(String[] args) {
         Logger.getLogger("").setLevel(Level.OFF);
+        String form = args[0];
         int faults = 0;
         var config = new Configuration().addAnnotatedClass(Item.class)
-            .setProperty("hibernate.connection.url", System.getenv("JDBC_URL") + (args[0].equals("correct") ? "&prepareThreshold=0" : "&prepareThreshold=2"))
+            .setProperty("hibernate.connection.url", System.getenv("JDBC_URL") + (form.equals("default") ? "&prepareThreshold=2" : "&prepareThreshold=0"))
             .setProperty("hibernate.connection.pool_size", "1");
         try (var factory = config.buildSessionFactory()) {
-            for (int n = 1; n <= 6; n++) {
+            if (!form.equals("default")) {
+                try (var session = factory.openSession()) {
+                    var tx = session.beginTransaction();
+                    session.createNativeMutationQuery("set " + (form.equals("correct") ? "local" : "session") + " search_path to tenant_b").executeUpdate();
+                    String name = session.find(Item.class, 1).name;
+                    tx.commit();
+                    if (!name.equals("item 1 of tenant b")) {
+                        System.out.println("wrong: " + name + ", of another schema");
+                        faults++;
+                    }
+                }
+            }
+            for (int n = 1; n <= 6 && !form.equals("schema"); n++) {
                 String name;
                 try (var session = factory.openSession()) {
                     name = session.find(Item.class, n).name;

@@ -1,5 +1,7 @@
 import io.r2dbc.postgresql.PostgresqlConnectionConfiguration;
 import io.r2dbc.postgresql.PostgresqlConnectionFactory;
+import io.r2dbc.postgresql.api.PostgresTransactionDefinition;
+import io.r2dbc.spi.IsolationLevel;
 import java.net.URI;
 import java.time.Duration;
 import reactor.core.publisher.Flux;
@@ -20,6 +22,18 @@ class R2dbcApp {
         int faults = 0;
         try {
             var connection = new PostgresqlConnectionFactory(config.build()).create().block(Duration.ofSeconds(20));
+            if (args[0].equals("isolation")) {
+                connection.setTransactionIsolationLevel(IsolationLevel.SERIALIZABLE).block(Duration.ofSeconds(20));
+            } else if (args[0].equals("correct")) {
+                connection.beginTransaction(PostgresTransactionDefinition.from(IsolationLevel.SERIALIZABLE)).block(Duration.ofSeconds(20));
+                String level = Flux.from(connection.createStatement("show transaction_isolation").execute())
+                    .flatMap(r -> r.map((row, meta) -> row.get(0, String.class))).blockLast(Duration.ofSeconds(20));
+                connection.commitTransaction().block(Duration.ofSeconds(20));
+                if (!level.equals("serializable")) {
+                    System.out.println("wrong: " + level);
+                    faults++;
+                }
+            }
             for (int n = 1; n <= 6; n++) {
                 String name;
                 try {

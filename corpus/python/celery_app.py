@@ -30,6 +30,7 @@ def work():
     sys.exit(1 if faults else 0)
 
 
+backend = app.backend  # made before the fork, as a worker does
 # A process as Celery's worker forks them: only these keep connections.
 process = get_context("fork").Process(target=work)
 process.start()

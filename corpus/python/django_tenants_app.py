@@ -16,7 +16,7 @@ settings.configure(
     },
     DATABASE_ROUTERS=("django_tenants.routers.TenantSyncRouter",),
     INSTALLED_APPS=["django.contrib.contenttypes", "django_tenants"],
-    SHARED_APPS=[], TENANT_APPS=[], TENANT_MODEL="corpus.Client", TENANT_DOMAIN_MODEL="corpus.Domain",
+    SHARED_APPS=["django.contrib.contenttypes"], TENANT_APPS=["django.contrib.contenttypes"], TENANT_MODEL="corpus.Client", TENANT_DOMAIN_MODEL="corpus.Domain",
     USE_TZ=True,
 )
 django.setup()

@@ -155,7 +155,7 @@ func (r *Recorder) Locate(report *hostile.Report, dir string) error {
 // connects returns the packages that the program connects through, the driver
 // first: those of all calls if each took a part of the same way, or else what
 // all ways have in common.
-func connects(sites map[[sha256.Size]byte]call) []string {
+func connects(sites map[string]call) []string {
 	var longest, common []string
 	for _, c := range sites {
 		if len(c.Via) > len(longest) {

@@ -15,7 +15,11 @@ import (
 
 func main() {
 	ctx := context.Background()
-	pool := sql.OpenDB(pgdriver.NewConnector(pgdriver.WithDSN(os.Getenv("DATABASE_URL"))))
+	options := []pgdriver.Option{pgdriver.WithDSN(os.Getenv("DATABASE_URL"))}
+	if os.Args[1] == "params" {
+		options = append(options, pgdriver.WithConnParams(map[string]any{"search_path": "public, tenant_b"}))
+	}
+	pool := sql.OpenDB(pgdriver.NewConnector(options...))
 	pool.SetMaxOpenConns(1)
 	db := bun.NewDB(pool, pgdialect.New())
 	ask := func(n int) (name string, err error) {

@@ -22,6 +22,12 @@ func main() {
 		panic(err)
 	}
 	options.PoolSize = 1
+	if os.Args[1] == "connect" {
+		options.OnConnect = func(_ context.Context, c *pg.Conn) error {
+			_, err := c.Exec(setting, false)
+			return err
+		}
+	}
 	db := pg.Connect(options)
 	defer func() { _ = db.Close() }()
 	faults := 0
@@ -51,6 +57,11 @@ func main() {
 			if _, err := byID.QueryOne(pg.Scan(&name), n); err != nil || name != fmt.Sprint("item ", n) {
 				wrong("item %d is %q, %v", n, name, err)
 			}
+		}
+	case "connect":
+		var n int
+		if _, err = db.QueryOne(pg.Scan(&n), ofOne); err == nil && n != 250 {
+			wrong("the tenant has %d items", n)
 		}
 	case "set":
 		err = count(db, false)

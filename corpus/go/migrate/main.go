@@ -18,11 +18,15 @@ func main() {
 		url = os.Getenv("DIRECT_URL")
 	}
 	_, rest, _ := strings.Cut(url, "://")
+	mode := "&default_query_exec_mode=exec"
+	if os.Args[1] == "prepared" {
+		mode = ""
+	}
 	files, err := iofs.New(fstest.MapFS{"1_made.up.sql": {Data: []byte("create table made (id int)")}}, ".")
 	if err != nil {
 		panic(err)
 	}
-	m, err := migrate.NewWithSourceInstance("iofs", files, "pgx5://"+rest+"&default_query_exec_mode=exec")
+	m, err := migrate.NewWithSourceInstance("iofs", files, "pgx5://"+rest+mode)
 	if err == nil {
 		err = m.Up()
 	}

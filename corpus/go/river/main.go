@@ -41,13 +41,17 @@ func main() {
 	direct := must(pgxpool.New(ctx, os.Getenv("DIRECT_URL")))
 	migrator := must(rivermigrate.New(riverpgxv5.New(direct), nil))
 	_ = must(migrator.Migrate(ctx, rivermigrate.DirectionUp, nil))
-	pool := must(pgxpool.New(ctx, os.Getenv("DATABASE_URL")+"&default_query_exec_mode=exec"))
+	url := os.Getenv("DATABASE_URL")
+	if os.Args[1] != "prepared" {
+		url += "&default_query_exec_mode=exec"
+	}
+	pool := must(pgxpool.New(ctx, url))
 	g := &greeter{done: make(chan struct{})}
 	workers := river.NewWorkers()
 	river.AddWorker(workers, g)
 	client := must(river.NewClient(riverpgxv5.New(pool), &river.Config{
 		Queues: map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: 1}}, Workers: workers,
-		FetchPollInterval: 200 * time.Millisecond, PollOnly: os.Args[1] == "correct",
+		FetchPollInterval: 200 * time.Millisecond, PollOnly: os.Args[1] != "default",
 	}))
 	if err := client.Start(ctx); err != nil {
 		panic(err)
