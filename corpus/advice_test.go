@@ -9,19 +9,33 @@ import (
 	"github.com/poolproof/poolproof/hostile"
 )
 
-// tried returns the program of the corpus with which advice was run, and its
-// faulty and correct form; ok is false if the advice is documented only.
-func tried(a hostile.Advice) (program, faulty, correct string, ok bool) {
-	words := strings.Fields(a.Source)
-	if len(words) != 3 || strings.HasPrefix(a.Source, "documented:") {
-		return "", "", "", false
+// trial is a program with which advice was run: a form that has the fault, and
+// one that does what the advice says.
+type trial struct {
+	program, faulty, correct string
+	recognized               bool // prove knows the library by this program's messages
+}
+
+// tracked is a trial's correct form where that is the faulty one behind a pooler
+// that tracks statements: see TestTrackedStatements.
+const trackedForm = "tracked"
+
+// trialsOf returns the programs with which advice was run; none if it is
+// documented only.
+func trialsOf(a hostile.Advice) (trials []trial) {
+	if !a.Run() {
+		return nil
 	}
-	return words[0], words[1], words[2], true
+	for source := range strings.SplitSeq(a.Source, "; ") {
+		words := append(strings.Fields(source), "", "", "")
+		trials = append(trials, trial{words[0], words[1], words[2], words[3] != "unrecognized"})
+	}
+	return trials
 }
 
 // concerns reports whether a finding is what the advice is for.
 func concerns(a hostile.Advice, code hostile.Code, subject string) bool {
-	subject, _, _ = strings.Cut(subject, " in options")
+	subject, _, _ = strings.Cut(strings.ToLower(subject), " in options")
 	return slices.Contains(a.Codes, code) && (a.Setting == "" || a.Setting == subject)
 }
 
@@ -31,7 +45,8 @@ func (r row) advises(t *testing.T, found []hostile.Finding) {
 	t.Helper()
 	for _, l := range hostile.Libraries() {
 		for _, a := range l.Fixes {
-			if program, faulty, _, ok := tried(a); !ok || program != r.program || faulty != r.form {
+			// The first program is the library's own; in further ones another library stands before it.
+			if trials := trialsOf(a); len(trials) == 0 || !trials[0].recognized || trials[0].program != r.program || trials[0].faulty != r.form {
 				continue
 			}
 			if !slices.ContainsFunc(found, func(f hostile.Finding) bool {
@@ -43,14 +58,16 @@ func (r row) advises(t *testing.T, found []hostile.Finding) {
 	}
 }
 
-// Each advice was tried: with a program that commits the fault, and with one that
+// The walk over the table of libraries. Each knob was run: with a program that
+// commits the fault and shows what it does behind PgBouncer, and with one that
 // does what the advice says and no longer has it. TestProve runs both and sees
-// that the first is told so. What could not be tried here says where it is
-// documented, and when that was.
+// that the first is told so; TestBehindPgBouncer runs both as well. What could not
+// be run says where it is documented, of which version, and when that was read, and
+// whoever is told so is told that it was not run.
 func TestAdvice(t *testing.T) {
-	documented := regexp.MustCompile(`^documented: .+, 20\d\d-\d\d-\d\d$`)
+	documented := regexp.MustCompile(`^documented: .+ \d[\w.]*, .+, 20\d\d-\d\d-\d\d$`)
 	form := func(program, form string) *row {
-		for _, r := range slices.Concat(table, libraryTable) {
+		for _, r := range slices.Concat(table, fieldTable, libraryTable) {
 			if r.program == program && r.form == form {
 				return &r
 			}
@@ -70,19 +87,30 @@ func TestAdvice(t *testing.T) {
 		}
 		for _, a := range l.Fixes {
 			all++
-			program, faulty, correct, ok := tried(a)
-			if !ok {
+			if !a.Run() {
 				if !documented.MatchString(a.Source) {
 					t.Errorf("%s, %s: the source is %q", l.Name, a.Knob, a.Source)
+				}
+				if !strings.Contains(a.Text(), "documented, not run here") {
+					t.Errorf("%s: %s does not say that it was not run", l.Name, a.Text())
 				}
 				continue
 			}
 			run++
-			if r := form(program, faulty); r == nil || !has(r, a) {
-				t.Errorf("%s, %s: %s %s does not show the fault", l.Name, a.Knob, program, faulty)
-			}
-			if r := form(program, correct); r == nil || has(r, a) {
-				t.Errorf("%s, %s: %s %s does not show that it helps", l.Name, a.Knob, program, correct)
+			for _, tried := range trialsOf(a) {
+				faulty := form(tried.program, tried.faulty)
+				if faulty == nil || !has(faulty, a) {
+					t.Errorf("%s, %s: %s %s does not show the fault", l.Name, a.Knob, tried.program, tried.faulty)
+				} else if faulty.shows == nil {
+					t.Errorf("%s, %s: %s %s shows nothing behind PgBouncer", l.Name, a.Knob, tried.program, tried.faulty)
+				}
+				if tried.correct == trackedForm {
+					if faulty != nil && !faulty.onlyTracked() {
+						t.Errorf("%s, %s: %s %s is not right behind a pooler that tracks", l.Name, a.Knob, tried.program, tried.faulty)
+					}
+				} else if r := form(tried.program, tried.correct); r == nil || has(r, a) {
+					t.Errorf("%s, %s: %s %s does not show that it helps", l.Name, a.Knob, tried.program, tried.correct)
+				}
 			}
 		}
 	}

@@ -285,6 +285,34 @@ func locked(key int64) consequence {
 	}
 }
 
+// fails wants that what clients ask who have nothing to do with the program fails
+// after so many copies of the program ran at once, at one of several tries. wants
+// are pairs: a statement, and what its error is like.
+func fails(copies int, wants ...string) consequence {
+	return func(b *bouncer) {
+		var last string
+		var missing []string
+		for range tries {
+			last = together(copies, func(int) run { return b.run() })
+			missing = nil
+			for i := 0; i < len(wants); i += 2 {
+				told := false
+				b.strangers(func(c *pgx.Conn) {
+					_, err := c.Exec(b.Context(), wants[i])
+					told = told || err != nil && regexp.MustCompile(wants[i+1]).MatchString(err.Error())
+				})
+				if !told {
+					missing = append(missing, wants[i])
+				}
+			}
+			if len(missing) == 0 {
+				return
+			}
+		}
+		b.Errorf("strangers may ask %q in %d tries; the program said last\n%s", missing, tries, last)
+	}
+}
+
 // keepsLock wants that an advisory lock of the session is held when the program
 // has left, at one of several tries: its unlock met the other server connection.
 func keepsLock() consequence {

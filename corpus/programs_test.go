@@ -53,6 +53,8 @@ func command(t testing.TB, program, form string) (argv, env []string) {
 		return []string{"java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", built(t).java + ":" + jars, name, form}, nil
 	case "go":
 		return []string{filepath.Join(built(t).golang, name), form}, nil
+	case "shell":
+		return []string{"sh", program, form}, nil
 	case "ruby", "php", "perl":
 		return []string{language, program, form}, nil
 	}

@@ -20,18 +20,33 @@ type Advice struct {
 	Codes   []Code
 	Setting string // it is for this one only; "" is for all others
 	Knob    string // what to set, or to do
+	Also    string // the same under other names, or another way, which was not run; "" if there is none
 	Warning string // how that can hurt; "" if it cannot
-	// Source says how we know: "program faulty correct" of the corpus, which was
-	// run with and without, or "documented: WHERE, DATE".
+	// Source says how we know. Either the knob was run with and without: then it
+	// names programs of the corpus and their forms, "program faulty correct", with
+	// "; " between several. A program whose client cannot be told from others' ends
+	// in "unrecognized"; where "tracked" stands for the correct form, the faulty one
+	// is right behind a pooler that tracks statements. Or it is "documented: WHERE,
+	// DATE", with a version.
 	Source string
 }
 
+// Run reports whether the knob was run here, with and without.
+func (a Advice) Run() bool { return !strings.HasPrefix(a.Source, "documented: ") }
+
 // Text is the advice in one line, as Finding.Fix has it.
 func (a Advice) Text() string {
-	if a.Warning == "" {
-		return a.Knob
+	text := a.Knob
+	if !a.Run() {
+		text += " (documented, not run here)"
 	}
-	return a.Knob + "; careful: " + a.Warning
+	if a.Also != "" {
+		text += "; documented, not run here: " + a.Also
+	}
+	if a.Warning != "" {
+		text += "; careful: " + a.Warning
+	}
+	return text
 }
 
 // Libraries returns all that are known, grouped by language.
@@ -168,7 +183,7 @@ var libraries = []library{
 		fixes: []Advice{
 			{Codes: statementNames, Knob: `PsycopgConnector(conninfo=url, kwargs={"prepare_threshold": None})`, Source: "python/procrastinate_app.py default correct"},
 			{
-				Codes: listening, Knob: "run_worker(listen_notify=False), or a connector with the direct URL for the worker",
+				Codes: listening, Knob: "run_worker(listen_notify=False)", Also: "a connector with the direct URL for the worker",
 				Warning: "without LISTEN a job waits for the next poll (fetch_job_polling_interval, 5 s)", Source: "python/procrastinate_app.py listen correct",
 			},
 		},
@@ -198,7 +213,7 @@ var libraries = []library{
 	{
 		name: "aiopg", language: "Python", over: []string{driverPsycopg2}, packages: []string{"aiopg"},
 		fixes: []Advice{
-			{Codes: settings, Knob: "aiopg is always in autocommit: \"begin\" first, then select set_config(…, true), and \"commit\" after the statements that need it (async with cur.begin())", Source: "python/aiopg_app.py set correct"},
+			{Codes: settings, Knob: "aiopg is always in autocommit: \"begin\" first, then select set_config(…, true), and \"commit\" after the statements that need it", Source: "python/aiopg_app.py set correct"},
 			{Codes: listening, Knob: "aiopg.connect(DIRECT_URL) for the one connection that listens", Source: "python/aiopg_app.py listen correct"},
 		},
 	},
@@ -209,8 +224,8 @@ var libraries = []library{
 	{
 		name: "airflow", language: "Python", over: []string{"sqlalchemy"}, packages: []string{"airflow"},
 		fixes: []Advice{
-			{Codes: statementNames, Knob: "[database] sql_alchemy_connect_args with a dictionary that has prepare_threshold None (psycopg) or asyncpg's settings for sql_alchemy_conn_async", Source: documented("Airflow's configuration reference")},
-			{Codes: locking, Knob: "airflow db migrate over a direct connection (AIRFLOW__DATABASE__SQL_ALCHEMY_CONN); the scheduler locks with pg_advisory_xact_lock and may be pooled", Source: documented("Airflow's docs on the database")},
+			{Codes: statementNames, Knob: "[database] sql_alchemy_connect_args with a dictionary that has prepare_threshold None (psycopg) or asyncpg's settings for sql_alchemy_conn_async", Source: documented("Airflow 3, configuration reference, database, sql_alchemy_connect_args")},
+			{Codes: locking, Knob: "airflow db migrate over a direct connection (AIRFLOW__DATABASE__SQL_ALCHEMY_CONN); the scheduler locks with pg_advisory_xact_lock and may be pooled", Source: documented("Airflow 3, docs on setting up a database")},
 		},
 	},
 	{
@@ -223,7 +238,7 @@ var libraries = []library{
 	{
 		name: driverDjango, language: "Python", over: []string{driverPsycopg, driverPsycopg2}, packages: []string{"django"}, texts: begins(`DECLARE "_django_curs_`),
 		fixes: []Advice{
-			{Codes: []Code{HoldCursor}, Knob: "DISABLE_SERVER_SIDE_CURSORS: True in DATABASES, or iterator() inside transaction.atomic()", Source: "python/django_program.py cursor correct"},
+			{Codes: []Code{HoldCursor}, Knob: "DISABLE_SERVER_SIDE_CURSORS: True in DATABASES, or iterator() inside transaction.atomic()", Source: "python/django_program.py cursor correct; python/django_program.py cursor atomic"},
 			{Codes: statementNames, Knob: `leave "prepare_threshold" out of DATABASES' OPTIONS: Django prepares nothing by itself`, Source: "python/django_program.py prepared correct"},
 			{Codes: startup, Knob: `take the setting out of "options" in DATABASES' OPTIONS: ALTER ROLE … SET`, Source: "python/django_program.py options correct"},
 		},
@@ -241,11 +256,11 @@ var libraries = []library{
 				Codes:   []Code{MissingNamed},
 				Knob:    "statement_cache_size=0 for connect() and create_pool(); with SQLAlchemy also prepared_statement_cache_size=0 and prepared_statement_name_func=lambda: f\"__asyncpg_{uuid4()}__\" for unique names",
 				Warning: "SQLAlchemy's poolclass=NullPool, which its docs add, opens a connection for each checkout and exhausts ports under load; keep its pool",
-				Source:  "python/asyncpg_cache.py default correct",
+				Source:  "python/asyncpg_cache.py default correct; python/sqlalchemy_asyncpg.py default correct",
 			},
 			{
 				Codes: []Code{NameCollision}, Knob: "statement_cache_size=0; for a cursor also (await conn.prepare(sql, name='')).cursor(); with SQLAlchemy prepared_statement_name_func=lambda: f\"__asyncpg_{uuid4()}__\"",
-				Source: "python/asyncpg_cursor.py faulty correct",
+				Source: "python/asyncpg_cursor.py faulty correct; python/sqlalchemy_asyncpg.py default correct",
 			},
 			{Codes: startup, Knob: "take it out of server_settings= (connect and create_pool): ALTER ROLE … SET, or set_config($1, $2, true) in the transaction", Source: "python/asyncpg_session.py settings correct"},
 		},
@@ -260,7 +275,7 @@ var libraries = []library{
 			{
 				Codes: []Code{HeldForGood}, Knob: "COPY inside a transaction (autocommit=False), or conn.execute(\"select 1\") after one that failed", Source: "python/psycopg_copy.py faulty correct",
 			},
-			{Codes: statementNames, Knob: "psycopg.connect(…, prepare_threshold=None); with ConnectionPool in its kwargs, with SQLAlchemy in connect_args", Source: "python/psycopg_prepare.py default correct"},
+			{Codes: statementNames, Knob: "psycopg.connect(…, prepare_threshold=None); with ConnectionPool in its kwargs, with SQLAlchemy in connect_args", Source: "python/psycopg_prepare.py default correct; python/langgraph_saver.py default correct; python/celery_app.py default correct"},
 			{Codes: settings, Setting: "default_transaction_isolation", Knob: "connection.isolation_level without autocommit, so that psycopg says it with BEGIN; or SET TRANSACTION first in the transaction", Source: "python/psycopg_session.py set correct"},
 			{Codes: settings, Setting: "default_transaction_read_only", Knob: "connection.read_only without autocommit, so that psycopg says it with BEGIN; or SET TRANSACTION READ ONLY first in the transaction", Source: "python/psycopg_session.py set correct"},
 			{Codes: startup, Knob: "take it out of options= in the connection string: ALTER ROLE … SET, or set_config(…, true) in the transaction", Source: "python/psycopg_session.py options correct"},
@@ -303,7 +318,7 @@ var libraries = []library{
 	{
 		name: "drizzle", language: "Node", over: []string{driverNodePg, driverPostgresJS}, packages: []string{"drizzle-orm"},
 		fixes: []Advice{
-			{Codes: statementNames, Knob: "no .prepare(name): leave name: out; on postgres.js postgres(url, { prepare: false })", Source: "node/drizzle_prepared.cjs prepare correct"},
+			{Codes: statementNames, Knob: "no .prepare(name): leave name: out; on postgres.js postgres(url, { prepare: false })", Source: "node/drizzle_prepared.cjs prepare correct; node/postgresjs_all.cjs default correct"},
 			{Codes: settings, Knob: "db.transaction(async tx => { await tx.execute(sql`select set_config(${name}, ${value}, true)`); … })", Source: "node/drizzle_prepared.cjs set correct"},
 		},
 	},
@@ -317,7 +332,7 @@ var libraries = []library{
 	{
 		name: "knex", language: "Node", over: []string{driverNodePg}, packages: []string{"knex"},
 		fixes: []Advice{
-			{Codes: settings, Setting: "search_path", Knob: "leave searchPath out of the configuration: withSchema(…) in each query, or SET LOCAL search_path in knex.transaction(…)", Source: "node/knex_schema.cjs searchPath correct"},
+			{Codes: settings, Setting: "search_path", Knob: "leave searchPath out of the configuration: withSchema(…) in each query", Source: "node/knex_schema.cjs searchPath correct"},
 			{Codes: settings, Knob: "no SET in pool.afterCreate: knex.transaction(async trx => { await trx.raw(\"select set_config(?, ?, true)\", …); … })", Source: "node/knex_schema.cjs afterCreate correct"},
 		},
 	},
@@ -331,9 +346,9 @@ var libraries = []library{
 	{
 		name: driverPrisma, language: "Node", over: []string{driverNodePg}, packages: []string{"@prisma/"},
 		fixes: []Advice{
-			{Codes: statementNames, Knob: "?pgbouncer=true on the pooled URL, and directUrl for migrations", Source: documented("Prisma's docs on PgBouncer")},
+			{Codes: statementNames, Knob: "?pgbouncer=true on the pooled URL, and directUrl for migrations", Source: documented("Prisma 6, docs on databases, configure Prisma Client with PgBouncer")},
 			{Codes: settings, Knob: "$transaction([tx.$executeRaw`select set_config(…, true)`, query]), both in one", Source: "node/prisma_tenant.cjs faulty correct"},
-			{Codes: locking, Knob: "directUrl for prisma migrate, which locks for the session", Source: documented("Prisma's docs on PgBouncer")},
+			{Codes: locking, Knob: "directUrl for prisma migrate, which locks for the session", Source: documented("Prisma 6, docs on databases, configure Prisma Client with PgBouncer")},
 		},
 	},
 	{
@@ -346,8 +361,8 @@ var libraries = []library{
 	{
 		name: "postgraphile", language: "Node", over: []string{driverNodePg}, packages: []string{"postgraphile", "@dataplan/", "graphile-build-pg", "postgraphile-core"},
 		fixes: []Advice{
-			{Codes: statementNames, Knob: "version 4: POSTGRAPHILE_PREPARED_STATEMENT_CACHE_SIZE=0; version 5: preparedStatementCacheSize: 0 in makePgService's adaptorSettings", Source: documented("PostGraphile's docs on production, @dataplan/pg's README")},
-			{Codes: listening, Knob: "ownerConnectionString (watch) and live queries over the direct URL", Source: documented("PostGraphile's docs on production")},
+			{Codes: statementNames, Knob: "POSTGRAPHILE_PREPARED_STATEMENT_CACHE_SIZE=0 in the environment (version 4)", Also: "version 5: preparedStatementCacheSize: 0 in makePgService's adaptorSettings", Source: "node/postgraphile_schema.cjs default correct"},
+			{Codes: listening, Knob: "ownerConnectionString (watch) and live queries over the direct URL", Source: documented("postgraphile 4.14.1, build/interfaces.d.ts, ownerConnectionString")},
 		},
 	},
 	{
@@ -401,7 +416,7 @@ var libraries = []library{
 		name: "hibernate", language: "Java", over: []string{driverPgjdbc},
 		texts: regexp.MustCompile(`^(select|update|delete|insert)\b.*\b[a-z]+\d+_\d+\.[a-z]`),
 		fixes: []Advice{
-			{Codes: settings, Setting: "search_path", Knob: "no SET search_path in a MultiTenantConnectionProvider: hibernate.multi_tenancy by @TenantId, or SET LOCAL as the transaction's first statement", Source: "java/HibernateApp schema correct"},
+			{Codes: settings, Setting: "search_path", Knob: "no SET search_path in a MultiTenantConnectionProvider: SET LOCAL as the transaction's first statement", Also: "@TenantId, which needs no schema for each tenant", Source: "java/HibernateApp schema correct"},
 		},
 	},
 	{
@@ -422,7 +437,7 @@ var libraries = []library{
 	{
 		name: "keycloak", language: "Java", over: []string{"hibernate", driverPgjdbc}, words: []string{"keycloak_role", "keycloak_group", "migration_model"},
 		fixes: []Advice{
-			{Codes: statementNames, Knob: "KC_DB_URL_PROPERTIES=?prepareThreshold=0, for its migrations too", Source: documented("Keycloak's all-config page, keycloak issue 40934")},
+			{Codes: statementNames, Knob: "KC_DB_URL_PROPERTIES=?prepareThreshold=0, for its migrations too", Source: documented("Keycloak 26, all configuration, db-url-properties; keycloak issue 40934")},
 		},
 	},
 	{
@@ -436,11 +451,11 @@ var libraries = []library{
 		name: driverVertx, language: "Java", applications: []string{"vertx-pg-client"},
 		fixes: []Advice{
 			{
-				Codes: []Code{ForeignUnnamed, MissingNamed, NameCollision}, Knob: "PgConnectOptions.setUseLayer7Proxy(true), and setCachePreparedStatements(false) (the default); Quarkus: quarkus.datasource.reactive.postgresql.use-layer7-proxy=true",
-				Source: "java/VertxApp default correct",
+				Codes: []Code{ForeignUnnamed, MissingNamed, NameCollision}, Knob: "PgConnectOptions.setUseLayer7Proxy(true), and setCachePreparedStatements(false) (the default)", Also: "Quarkus 3: quarkus.datasource.reactive.postgresql.use-layer7-proxy=true",
+				Source: "java/VertxApp default correct; java/VertxApp cached correct",
 			},
 			{Codes: startup, Knob: "take it out of PgConnectOptions.setProperties / addProperty: ALTER ROLE … SET", Source: "java/VertxApp properties correct"},
-			{Codes: []Code{SyncsInFlight}, Knob: "PgConnectOptions.setPipeliningLimit(1)", Source: documented("the Vert.x PostgreSQL client's docs on pipelining")},
+			{Codes: []Code{SyncsInFlight}, Knob: "PgConnectOptions.setPipeliningLimit(1)", Source: documented("vertx-pg-client 5.0.7, PgConnectOptions, setPipeliningLimit")},
 			{Codes: listening, Knob: "PgSubscriber with options for the direct URL", Source: "java/VertxApp listen correct"},
 		},
 	},
@@ -448,7 +463,7 @@ var libraries = []library{
 		name: driverR2DBC, language: "Java", applications: []string{"r2dbc-postgresql"},
 		fixes: []Advice{
 			{
-				Codes: append(slices.Clone(statementNames), SyncsInFlight), Knob: "preparedStatementCacheQueries(0) in PostgresqlConnectionConfiguration, ?preparedStatementCacheQueries=0 in the URL; Spring: spring.r2dbc.properties.preparedStatementCacheQueries=0",
+				Codes: append(slices.Clone(statementNames), SyncsInFlight), Knob: "preparedStatementCacheQueries(0) in PostgresqlConnectionConfiguration", Also: "?preparedStatementCacheQueries=0 in the URL; Spring Boot 3: spring.r2dbc.properties.preparedStatementCacheQueries=0",
 				Source: "java/R2dbcApp default correct",
 			},
 			{Codes: startup, Knob: "take it out of options(…), schema(…), statementTimeout(…) and lockWaitTimeout(…): ALTER ROLE … SET", Source: "java/R2dbcApp timeout correct"},
@@ -459,9 +474,9 @@ var libraries = []library{
 		name: driverPgjdbc, language: "Java", applications: []string{"postgresql jdbc driver", "jdbc"}, statements: names(`S_[0-9]+`),
 		texts: begins(`SET application_name = 'PostgreSQL JDBC Driver'|SET SESSION CHARACTERISTICS AS TRANSACTION (ISOLATION|READ)`),
 		fixes: []Advice{
-			{Codes: statementNames, Knob: "prepareThreshold=0 in the JDBC URL; with HikariCP dataSource.prepareThreshold=0 (Spring: spring.datasource.hikari.data-source-properties.prepareThreshold=0)", Source: "java/Threshold default correct"},
+			{Codes: statementNames, Knob: "prepareThreshold=0 in the JDBC URL; with HikariCP dataSource.prepareThreshold=0", Also: "Spring Boot 3: spring.datasource.hikari.data-source-properties.prepareThreshold=0", Source: "java/Threshold default correct; java/HikariApp default correct"},
 			{Codes: startup, Setting: "search_path", Knob: "leave currentSchema out of the URL: ALTER ROLE … SET search_path, or SET LOCAL in the transaction", Source: "java/Schema url correct"},
-			{Codes: startup, Knob: "leave it out of options in the URL: ALTER ROLE … SET, or SET LOCAL in the transaction", Source: "java/Schema url correct"},
+			{Codes: startup, Knob: "leave it out of options in the URL: ALTER ROLE … SET, or SET LOCAL in the transaction", Source: "java/Schema options correct"},
 			{Codes: settings, Setting: "search_path", Knob: "no Connection.setSchema and no HikariCP schema=: SET LOCAL search_path in the transaction, or ALTER ROLE … SET", Source: "java/Schema setSchema correct"},
 			{
 				Codes: settings, Setting: "default_transaction_read_only", Knob: "readOnlyMode=transaction in the JDBC URL (the default): setReadOnly(true) with setAutoCommit(false) says BEGIN READ ONLY; else SET TRANSACTION READ ONLY first in the transaction",
@@ -478,14 +493,14 @@ var libraries = []library{
 	{
 		name: "river", language: "Go", over: []string{driverPgx}, words: []string{"river_job", "river_leader", "river_queue", "river_migration"},
 		fixes: []Advice{
-			{Codes: listening, Knob: "river.Config{PollOnly: true}, or riverpgxv5.New of a pool with the direct URL", Warning: "with PollOnly a job waits for the next poll (FetchPollInterval, 1 s)", Source: "go/river default correct"},
+			{Codes: listening, Knob: "river.Config{PollOnly: true}", Warning: "with PollOnly a job waits for the next poll (FetchPollInterval, 1 s)", Source: "go/river default correct"},
 			{Codes: statementNames, Knob: "default_query_exec_mode=exec or cache_describe in the pool's URL", Source: "go/river prepared correct"},
 		},
 	},
 	{
 		name: "goose", language: "Go", over: []string{driverPgx, driverLibPQ}, words: []string{"goose_db_version"},
 		fixes: []Advice{
-			{Codes: locking, Knob: "lock.NewPostgresTableLocker instead of NewPostgresSessionLocker, or the direct URL", Source: "go/goose session table"},
+			{Codes: locking, Knob: "lock.NewPostgresTableLocker instead of NewPostgresSessionLocker", Source: "go/goose session table"},
 		},
 	},
 	{
@@ -498,7 +513,7 @@ var libraries = []library{
 		name: "atlas", language: "Go", over: []string{driverPgx, driverLibPQ}, words: []string{"atlas_schema_revisions", "atlas_migrate_execute"},
 		fixes: []Advice{
 			{Codes: locking, Knob: "--url with the direct URL: Atlas locks for the session", Source: "go/atlas default direct unrecognized"},
-			{Codes: startup, Setting: "search_path", Knob: "--url with the direct URL, or ?search_path= left out and --schema instead", Source: documented("Atlas's docs on URLs")},
+			{Codes: startup, Setting: "search_path", Knob: "--url with the direct URL, or ?search_path= left out and --schema instead", Source: documented("Atlas 0.32, docs on concepts, URLs")},
 		},
 	},
 	{
@@ -517,21 +532,21 @@ var libraries = []library{
 	{
 		name: "temporal", language: "Go", over: []string{driverPgx, driverLibPQ}, words: []string{"executions_visibility", "history_node", "namespace_metadata"},
 		fixes: []Advice{
-			{Codes: statementNames, Knob: "connectAttributes: {default_query_exec_mode: exec} under the SQL store, with pluginName postgres12_pgx", Source: documented("Temporal's docs on persistence configuration")},
+			{Codes: statementNames, Knob: "connectAttributes: {default_query_exec_mode: exec} under the SQL store, with pluginName postgres12_pgx", Source: documented("Temporal 1.24, common/config/config.go, SQL.ConnectAttributes")},
 		},
 	},
 	{
 		name: "hasura", language: "Haskell", words: []string{"hdb_catalog"},
 		fixes: []Advice{
-			{Codes: statementNames, Knob: "use_prepared_statements: false in the source's connection_info; HASURA_GRAPHQL_USE_PREPARED_STATEMENTS=false for the metadata", Source: documented("Hasura's docs on connection settings")},
-			{Codes: settings, Knob: "HASURA_GRAPHQL_METADATA_DATABASE_URL with the direct URL", Source: documented("Hasura's docs on connection settings")},
+			{Codes: statementNames, Knob: "use_prepared_statements: false in the source's connection_info; HASURA_GRAPHQL_USE_PREPARED_STATEMENTS=false for the metadata", Source: documented("Hasura 2, API reference, PGConnectionParameters and use_prepared_statements")},
+			{Codes: settings, Knob: "HASURA_GRAPHQL_METADATA_DATABASE_URL with the direct URL", Source: documented("Hasura 2, server configuration, HASURA_GRAPHQL_METADATA_DATABASE_URL")},
 		},
 	},
 	{
 		name: "oban", language: "Elixir", words: []string{"oban_jobs", "oban_peers"},
 		fixes: []Advice{
-			{Codes: listening, Knob: "notifier: Oban.Notifiers.PG, and peer: Oban.Peers.Global, in Oban's config", Source: documented("Oban's docs on scaling, issue 1488")},
-			{Codes: statementNames, Knob: "prepare: :unnamed in the Repo's config", Source: documented("Postgrex's docs on PgBouncer")},
+			{Codes: listening, Knob: "notifier: Oban.Notifiers.PG, and peer: Oban.Peers.Global, in Oban's config", Source: documented("Oban 2, Oban.Notifiers.PG and Oban.Peers.Global; issue 1488")},
+			{Codes: statementNames, Knob: "prepare: :unnamed in the Repo's config", Source: documented("Postgrex 0.17, README, PgBouncer")},
 		},
 	},
 	{
@@ -544,14 +559,14 @@ var libraries = []library{
 	{
 		name: "gorm", language: "Go", over: []string{driverPgx},
 		fixes: []Advice{
-			{Codes: statementNames, Knob: "postgres.Config{PreferSimpleProtocol: true}, or default_query_exec_mode=exec in the DSN; no PrepareStmt: true", Source: "go/gorm default correct unrecognized"},
+			{Codes: statementNames, Knob: "postgres.Config{PreferSimpleProtocol: true}, and no PrepareStmt: true", Also: "default_query_exec_mode=exec in the DSN", Source: "go/gorm default correct unrecognized"},
 		},
 	},
 	{
 		name: driverPgx, language: "Go", statements: names(`stmtcache_[0-9a-f]+`),
 		fixes: []Advice{
-			{Codes: unnamed, Knob: "use default_query_exec_mode=exec or cache_describe, never describe_exec", Source: "go/pgx describe_exec exec"},
-			{Codes: statementNames, Knob: "default_query_exec_mode=exec or cache_describe in the connection string", Source: "go/pgx cache_statement exec"},
+			{Codes: unnamed, Knob: "use default_query_exec_mode=exec or cache_describe, never describe_exec", Source: "go/pgx describe_exec exec; go/pgx describe_exec cache_describe"},
+			{Codes: statementNames, Knob: "default_query_exec_mode=exec or cache_describe in the connection string", Source: "go/pgx cache_statement exec; go/pgx cache_statement cache_describe"},
 			{Codes: []Code{SyncsInFlight}, Knob: "SendBatch (one Sync) instead of Pipeline with several", Source: "go/pgx pipeline pipeline-correct unrecognized"},
 			{Codes: startup, Knob: "leave it out of the connection string and of RuntimeParams: ALTER ROLE … SET", Source: "go/pgx timeout exec"},
 			{Codes: settings, Knob: "no SET in AfterConnect or BeforeAcquire: select set_config($1, $2, true) in the transaction, or in one batch with the query", Source: "go/pgx acquire-cached acquire-correct"},
@@ -564,13 +579,13 @@ var libraries = []library{
 		fixes: []Advice{{
 			Codes:  []Code{ForeignUnnamed, MissingNamed, NameCollision, SyncsInFlight},
 			Knob:   "diesel-async prepares all, even what it sends when it connects, and has no knob against it: the direct URL, or a pooler that tracks statements",
-			Source: "rust/diesel default direct",
+			Source: "rust/diesel default direct; rust/diesel default tracked",
 		}},
 	},
 	{
 		name: "diesel", language: "Rust", statements: names(`__diesel_stmt_[0-9]+`),
 		fixes: []Advice{
-			{Codes: append(slices.Clone(unnamed), statementNames...), Knob: "set_prepared_statement_cache_size(CacheSize::Disabled) and conn.transaction around each query, or a pooler that tracks statements", Source: "rust/diesel_sync default correct"},
+			{Codes: append(slices.Clone(unnamed), statementNames...), Knob: "set_prepared_statement_cache_size(CacheSize::Disabled) and conn.transaction around each query, or a pooler that tracks statements", Source: "rust/diesel_sync default correct; rust/diesel_sync default tracked"},
 		},
 	},
 	{
@@ -585,15 +600,15 @@ var libraries = []library{
 	{
 		name: "deadpool", language: "Rust", over: []string{driverTokio}, words: []string{"CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; UNLISTEN *;"},
 		fixes: []Advice{
-			{Codes: []Code{ResetsOthers}, Knob: "RecyclingMethod::Fast (the default) or Verified instead of Clean", Warning: "what the program itself set for the session then stays: set it in the transaction", Source: "rust/deadpool clean correct"},
+			{Codes: []Code{ResetsOthers}, Knob: "RecyclingMethod::Fast (the default) instead of Clean", Warning: "what the program itself set for the session then stays: set it in the transaction", Source: "rust/deadpool clean correct"},
 			{Codes: statementNames, Knob: "client.query_typed instead of prepare_cached, each awaited before the next", Source: "rust/deadpool cached correct unrecognized"},
 		},
 	},
 	{
 		name: driverSqlx, language: "Rust", statements: names(`sqlx_s_[0-9]+`),
 		fixes: []Advice{
-			{Codes: unnamed, Knob: "sqlx asks in two trips: a transaction around each query (pool.begin()), or its named statements with a pooler that tracks them", Source: "rust/sqlx unnamed correct"},
-			{Codes: statementNames, Knob: "a transaction around each query, with statement_cache_capacity(0) and .persistent(false); or a pooler that tracks statements", Source: "rust/sqlx default correct"},
+			{Codes: unnamed, Knob: "sqlx asks in two trips: a transaction around each query (pool.begin())", Source: "rust/sqlx unnamed correct"},
+			{Codes: statementNames, Knob: "a transaction around each query, with statement_cache_capacity(0) and .persistent(false); or a pooler that tracks statements", Source: "rust/sqlx default correct; rust/sqlx default tracked"},
 			{Codes: []Code{SyncsInFlight}, Knob: "a transaction around each query: a pool's connection is tried with a Sync of its own before the last answer was read to its end", Source: "rust/sqlx default correct"},
 			{Codes: startup, Knob: "leave it out of PgConnectOptions::options: ALTER ROLE … SET", Source: "rust/sqlx options correct"},
 		},
@@ -611,7 +626,7 @@ var libraries = []library{
 	{
 		name: driverRubyPg, language: "Ruby", statements: names(`a[0-9]+`), texts: begins(`SET intervalstyle = iso_8601$`), // ActiveRecord, when it connects
 		fixes: []Advice{
-			{Codes: statementNames, Knob: "prepared_statements: false in database.yml; without ActiveRecord exec_params instead of prepare", Source: "ruby/activerecord.rb prepared correct"},
+			{Codes: statementNames, Knob: "prepared_statements: false in database.yml; without ActiveRecord exec_params instead of prepare", Source: "ruby/activerecord.rb prepared correct; ruby/pg_prepared.rb faulty correct"},
 			{Codes: locking, Knob: "migrate over a direct connection, or advisory_locks: false in database.yml", Warning: "without the lock two deploys may migrate at once", Source: "ruby/activerecord.rb lock correct"},
 			{Codes: settings, Knob: "take it out of variables: in database.yml (ALTER ROLE … SET); a tenant in the transaction, by set_config(…, true)", Source: "ruby/activerecord.rb variables correct"},
 		},
@@ -630,24 +645,31 @@ var libraries = []library{
 	{
 		name: driverNpgsql, language: ".NET",
 		fixes: []Advice{
-			{Codes: statementNames, Knob: "Max Auto Prepare=0 in the connection string, and no Prepare()", Source: documented("Npgsql's docs on prepared statements")},
+			{Codes: statementNames, Knob: "Max Auto Prepare=0 in the connection string, and no Prepare()", Source: documented("Npgsql 8, docs on prepared statements")},
 			{
 				Codes: []Code{ResetsOthers}, Knob: "No Reset On Close=true",
-				Warning: "if the program sets a tenant for the session, this reset is what keeps it from the next request: first set it in the transaction", Source: documented("Npgsql's connection string parameters, nocturne issue 1266"),
+				Warning: "if the program sets a tenant for the session, this reset is what keeps it from the next request: first set it in the transaction", Source: documented("Npgsql 8, connection string parameters; nocturne issue 1266"),
 			},
 		},
 	},
 	{
+		name: "pg_dump", language: "C", over: []string{driverLibpq}, applications: []string{"pg_dump", "pg_dumpall"},
+		fixes: []Advice{{
+			Codes: append(slices.Clone(settings), SQLPrepared), Knob: "pg_dump sets its session for itself and has no knob against it: the direct URL (DIRECT_URL)",
+			Source: "shell/pg_dump.sh faulty direct",
+		}},
+	},
+	{
 		name: driverLibpq, language: "C",
-		fixes: []Advice{{Codes: []Code{SyncsInFlight}, Knob: "one PQpipelineSync at a time", Source: documented("libpq's docs on pipeline mode")}},
+		fixes: []Advice{{Codes: []Code{SyncsInFlight}, Knob: "one PQpipelineSync at a time", Source: documented("PostgreSQL 15, libpq, pipeline mode")}},
 	},
 
 	// Names that begin with nothing of their own come last: letters and a number, or a number.
 	{
 		name: driverLibPQ, language: "Go",
 		fixes: []Advice{
-			{Codes: unnamed, Knob: "add binary_parameters=yes to the connection string, or use pgx", Source: "go/libpq default correct"},
-			{Codes: statementNames, Knob: "no db.Prepare: db.Query and db.Exec, with binary_parameters=yes in the connection string; or use pgx", Source: "go/libpq prepare correct"},
+			{Codes: unnamed, Knob: "add binary_parameters=yes to the connection string", Source: "go/libpq default correct"},
+			{Codes: statementNames, Knob: "no db.Prepare: db.Query and db.Exec, with binary_parameters=yes in the connection string", Source: "go/libpq prepare correct"},
 			{Codes: startup, Knob: "leave it out of the connection string: ALTER ROLE … SET", Source: "go/libpq timeout correct"},
 		},
 	},

@@ -19,7 +19,7 @@ settings.configure(
             "ENGINE": "django.db.backends.postgresql",
             "HOST": url.hostname, "PORT": url.port, "NAME": url.path[1:], "USER": url.username,
             "CONN_MAX_AGE": 600, "OPTIONS": OPTIONS.get(FORM, {}),
-            "DISABLE_SERVER_SIDE_CURSORS": FORM != "cursor",
+            "DISABLE_SERVER_SIDE_CURSORS": FORM not in ("cursor", "atomic"),
         }
     },
     USE_TZ=True,
@@ -39,6 +39,11 @@ class Item(models.Model):
 def cursor():
     """A view that goes through a table that is too large for memory."""
     return sum(1 for _ in Item.objects.iterator(chunk_size=100)) == 500
+
+
+def atomic():
+    with transaction.atomic():
+        return cursor()
 
 
 def schema():

@@ -4,7 +4,7 @@ import sys
 from urllib.parse import urlparse
 
 from peewee import IntegerField, Model, TextField
-from playhouse.postgres_ext import PostgresqlExtDatabase
+from playhouse.postgres_ext import PostgresqlExtDatabase, ServerSide
 
 FORM = sys.argv[1]
 url = urlparse(os.environ["DATABASE_URL"])
@@ -41,7 +41,9 @@ with db.connection_context():
         last = 0
         while page := list(Item.select().where(Item.id > last).order_by(Item.id).limit(200)):  # by key
             last = page[-1].id
-        if last != 500:
-            n = last
+        with db.atomic():
+            seen = sum(1 for _ in ServerSide(Item.select()))
+        if last != 500 or seen != 500:
+            n = last, seen
 if n != 250:
     sys.exit(f"wrong: the tenant has {n} items")

@@ -30,6 +30,8 @@ func main() {
 		acquire(ctx, exec, form == "acquire-correct")
 	case "acquire-cached":
 		acquire(ctx, url, false)
+	case "readonly", "readonly-correct":
+		readonly(ctx, exec, form == "readonly-correct")
 	case "timeout":
 		mode(ctx, url+"&statement_timeout=5000")
 	case "batch", "batch-correct":
@@ -105,6 +107,38 @@ func acquire(ctx context.Context, url string, correct bool) {
 		if err != nil || seen != tenant {
 			wrong("%s sees %s, %v", tenant, seen, err)
 		}
+	}
+}
+
+// readonly guards a reporting tool against writing: for whatever the pool's
+// connections do, or for the transaction.
+func readonly(ctx context.Context, url string, correct bool) {
+	cfg, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		panic(err)
+	}
+	cfg.MaxConns = 1
+	if !correct {
+		cfg.AfterConnect = func(ctx context.Context, c *pgx.Conn) error {
+			_, err := c.Exec(ctx, "set default_transaction_read_only = on")
+			return err
+		}
+	}
+	pool, err := pgxpool.NewWithConfig(ctx, cfg)
+	if err != nil {
+		panic(err)
+	}
+	defer pool.Close()
+	mode := pgx.TxOptions{}
+	if correct {
+		mode.AccessMode = pgx.ReadOnly
+	}
+	err = pgx.BeginTxFunc(ctx, pool, mode, func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, "insert into note (body) values ('by the reporting tool')")
+		return err
+	})
+	if err == nil {
+		wrong("the reporting tool wrote")
 	}
 }
 
