@@ -23,7 +23,4 @@ var fieldTable = []row{
 	// Two leaders, and a lock that nobody who is connected holds.
 	{"python/psycopg_leader.py", "faulty", 1, []string{"PP009 4711"}, "pg_advisory_xact_lock", all(says(`leaders are \['a', 'b'\]`), locked(4711))},
 	{"python/psycopg_leader.py", "correct", 1, nil, "", nil},
-	// A stranger asks over the program's connection to another database, as its user.
-	{"python/psycopg_dblink.py", "faulty", 1, nil, "", says(`connection "remote" not available|dblink`)},
-	{"python/psycopg_dblink.py", "correct", 1, nil, "", nil},
 }

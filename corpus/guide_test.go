@@ -12,8 +12,9 @@ import (
 )
 
 // docs/corpus.md has a line for each faulty form with its codes, names each
-// correct one on a line of its program, and no others; and its table of libraries is
-// made from the code's, with the versions that the programs are run with.
+// correct one on a line of its program, and no others; its table of libraries is
+// made from the code's, with the versions that the programs are run with, and so is
+// docs/knobs.md, which has the libraries' programs.
 func TestGuide(t *testing.T) {
 	raw, err := os.ReadFile("../docs/corpus.md")
 	if err != nil {
@@ -35,7 +36,7 @@ func TestGuide(t *testing.T) {
 			right[program+" "+form[1]] = true
 		}
 	}
-	for _, r := range table {
+	for _, r := range slices.Concat(table, fieldTable) {
 		name := r.program + " " + r.form
 		if len(r.want) == 0 {
 			if !right[name] {
@@ -60,15 +61,32 @@ func TestGuide(t *testing.T) {
 		t.Errorf("the guide calls %s right, which is not run", name)
 	}
 
-	if start, end := strings.Index(guide, "| library | set |"), strings.Index(guide, "\nWith every driver:"); start < 0 || end < start {
-		t.Error("the guide has no table of libraries")
-	} else if want := guideTable(t); guide[start:end] != want {
-		if !*write {
-			t.Fatalf("the guide's table of libraries is not the code's, which go test ./corpus -run TestGuide -write writes:\n%s", want)
-		}
-		if err := os.WriteFile("../docs/corpus.md", []byte(guide[:start]+want+guide[end:]), 0o600); err != nil {
-			t.Fatal(err)
-		}
+	start, end := strings.Index(guide, "| library | set |"), strings.Index(guide, "\nWith every driver:")
+	if start < 0 || end < start {
+		t.Fatal("the guide has no table of libraries")
+	}
+	isWritten(t, "../docs/corpus.md", guide, guide[:start]+guideTable(t)+guide[end:])
+	knobs, err := os.ReadFile("../docs/knobs.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	start = strings.Index(string(knobs), "| library |")
+	if start < 0 {
+		t.Fatal("docs/knobs.md has no table")
+	}
+	isWritten(t, "../docs/knobs.md", string(knobs), string(knobs[:start])+knobTable(t))
+}
+
+// isWritten wants a page to be as the code has it, or writes it so.
+func isWritten(t *testing.T, name, have, want string) {
+	t.Helper()
+	if have == want {
+		return
+	}
+	if !*write {
+		t.Errorf("%s is not what the code's table has: go test ./corpus -run TestGuide -write writes it", name)
+	} else if err := os.WriteFile(name, []byte(want), 0o600); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -81,6 +99,9 @@ var versions = map[string]struct{ file, pattern string }{
 	"psycopg": {"python/requirements.txt", `psycopg==(.+)`}, "psycopg2": {"python/requirements.txt", `psycopg2-binary==(.+)`},
 	"django": {"python/requirements.txt", `Django==(.+)`}, "langgraph": {"python/requirements.txt", `langgraph-checkpoint-postgres==(.+)`},
 	"procrastinate": {"python/requirements.txt", `procrastinate==(.+)`}, "tortoise": {"python/requirements.txt", `tortoise-orm==(.+)`},
+	"celery": {"python/requirements.txt", `celery==(.+)`}, "django-tenants": {"python/requirements.txt", `django-tenants==(.+)`},
+	"pgqueuer": {"python/requirements.txt", `pgqueuer==(.+)`}, "postgraphile": {"node/package.json", `"postgraphile": "(.+)"`},
+	"atlas": {"go/go.mod", `ariga.io/atlas v(\S+)`}, "diesel": {"rust/Cargo.toml", `diesel = \{ version = "=([^"]+)"`},
 	"peewee": {"python/requirements.txt", `peewee==(.+)`}, "aiopg": {"python/requirements.txt", `aiopg==(.+)`},
 	"node-postgres": {"node/package.json", `"pg": "(.+)"`}, "postgres.js": {"node/package.json", `"postgres": "(.+)"`},
 	"prisma": {"node/package.json", `"@prisma/client": "(.+)"`}, "drizzle": {"node/package.json", `"drizzle-orm": "(.+)"`},
@@ -103,37 +124,97 @@ var versions = map[string]struct{ file, pattern string }{
 	"ruby-pg": {}, "pdo": {}, "DBD::Pg": {},
 }
 
-// guideTable is the guide's table: of each library what comes first of its
-// advice.
+// named returns a library's name with the version that is installed.
+func named(t *testing.T, l hostile.Library) string {
+	t.Helper()
+	v := versions[l.Name]
+	if v.file == "" {
+		return l.Name
+	}
+	manifest, err := os.ReadFile(v.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := regexp.MustCompile(v.pattern).FindSubmatch(manifest)
+	if m == nil {
+		t.Fatalf("%s has no %s", v.file, v.pattern)
+	}
+	return l.Name + " " + string(m[1])
+}
+
+// cell is a text as a table takes it.
+func cell(text string) string { return strings.ReplaceAll(text, "|", `\|`) }
+
+// guideTable is the guide's table: of each library the first of its advice that
+// was run.
 func guideTable(t *testing.T) string {
 	t.Helper()
 	var out strings.Builder
 	out.WriteString("| library | set | |\n|---|---|---|\n")
 	language := ""
 	for _, l := range hostile.Libraries() {
-		name := l.Name
-		if v := versions[l.Name]; v.file != "" {
-			manifest, err := os.ReadFile(v.file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			m := regexp.MustCompile(v.pattern).FindSubmatch(manifest)
-			if m == nil {
-				t.Errorf("%s has no %s", v.file, v.pattern)
-				continue
-			}
-			name += " " + string(m[1])
-		}
+		name := named(t, l)
 		if l.Language != language {
 			language, name = l.Language, "**"+l.Language+"** "+name
 		}
-		first, how := l.Fixes[0], "documented"
+		first := l.Fixes[max(0, slices.IndexFunc(l.Fixes, hostile.Advice.Run))]
+		how, text := "documented", first.Knob
 		if first.Run() {
 			how = "run"
 		}
-		out.WriteString("| " + name + " | " + strings.ReplaceAll(first.Text(), "|", `\|`) + " | " + how + " |\n")
+		if first.Warning != "" {
+			text += "; careful: " + first.Warning
+		}
+		out.WriteString("| " + name + " | " + cell(text) + " | " + how + " |\n")
 	}
 	return out.String()
+}
+
+// knobTable is all advice of all libraries, and how we know it.
+func knobTable(t *testing.T) string {
+	t.Helper()
+	var out strings.Builder
+	out.WriteString("| library | for | set, or do | how we know |\n|---|---|---|---|\n")
+	for _, l := range hostile.Libraries() {
+		for _, a := range l.Fixes {
+			codes := ""
+			for _, c := range a.Codes {
+				codes += "[" + string(c) + "](prove/" + string(c) + ".md) "
+			}
+			how := a.Source
+			if a.Run() {
+				how = ""
+				for _, tried := range trialsOf(a) {
+					correct := "`" + tried.correct + "`"
+					if tried.correct == trackedForm {
+						correct = "right behind a pooler that tracks statements"
+					}
+					how += "run: [" + tried.program + "](../corpus/" + sourceOf(tried.program) + ") `" + tried.faulty + "`, " + correct
+					if !tried.recognized {
+						how += " (prove does not recognize the library by it)"
+					}
+					how += "; "
+				}
+				how = strings.TrimSuffix(how, "; ")
+			}
+			out.WriteString("| " + named(t, l) + " | " + strings.TrimSpace(codes+a.Setting) + " | " + cell(strings.Replace(a.Text(), " (documented, not run here)", "", 1)) + " | " + cell(how) + " |\n")
+		}
+	}
+	return out.String()
+}
+
+// sourceOf is the file of a row's program.
+func sourceOf(program string) string {
+	language, name, _ := strings.Cut(program, "/")
+	switch language {
+	case "go":
+		return program + "/main.go"
+	case "java":
+		return program + ".java"
+	case "rust":
+		return "rust/src/" + name + "_program.rs"
+	}
+	return program
 }
 
 // program is a row's name for a file's path.
