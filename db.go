@@ -38,10 +38,12 @@ type DB struct {
 
 	discards sync.WaitGroup // connections being given up
 
-	closing context.Context // done when Close was called
-	refuse  context.CancelFunc
-	mu      sync.Mutex
-	inUse   map[*wire.Conn]time.Time // connections that are out, and since when
+	closing  context.Context // done when Close was called
+	refuse   context.CancelFunc
+	mu       sync.Mutex
+	inUse    map[*wire.Conn]time.Time // connections that are out, and since when
+	wanted   atomic.Int32             // connections that are out or asked for
+	maxConns int32                    // the pool's limit
 }
 
 // Open connects, probes what stands before PostgreSQL, chooses the mode and how
@@ -88,6 +90,7 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	db.mode.Store(int32(mode))
 	db.oneSync.Store(report.ImplicitScope)
 	poolConfig.BeforeConnect = db.brake.beforeConnect
+	db.maxConns = poolConfig.MaxConns
 	db.pool, err = pgxpool.NewWithConfig(ctx, poolConfig)
 	if err != nil {
 		return nil, unavailableOr(ctx, "open", err)
@@ -248,11 +251,16 @@ func (db *DB) noteLost(ctx context.Context, mode wire.Mode, err error) bool {
 
 // acquire takes a connection from the pool.
 func (db *DB) acquire(ctx context.Context) (*pgxpool.Conn, *wire.Conn, error) {
-	waiting, cancel := context.WithCancel(ctx) // closing the pool does not wake those who wait for it
-	defer cancel()
-	defer context.AfterFunc(db.closing, cancel)()
+	waiting := ctx
+	if db.wanted.Add(1) > db.maxConns { // closing the pool does not wake those who wait for another's connection
+		var cancel context.CancelFunc
+		waiting, cancel = context.WithCancel(ctx)
+		defer cancel()
+		defer context.AfterFunc(db.closing, cancel)()
+	}
 	pc, err := db.pool.Acquire(waiting)
 	if err != nil {
+		db.wanted.Add(-1)
 		if ctxErr := ctx.Err(); ctxErr != nil {
 			return nil, nil, fmt.Errorf("poolproof: %s: %w", opAcquire, ctxErr)
 		}
@@ -277,6 +285,7 @@ func (db *DB) release(pc *pgxpool.Conn, c *wire.Conn) {
 	db.mu.Lock()
 	delete(db.inUse, c)
 	db.mu.Unlock()
+	defer db.wanted.Add(-1) // not before the pool knows
 	if c.Idle() {
 		pc.Release()
 		return

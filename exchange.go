@@ -41,6 +41,7 @@ type underway struct {
 	mode    wire.Mode
 	x       *wire.Exchange // nil: nothing was sent
 	scoped  bool           // the transaction was begun and the settings were made, as far as that was asked for: the server has said so
+	single  [1]wire.Statement
 	span    span
 	closed  atomic.Bool
 }
@@ -49,15 +50,19 @@ type underway struct {
 // of rows to be inserted. It makes the statements of w, which may run code of the
 // arguments' own, sends them behind what goes ahead, reads the answers to that,
 // and begins to read the first result. On error without an exchange the
-// connection is as it was, or broken; with one, the owner closes it.
-func (s Session) exchange(ctx context.Context, conn *wire.Conn, a ahead, w work) (*underway, error) {
-	db := s.db
-	u := &underway{session: s, ctx: ctx, conn: conn, mode: wire.Mode(db.mode.Load())}
-	statements := make([]wire.Statement, len(w.queries))
+// connection is as it was, or broken; with one, the owner closes it. u is new, and
+// knows its connection.
+func (s Session) exchange(ctx context.Context, u *underway, a ahead, w work) error {
+	db, conn := s.db, u.conn
+	u.session, u.ctx, u.mode = s, ctx, wire.Mode(db.mode.Load())
+	statements := u.single[:]
+	if len(w.queries) != 1 {
+		statements = make([]wire.Statement, len(w.queries))
+	}
 	for i, q := range w.queries {
 		var err error
 		if statements[i], err = q.statement(ctx, conn.Pgx(), w.kind, w.check); err != nil {
-			return u, classify("query", err)
+			return classify("query", err)
 		}
 	}
 	ctx = u.span.begin(ctx, db, conn, statements)
@@ -82,7 +87,7 @@ func (s Session) exchange(ctx context.Context, conn *wire.Conn, a ahead, w work)
 		u.x, err = conn.Run(ctx, u.mode, calls, statements...)
 	}
 	if err != nil {
-		return u, u.end(s.describeError(ctx, err))
+		return u.end(s.describeError(ctx, err))
 	}
 	if a.begin != nil {
 		if _, _, err = u.x.Skip(); err != nil {
@@ -90,17 +95,17 @@ func (s Session) exchange(ctx context.Context, conn *wire.Conn, a ahead, w work)
 				db.noteStatementMode(ctx)
 				err = statementModeError(err)
 			}
-			return u, err
+			return err
 		}
 	}
 	if a.scope && rider.OID == 0 {
 		if err = s.readScope(ctx, u.x); err != nil {
-			return u, err
+			return err
 		}
 	}
 	u.scoped = rider.OID == 0
 	if w.rows != nil || len(statements) == 0 {
-		return u, nil
+		return nil
 	}
 	err = u.x.NextResult()
 	if rider.OID != 0 {
@@ -110,7 +115,7 @@ func (s Session) exchange(ctx context.Context, conn *wire.Conn, a ahead, w work)
 		}
 		u.scoped = err == nil
 	}
-	return u, err
+	return err
 }
 
 // close reads to ReadyForQuery and returns the first error: err, if there is

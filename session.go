@@ -123,7 +123,7 @@ func (s Session) queryInTx(ctx context.Context, w work) *wire.Rows {
 
 // run is a scope under way that is its own transaction.
 type run struct {
-	*underway
+	underway
 	pool *pgxpool.Conn
 }
 
@@ -150,12 +150,12 @@ func (s Session) attempt(ctx context.Context, w work) (r *run, err error) {
 			s.db.release(pc, conn)
 		}
 	}()
-	u, err := s.exchange(ctx, conn, ahead{scope: true}, w)
-	if u.x == nil {
+	r = &run{underway: underway{conn: conn}, pool: pc}
+	err = s.exchange(ctx, &r.underway, ahead{scope: true}, w)
+	if r.x == nil {
 		return nil, err
 	}
 	begun = true
-	r = &run{underway: u, pool: pc}
 	if err != nil {
 		return nil, r.finish(err)
 	}

@@ -230,7 +230,8 @@ func (tx *transaction) run(ctx context.Context, w work) (*underway, error) {
 			return nil, tx.settle(ctx, first, nil, acquireErr)
 		}
 	}
-	u, err = tx.session.exchange(ctx, tx.conn, a, w)
+	u = &underway{conn: tx.conn}
+	err = tx.session.exchange(ctx, u, a, w)
 	settled = true
 	if err = tx.settle(ctx, first, u, err); err != nil {
 		return nil, err

@@ -275,6 +275,18 @@ func resets() consequence {
 	}
 }
 
+// foretells wants that a stranger draws the number that follows from the
+// program's seed.
+func foretells(seed float64) consequence {
+	return func(b *bouncer) {
+		var want string
+		if !b.directly(fmt.Sprintf("select (array[setseed(%g)::text, random()::text])[2]", seed), &want) {
+			b.Fatal("no number follows from the seed")
+		}
+		leaves("select random()::text", want)(b)
+	}
+}
+
 // locked wants that an advisory lock is held although the program has left.
 func locked(key int64) consequence {
 	return func(b *bouncer) {

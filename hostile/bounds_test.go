@@ -15,7 +15,7 @@ func TestKept(t *testing.T) {
 	calls := 0
 	l.onFinding = func(Finding, bool) { calls++ }
 	add := func(code Code, i int) {
-		l.add(fault{code, fmt.Sprintf("%d %s", i, long), Occurrence{
+		l.add(fault{code: code, subject: fmt.Sprintf("%d %s", i, long), first: Occurrence{
 			SQL: shorten(fmt.Sprintf("select %d %s", i, long)), Types: make([]string, 5000), Client: Client{ApplicationName: long}, Tags: map[string]string{long: long},
 			Trace: make([]Step, 24),
 		}})

@@ -16,6 +16,27 @@ type codeInfo struct {
 	fix         string // for a library that is not known
 }
 
+// otherForms holds the other form that some codes have, which does less harm than the usual one, or more.
+var otherForms = map[Code]codeInfo{
+	SessionSetting: {Warning, "setting left on the server connection that costs only speed",
+		"the next client's queries may be planned or run more slowly, or faster; their answers are the same",
+		"SET LOCAL in the transaction that needs it; constants belong in ALTER ROLE … SET"},
+	SettingNotSet: {Warning, "setting that a policy reads and this transaction did not set",
+		"nobody in this run left it to others; the policy decides without it: no rows, or all",
+		"set it in the same transaction: SELECT set_config(name, $1, true); nothing if that is meant"},
+	IdleInTransaction: {Error, "transaction that waits for another connection of its own program",
+		"where copies of the program hold all server connections so, none of them goes on (query_wait_timeout)",
+		"do both on one connection, or end the first transaction before the other connection is needed"},
+}
+
+// infoOf returns what is known of a code, in its usual form or the other one.
+func infoOf(code Code, other bool) codeInfo {
+	if k, ok := otherForms[code]; ok && other {
+		return k
+	}
+	return catalogue[code]
+}
+
 // inOptions ends the subject of a startup parameter that came inside options.
 const inOptions = " in options"
 
@@ -29,8 +50,12 @@ var forTransaction = map[string]string{
 
 // fixFor returns what to do about a fault. senders are the libraries that sent
 // the statement, as far as they are known, the one that the program calls first:
-// the first that has a knob of its own for it is asked.
-func fixFor(code Code, subject string, senders ...string) string {
+// the first that has a knob of its own for it is asked. other says that the
+// fault has the code's other form, which is mended in one way.
+func fixFor(code Code, subject string, other bool, senders ...string) string {
+	if k, ok := otherForms[code]; ok && other {
+		return k.fix
+	}
 	setting, fromOptions := strings.CutSuffix(strings.ToLower(subject), inOptions)
 	fix, late := catalogue[code].fix, code == SessionSetting && forTransaction[setting] != ""
 	if a, ok := adviceFor(code, setting, senders); ok && setting != "" {
@@ -71,8 +96,11 @@ func (f *Finding) SentBy(packages ...string) {
 		senders = slices.Insert(senders, 0, guess.name)
 	}
 	f.First.Client.Driver = senders[0]
-	f.Fix = fixFor(f.Code, f.Subject, senders...)
+	f.Fix = fixFor(f.Code, f.Subject, f.isOther(), senders...)
 }
+
+// isOther reports whether the finding has its code's other form.
+func (f *Finding) isOther() bool { return f.Severity != catalogue[f.Code].severity }
 
 // catalogue is what is known of each code.
 var catalogue = map[Code]codeInfo{
@@ -91,9 +119,9 @@ var catalogue = map[Code]codeInfo{
 	SessionRole: {Error, "role left on the server connection",
 		"the next client works with the rights of this role",
 		"SET LOCAL ROLE inside the transaction that needs it"},
-	TempTable: {Error, "temporary table left behind",
-		"this client does not find it again, another one does: relation already exists, or foreign rows",
-		"ON COMMIT DROP, a common table expression, or an ordinary table with a key for the session"},
+	TempTable: {Error, "temporary object left behind",
+		"this client does not find it again, another one does: relation already exists, or foreign rows; or it runs this one's function",
+		"ON COMMIT DROP, a common table expression, or an ordinary table with a key for the session; functions and types of an ordinary schema"},
 	HoldCursor: {Error, "cursor WITH HOLD left behind",
 		"cursor does not exist for this client, and a name that is taken for another",
 		"fetch inside the transaction, or page by key"},
@@ -133,6 +161,9 @@ var catalogue = map[Code]codeInfo{
 	SyncsInFlight: {Error, "next query sent before the last one was answered",
 		"Supavisor and old PgBouncers (1.18) give the server connection back at the first answer: rows of another client, or a program that hangs",
 		"wait for each query before the next, or send them under one Sync"},
+	FunctionState: {Error, "what a function keeps for the session",
+		"dblink's named connection serves strangers, with its user's rights, and its name is taken; after setseed strangers get numbers from random() that others can predict; DISCARD ALL removes neither",
+		"dblink(connection string, …) without a name, or dblink_disconnect in the same transaction; no setseed, or numbers of the program's own"},
 	StalePID: {Error, "server process cancelled by a number from an earlier transaction",
 		"the server connection has another client by then: that client's statement is cancelled, or nothing is",
 		"send the protocol's cancel request, which poolers pass on, or ask for pg_backend_pid() in the transaction that is to be cancelled"},

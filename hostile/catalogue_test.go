@@ -30,7 +30,7 @@ func TestSentBy(t *testing.T) {
 		{"", []string{"pg", "knex", "@mikro-orm/knex", "@mikro-orm/core"}, SessionSetting, "app.tenant", "mikro-orm", "em.transactional"},
 		{"", []string{"pg", "typeorm"}, SessionSetting, "default_transaction_isolation", "typeorm", "dataSource.transaction(\"SERIALIZABLE\""},
 	} {
-		f := Finding{Code: tc.code, Subject: tc.subject, Fix: fixFor(tc.code, tc.subject, tc.guess), First: Occurrence{Client: Client{Driver: tc.guess}}}
+		f := Finding{Code: tc.code, Severity: catalogue[tc.code].severity, Subject: tc.subject, Fix: fixFor(tc.code, tc.subject, false, tc.guess), First: Occurrence{Client: Client{Driver: tc.guess}}}
 		f.SentBy(tc.packages...)
 		if f.First.Client.Driver != tc.want || !strings.HasPrefix(f.Fix, tc.fix) {
 			t.Errorf("%q, through %q: %q, %s", tc.guess, tc.packages, f.First.Client.Driver, f.Fix)
@@ -43,12 +43,12 @@ func TestSentBy(t *testing.T) {
 func TestFixForSetting(t *testing.T) {
 	for _, sender := range append([]string{""}, librariesNamed()...) {
 		for setting := range forTransaction {
-			fix := fixFor(SessionSetting, setting, sender)
+			fix := fixFor(SessionSetting, setting, false, sender)
 			if strings.Contains(fix, "set_config") || strings.Contains(fix, "SET LOCAL") || !strings.Contains(strings.ToLower(fix), "transaction") {
 				t.Errorf("%q is told of %s: %s", sender, setting, fix)
 			}
 		}
-		fix := fixFor(StartupParameter, "search_path"+inOptions, sender)
+		fix := fixFor(StartupParameter, "search_path"+inOptions, false, sender)
 		if who := cmp.Or(sender, "the program"); !strings.HasPrefix(fix, who+" sends search_path inside options when it connects: ") {
 			t.Errorf("%q is told of search_path in options: %s", sender, fix)
 		}

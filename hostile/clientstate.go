@@ -66,8 +66,11 @@ type transaction struct {
 	ddl           bool         // it may have changed functions or policies
 	usedSequence  bool
 	settingsRead  []string // custom settings
+	strictReads   []string // those of them that are read without missing_ok
 	settingsSet   []string
+	maybeSettings []string      // what could be one, if it may set any
 	setsUnknown   bool          // it may set any setting
+	runsAny       bool          // it runs SQL that is put together only then
 	idleReported  bool          // it was reported as idle
 	over          atomic.Bool   // it has ended
 	tried         bool          // waitForIdle has waited for it
@@ -98,11 +101,16 @@ func (s *session) endTransactionLocked() *transaction {
 
 // reportLocked reports a fault, with the text that made it; t may be nil.
 func (s *session) reportLocked(code Code, subject string, t *queryText, types []uint32) {
+	s.p.report(fault{code: code, subject: subject, first: s.occurrenceLocked(t, types)})
+}
+
+// occurrenceLocked returns what the client does now as an occurrence of a fault.
+func (s *session) occurrenceLocked(t *queryText, types []uint32) Occurrence {
 	o := Occurrence{Client: s.client, Trace: s.history.list(s.p), Types: typeNames(types)}
 	if t != nil {
 		o.SQL, o.Tags = shorten(t.sql), t.tags
 	}
-	s.p.report(fault{code, subject, o})
+	return o
 }
 
 // recognizeLocked notes which library the client was recognized as, "" if none,
@@ -134,6 +142,10 @@ func (s *session) recordLocked(t *queryText) {
 		var unknown bool
 		reads, sets, unknown = sc.settingsOf(t)
 		x.setsUnknown = x.setsUnknown || unknown
+		x.noteMaybe(t, unknown || sc.runsAny(t))
+	}
+	for _, n := range t.strictReads {
+		x.strictReads = appendNew(x.strictReads, n)
 	}
 	for _, n := range sets {
 		x.settingsSet = appendNew(x.settingsSet, n)
@@ -158,6 +170,54 @@ func (s *session) recordLocked(t *queryText) {
 	s.unit = append(s.unit, t)
 }
 
+// noteMaybe keeps what could be names of settings in the strings of a statement
+// that may set any, or whose SQL is put together only then.
+func (x *transaction) noteMaybe(t *queryText, may bool) {
+	x.runsAny = x.runsAny || may
+	if !x.runsAny {
+		return
+	}
+	for _, n := range t.maybeSettings {
+		if len(x.maybeSettings) < maxMaybe {
+			x.maybeSettings = appendNew(x.maybeSettings, n)
+		}
+	}
+}
+
+// noteParams records the settings that the parameters of a Bind name. params is
+// the message after the statement's name, or the beginning of it.
+func (x *transaction) noteParams(t *queryText, sc *schema, params []byte) {
+	all := sc.runsAny(t) || x.setsUnknown
+	if len(t.setsParams) == 0 && len(t.readsParams) == 0 && !all {
+		return
+	}
+	values, whole := parseBound(params)
+	for _, n := range t.setsParams {
+		name, known := nthName(values, n)
+		switch {
+		case known && strings.Contains(name, "."):
+			x.settingsSet = appendNew(x.settingsSet, name)
+		case !known && !whole:
+			x.setsUnknown = true
+		}
+	}
+	for _, n := range t.readsParams {
+		if name, known := nthName(values, n); known && strings.Contains(name, ".") {
+			x.settingsRead = appendNew(x.settingsRead, name)
+		}
+	}
+	if !all {
+		return
+	}
+	for _, v := range values {
+		if found := appendNames(nil, string(v.bytes)); len(x.maybeSettings)+len(found) <= maxMaybe {
+			for _, n := range found {
+				x.maybeSettings = appendNew(x.maybeSettings, n)
+			}
+		}
+	}
+}
+
 // judgeStatementLocked reports a statement that is a fault whatever it leaves.
 func (s *session) judgeStatementLocked(st statement, t *queryText, x *transaction) {
 	if isPoolReset(t.sql) {
@@ -175,7 +235,11 @@ func (s *session) judgeStatementLocked(st statement, t *queryText, x *transactio
 		s.reportLocked(SQLPrepared, "", t, nil)
 	case "deallocate":
 		if st.words[1] == "all" || st.words[1] == "prepare" && st.words[2] == "all" {
-			s.reportLocked(ResetsOthers, "DEALLOCATE ALL", t, nil)
+			if s.p.profile.AnswersDeallocate && !s.extended {
+				s.p.ledger.note("DEALLOCATE ALL", "psycopg sends it after a rollback; this pooler forgets the client's own statements and no others")
+			} else {
+				s.reportLocked(ResetsOthers, "DEALLOCATE ALL", t, nil)
+			}
 			s.unnamed = nil
 			clear(s.prepared)
 		} else {
@@ -254,7 +318,7 @@ func (s *session) onParseLocked(b *backend, f frame) {
 // onBindLocked handles a client's Bind. It counts as running the statement.
 func (s *session) onBindLocked(b *backend, f frame) {
 	_, rest, ok := cutString(f.body())
-	name, _, ok2 := cutString(rest)
+	name, rest, ok2 := cutString(rest)
 	if !ok || !ok2 {
 		return // no statement's name is longer than the buffer
 	}
@@ -271,9 +335,10 @@ func (s *session) onBindLocked(b *backend, f frame) {
 	if ps := s.useStatementLocked(b, s.bound); ps != nil {
 		s.recordLocked(ps.text)
 		if ps.text.namesPID {
-			s.judgePIDsLocked(ps.text, pidsBound(f))
+			s.judgePIDsLocked(ps.text, pidsBound(rest))
 		}
 		if sc := s.pool.schema.Load(); s.tx != nil && sc != nil {
+			s.tx.noteParams(ps.text, sc, rest)
 			s.tx.setsUnknown = s.tx.setsUnknown || slices.ContainsFunc(ps.types, func(oid uint32) bool { return sc.settingDomains[oid] })
 		}
 		return

@@ -34,6 +34,7 @@ const (
 	LoadedLibrary     Code = "PP017" // LOAD for one server connection
 	ResetsOthers      Code = "PP018" // DISCARD or RESET of what others set
 	SyncsInFlight     Code = "PP019" // a query is sent before the last one was answered
+	FunctionState     Code = "PP020" // what a function keeps for the session: random()'s seed, a dblink connection
 	StalePID          Code = "PP021" // a server process is cancelled by a number from an earlier transaction
 	HeldForGood       Code = "PP022" // a server connection is held by what has no end
 	StaleStatement    Code = "PP023" // a named statement that a pooler keeps although it is useless
@@ -103,15 +104,7 @@ type fault struct {
 	code    Code
 	subject string
 	first   Occurrence
-}
-
-// severity returns how bad the fault is: as bad as its code, but a transaction
-// that is idle until another connection was served stops the program itself.
-func (f fault) severity() Severity {
-	if f.code == IdleInTransaction && f.subject == whileAnotherWaits {
-		return Error
-	}
-	return catalogue[f.code].severity
+	other   bool // it has the other form of its code (otherForms)
 }
 
 // Report is what a run found, and how much was exercised. Like a race detector,
@@ -169,6 +162,7 @@ func (l *ledger) add(f fault) {
 	f.subject = clip(f.subject, maxSubject)
 	key := string(f.code) + " " + f.subject
 	have, seen := l.findings[key]
+	k := infoOf(f.code, f.other)
 	if !seen {
 		f.first.clip()
 		size := f.first.size()
@@ -176,14 +170,16 @@ func (l *ledger) add(f fault) {
 			l.leftOut[f.code]++
 			return
 		}
-		k := catalogue[f.code]
 		have = &Finding{
-			Code: f.code, Severity: f.severity(), Title: k.title, Subject: f.subject, First: f.first,
-			Consequence: k.consequence, Fix: fixFor(f.code, f.subject, f.first.Client.Driver),
+			Code: f.code, Severity: k.severity, Title: k.title, Subject: f.subject, First: f.first,
+			Consequence: k.consequence, Fix: fixFor(f.code, f.subject, f.other, f.first.Client.Driver),
 		}
 		l.findings[key] = have
 		l.kept[f.code]++
 		l.size += size
+	}
+	if have.Severity == Warning && k.severity == Error { // it is worse than it seemed
+		have.Severity, have.Title, have.Consequence, have.Fix = k.severity, k.title, k.consequence, fixFor(f.code, f.subject, false, have.First.Client.Driver)
 	}
 	have.Count++
 	if sql := f.first.SQL; seen && sql != "" && sql != have.First.SQL && len(have.More) < maxMore && l.size+len(sql) <= maxSize && !slices.Contains(have.More, sql) {
@@ -203,7 +199,7 @@ func (l *ledger) recognize(c Client) {
 	for _, f := range l.findings {
 		if f.First.Client.ID == c.ID {
 			f.First.Client.Driver = c.Driver
-			f.Fix = fixFor(f.Code, f.Subject, c.Driver)
+			f.Fix = fixFor(f.Code, f.Subject, f.isOther(), c.Driver)
 		}
 	}
 }

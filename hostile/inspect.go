@@ -16,20 +16,34 @@ func (p *Pooler) inspect(b *backend, t *transaction) error {
 	if t == nil || p.profile.Plain {
 		return nil
 	}
-	for _, name := range t.settingsRead {
-		if !t.setsUnknown && !slices.Contains(t.settingsSet, name) {
-			p.report(fault{SettingNotSet, name, t.occurrence(t.blame(SettingNotSet, name))})
-		}
-	}
 	b.pool.learn(t.settingsSet)
 	b.pool.learn(t.settingsRead)
+	b.pool.learnMaybe(t.maybeSettings)
 	if t.ddl || b.pool.schemaCheckDue() {
 		if err := p.tolerateUnanswered(b, b.readSchema()); err != nil {
 			return err
 		}
 	}
 	sc := b.pool.schema.Load()
-	if !t.mayLeaveState && sc != nil {
+	p.reportSeed(t, sc)
+	unset := t.readUnset()
+	err := p.inspectState(b, t, sc, unset)
+	p.judgeReads(b.pool, t, sc, unset)
+	return err
+}
+
+// inspectState asks the server what a transaction left, if its words leave a
+// doubt, and reports it.
+func (p *Pooler) inspectState(b *backend, t *transaction, sc *schema, unset []string) error {
+	if t.setsUnknown || t.runsAny {
+		b.suspect = Occurrence{Client: t.client}
+		if x := t.blame(SessionSetting, ""); x != nil {
+			b.suspect.SQL, b.suspect.Tags = shorten(x.sql), x.tags
+		}
+	}
+	// A setting may have been left before anybody knew its name.
+	unknown := slices.ContainsFunc(unset, func(name string) bool { return isASCII(name) && !slices.Contains(b.asked, name) })
+	if !t.mayLeaveState && !unknown && sc != nil {
 		if !sc.functionsMayLeaveState {
 			return nil
 		}
@@ -43,10 +57,15 @@ func (p *Pooler) inspect(b *backend, t *transaction) error {
 	if err != nil {
 		return err
 	}
+	b.pool.learnConstants(now.Constants)
 	remains := now.since(b.baseline)
 	b.baseline, b.baselineGlance = now, ""
 	for _, l := range remains {
-		p.reportLeftover(l, t)
+		if l.code == SessionSetting && slices.Contains(unset, strings.ToLower(l.subject)) {
+			p.reportLeftover(l, b.suspect)
+			continue
+		}
+		p.reportLeftover(l, t.occurrence(t.blame(l.code, l.subject)))
 	}
 	if len(remains) == 0 && sc != nil && sc.functionsMayLeaveState {
 		t.noteLeftNothing(sc)
@@ -55,33 +74,111 @@ func (p *Pooler) inspect(b *backend, t *transaction) error {
 	if len(remains) == 0 || p.cfg.Observe {
 		return err
 	}
+	b.suspect = Occurrence{}
 	if err := b.reset(); err != nil {
 		return err
 	}
 	return p.plantTempTables(b)
 }
 
-// reportLeftover reports one thing that a transaction left behind.
-func (p *Pooler) reportLeftover(l leftover, t *transaction) {
-	o := t.occurrence(t.blame(l.code, l.subject))
+// readUnset lists the custom settings that the transaction read and did not set.
+func (t *transaction) readUnset() []string {
+	if t.setsUnknown {
+		return nil
+	}
+	var unset []string
+	for _, name := range t.settingsRead {
+		if !slices.Contains(t.settingsSet, name) {
+			unset = append(unset, name)
+		}
+	}
+	return unset
+}
+
+// judgeReads reports settings that a transaction read and did not set. Where
+// somebody in this run leaves such a setting to others, that is a fault. If
+// nobody does, the transaction reads the same as without a pooler: whoever asks
+// with missing_ok has thought of that. It is a warning then if a policy hangs on
+// the setting, and on no other that is set.
+func (p *Pooler) judgeReads(pl *pool, t *transaction, sc *schema, unset []string) {
+	for _, name := range unset {
+		if pl.isConstant(name) {
+			continue
+		}
+		f := fault{code: SettingNotSet, subject: name, first: t.occurrence(t.reader(name, sc))}
+		strict := slices.Contains(t.strictReads, name) || sc != nil && sc.strictReads[name]
+		policy := sc != nil && sc.policyReads[name] && !slices.ContainsFunc(sc.readTogether[name], func(n string) bool { return slices.Contains(t.settingsSet, n) })
+		p.mu.Lock()
+		_, left := p.leaks[name]
+		if _, known := p.unsetReads[name]; !left && !known && len(p.unsetReads) < maxLeaks {
+			p.unsetReads[name] = f.first
+		}
+		p.mu.Unlock()
+		if left || strict || policy {
+			f.other = !left && !strict
+			p.report(f)
+		}
+	}
+}
+
+// reader returns the statement that read a setting, by itself or through a
+// function, policy or default, or nil.
+func (t *transaction) reader(name string, sc *schema) *queryText {
+	for _, x := range t.texts {
+		reads := x.settingsRead
+		if sc != nil {
+			reads, _, _ = sc.settingsOf(x)
+		}
+		if slices.Contains(reads, name) {
+			return x
+		}
+	}
+	for _, x := range t.texts {
+		if len(x.readsParams) > 0 {
+			return x
+		}
+	}
+	return nil
+}
+
+// reportSeed reports that a transaction set the seed of random(). The server
+// cannot be asked for it without taking a number from the others.
+func (p *Pooler) reportSeed(t *transaction, sc *schema) {
+	for _, x := range t.texts {
+		if x.setsSeed || sc != nil && sc.setsSeed(x) {
+			p.report(fault{code: FunctionState, subject: "setseed", first: t.occurrence(x)})
+			return
+		}
+	}
+}
+
+// reportLeftover reports one thing that a transaction left behind; o is that
+// transaction.
+func (p *Pooler) reportLeftover(l leftover, o Occurrence) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if l.code == TempTable && len(p.leftTempTables) < 20 { // a name has at most 63 bytes
+	if l.code == TempTable && !strings.Contains(l.subject, " ") && len(p.leftTempTables) < 20 { // a name has at most 63 bytes
 		p.leftTempTables = appendNew(p.leftTempTables, l.subject)
 	}
 	switch l.code {
-	case HoldCursor, TempTable, SQLPrepared, Listening:
+	case HoldCursor, TempTable, SQLPrepared, Listening, FunctionState:
 		l.subject = objectPattern(l.subject)
 	case SessionLock:
 		l.subject = lockPattern(l.subject, o.SQL)
 	}
+	f := fault{code: l.code, subject: l.subject, first: o}
 	if l.code != SessionSetting {
-		p.report(fault{l.code, l.subject, o})
+		p.report(f)
 		return
 	}
-	if strings.Contains(l.subject, ".") {
-		p.rememberLeakLocked(l.subject, leak{t.client.ID, l.value})
-	} else if driverSettings[strings.ToLower(l.subject)] {
+	name := strings.ToLower(l.subject)
+	switch {
+	case strings.Contains(name, "."):
+		p.rememberLeakLocked(name, leak{o.Client.ID, l.value})
+	case slices.Contains(p.profile.Tracked, name) && p.profile.Name != profiles[0].Name:
+		p.ledger.note("SET "+l.subject, "the pooler sets it again for each client")
+		return
+	case driverSettings[name]:
 		l.value = l.value[:min(len(l.value), maxLeak)]
 		agreed, known := p.agreedSettings[l.subject]
 		if !known {
@@ -91,8 +188,32 @@ func (p *Pooler) reportLeftover(l leftover, t *transaction) {
 			p.ledger.note("SET "+l.subject, "drivers and frameworks set it when they connect, always to the same value; ALTER ROLE … SET "+l.subject+" sets it for every server connection")
 			return
 		}
+	case name == "jit" && strings.HasPrefix(strings.Join(strings.Fields(o.SQL), " "), asyncpgJIT):
+		p.ledger.note("asyncpg's jit", "asyncpg turns jit off while it asks for types, and on again; it costs speed only (jit off by ALTER ROLE … SET ends it)")
+		return
 	}
-	p.report(fault{l.code, l.subject, o})
+	f.other = costsOnlySpeed(name)
+	p.report(f)
+}
+
+// asyncpgJIT begins the statement with which asyncpg turns jit off; newer ones
+// write it on several lines.
+const asyncpgJIT = "SELECT current_setting('jit') AS cur, set_config('jit'"
+
+// speedSettings are settings that change how fast queries run, and not what
+// they answer (PostgreSQL's documentation, "Resource Consumption" and "Query
+// Planning"). A prefix ends in an underscore.
+var speedSettings = []string{
+	"backend_flush_after", "commit_delay", "commit_siblings", "constraint_exclusion", "cpu_", "cursor_tuple_fraction", "default_statistics_target",
+	"effective_", "enable_", "from_collapse_limit", "geqo", "geqo_", "hash_mem_multiplier", "jit", "jit_", "join_collapse_limit", "logical_decoding_work_mem",
+	"maintenance_io_concurrency", "maintenance_work_mem", "max_parallel_", "min_parallel_", "parallel_leader_participation", "parallel_setup_cost", "parallel_tuple_cost",
+	"plan_cache_mode", "random_page_cost", "recursive_worktable_factor", "seq_page_cost", "temp_buffers", "vacuum_cost_", "wal_skip_threshold", "work_mem",
+}
+
+// costsOnlySpeed reports whether a setting, in lower case, is one of
+// speedSettings.
+func costsOnlySpeed(name string) bool {
+	return slices.ContainsFunc(speedSettings, func(s string) bool { return name == s || strings.HasSuffix(s, "_") && strings.HasPrefix(name, s) })
 }
 
 // driverSettings are settings that drivers and frameworks set on every
@@ -110,9 +231,18 @@ const (
 	maxLeak  = 1000 // bytes
 )
 
-// rememberLeakLocked remembers who left a custom setting.
+// rememberLeakLocked remembers who left a custom setting, and reports who read
+// it before without setting it.
 func (p *Pooler) rememberLeakLocked(name string, l leak) {
-	if _, known := p.leaks[name]; !known && len(p.leaks) >= maxLeaks || len(l.value) > maxLeak {
+	if o, read := p.unsetReads[name]; read {
+		delete(p.unsetReads, name)
+		p.report(fault{code: SettingNotSet, subject: name, first: o})
+	}
+	if _, known := p.leaks[name]; !known && len(p.leaks) >= maxLeaks {
+		return
+	}
+	if len(l.value) > maxLeak { // that it was left is remembered, its value is not
+		p.leaks[name] = slices.Clip(p.leaks[name])
 		return
 	}
 	others := slices.DeleteFunc(p.leaks[name], func(o leak) bool { return o.client == l.client })
@@ -176,10 +306,10 @@ func (t *transaction) noteLeftNothing(sc *schema) {
 // blame returns the statement that most likely did it, or nil.
 func (t *transaction) blame(code Code, subject string) *queryText {
 	kinds := map[Code][]string{
-		SessionSetting: {"set"}, SessionRole: {"set"}, TempTable: {"create", "select"}, HoldCursor: {"declare"}, Listening: {"listen"}, SQLPrepared: {"prepare"},
+		SessionSetting: {"set", "do"}, SessionRole: {"set"}, TempTable: {"create", "select"}, FunctionState: {"select"}, HoldCursor: {"declare"}, Listening: {"listen"}, SQLPrepared: {"prepare"},
 	}[code]
 	for _, x := range t.texts {
-		if slices.Contains(x.settingsSet, subject) && code == SessionSetting || slices.Contains(x.settingsRead, subject) && code == SettingNotSet {
+		if slices.Contains(x.settingsSet, subject) && code == SessionSetting {
 			return x
 		}
 	}

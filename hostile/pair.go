@@ -109,6 +109,6 @@ func (s *session) judgeWaiterLocked(x *transaction) {
 	if time.Since(served) < promptly {
 		x.idleReported = true
 		s.p.longTrials.Store(0) // it is known now
-		s.reportLocked(IdleInTransaction, whileAnotherWaits, x.lastText(), nil)
+		s.p.report(fault{code: IdleInTransaction, subject: whileAnotherWaits, first: s.occurrenceLocked(x.lastText(), nil), other: true})
 	}
 }

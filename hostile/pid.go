@@ -52,53 +52,21 @@ func appendPID(pids []uint32, digits string) []uint32 {
 	return pids
 }
 
-// pidsBound returns the parameters of a Bind, as far as they are in the buffer,
-// that may be numbers of processes: in text, or of two to eight bytes.
-func pidsBound(f frame) (pids []uint32) {
-	_, rest, _ := cutString(f.body())
-	_, rest, _ = cutString(rest)
-	next := func(n int) []byte {
-		if n < 0 || len(rest) < n {
-			rest = nil
-			return nil
-		}
-		field := rest[:n]
-		rest = rest[n:]
-		return field
-	}
-	count := func() int {
-		if field := next(2); field != nil {
-			return int(binary.BigEndian.Uint16(field))
-		}
-		return 0
-	}
-	formats := make([]bool, 0, 4) // true: binary
-	for n := count(); n > 0 && rest != nil; n-- {
-		if field := next(2); field != nil {
-			formats = append(formats, field[1] == 1)
-		}
-	}
-	params := count()
-	for i := range params {
-		size := next(4)
-		if size == nil {
-			break
-		}
-		length := int(int32(binary.BigEndian.Uint32(size)))
-		if length < 0 { // null
-			continue
-		}
-		value := next(length)
-		isBinary := len(formats) == 1 && formats[0] || i < len(formats) && formats[i]
+// pidsBound returns the parameters of a Bind, as parseBound reads them, that may
+// be numbers of processes: in text, or of two to eight bytes.
+func pidsBound(params []byte) (pids []uint32) {
+	values, _ := parseBound(params)
+	for _, v := range values {
 		switch {
-		case !isBinary && len(value) <= 10:
-			pids = appendPID(pids, string(value))
-		case isBinary && len(value) == 2:
-			pids = append(pids, uint32(binary.BigEndian.Uint16(value)))
-		case isBinary && len(value) == 4:
-			pids = append(pids, binary.BigEndian.Uint32(value))
-		case isBinary && len(value) == 8:
-			pids = append(pids, uint32(binary.BigEndian.Uint64(value))) //nolint:gosec // a process's number is small
+		case v.bytes == nil:
+		case !v.binary:
+			pids = appendPID(pids, string(v.bytes[:min(len(v.bytes), 11)])) // more digits are no number of a process
+		case len(v.bytes) == 2:
+			pids = append(pids, uint32(binary.BigEndian.Uint16(v.bytes)))
+		case len(v.bytes) == 4:
+			pids = append(pids, binary.BigEndian.Uint32(v.bytes))
+		case len(v.bytes) == 8:
+			pids = append(pids, uint32(binary.BigEndian.Uint64(v.bytes))) //nolint:gosec // a process's number is small
 		}
 	}
 	return pids

@@ -34,10 +34,12 @@ type pool struct {
 	proof           loginProof     // why the password in upstream may be used
 	idle            []*backend     // the one that was given back longest ago is first
 	all             map[*backend]bool
-	opened          int           // all, and those that are being opened
-	free            chan struct{} // gets a token when a connection is given back or has ended
-	learnedSettings []string      // custom settings that clients' statements name
-	schemaCheckedAt time.Time     // when we last asked whether functions and policies have changed
+	opened          int             // all, and those that are being opened
+	free            chan struct{}   // gets a token when a connection is given back or has ended
+	learnedSettings []string        // custom settings that clients' statements name
+	maybeSettings   []string        // what could be one, in the strings and parameters of transactions that may set any
+	constants       map[string]bool // custom settings that a new connection has
+	schemaCheckedAt time.Time       // when we last asked whether functions and policies have changed
 }
 
 // newPool returns a pool without connections. cfg's password is not proven yet.
@@ -278,14 +280,53 @@ func (pl *pool) learn(names []string) {
 	}
 }
 
+// learnMaybe adds what could be names of custom settings.
+func (pl *pool) learnMaybe(names []string) {
+	if len(names) == 0 {
+		return
+	}
+	pl.mu.Lock()
+	defer pl.mu.Unlock()
+	for _, n := range names {
+		if len(pl.maybeSettings) < maxMaybeAll && isASCII(n) {
+			pl.maybeSettings = appendNew(pl.maybeSettings, n)
+		}
+	}
+}
+
+// learnConstants records custom settings that a new connection has.
+func (pl *pool) learnConstants(names []string) {
+	if len(names) == 0 {
+		return
+	}
+	pl.mu.Lock()
+	defer pl.mu.Unlock()
+	if pl.constants == nil {
+		pl.constants = map[string]bool{}
+	}
+	for _, n := range names {
+		pl.constants[n] = true // one of settingNames, which are bounded
+	}
+}
+
+// isConstant reports whether a new connection has a custom setting.
+func (pl *pool) isConstant(name string) bool {
+	pl.mu.Lock()
+	defer pl.mu.Unlock()
+	return pl.constants[name]
+}
+
 // settingNames lists all custom settings that clients or functions are known to
 // use.
 func (pl *pool) settingNames() []string {
 	pl.mu.Lock()
 	names := slices.Clone(pl.learnedSettings)
+	for _, n := range pl.maybeSettings {
+		names = appendNew(names, n)
+	}
 	pl.mu.Unlock()
 	if s := pl.schema.Load(); s != nil {
-		for _, n := range s.settingNames {
+		for _, n := range slices.Concat(s.settingNames, s.maybeSettings) {
 			if isASCII(n) {
 				names = appendNew(names, n)
 			}

@@ -78,6 +78,7 @@ type Pooler struct {
 	statementsLeft  atomic.Bool             // statementOwners is not empty
 	askedPIDs       map[uint32]*transaction // server processes whose number a client has asked for, and the transaction that did last
 	agreedSettings  map[string]string       // settings that drivers make when they connect, and the value that all clients agree on
+	unsetReads      map[string]Occurrence   // by custom setting: who first read it without setting it, as long as nobody has left it
 	leaks           map[string][]leak       // custom settings that were left behind, by the last two clients that did
 	leftTempTables  []string                // names of temporary tables that were left behind
 	closing         bool
@@ -119,7 +120,7 @@ func New(cfg Config) (*Pooler, error) {
 	p := &Pooler{
 		cfg: cfg, profile: profile, upstream: upstream, started: time.Now(), ledger: newLedger(), texts: newTexts(),
 		strangers: newStrangers(),
-		pools:     map[string]*pool{}, sessions: map[uint32]*session{}, statementOwners: map[string]uint32{}, askedPIDs: map[uint32]*transaction{}, agreedSettings: map[string]string{}, leaks: map[string][]leak{},
+		pools:     map[string]*pool{}, sessions: map[uint32]*session{}, statementOwners: map[string]uint32{}, askedPIDs: map[uint32]*transaction{}, agreedSettings: map[string]string{}, leaks: map[string][]leak{}, unsetReads: map[string]Occurrence{},
 	}
 	p.ledger.onFinding = cfg.Found
 	p.trials.Store(maxTrials)

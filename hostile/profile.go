@@ -11,6 +11,8 @@ type Profile struct {
 	Name string // for --as and Config.Profile
 	// TracksStatements: if a server connection lacks a named statement of the protocol, the pooler parses it there again.
 	TracksStatements bool
+	// AnswersDeallocate: a DEALLOCATE ALL in a simple query forgets the client's own statements and no others.
+	AnswersDeallocate bool
 	// FirstReady: the pooler takes the server connection away at the first ReadyForQuery, even if more was sent on it.
 	FirstReady bool
 	// MixesUnits: a client that sends its next unit before the last was answered may get another client's answers.
@@ -32,10 +34,13 @@ type Profile struct {
 }
 
 // The startup parameters that PgBouncer knows (its documentation,
-// ignore_startup_parameters), and those that it tracks for its clients.
+// ignore_startup_parameters), and those that it tracks for its clients. Measured:
+// 1.18 refuses IntervalStyle and hands it on to strangers, 1.24 tracks it.
 var (
-	bouncerStartup = []string{"user", "database", "client_encoding", "datestyle", "timezone", "standard_conforming_strings", "application_name", "intervalstyle"}
-	bouncerTracked = []string{"client_encoding", "datestyle", "timezone", "standard_conforming_strings", "application_name"}
+	bouncerStartup  = []string{"user", "database", "client_encoding", "datestyle", "timezone", "standard_conforming_strings", "application_name"}
+	bouncerTracked  = []string{"client_encoding", "datestyle", "timezone", "standard_conforming_strings", "application_name"}
+	bouncer124Start = slices.Concat(bouncerStartup, []string{"intervalstyle"})
+	bouncer124Track = slices.Concat(bouncerTracked, []string{"intervalstyle"})
 )
 
 // profiles are all that there are. The first is the default: the union of what
@@ -43,11 +48,11 @@ var (
 var profiles = []Profile{
 	{Name: "strict", MixesUnits: true, KeepsStatements: true, HeldByLateRows: true, Startup: bouncerStartup, Tracked: bouncerTracked, About: "everything that any pooler breaks"},
 	{Name: "pgbouncer-1.18", MixesUnits: true, HeldByLateRows: true, Startup: bouncerStartup, Tracked: bouncerTracked, About: "no named statements"},
-	{Name: "pgbouncer-1.24", TracksStatements: true, KeepsStatements: true, HeldByLateRows: true, Startup: bouncerStartup, Tracked: bouncerTracked, About: "tracks named statements"},
+	{Name: "pgbouncer-1.24", TracksStatements: true, AnswersDeallocate: true, KeepsStatements: true, HeldByLateRows: true, Startup: bouncer124Start, Tracked: bouncer124Track, About: "tracks named statements"},
 	{Name: "supavisor", FirstReady: true, MixesUnits: true, About: "no named statements; gives back at the first ReadyForQuery"},
 	{Name: "odyssey", TracksStatements: true, About: "tracks named statements"},
 	{Name: "rds-proxy", TracksStatements: true, About: "pins a session that keeps state: here nothing is pinned, and what would be is reported"},
-	{Name: "neon", TracksStatements: true, KeepsStatements: true, HeldByLateRows: true, Startup: bouncerStartup, Tracked: bouncerTracked, About: "PgBouncer with named statements"},
+	{Name: "neon", TracksStatements: true, AnswersDeallocate: true, KeepsStatements: true, HeldByLateRows: true, Startup: bouncer124Start, Tracked: bouncer124Track, About: "PgBouncer with named statements"},
 	{Name: "plain", Plain: true, Tracked: bouncerTracked, About: "an ordinary transaction pooler, to compare with: not hostile, reports nothing"},
 }
 

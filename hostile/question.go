@@ -19,10 +19,11 @@ type question struct {
 	persistent bool // the statement stays on the server connection
 }
 
-// Names of our own statements on server connections. The first two stay there.
+// Names of our own statements on server connections. The first three stay there.
 const (
 	residueName = "poolproof_residue"
 	glanceName  = "poolproof_glance"
+	linksName   = "poolproof_links"
 	schemaName  = "poolproof_schema"
 )
 
@@ -149,10 +150,11 @@ const queryCanceled = "57014"
 // one of them.
 func (b *backend) residue() (residue, error) {
 	const tries = 3
+	asked := b.pool.settingNames() // kept even if the last try leaves them out: they would be refused again
 	for try := 1; ; try++ {
 		var names []string
 		if try < tries {
-			names = b.pool.settingNames()
+			names = asked
 		}
 		raw, err := b.askOne(residueQuestion, textArray(names))
 		if pg, ok := errors.AsType[*pgconn.PgError](err); ok && try < tries && (pg.Code != queryCanceled || !b.pool.pooler.cfg.Observe) {
@@ -162,11 +164,37 @@ func (b *backend) residue() (residue, error) {
 			return residue{}, fmt.Errorf("ask what a server connection holds: %w", err)
 		}
 		r, err := parseResidue([]byte(raw))
+		if err != nil {
+			return r, err
+		}
 		if try == tries {
 			r.Custom = b.baseline.Custom
 		}
+		b.asked = asked
+		r.Links, err = b.links()
 		return r, err
 	}
+}
+
+// links lists dblink's named connections, if the database has dblink. A refusal
+// means that there are none to see.
+func (b *backend) links() ([]string, error) {
+	sc := b.pool.schema.Load()
+	if sc == nil || sc.dblink == "" {
+		return nil, nil
+	}
+	rows, err := b.ask(question{name: linksName, sql: `select ` + inUTF8("'dblink ' operator(pg_catalog.||) name") + ` from pg_catalog.unnest(` + sc.dblink + `.dblink_get_connections()) name order by name`, persistent: true})
+	if _, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list dblink's connections: %w", err)
+	}
+	var names []string
+	for _, row := range rows {
+		names = append(names, row...)
+	}
+	return names, nil
 }
 
 // glance returns a hash of everything that the session holds, or "" if the
@@ -184,7 +212,8 @@ func (b *backend) glance() (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("hash what a server connection holds: %w", err)
 	}
-	return hash, nil
+	links, err := b.links()
+	return hash + strings.Join(links, " "), err
 }
 
 // inUTF8 returns an expression for a text as bytes, which client_encoding does

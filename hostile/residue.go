@@ -3,6 +3,7 @@ package hostile
 import (
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -13,19 +14,35 @@ const (
 	preparedSQL = `from pg_catalog.pg_prepared_statements p where p.from_sql`
 	cursorsSQL  = `from pg_catalog.pg_cursors c where c.is_holdable`
 	channelsSQL = `from pg_catalog.pg_listening_channels() ch`
-	locksSQL    = `from pg_catalog.pg_locks l where l.locktype operator(pg_catalog.=) 'advisory' and l.pid operator(pg_catalog.=) pg_catalog.pg_backend_pid()`
-	tempSQL     = `from pg_catalog.pg_class r
+	// What PostgreSQL itself drops with the session's temporary schema: whatever depends on it.
+	tempObjectsSQL = `from pg_catalog.pg_depend d where pg_catalog.pg_my_temp_schema() operator(pg_catalog.<>) 0
+		and d.refclassid operator(pg_catalog.=) 'pg_catalog.pg_namespace'::pg_catalog.regclass and d.refobjid operator(pg_catalog.=) pg_catalog.pg_my_temp_schema()
+		and d.classid operator(pg_catalog.<>) 'pg_catalog.pg_class'::pg_catalog.regclass`
+	locksSQL = `from pg_catalog.pg_locks l where l.locktype operator(pg_catalog.=) 'advisory' and l.pid operator(pg_catalog.=) pg_catalog.pg_backend_pid()`
+	tempSQL  = `from pg_catalog.pg_class r
 		where pg_catalog.pg_my_temp_schema() operator(pg_catalog.<>) 0 and r.relnamespace operator(pg_catalog.=) pg_catalog.pg_my_temp_schema() and r.relkind operator(pg_catalog.=) any ('{r,v,p,S,m,f}')`
 )
 
 // residueSQL asks a server connection, between two transactions, what the
-// session holds. Of the settings it lists those whose source is the session,
-// and the custom ones that are named in $1: PostgreSQL does not list custom
-// settings (measured on 15). The answer is one row with one JSON value.
-var residueSQL = `select ` + inUTF8(`pg_catalog.jsonb_build_object(
-	'settings', (select coalesce(pg_catalog.jsonb_object_agg(s.name, s.setting), '{}') from pg_catalog.pg_settings s where s.source operator(pg_catalog.=) 'session'),
-	'custom', (select coalesce(pg_catalog.jsonb_object_agg(n, v), '{}') from (
-		select n, pg_catalog.current_setting(n, true) as v from pg_catalog.unnest($1::pg_catalog.text[]) n) c where v operator(pg_catalog.<>) ''),
+// session holds. Of the settings it lists those that the session set to another
+// value than a new connection has; what BEGIN sets anew is none of them.
+// PostgreSQL does not list custom settings (measured on 15), so they are asked
+// for by the names in $1. What a new connection has of them shows in resetting
+// them for this one statement, and only those that have a value are reset: it
+// would give an empty one to the others. 'constants' are those that a new
+// connection has. The answer is one row with one JSON value.
+var residueSQL = `with own as materialized (select s.name, s.setting, s.reset_val, s.source from pg_catalog.pg_settings s),
+	custom as materialized (select n, v, pg_catalog.set_config(n, null, true) as r
+		from (select n, pg_catalog.current_setting(n, true) as v from pg_catalog.unnest($1::pg_catalog.text[]) n offset 0) c
+		where v operator(pg_catalog.<>) '' and not exists (select from own where pg_catalog.lower(own.name) operator(pg_catalog.=) n))
+select ` + inUTF8(`pg_catalog.jsonb_build_object(
+	'settings', (select coalesce(pg_catalog.jsonb_object_agg(s.name, s.setting), '{}') from own s
+		where s.source operator(pg_catalog.=) 'session' and coalesce(s.setting operator(pg_catalog.<>) s.reset_val, true)
+		and s.name operator(pg_catalog.<>) all ('{transaction_isolation,transaction_read_only,transaction_deferrable}')),
+	'custom', (select coalesce(pg_catalog.jsonb_object_agg(n, v), '{}') from custom where v operator(pg_catalog.<>) r),
+	'constants', (select coalesce(pg_catalog.jsonb_agg(n), '[]') from custom where v operator(pg_catalog.=) r),
+	'objects', (select coalesce(pg_catalog.jsonb_agg(o.type operator(pg_catalog.||) ' ' operator(pg_catalog.||) o.identity order by o.type, o.identity), '[]')
+		from (select d.classid, d.objid, d.objsubid `+tempObjectsSQL+`) d, pg_catalog.pg_identify_object(d.classid, d.objid, d.objsubid) o),
 	'prepared', (select coalesce(pg_catalog.jsonb_agg(p.name order by p.name), '[]') `+preparedSQL+`),
 	'cursors', (select coalesce(pg_catalog.jsonb_agg(c.name order by c.name), '[]') `+cursorsSQL+`),
 	'channels', (select coalesce(pg_catalog.jsonb_agg(ch order by ch), '[]') `+channelsSQL+`),
@@ -47,20 +64,24 @@ const glanceSQL = `select pg_catalog.hashtextextended(pg_catalog.concat_ws('/',
 	'c', (select pg_catalog.string_agg(c.name, ',' order by c.name) ` + cursorsSQL + `),
 	'l', (select pg_catalog.string_agg(ch, ',' order by ch) ` + channelsSQL + `),
 	'a', (select pg_catalog.string_agg(l.classid operator(pg_catalog.||) ',' operator(pg_catalog.||) l.objid, ' ' order by l.classid, l.objid) ` + locksSQL + `),
+	'o', (select pg_catalog.string_agg(d.classid operator(pg_catalog.||) ',' operator(pg_catalog.||) d.objid, ' ' order by d.classid, d.objid) ` + tempObjectsSQL + `),
 	't', (select pg_catalog.string_agg(r.relname, ',' order by r.relname) ` + tempSQL + `),
 	'r', current_user, session_user) collate pg_catalog."C", 0)::pg_catalog.text`
 
 // residue is what a server connection holds beyond a new one.
 type residue struct {
-	Settings map[string]string `json:"settings"`
-	Custom   map[string]string `json:"custom"`
-	Prepared []string          `json:"prepared"`
-	Cursors  []string          `json:"cursors"`
-	Channels []string          `json:"channels"`
-	Locks    []string          `json:"locks"`
-	Temp     []string          `json:"temp"`
-	Role     string            `json:"role"`
-	Session  string            `json:"session"`
+	Settings  map[string]string `json:"settings"`
+	Custom    map[string]string `json:"custom"`
+	Prepared  []string          `json:"prepared"`
+	Cursors   []string          `json:"cursors"`
+	Channels  []string          `json:"channels"`
+	Locks     []string          `json:"locks"`
+	Temp      []string          `json:"temp"`
+	Objects   []string          `json:"objects"`   // temporary ones that are no relations: "function pg_temp_3.slug(text)"
+	Constants []string          `json:"constants"` // custom settings that have what a new connection has, and that is not ""
+	Links     []string          `json:"-"`         // dblink's named connections
+	Role      string            `json:"role"`
+	Session   string            `json:"session"`
 }
 
 // parseResidue reads residueSQL's answer.
@@ -78,6 +99,9 @@ type leftover struct {
 	subject string
 	value   string // of a setting: for telling whether clients agree; never shown
 }
+
+// tempSchema matches the schemas in the description of a temporary object.
+var tempSchema = regexp.MustCompile(`\b(pg_temp(_\d+)?|pg_catalog)\.`)
 
 // since lists what is in r and not in before, in a stable order.
 func (r residue) since(before residue) []leftover {
@@ -99,10 +123,11 @@ func (r residue) since(before residue) []leftover {
 	}{
 		{SQLPrepared, r.Prepared, before.Prepared}, {HoldCursor, r.Cursors, before.Cursors}, {Listening, r.Channels, before.Channels},
 		{SessionLock, r.Locks, before.Locks}, {TempTable, r.Temp, before.Temp},
+		{TempTable, r.Objects, before.Objects}, {FunctionState, r.Links, before.Links},
 	} {
 		for _, name := range l.now {
 			if !slices.Contains(l.before, name) {
-				all = append(all, leftover{l.code, name, ""})
+				all = append(all, leftover{l.code, tempSchema.ReplaceAllString(name, ""), ""})
 			}
 		}
 	}

@@ -21,8 +21,14 @@ type queryText struct {
 	mayLeaveState bool              // only the server can tell whether it leaves something behind
 	words         []string          // in lower case, each once: they may name tables or functions
 	settingsRead  []string          // custom settings that it reads by name
+	strictReads   []string          // those of them that it reads without missing_ok
 	settingsSet   []string          // custom settings that it sets, for the session or the transaction
+	readsParams   []int             // parameters that name a setting that it reads: 1 is $1
+	setsParams    []int             // parameters that name a setting that it sets
 	setsUnknown   bool              // it sets a setting whose name is not in the text
+	runsAny       bool              // it runs SQL that it puts together: EXECUTE in a DO block or a function
+	maybeSettings []string          // what its strings hold that could be the name of a custom setting
+	setsSeed      bool              // it sets the seed of random()
 	usesSequence  bool              // nextval, setval or INSERT
 	readsSequence bool              // currval or lastval
 	asksPID       bool              // pg_backend_pid
@@ -37,12 +43,23 @@ type queryText struct {
 
 // statement is one statement of a text.
 type statement struct {
-	kind  string    // its first word, in lower case: "select", "set"
-	words [4]string // its first words, the same one included
+	kind    string    // its first word, in lower case: "select", "set"
+	words   [4]string // its first words, the same one included
+	selects bool      // it has the word SELECT
 }
 
 // local reports whether it is SET LOCAL.
 func (s statement) local() bool { return s.kind == "set" && s.words[1] == "local" }
+
+// defines reports whether a statement only defines something, as CREATE POLICY
+// does. CREATE TABLE … AS also runs a query; then it may name a default, too.
+func defines(s statement) bool {
+	if s.kind != "create" {
+		return s.kind == "alter"
+	}
+	table := slices.Contains(s.words[:], "table") || slices.Contains(s.words[:], "materialized")
+	return !table || !s.selects
+}
 
 // statelessCommands are first words of statements that leave nothing on a
 // server connection, unless a function that they call does.
@@ -70,7 +87,8 @@ const maxWords = 100
 func scan(sql string, truncated bool) *queryText {
 	t := &queryText{sql: sql, mayLeaveState: truncated, sender: driverBySQL(sql)}
 	var st statement
-	n := 0 // words of the statement at hand
+	n := 0                 // words of the statement at hand
+	reads, stricts := 0, 0 // settings that the statements before it read
 	finish := func() {
 		if n == 0 {
 			return
@@ -81,7 +99,11 @@ func scan(sql string, truncated bool) *queryText {
 		if st.kind == "insert" {
 			t.usesSequence = true
 		}
-		t.setStatement(st)
+		if defines(st) { // what it names is read later, by others
+			t.settingsRead, t.strictReads = t.settingsRead[:reads], t.strictReads[:stricts]
+		}
+		reads, stricts = len(t.settingsRead), len(t.strictReads)
+		t.setStatement(st.words)
 		t.statements = append(t.statements, st)
 		st, n = statement{}, 0
 	}
@@ -102,7 +124,8 @@ func scan(sql string, truncated bool) *queryText {
 				st.words[n] = w
 			}
 			n++
-			if statefulWords[w] {
+			st.selects = st.selects || w == "select" && tok.Kind == sqltext.Word
+			if statefulWords[w] || strings.HasPrefix(unqualified(w), "dblink") && statefulWords[unqualified(w)] {
 				t.mayLeaveState = true
 			}
 			switch w {
@@ -114,19 +137,16 @@ func scan(sql string, truncated bool) *queryText {
 				t.asksPID = true
 			case "pg_cancel_backend", "pg_terminate_backend":
 				t.namesPID = true
-			case "current_setting":
-				if name, ok := firstSetting(sc); ok {
-					t.settingsRead = appendNew(t.settingsRead, name)
-				}
-			case "set_config":
-				if name, ok := firstSetting(sc); ok {
-					t.settingsSet = appendNew(t.settingsSet, name)
-				} else {
-					t.setsUnknown = true
-				}
 			}
+			t.settingCall(w, sc)
 			if len(t.words) < maxWords {
 				t.words = appendNew(t.words, w)
+			}
+		case sqltext.String:
+			if st.words[0] == "do" {
+				t.include(scanFunctionBody(tok.Text))
+			} else {
+				t.maybeSettings = appendNames(t.maybeSettings, tok.Text)
 			}
 		default:
 			if n == 0 && tok.Kind == sqltext.Other && !tok.Is("(") { // "(select …)" begins with select
@@ -152,22 +172,19 @@ func scanFunctionBody(body string) *queryText {
 		case tok.Kind == sqltext.Semicolon:
 			start = true
 			continue
+		case tok.Kind == sqltext.String:
+			t.maybeSettings = appendNames(t.maybeSettings, tok.Text)
+			start = false
+			continue
 		case tok.Kind != sqltext.Word:
 			start = false
 			continue
 		}
 		t.words = append(t.words, w)
+		t.settingCall(w, sc)
+		t.runsAny = t.runsAny || w == "execute"
 		switch {
-		case w == "current_setting":
-			if name, ok := firstSetting(sc); ok {
-				t.settingsRead = appendNew(t.settingsRead, name)
-			}
 		case w == "set_config":
-			if name, ok := firstSetting(sc); ok {
-				t.settingsSet = appendNew(t.settingsSet, name)
-			} else {
-				t.setsUnknown = true
-			}
 			local, _ := sc.Local()
 			t.mayLeaveState = t.mayLeaveState || !local
 		case statefulWords[w] && w != "hold", w == "execute": // dynamic SQL may be anything
@@ -176,9 +193,11 @@ func scanFunctionBody(body string) *queryText {
 			switch w {
 			case "set":
 				ahead := sc
-				if next := ahead.Next(); next.Text != "local" && next.Text != "transaction" && next.Text != "constraints" {
+				next := ahead.Next()
+				if next.Text != "local" && next.Text != "transaction" && next.Text != "constraints" {
 					t.mayLeaveState = true
 				}
+				t.setStatement([4]string{w, next.Text, ahead.Next().Text})
 			case "reset", "listen", "unlisten", "prepare", "deallocate", "discard", "load":
 				t.mayLeaveState = true
 			}
@@ -187,18 +206,95 @@ func scanFunctionBody(body string) *queryText {
 	}
 }
 
-// setStatement records the custom setting that a SET sets.
-func (t *queryText) setStatement(st statement) {
-	if st.kind != "set" {
+// setStatement records the custom setting that a SET with these first words
+// sets, or that it sets the seed of random().
+func (t *queryText) setStatement(words [4]string) {
+	if words[0] != "set" {
 		return
 	}
-	name := st.words[1]
+	name := words[1]
 	if name == "local" || name == "session" {
-		name = st.words[2]
+		name = words[2]
 	}
 	if strings.Contains(name, ".") {
 		t.settingsSet = appendNew(t.settingsSet, name)
 	}
+	t.setsSeed = t.setsSeed || name == "seed"
+}
+
+// settingCall records what a function does to a setting; sc stands right after
+// its name.
+func (t *queryText) settingCall(function string, sc sqltext.Scanner) {
+	switch function {
+	case "setseed":
+		t.setsSeed = true
+	case "current_setting":
+		name, param, alone := settingNamed(sc)
+		switch {
+		case param > 0:
+			t.readsParams = append(t.readsParams, param)
+		case strings.Contains(name, "."):
+			t.settingsRead = appendNew(t.settingsRead, name)
+			if alone {
+				t.strictReads = appendNew(t.strictReads, name)
+			}
+		}
+	case "set_config":
+		name, param, _ := settingNamed(sc)
+		switch {
+		case param > 0:
+			t.setsParams = append(t.setsParams, param)
+		case strings.Contains(name, "."):
+			t.settingsSet = appendNew(t.settingsSet, name)
+		case name == "seed":
+			t.setsSeed = true
+		default:
+			t.setsUnknown = true
+		}
+	}
+}
+
+// include adds what a DO block does to what the text says.
+func (t *queryText) include(block *queryText) {
+	for _, n := range block.settingsRead {
+		t.settingsRead = appendNew(t.settingsRead, n)
+	}
+	for _, n := range block.strictReads {
+		t.strictReads = appendNew(t.strictReads, n)
+	}
+	for _, n := range block.settingsSet {
+		t.settingsSet = appendNew(t.settingsSet, n)
+	}
+	for _, n := range block.maybeSettings {
+		t.maybeSettings = appendNew(t.maybeSettings, n)
+	}
+	t.setsUnknown = t.setsUnknown || block.setsUnknown
+	t.runsAny = t.runsAny || block.runsAny
+	t.setsSeed = t.setsSeed || block.setsSeed
+}
+
+// maxMaybe bounds the names that are kept of one text's strings.
+const maxMaybe = 20
+
+// appendNames appends what could be names of custom settings in a string: words
+// with a dot in them, in lower case.
+func appendNames(list []string, text string) []string {
+	if !strings.Contains(text, ".") || len(text) > maxTextKept {
+		return list
+	}
+	for _, w := range strings.FieldsFunc(text, func(r rune) bool {
+		return r != '.' && r != '_' && r != '$' && (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z')
+	}) {
+		if first, rest, dotted := strings.Cut(w, "."); len(list) < maxMaybe && dotted && isName(first) && isName(rest) {
+			list = appendNew(list, strings.ToLower(w))
+		}
+	}
+	return list
+}
+
+// isName reports whether a part of a setting's name begins as one.
+func isName(part string) bool {
+	return part != "" && len(part) < 64 && (part[0] == '_' || part[0] >= 'a' && part[0] <= 'z' || part[0] >= 'A' && part[0] <= 'Z')
 }
 
 // appendNew appends s unless it is in the list.
@@ -209,15 +305,35 @@ func appendNew(list []string, s string) []string {
 	return append(list, s)
 }
 
-// firstSetting looks ahead at ('name' without consuming it, and returns the
-// name in lower case. ok is false if it is not a custom setting in a plain
-// string.
-func firstSetting(s sqltext.Scanner) (string, bool) {
+// settingNamed looks ahead at the arguments of a call that names a setting. It
+// returns the name in lower case if it is a plain string, or the number of the
+// parameter that it is, and whether it is the only argument.
+func settingNamed(s sqltext.Scanner) (name string, param int, alone bool) {
 	if tok := s.Next(); !tok.Is("(") {
-		return "", false
+		return "", 0, false
 	}
-	tok := s.Next()
-	return strings.ToLower(tok.Text), tok.Kind == sqltext.String && strings.Contains(tok.Text, ".")
+	switch tok := s.Next(); {
+	case tok.Kind == sqltext.String:
+		name = strings.ToLower(tok.Text)
+	case tok.Is("$"):
+		param = s.Number()
+	default:
+		return "", 0, false
+	}
+	for depth := 1; ; {
+		switch tok := s.Next(); {
+		case tok.Kind == sqltext.End, tok.Is(",") && depth == 1:
+			return name, param, false
+		case tok.Is("("):
+			depth++
+		case tok.Is(")"):
+			if depth--; depth == 0 {
+				return name, param, true
+			}
+		case tok.Is("|") && depth == 1: // only the beginning of a name
+			return "", 0, false
+		}
+	}
 }
 
 // sqlcommenter reads a comment of the form /*key='value',…*/ (sqlcommenter's

@@ -15,7 +15,14 @@ type schema struct {
 	version                string              // schemaVersionSQL's
 	settable               []string            // the server's own settings that a session may set
 	settingNames           []string            // custom settings that functions and policies name
-	readByTable            map[string][]string // by table: the settings that its policies read, if they bind this role
+	maybeSettings          []string            // what could be one in the strings of functions that set any
+	readByTable            map[string][]string // by table: the settings that its policies read, if they bind this role, and its defaults
+	policyReads            map[string]bool     // settings that a policy reads
+	strictReads            map[string]bool     // settings that are read without missing_ok somewhere
+	readTogether           map[string][]string // by setting: those that a function or policy reads as well, as a fall-back
+	anyByFunction          map[string]bool     // functions that run SQL which they put together
+	seedFunctions          map[string]bool     // functions that set the seed of random()
+	dblink                 string              // the schema of the extension dblink, quoted; "": it is not there
 	setByFunction          map[string][]string // by function: the settings that it may set
 	unknownSetByFunction   map[string]bool     // functions that may set any setting
 	settingDomains         map[uint32]bool     // oids of domains whose check sets something when a parameter is bound
@@ -25,15 +32,17 @@ type schema struct {
 // schemaVersionSQL returns a text that changes when functions or policies do.
 const schemaVersionSQL = `select pg_catalog.concat_ws('/',
 	(select pg_catalog.concat_ws('.', pg_catalog.count(*), pg_catalog.max(p.oid), pg_catalog.max(p.xmin::pg_catalog.text::pg_catalog.int8)) from pg_catalog.pg_proc p where p.oid operator(pg_catalog.>=) 16384),
-	(select pg_catalog.concat_ws('.', pg_catalog.count(*), pg_catalog.max(p.oid), pg_catalog.max(p.xmin::pg_catalog.text::pg_catalog.int8)) from pg_catalog.pg_policy p))`
+	(select pg_catalog.concat_ws('.', pg_catalog.count(*), pg_catalog.max(p.oid), pg_catalog.max(p.xmin::pg_catalog.text::pg_catalog.int8)) from pg_catalog.pg_policy p),
+	(select pg_catalog.concat_ws('.', pg_catalog.count(*), pg_catalog.max(d.oid), pg_catalog.max(d.xmin::pg_catalog.text::pg_catalog.int8)) from pg_catalog.pg_attrdef d))`
 
 // parsedBody is the part of schemaSQL for functions whose bodies are kept
 // parsed. PostgreSQL has them since 14.
 const parsedBody = ` operator(pg_catalog.||) ' ' operator(pg_catalog.||) coalesce(pg_catalog.pg_get_function_sqlbody(p.oid), '')`
 
 // schemaSQL lists the database's own functions with their sources, policies with
-// their tables, and domains whose check sets a setting. Functions of the system
-// and those in C are left out.
+// their tables, columns' defaults that read a setting, and domains whose check
+// sets one. Functions of the system and those in C are left out. The oids are
+// those of current_setting (pg_proc.dat).
 var schemaSQL = `select ` + inUTF8("kind") + `, ` + inUTF8("name") + `, ` + inUTF8("body") + ` from (
 select 'function', p.proname::pg_catalog.text, p.prosrc` + parsedBody + `
 	from pg_catalog.pg_proc p join pg_catalog.pg_language l on l.oid operator(pg_catalog.=) p.prolang
@@ -43,12 +52,23 @@ select 'policy', c.relname::pg_catalog.text, coalesce(pg_catalog.pg_get_expr(p.p
 	from pg_catalog.pg_policy p join pg_catalog.pg_class c on c.oid operator(pg_catalog.=) p.polrelid
 	where pg_catalog.row_security_active(c.oid)
 union all
+select 'default', c.relname::pg_catalog.text, pg_catalog.pg_get_expr(d.adbin, d.adrelid)
+	from pg_catalog.pg_attrdef d join pg_catalog.pg_class c on c.oid operator(pg_catalog.=) d.adrelid
+	where d.adbin::pg_catalog.text operator(pg_catalog.~) ':funcid (2077|3294) '
+union all
 select 'domain', c.contypid::pg_catalog.text, pg_catalog.pg_get_constraintdef(c.oid)
 	from pg_catalog.pg_constraint c where c.contypid operator(pg_catalog.<>) 0 and pg_catalog.strpos(pg_catalog.pg_get_constraintdef(c.oid), 'set_config') operator(pg_catalog.>) 0
 ) s(kind, name, body)`
 
 // settableSQL lists the server's settings that a session may set.
 const settableSQL = `select name from pg_catalog.pg_settings where context operator(pg_catalog.=) any ('{user,superuser}')`
+
+// dblinkSQL returns the schema of the extension dblink, quoted, if it is there.
+const dblinkSQL = `select pg_catalog.quote_ident(n.nspname) from pg_catalog.pg_proc p
+	join pg_catalog.pg_namespace n on n.oid operator(pg_catalog.=) p.pronamespace
+	join pg_catalog.pg_language l on l.oid operator(pg_catalog.=) p.prolang
+	where p.proname operator(pg_catalog.=) 'dblink_get_connections' and p.pronargs operator(pg_catalog.=) 0 and l.lanname operator(pg_catalog.=) 'c'
+	and pg_catalog.has_schema_privilege(n.oid, 'usage') and pg_catalog.has_function_privilege(p.oid, 'execute') limit 1`
 
 // readSchema reads what functions and policies do, unless nothing has changed
 // since they were read last.
@@ -71,6 +91,12 @@ func (b *backend) readSchema() error {
 	}
 	for _, row := range rows {
 		s.settable = append(s.settable, row...)
+	}
+	if rows, err = b.ask(question{name: schemaName, sql: dblinkSQL}); err != nil {
+		return fmt.Errorf("look for dblink: %w", err)
+	}
+	for _, row := range rows {
+		s.dblink = row[0]
 	}
 	b.pool.schema.Store(s)
 	return nil
@@ -100,7 +126,8 @@ func schemaSQLFor(version string) string {
 
 // newSchema reads the rows of schemaSQL.
 func newSchema(rows [][]string) *schema {
-	s := &schema{readByTable: map[string][]string{}, setByFunction: map[string][]string{}, unknownSetByFunction: map[string]bool{}, settingDomains: map[uint32]bool{}}
+	s := &schema{readByTable: map[string][]string{}, setByFunction: map[string][]string{}, unknownSetByFunction: map[string]bool{}, settingDomains: map[uint32]bool{},
+		policyReads: map[string]bool{}, strictReads: map[string]bool{}, readTogether: map[string][]string{}, anyByFunction: map[string]bool{}, seedFunctions: map[string]bool{}}
 	functionReads := map[string][]string{}
 	for _, row := range rows {
 		if len(row) != 3 {
@@ -110,11 +137,26 @@ func newSchema(rows [][]string) *schema {
 		for _, n := range slices.Concat(t.settingsRead, t.settingsSet) {
 			s.settingNames = appendNew(s.settingNames, n)
 		}
+		for _, n := range t.strictReads {
+			s.strictReads[n] = true
+		}
+		s.readAsOne(t.settingsRead)
 		if row[0] == "function" {
 			s.functionsMayLeaveState = s.functionsMayLeaveState || t.mayLeaveState
 			functionReads[name] = append(functionReads[name], t.settingsRead...)
 			s.setByFunction[name] = append(s.setByFunction[name], t.settingsSet...)
-			s.unknownSetByFunction[name] = s.unknownSetByFunction[name] || t.setsUnknown
+			s.unknownSetByFunction[name] = s.unknownSetByFunction[name] || t.setsUnknown || len(t.setsParams) > 0
+			if t.runsAny {
+				s.anyByFunction[name] = true
+			}
+			if t.setsSeed {
+				s.seedFunctions[name] = true
+			}
+			if t.runsAny || t.setsUnknown {
+				for _, n := range t.maybeSettings[:min(len(t.maybeSettings), max(maxMaybeAll-len(s.maybeSettings), 0))] {
+					s.maybeSettings = appendNew(s.maybeSettings, n)
+				}
+			}
 		}
 		if row[0] == "domain" {
 			oid, err := strconv.ParseUint(row[1], 10, 32)
@@ -122,7 +164,7 @@ func newSchema(rows [][]string) *schema {
 		}
 	}
 	for _, row := range rows {
-		if len(row) != 3 || row[0] != "policy" {
+		if len(row) != 3 || row[0] != "policy" && row[0] != "default" {
 			continue
 		}
 		table, t := strings.ToLower(row[1]), scanFunctionBody(row[2])
@@ -130,12 +172,42 @@ func newSchema(rows [][]string) *schema {
 		for _, w := range t.words { // a function that reads the setting for it
 			reads = append(reads, functionReads[unqualified(w)]...)
 		}
+		s.readAsOne(reads)
 		for _, n := range reads {
 			s.readByTable[table] = appendNew(s.readByTable[table], n)
+			s.policyReads[n] = s.policyReads[n] || row[0] == "policy"
 		}
 	}
 	slices.Sort(s.settingNames)
 	return s
+}
+
+// maxMaybeAll bounds the names that are kept of all functions' strings, and of
+// all clients'.
+const maxMaybeAll = 100
+
+// readAsOne records that these settings are read by one function or policy, so
+// that one may stand in for another.
+func (s *schema) readAsOne(names []string) {
+	for _, n := range names {
+		for _, other := range names {
+			if n != other {
+				s.readTogether[n] = appendNew(s.readTogether[n], other)
+			}
+		}
+	}
+}
+
+// runsAny reports whether a statement may run SQL that is put together only then,
+// by itself or through a function.
+func (s *schema) runsAny(t *queryText) bool {
+	return t.runsAny || len(s.anyByFunction) > 0 && slices.ContainsFunc(t.words, func(w string) bool { return s.anyByFunction[unqualified(w)] })
+}
+
+// setsSeed reports whether a statement sets the seed of random(), by itself or
+// through a function.
+func (s *schema) setsSeed(t *queryText) bool {
+	return t.setsSeed || len(s.seedFunctions) > 0 && slices.ContainsFunc(t.words, func(w string) bool { return s.seedFunctions[unqualified(w)] })
 }
 
 // settingsOf returns the settings that a statement with these words reads and

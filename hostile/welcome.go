@@ -212,7 +212,7 @@ func (s *session) judgeStartupLocked() {
 	for _, name := range slices.Sorted(maps.Keys(s.startup)) {
 		low := strings.ToLower(name)
 		switch {
-		case s.p.profile.Startup == nil && low != "options", slices.Contains(bouncerStartup, low):
+		case s.p.profile.Startup == nil && low != "options", slices.Contains(s.p.profile.Startup, low):
 		case low == "extra_float_digits":
 			s.p.ledger.note("startup parameter "+low, "the driver always sends it: PgBouncer needs ignore_startup_parameters = "+low)
 		default:

@@ -60,7 +60,7 @@ var rows = []Row{
 	{
 		Name: "source of a setting that holds for one transaction", Make: []string{"begin; set transaction isolation level serializable; create temp table atlas_gone (a int) on commit drop; commit"},
 		Witness: "select source from pg_settings where name = 'transaction_isolation'", Sees: "the word session in pg_settings", DiscardAll: Stays,
-		Harmless: "BEGIN makes transaction_isolation, _read_only and _deferrable anew; only where they came from is remembered", Wrong: []hostile.Code{hostile.SessionSetting}, Differences: []string{"transaction setting source"},
+		Harmless: "BEGIN makes transaction_isolation, _read_only and _deferrable anew; only where they came from is remembered", Differences: []string{"transaction setting source"},
 	},
 	{
 		Name: "custom setting", Make: []string{"set app.tenant = 'a'"}, Witness: "select coalesce(current_setting('app.tenant', true), '')", Sees: "another tenant's rows",
@@ -75,7 +75,7 @@ var rows = []Row{
 	{
 		Name: "custom setting whose name is a parameter", Wire: "Parse select set_config($1, $2, false), Bind app.bound and a value, Sync",
 		Witness: "select coalesce(current_setting('app.bound', true), '')", Sees: "another tenant's rows", DiscardAll: Removed, Narrower: "reset all",
-		Missing: "the name is in the Bind message only", Fates: unseen,
+		Codes: []hostile.Code{hostile.SessionSetting}, Fates: unseen,
 	},
 	{
 		Name: "custom setting that is empty, not absent", Make: []string{"begin; set local app.local = 'a'; commit"}, Witness: "select current_setting('app.local', true) is null",
@@ -112,27 +112,27 @@ var rows = []Row{
 	},
 	{
 		Name: "temporary function", Make: []string{"create function pg_temp.atlas_f() returns int language sql as 'select 1'"}, Witness: "select to_regprocedure('pg_temp.atlas_f()') is not null",
-		Sees: "function already exists, or runs another client's code", Missing: "objects in pg_temp that are no relations", DiscardAll: Removed, Narrower: "discard temp",
+		Sees: "function already exists, or runs another client's code", Codes: []hostile.Code{hostile.TempTable}, DiscardAll: Removed, Narrower: "discard temp",
 		Differences: []string{"temp:pg_proc"},
 	},
 	{
 		Name: "temporary type or domain", Make: []string{"create domain pg_temp.atlas_d as int"}, Witness: "select to_regtype('pg_temp.atlas_d') is not null",
-		Sees: "it hides a type of the same name: pg_temp is searched first", Missing: "objects in pg_temp that are no relations", DiscardAll: Removed, Narrower: "discard temp",
+		Sees: "it hides a type of the same name: pg_temp is searched first", Codes: []hostile.Code{hostile.TempTable}, DiscardAll: Removed, Narrower: "discard temp",
 		Differences: []string{"temp:pg_type"},
 	},
 	{
 		Name: "temporary operator, operator class or family", Make: []string{"create operator pg_temp.=== (function = int4eq, leftarg = int4, rightarg = int4)"},
-		Witness: "select to_regoperator('pg_temp.===(int4,int4)') is not null", Sees: "operator already exists", Missing: "objects in pg_temp that are no relations", DiscardAll: Removed, Narrower: "discard temp",
+		Witness: "select to_regoperator('pg_temp.===(int4,int4)') is not null", Sees: "operator already exists", Codes: []hostile.Code{hostile.TempTable}, DiscardAll: Removed, Narrower: "discard temp",
 		Differences: []string{"temp:pg_operator", "temp:pg_opclass", "temp:pg_opfamily"},
 	},
 	{
 		Name: "temporary collation or conversion", Make: []string{`create collation pg_temp.atlas_c from "C"`}, Witness: "select to_regcollation('pg_temp.atlas_c') is not null",
-		Sees: "collation already exists", Missing: "objects in pg_temp that are no relations", DiscardAll: Removed, Narrower: "discard temp",
+		Sees: "collation already exists", Codes: []hostile.Code{hostile.TempTable}, DiscardAll: Removed, Narrower: "discard temp",
 		Differences: []string{"temp:pg_collation", "temp:pg_conversion"},
 	},
 	{
 		Name: "temporary text search object", Make: []string{"create text search configuration pg_temp.atlas_ts (copy = pg_catalog.simple)"},
-		Witness: "select count(*) from pg_ts_config where cfgnamespace = pg_my_temp_schema()", Sees: "configuration already exists", Missing: "objects in pg_temp that are no relations",
+		Witness: "select count(*) from pg_ts_config where cfgnamespace = pg_my_temp_schema()", Sees: "configuration already exists", Codes: []hostile.Code{hostile.TempTable},
 		DiscardAll: Removed, Narrower: "discard temp",
 		Differences: []string{"temp:pg_ts_config", "temp:pg_ts_dict", "temp:pg_ts_parser", "temp:pg_ts_template"},
 	},
@@ -196,7 +196,7 @@ var rows = []Row{
 	},
 	{
 		Name: "seed of random()", Make: []string{"select setseed(0.5)"}, Witness: "select random()", Twin: true, Sees: "numbers that others can foretell",
-		Missing: "setseed", DiscardAll: Stays, Differences: []string{"random"},
+		Codes: []hostile.Code{hostile.FunctionState}, DiscardAll: Stays, Differences: []string{"random"},
 	},
 
 	// Code and caches.
@@ -223,7 +223,7 @@ var rows = []Row{
 	// Extensions.
 	{
 		Name: "dblink's named connection", Needs: []string{"dblink"}, Make: []string{"select dblink_connect('atlas', " + loopback + ")"},
-		Witness: "select dblink_get_connections()::text", Sees: "queries run as the user that somebody else logged in as", Missing: "dblink's connections", DiscardAll: Stays,
+		Witness: "select dblink_get_connections()::text", Sees: "queries run as the user that somebody else logged in as", Codes: []hostile.Code{hostile.FunctionState}, DiscardAll: Stays,
 		Differences: []string{"dblink", "memory:Remote Con hash"},
 	},
 	{

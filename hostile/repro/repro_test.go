@@ -60,6 +60,7 @@ var every = []hostile.Finding{
 	finding(hostile.ResetsOthers, "DISCARD ALL", ""),
 	finding(hostile.ResetsOthers, "RESET ALL", ""),
 	finding(hostile.SyncsInFlight, "", "select $1"),
+	finding(hostile.FunctionState, "setseed", "select setseed(0.25)"),
 	finding(hostile.StalePID, "", "select pg_cancel_backend($1)"),
 	finding(hostile.HeldForGood, "pipeline without its Sync", "select 1"),
 	finding(hostile.HeldForGood, "rows of a COPY after its error", "copy t from stdin"),

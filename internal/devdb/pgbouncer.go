@@ -3,6 +3,7 @@
 package devdb
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"fmt"
@@ -31,6 +32,9 @@ type PgBouncerConfig struct {
 	PoolSize int
 	// Upstream is the server behind it. Required.
 	Upstream *Postgres
+	// Through is the port on 127.0.0.1 by which Upstream is reached, where something
+	// stands between the two; 0 means Upstream's own.
+	Through int
 	// Users may log in with these passwords. Nil accepts every user that the
 	// upstream knows, without a password; the upstream must trust then too.
 	Users map[string]string
@@ -101,7 +105,7 @@ func (b *PgBouncer) config(p *Pooler) string {
 		// Drivers such as libpq's JDBC relatives send it; PgBouncer cannot track it.
 		"ignore_startup_parameters": "extra_float_digits",
 	}
-	database := fmt.Sprintf("* = host=%s port=%d", loopback, b.cfg.Upstream.Port())
+	database := fmt.Sprintf("* = host=%s port=%d", loopback, cmp.Or(b.cfg.Through, b.cfg.Upstream.Port()))
 	if b.cfg.Users == nil {
 		settings["auth_type"] = "trust"
 		settings["auth_user"] = Superuser

@@ -150,6 +150,15 @@ func (p *Pooler) Failure() error {
 	return fmt.Errorf("%s ended: %w\n%s", p.recipe.name, p.proc.err, tail(p.log()))
 }
 
+// Restart ends the pooler as Stop does, starts it again on its port and returns when
+// it serves a client. Nothing else may use it meanwhile but its clients.
+func (p *Pooler) Restart(ctx context.Context) error {
+	if err := p.Stop(); err != nil {
+		return err
+	}
+	return p.start(ctx)
+}
+
 // Stop ends the pooler and its children; clients' connections break.
 func (p *Pooler) Stop() error {
 	if err := p.proc.signal(p.recipe.end); err != nil {

@@ -108,7 +108,7 @@ func Pooled(t testing.TB, url string, kind Kind) string {
 	defer shared.mu.Unlock()
 	p := shared.poolers[kind]
 	if p == nil {
-		p = start(t, kind, kind.String(), nil)
+		p = start(t, kind, kind.String(), 0, nil)
 		if shared.poolers == nil {
 			shared.poolers = map[Kind]*pooler{}
 		}
@@ -126,13 +126,20 @@ func Pooled(t testing.TB, url string, kind Kind) string {
 // The second result is for tests that stop it or ask its console.
 func PrivatePooler(t testing.TB, url string, kind Kind, settings map[string]string) (string, *devdb.PgBouncer) {
 	t.Helper()
+	return PoolerBefore(t, url, kind, 0, settings)
+}
+
+// PoolerBefore is PrivatePooler of a PgBouncer that reaches the server by this port
+// of 127.0.0.1, where the test stands between the two; 0: directly.
+func PoolerBefore(t testing.TB, url string, kind Kind, port int, settings map[string]string) (string, *devdb.PgBouncer) {
+	t.Helper()
 	if facts[kind].program != devdb.PgBouncerProgram {
-		t.Fatalf("PrivatePooler: %v is no PgBouncer", kind)
+		t.Fatalf("%v is no PgBouncer", kind)
 	}
 	shared.mu.Lock()
 	defer shared.mu.Unlock()
 	shared.private++
-	p := start(t, kind, fmt.Sprintf("private-%d", shared.private), settings)
+	p := start(t, kind, fmt.Sprintf("private-%d", shared.private), port, settings)
 	t.Cleanup(func() {
 		if err := p.stop(); err != nil {
 			t.Errorf("stop the test's pooler: %v", err)
@@ -142,8 +149,9 @@ func PrivatePooler(t testing.TB, url string, kind Kind, settings map[string]stri
 	return through(t, url, p.Port()), p.bouncer
 }
 
-// start starts a pooler in a folder of that name; shared.mu is held.
-func start(t testing.TB, kind Kind, folder string, settings map[string]string) *pooler {
+// start starts a pooler in a folder of that name, a PgBouncer before this port if
+// there is one; shared.mu is held.
+func start(t testing.TB, kind Kind, folder string, port int, settings map[string]string) *pooler {
 	t.Helper()
 	f, ok := facts[kind]
 	if !ok {
@@ -165,7 +173,7 @@ func start(t testing.TB, kind Kind, folder string, settings map[string]string) *
 	switch f.program {
 	case devdb.PgBouncerProgram:
 		p.users = map[string]bool{}
-		p.bouncer, err = devdb.StartPgBouncer(ctx, devdb.PgBouncerConfig{Binary: binary, Dir: dir, Mode: f.mode, Upstream: upstream, Settings: all})
+		p.bouncer, err = devdb.StartPgBouncer(ctx, devdb.PgBouncerConfig{Binary: binary, Dir: dir, Mode: f.mode, Upstream: upstream, Through: port, Settings: all})
 		if err == nil {
 			p.Pooler = p.bouncer.Pooler
 		}

@@ -30,6 +30,20 @@ func New(sql string) Scanner { return Scanner{rest: sql} }
 // Comment returns the last comment, if nothing came after it.
 func (s *Scanner) Comment() string { return s.comment }
 
+// Number reads the number that comes next, as after the $ of a parameter. It
+// returns 0, and reads nothing, if there is none of at most five digits.
+func (s *Scanner) Number() int {
+	i, n := 0, 0
+	for i < len(s.rest) && s.rest[i] >= '0' && s.rest[i] <= '9' {
+		n = 10*n + int(s.rest[i]-'0')
+		if i++; i > 5 {
+			return 0
+		}
+	}
+	s.rest = s.rest[i:]
+	return n
+}
+
 // Local looks ahead, right after the word set_config, whether the call's last
 // argument is true, so that the setting is the transaction's; certain reports
 // whether it is a constant: true or false, a string that PostgreSQL reads as one of

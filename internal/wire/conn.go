@@ -28,9 +28,12 @@ type Conn struct {
 	named    map[string]*list.Element // by statement name; values are *description
 	recent   *list.List               // of *description, most recently used first
 	capacity int
-	oids     []uint32 // scratch of inferred
-	closing  []string // names that the server may still hold and that are to be closed
-	broken   bool     // an exchange ended in the middle
+	oids     []uint32                  // scratch of inferred
+	plain    description               // of a statement alone that is not described before it is sent
+	fields   []pgconn.FieldDescription // of the result that was described last
+	stop     func()                    // interrupts reading and writing
+	closing  []string                  // names that the server may still hold and that are to be closed
+	broken   bool                      // an exchange ended in the middle
 	retired  atomic.Bool
 	current  *Exchange // not closed yet; nil if there is none
 
@@ -50,6 +53,7 @@ func Of(conn *pgx.Conn, shared *Descriptions) *Conn {
 		pgx: conn, pg: conn.PgConn(), shared: shared,
 		named: map[string]*list.Element{}, recent: list.New(), capacity: shared.capacity,
 	}
+	c.stop = func() { _ = c.pg.Conn().SetDeadline(longAgo) }
 	data[customDataKey] = c
 	return c
 }
@@ -270,9 +274,9 @@ func (c *Conn) Abandon() {
 }
 
 // cancelTime bounds a cancel request. PgBouncer 1.18 ends itself when one is hung up
-// that still waits for a server connection (pgbouncer issue 801), which it lets it
-// do for ten seconds (cancel_wait_timeout); so ours waits for longer.
-const cancelTime = 15 * time.Second
+// that the server has not answered yet (pgbouncer's issue 801), so ours stays for
+// longer than a server takes that is merely slow.
+const cancelTime = time.Minute
 
 // Discard ends a connection that must not be used again: it asks the server to
 // stop what it is doing for it, again if the first request came before there was

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -45,7 +46,10 @@ type Exchange struct {
 	inserted   int             // how often something is executed, then; read after flushed
 	executions int             // how often something was, so far
 	sent       []outgoing      // statements whose results were not yet begun
+	one        [1]outgoing     // where sent begins
 	used       []string        // SQL of the statements sent, to forget on error
+	oneUsed    [1]string       // where used begins
+	rows       Rows            // of the first result
 
 	unwatch  func() bool   // stops the watch over ctx
 	flushed  chan struct{} // closed when writing in the background has ended; nil if there is none
@@ -117,7 +121,7 @@ func (c *Conn) open(ctx context.Context, mode Mode) (*Exchange, error) {
 		return nil, errors.New("the result of the statement before is still open: close its rows, or read them to their end")
 	}
 	x := &Exchange{conn: c, fe: c.pg.Frontend(), mode: mode, ctx: ctx, concluded: true}
-	x.parsing, x.script = x.few[:0], x.short[:0]
+	x.parsing, x.script, x.sent, x.used = x.few[:0], x.short[:0], x.one[:0], x.oneUsed[:0]
 	x.early = x.fe.ReadBufferLen() > 0
 	c.current = x
 	x.sendCloses()
@@ -129,7 +133,11 @@ func (c *Conn) open(ctx context.Context, mode Mode) (*Exchange, error) {
 // it, in which nothing is executed. On error nothing was sent, or the
 // connection is broken and closed.
 func (c *Conn) Run(ctx context.Context, mode Mode, calls []Call, statements ...Statement) (*Exchange, error) {
-	out := make([]outgoing, len(statements))
+	var one [1]outgoing
+	out := one[:]
+	if len(statements) != 1 {
+		out = make([]outgoing, len(statements))
+	}
 	size := 0
 	for i, st := range statements {
 		o, err := c.encode(ctx, mode, calls, st, len(statements) == 1)
@@ -172,7 +180,7 @@ func (c *Conn) Run(ctx context.Context, mode Mode, calls []Call, statements ...S
 			x.used = append(x.used, o.desc.sql)
 		}
 	}
-	x.sent = out
+	x.sent = append(x.sent, out...)
 	x.riding = len(statements) > 0 && statements[0].Rider.OID != 0
 	x.sync(size)
 	return x, nil
@@ -195,12 +203,19 @@ func (c *Conn) encode(ctx context.Context, mode Mode, calls []Call, st Statement
 	if !alone {
 		b = &pgx.ExtendedQueryBuilder{}
 	}
+	b.ParamValues = slices.Grow(b.ParamValues[:0], len(st.Args)+1) // and a rider
+	b.ParamFormats = slices.Grow(b.ParamFormats[:0], len(st.Args)+1)
 	if mode == Exec && st.Formats == nil {
 		if args, ok := untyped(st.Args); ok {
 			if err := b.Build(c.pgx.TypeMap(), nil, args); err != nil {
 				return outgoing{}, err
 			}
-			return outgoing{desc: &description{sql: st.SQL}, describe: !st.NoRows, values: b.ParamValues, formats: b.ParamFormats}, nil
+			desc := &c.plain
+			if !alone {
+				desc = &description{}
+			}
+			desc.sql, desc.paramOIDs = st.SQL, nil
+			return outgoing{desc: desc, describe: !st.NoRows, values: b.ParamValues, formats: b.ParamFormats}, nil
 		}
 	}
 	d := c.shared.get(st.SQL)
@@ -283,8 +298,7 @@ func (x *Exchange) causeOf(err error) error {
 // watch interrupts the connection when ctx is done.
 func (x *Exchange) watch() {
 	if x.ctx.Done() != nil {
-		netConn := x.conn.pg.Conn()
-		x.unwatch = context.AfterFunc(x.ctx, func() { _ = netConn.SetDeadline(longAgo) })
+		x.unwatch = context.AfterFunc(x.ctx, x.conn.stop)
 	}
 }
 

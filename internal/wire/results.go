@@ -63,12 +63,13 @@ func (x *Exchange) NextResult() error {
 		}
 		switch msg := msg.(type) {
 		case *pgproto3.RowDescription:
-			if x.fields = desc.fields; !describedBy(desc.fields, msg) {
-				x.fields = fieldDescriptions(msg)
-				if desc.fields != nil {
-					x.conn.shared.forget(desc.sql) // what we knew is out of date
-				}
+			if desc.fields != nil && !describedBy(desc.fields, msg) {
+				x.conn.shared.forget(desc.sql) // what we knew is out of date
 			}
+			if !describedBy(x.conn.fields, msg) {
+				x.conn.fields = fieldDescriptions(msg)
+			}
+			x.fields = x.conn.fields
 			x.columns = len(x.fields)
 			return nil
 		case *pgproto3.NoData:
@@ -114,6 +115,9 @@ func (x *Exchange) NextRow(result int, row *RowCopy) bool {
 type RowCopy struct {
 	values [][]byte
 	memory []byte
+
+	few   [4][]byte // where values begins
+	short [64]byte  // where memory begins
 }
 
 // Values are the columns' values, nil for NULL. They are valid until the next row
@@ -125,10 +129,10 @@ func (r *RowCopy) take(values [][]byte) {
 	for _, v := range values {
 		size += len(v)
 	}
-	if r.memory = slices.Grow(r.memory[:0], size); r.memory == nil {
-		r.memory = []byte{} // an empty value is not NULL
+	if r.memory == nil {
+		r.values, r.memory = r.few[:0], r.short[:0] // not nil: an empty value is not NULL
 	}
-	r.values = r.values[:0]
+	r.values, r.memory = r.values[:0], slices.Grow(r.memory[:0], size)
 	for _, v := range values {
 		if v == nil {
 			r.values = append(r.values, nil)

@@ -31,8 +31,13 @@ type Rows struct {
 	err    error
 	closed atomic.Bool
 
-	plans []pgtype.ScanPlan
-	types []reflect.Type
+	plans []scanPlan
+}
+
+// scanPlan is how a column is scanned into destinations of a type.
+type scanPlan struct {
+	pgtype.ScanPlan
+	into reflect.Type
 }
 
 var _ pgx.Rows = (*Rows)(nil)
@@ -41,7 +46,12 @@ var _ pgx.Rows = (*Rows)(nil)
 func (x *Exchange) Rows(finish func(error) error) *Rows {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return &Rows{x: x, result: x.result, conn: x.conn, fields: x.fields, finish: finish}
+	r := &x.rows
+	if r.x != nil {
+		r = &Rows{}
+	}
+	r.x, r.result, r.conn, r.fields, r.finish = x, x.result, x.conn, x.fields, finish
+	return r
 }
 
 // FailedRows returns closed rows that carry an error.
@@ -163,14 +173,14 @@ func (r *Rows) Scan(dest ...any) error {
 		return r.abort(fmt.Errorf("the row has %d columns, %d destinations were given", len(fields), len(dest)))
 	}
 	if r.plans == nil {
-		r.plans, r.types = make([]pgtype.ScanPlan, len(dest)), make([]reflect.Type, len(dest))
+		r.plans = make([]scanPlan, len(dest))
 	}
 	for i, d := range dest {
 		if d == nil {
 			continue
 		}
-		if t := reflect.TypeOf(d); r.types[i] != t {
-			r.plans[i], r.types[i] = r.TypeMap().PlanScan(fields[i].DataTypeOID, fields[i].Format, d), t
+		if t := reflect.TypeOf(d); r.plans[i].into != t {
+			r.plans[i] = scanPlan{r.TypeMap().PlanScan(fields[i].DataTypeOID, fields[i].Format, d), t}
 		}
 		if err := r.plans[i].Scan(row[i], d); err != nil {
 			return r.abort(pgx.ScanArgError{ColumnIndex: i, FieldName: fields[i].Name, Err: err})
