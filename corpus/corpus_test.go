@@ -125,7 +125,7 @@ var table = []row{
 	{"node/prisma_tenant.cjs", "correct", 1, nil, "", nil},
 	{"node/drizzle_prepared.cjs", "prepare", 1, []string{"PP002 item_by_id", "PP003 item_by_id"}, "leave name: out", crowd(3, `prepared statement "item_by_id" (does not exist|already exists)`)},
 	{"node/drizzle_prepared.cjs", "correct", 1, nil, "", nil},
-	{"node/knex_schema.cjs", "searchPath", 1, []string{"PP004 search_path"}, "SET LOCAL", leaves("show search_path", "tenant_b")},
+	{"node/knex_schema.cjs", "searchPath", 1, []string{"PP004 search_path"}, "withSchema", leaves("show search_path", "tenant_b")},
 	{"node/knex_schema.cjs", "correct", 1, nil, "", nil},
 	{"node/sequelize_tenant.cjs", "faulty", 1, []string{"PP004 app.tenant", "PP013 app.tenant"}, "set_config", leaves("select left(current_setting('app.tenant', true), 6)", "tenant")},
 	{"node/sequelize_tenant.cjs", "correct", 1, nil, "", nil},

@@ -78,7 +78,7 @@ func driverBySQL(sql string) string {
 // and whatever is first recognized stays if the two do not go together.
 func better(known, recognized string) string {
 	l := libraryOf(recognized)
-	if recognized != "" && (known == "" || l != nil && slices.Contains(l.over, known)) {
+	if recognized != "" && (known == "" && (l == nil || !l.afterDriver) || l != nil && slices.Contains(l.over, known)) {
 		return recognized
 	}
 	return known

@@ -65,6 +65,7 @@ type library struct {
 	packages       []string       // that are on the stack in Node and Python: of npm, or modules
 	applications   []string       // application_name, in small letters
 	statements     *regexp.Regexp // names of statements
+	afterDriver    bool           // its texts are others' too: they count once a driver of over is known
 	texts          *regexp.Regexp // the beginning of what only it sends
 	words          []string       // that only its texts have
 	fixes          []Advice
@@ -494,7 +495,7 @@ var libraries = []library{
 		name: "river", language: "Go", over: []string{driverPgx}, words: []string{"river_job", "river_leader", "river_queue", "river_migration"},
 		fixes: []Advice{
 			{Codes: listening, Knob: "river.Config{PollOnly: true}", Warning: "with PollOnly a job waits for the next poll (FetchPollInterval, 1 s)", Source: "go/river default correct"},
-			{Codes: statementNames, Knob: "default_query_exec_mode=exec or cache_describe in the pool's URL", Source: "go/river prepared correct"},
+			{Codes: statementNames, Knob: "default_query_exec_mode=exec or cache_describe in the pool's URL", Source: "go/river prepared correct unrecognized"},
 		},
 	},
 	{
@@ -575,7 +576,7 @@ var libraries = []library{
 
 	// --- Rust ---
 	{
-		name: "diesel-async", language: "Rust", over: []string{driverTokio}, texts: regexp.MustCompile(`^SELECT "\w+"\."\w+".* WHERE \(`),
+		name: "diesel-async", language: "Rust", over: []string{driverTokio}, afterDriver: true, texts: regexp.MustCompile(`^SET TIME ZONE 'UTC'$|^SELECT "\w+"\."\w+".* WHERE \(`),
 		fixes: []Advice{{
 			Codes:  []Code{ForeignUnnamed, MissingNamed, NameCollision, SyncsInFlight},
 			Knob:   "diesel-async prepares all, even what it sends when it connects, and has no knob against it: the direct URL, or a pooler that tracks statements",

@@ -16,6 +16,15 @@ class HibernateApp {
     }
 
     public static void main(String[] args) {
+        try {
+            run(args);
+        } catch (RuntimeException e) {
+            System.out.println("wrong: " + e);
+            System.exit(1);
+        }
+    }
+
+    static void run(String[] args) {
         Logger.getLogger("").setLevel(Level.OFF);
         String form = args[0];
         int faults = 0;

@@ -18,10 +18,10 @@ app = Celery(
 
 def work():
     faults = 0
-    for n in range(8):
+    for n in range(10):
         try:
-            app.backend.store_result(f"task {n}", n * n, states.SUCCESS)
-            answer = app.backend.get_result(f"task {n}")
+            backend.store_result(f"task {n}", n * n, states.SUCCESS)
+            answer = backend.get_result(f"task {n}")
         except Exception as e:
             answer = repr(e)
         if answer != n * n:

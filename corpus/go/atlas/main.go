@@ -42,5 +42,9 @@ func migrate(ctx context.Context, url string) error {
 	if _, err := db.ExecContext(ctx, "create table if not exists atlas_schema_revisions (version text)"); err != nil {
 		return err
 	}
+	var revisions int
+	if err := db.QueryRowContext(ctx, "select count(*) from atlas_schema_revisions").Scan(&revisions); err != nil {
+		return err
+	}
 	return unlock()
 }

@@ -17,7 +17,7 @@ func main() {
 	ctx := context.Background()
 	options := []pgdriver.Option{pgdriver.WithDSN(os.Getenv("DATABASE_URL"))}
 	if os.Args[1] == "params" {
-		options = append(options, pgdriver.WithConnParams(map[string]any{"search_path": "public, tenant_b"}))
+		options = append(options, pgdriver.WithConnParams(map[string]any{"search_path": "tenant_b"}))
 	}
 	pool := sql.OpenDB(pgdriver.NewConnector(options...))
 	pool.SetMaxOpenConns(1)
