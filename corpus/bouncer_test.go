@@ -312,31 +312,57 @@ func locked(key int64) consequence {
 	}
 }
 
-// fails wants that what clients ask who have nothing to do with the program fails
-// after so many copies of the program ran at once, at one of several tries. wants
-// are pairs: a statement, and what its error is like.
-func fails(copies int, wants ...string) consequence {
+// failsBeside wants that what a client asks who has nothing to do with the program
+// fails while it runs, at one of several tries. wants are pairs: a statement, and
+// what its error is like.
+func failsBeside(wants ...string) consequence {
 	return func(b *bouncer) {
-		var last string
-		var missing []string
+		c, err := pgx.Connect(b.Context(), b.pooled+"&default_query_exec_mode=exec")
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer func() { _ = c.Close(context.WithoutCancel(b.Context())) }()
+		told, last := map[string]bool{}, ""
 		for range tries {
-			last = together(copies, func(int) run { return b.run() })
-			missing = nil
-			for i := 0; i < len(wants); i += 2 {
-				told := false
-				b.strangers(func(c *pgx.Conn) {
+			ended := make(chan struct{})
+			go func() {
+				defer close(ended)
+				last = b.run().output
+			}()
+			for over := false; !over; {
+				select {
+				case <-ended:
+					over = true
+				default:
+				}
+				for i := 0; i < len(wants); i += 2 {
 					_, err := c.Exec(b.Context(), wants[i])
-					told = told || err != nil && regexp.MustCompile(wants[i+1]).MatchString(err.Error())
-				})
-				if !told {
-					missing = append(missing, wants[i])
+					if err != nil && regexp.MustCompile(wants[i+1]).MatchString(err.Error()) {
+						told[wants[i]] = true
+					}
 				}
 			}
-			if len(missing) == 0 {
+			if len(told) == len(wants)/2 {
 				return
 			}
 		}
-		b.Errorf("strangers may ask %q in %d tries; the program said last\n%s", missing, tries, last)
+		b.Errorf("of %q only %v failed in %d tries; the program said last\n%s", wants, told, tries, last)
+	}
+}
+
+// fails wants that a statement of clients who have nothing to do with the program
+// fails after it ran.
+func fails(sql, pattern string) consequence {
+	re := regexp.MustCompile(pattern)
+	return func(b *bouncer) {
+		r, told := b.run(), false
+		b.strangers(func(c *pgx.Conn) {
+			_, err := c.Exec(b.Context(), sql)
+			told = told || err != nil && re.MatchString(err.Error())
+		})
+		if !told {
+			b.Errorf("strangers may ask %s; the program said\n%s", sql, r.output)
+		}
 	}
 }
 

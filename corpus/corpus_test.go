@@ -318,6 +318,26 @@ func TestBehindPgBouncer124(t *testing.T) {
 	}
 }
 
+// What advice offers in the place of a startup parameter or a SET when it
+// connects: ALTER ROLE … SET reaches every client through a pooler.
+func TestAlterRole(t *testing.T) {
+	direct := database(t)
+	execAt(t, direct, `do $$ begin execute format('alter role %I in database %I set statement_timeout = ''7s''', current_user, current_database()); end $$`)
+	for _, kind := range []pgtest.Kind{pgtest.PgBouncer118Transaction, pgtest.PgBouncer124Transaction} {
+		c, err := pgx.Connect(t.Context(), pgtest.Pooled(t, direct, kind)+"&default_query_exec_mode=exec")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var limit string
+		if err := c.QueryRow(t.Context(), "show statement_timeout").Scan(&limit); err != nil || limit != "7s" {
+			t.Errorf("%v: %q, %v", kind, limit, err)
+		}
+		if err := c.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // onlyTracked reports whether a pooler that tracks statements makes all right
 // that is found.
 func (r row) onlyTracked() bool {

@@ -10,7 +10,7 @@ var fieldTable = []row{
 	{"shell/pg_dump.sh", "faulty", 1, []string{
 		"PP004 idle_in_transaction_session_timeout", "PP004 lock_timeout", "PP004 restrict_nonsystem_relation_kind", "PP004 row_security", "PP004 search_path",
 		"PP004 statement_timeout", "PP004 synchronize_seqscans", "PP010",
-	}, "pg_dump", fails(3,
+	}, "pg_dump", failsBeside(
 		"select count(*) from item", `relation "item" does not exist`,
 		"select count(*) from public.guarded", `would be affected by row-level security policy`)},
 	{"shell/pg_dump.sh", "direct", 1, nil, "", nil},
@@ -18,9 +18,12 @@ var fieldTable = []row{
 	{"python/sqlalchemy_rollback.py", "faulty", 1, []string{"PP004 app.tenant"}, "after_begin", leaves("select left(current_setting('app.tenant', true), 6)", "tenant")},
 	{"python/sqlalchemy_rollback.py", "correct", 1, nil, "", nil},
 	// A guard against writing, by SET when a connection is made: strangers cannot write.
-	{"go/pgx", "readonly", 1, []string{"PP004 default_transaction_read_only"}, "SET TRANSACTION READ ONLY", fails(1, "insert into note (body) values ('an order')", `read-only transaction`)},
+	{"go/pgx", "readonly", 1, []string{"PP004 default_transaction_read_only"}, "SET TRANSACTION READ ONLY", fails("insert into note (body) values ('an order')", `read-only transaction`)},
 	{"go/pgx", "readonly-correct", 1, nil, "", nil},
 	// Two leaders, and a lock that nobody who is connected holds.
 	{"python/psycopg_leader.py", "faulty", 1, []string{"PP009 4711"}, "pg_advisory_xact_lock", all(says(`leaders are \['a', 'b'\]`), locked(4711))},
 	{"python/psycopg_leader.py", "correct", 1, nil, "", nil},
+	// A stranger asks over the program's connection to another database, as its user.
+	{"python/psycopg_dblink.py", "faulty", 1, []string{"PP020 dblink remote"}, "without a name", says(`wrong: item 7 is could not establish connection`)},
+	{"python/psycopg_dblink.py", "correct", 1, nil, "", nil},
 }

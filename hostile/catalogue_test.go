@@ -105,3 +105,36 @@ func TestRecognize(t *testing.T) {
 		}
 	}
 }
+
+// A fix that can hurt says so, whoever is told it.
+func TestFixesThatHurt(t *testing.T) {
+	for _, tc := range []struct {
+		sender string
+		code   Code
+		want   string // of the warning
+	}{
+		{driverAsyncpg, MissingNamed, "NullPool"},
+		{"sqlalchemy", MissingNamed, "exhausts ports"},
+		{driverPostgresJS, MissingNamed, "Hyperdrive it hangs"},
+		{driverPostgresJS, SyncsInFlight, "hangs on Cloudflare's Hyperdrive"},
+		{driverNpgsql, ResetsOthers, "this reset is what keeps it from the next request"},
+		{"slonik", ResetsOthers, "then stays"},
+		{"river", Listening, "next poll"},
+		{driverRubyPg, SessionLock, "may migrate at once"},
+	} {
+		fix := fixFor(tc.code, "", false, tc.sender)
+		if _, warning, ok := strings.Cut(fix, "; careful: "); !ok || !strings.Contains(warning, tc.want) {
+			t.Errorf("%s is not warned of %q: %s", tc.sender, tc.want, fix)
+		}
+	}
+	for _, l := range Libraries() {
+		for _, a := range l.Fixes {
+			if strings.Contains(a.Knob, "NullPool") {
+				t.Errorf("%s is told to give up its pool: %s", l.Name, a.Knob)
+			}
+			if !a.Run() != strings.Contains(a.Text(), a.Knob+" (documented, not run here)") {
+				t.Errorf("%s: %s does not say whether it was run", l.Name, a.Text())
+			}
+		}
+	}
+}

@@ -46,3 +46,21 @@ func TestLockPattern(t *testing.T) {
 		}
 	}
 }
+
+// What people name stays; what a program computes becomes a pattern, so that a
+// baseline outlives the next run, the next thread and the next query.
+func TestObjectPattern(t *testing.T) {
+	for name, want := range map[string]string{
+		"news":                                  "news",
+		"week_42":                               "week_42",
+		"jobs:9f86d081884c7d659a2feaa0c55ad015": "jobs:…",
+		"user-8a3c1e52-77aa-4c51-9b1e-0f1e2d3c4b5a":         "user-…",
+		"room:5HKBLmVOZQPX5QrTdoFuA3rG6fKR3yqNlbAQmYiqeLo=": "room:…",
+		"_django_curs_140234567890_sync_1":                  "_django_curs_…_sync_1",
+		"created_at_1764270000":                             "created_at_#",
+	} {
+		if got := objectPattern(name); got != want {
+			t.Errorf("%s: %s, want %s", name, got, want)
+		}
+	}
+}
