@@ -8,8 +8,7 @@ package corpus
 var fieldTable = []row{
 	// pgbouncer's issue 976: "pg_dump through pgbouncer poisons that connection".
 	{"shell/pg_dump.sh", "faulty", 1, []string{
-		"PP004 idle_in_transaction_session_timeout", "PP004 lock_timeout", "PP004 restrict_nonsystem_relation_kind", "PP004 row_security", "PP004 search_path",
-		"PP004 statement_timeout", "PP004 synchronize_seqscans", "PP010",
+		"PP004 restrict_nonsystem_relation_kind", "PP004 row_security", "PP004 search_path", "PP004 synchronize_seqscans", "PP010",
 	}, "pg_dump", failsBeside(
 		"select count(*) from item", `relation "item" does not exist`,
 		"select count(*) from public.guarded", `would be affected by row-level security policy`)},
@@ -24,6 +23,6 @@ var fieldTable = []row{
 	{"python/psycopg_leader.py", "faulty", 1, []string{"PP009 4711"}, "pg_advisory_xact_lock", all(says(`leaders are \['a', 'b'\]`), locked(4711))},
 	{"python/psycopg_leader.py", "correct", 1, nil, "", nil},
 	// A stranger asks over the program's connection to another database, as its user.
-	{"python/psycopg_dblink.py", "faulty", 1, []string{"PP020 dblink remote"}, "without a name", says(`wrong: item 7 is could not establish connection`)},
+	{"python/psycopg_dblink.py", "faulty", 1, []string{"PP020 dblink remote"}, "dblink(connection string, …)", says(`wrong: item 7 is could not establish connection`)},
 	{"python/psycopg_dblink.py", "correct", 1, nil, "", nil},
 }

@@ -2,6 +2,7 @@ package corpus
 
 import (
 	"flag"
+	"fmt"
 	"os"
 	"regexp"
 	"slices"
@@ -215,6 +216,39 @@ func sourceOf(program string) string {
 		return "rust/src/" + name + "_program.rs"
 	}
 	return program
+}
+
+// docs/prove.md says how many forms that are right prove accuses of nothing, and
+// lists them. TestProve runs them.
+func TestPrecision(t *testing.T) {
+	raw, err := os.ReadFile("../docs/prove.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	forms, last, list := 0, "", ""
+	for _, r := range table {
+		if len(r.want) > 0 {
+			continue
+		}
+		forms++
+		switch language, name, _ := strings.Cut(r.program, "/"); {
+		case r.program == last:
+			list += ", " + r.form
+		case strings.HasPrefix(last, language+"/"):
+			list += "; " + name + " " + r.form
+		default:
+			list += "\n- " + language + ": " + name + " " + r.form
+		}
+		last = r.program
+	}
+	list = strings.ReplaceAll(list, " correct;", ";") + "\n"
+	list = strings.ReplaceAll(list, " correct\n", "\n")
+	if forms < 60 {
+		t.Errorf("%d forms are right, want 60 at least", forms)
+	}
+	if guide := string(raw); !strings.Contains(guide, fmt.Sprintf("%d forms of the corpus are right", forms)) || !strings.Contains(guide, list) {
+		t.Errorf("docs/prove.md must say that %d forms of the corpus are right, and list them:%s", forms, list)
+	}
 }
 
 // program is a row's name for a file's path.

@@ -180,6 +180,5 @@ func execute(t testing.TB, program, form, pooled, directly string, more ...strin
 		t.Fatalf("run %s (%q installs what is missing): %v", strings.Join(argv, " "), setUp, err)
 	}
 	r.exit = cmd.ProcessState.ExitCode()
-	t.Logf("CPU %s %s %d", program, form, (cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()).Milliseconds()) // XXX
 	return r
 }

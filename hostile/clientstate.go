@@ -69,6 +69,7 @@ type transaction struct {
 	strictReads   []string // those of them that are read without missing_ok
 	settingsSet   []string
 	maybeSettings []string      // what could be one, if it may set any
+	sqlPrepared   []string      // statements that it has prepared in SQL
 	setsUnknown   bool          // it may set any setting
 	runsAny       bool          // it runs SQL that is put together only then
 	idleReported  bool          // it was reported as idle
@@ -80,6 +81,9 @@ type transaction struct {
 
 // maxTextsOfOne bounds the texts that are kept of one transaction.
 const maxTextsOfOne = 40
+
+// maxSQLPrepared bounds the names that are kept of a transaction's PREPAREs.
+const maxSQLPrepared = 1000
 
 // beginTransactionLocked begins a transaction on a server connection that the
 // client was given.
@@ -228,11 +232,11 @@ func (s *session) judgeStatementLocked(st statement, t *queryText, x *transactio
 	case "create", "alter", "drop", "do":
 		x.ddl = true
 	case "prepare":
-		if st.words[1] != "transaction" {
-			s.reportLocked(SQLPrepared, "", t, nil)
+		if st.words[1] != "transaction" && len(x.sqlPrepared) < maxSQLPrepared { // inspect reports it if it is left behind
+			x.sqlPrepared = appendNew(x.sqlPrepared, st.words[1])
 		}
 	case "execute":
-		s.reportLocked(SQLPrepared, "", t, nil)
+		s.judgeSQLPreparedLocked(st.words[1], t, x)
 	case "deallocate":
 		if st.words[1] == "all" || st.words[1] == "prepare" && st.words[2] == "all" {
 			if s.p.profile.AnswersDeallocate && !s.extended {
@@ -243,7 +247,7 @@ func (s *session) judgeStatementLocked(st statement, t *queryText, x *transactio
 			s.unnamed = nil
 			clear(s.prepared)
 		} else {
-			s.reportLocked(SQLPrepared, "", t, nil)
+			s.judgeSQLPreparedLocked(st.deallocates(), t, x)
 		}
 	case "discard":
 		s.reportLocked(ResetsOthers, "DISCARD "+strings.ToUpper(st.words[1]), t, nil)
@@ -253,6 +257,14 @@ func (s *session) judgeStatementLocked(st statement, t *queryText, x *transactio
 		}
 	case "load":
 		s.reportLocked(LoadedLibrary, "", t, nil)
+	}
+}
+
+// judgeSQLPreparedLocked reports the use of a statement that the transaction has
+// not prepared itself.
+func (s *session) judgeSQLPreparedLocked(name string, t *queryText, x *transaction) {
+	if !slices.Contains(x.sqlPrepared, name) {
+		s.reportLocked(SQLPrepared, "", t, nil)
 	}
 }
 

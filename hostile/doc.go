@@ -18,24 +18,25 @@
 //	  │                     from the pool that it did not have │ │
 //	  │                     last, and sets what others left    │ │
 //	  ├─ onClientMessage    records it, and judges it: PP001,  │ │
-//	  │                     PP002, PP003, PP010, PP011, PP017, │ │
-//	  │                     PP018                              │ │
+//	  │                     PP002, PP010, PP011, PP017, PP018, │ │
+//	  │                     PP021, PP023                       │ │
 //	  └─ relay              the same bytes ────────────────────┘ │
 //	                                                             ▼
 //	backend.serve           the server connection's goroutine: reads one answer
 //	  ├─ onServerMessage    relays the same bytes; drops answers to our own messages
 //	  └─ onReadyForQuery    judges the unit: PP015, PP016, PP019. Is the transaction over?
-//	       ├─ inspect       judges it: PP013, and what it left: PP004 to PP010. If its words
+//	       ├─ inspect       judges it: PP013, and what it left: PP003 to PP010, PP020. If its words
 //	       │                cannot have left anything, the server is not asked
 //	       ├─ reset         if it left something: the connection becomes as good as new
 //	       └─ giveBack      the client gets its ReadyForQuery, the pool the connection
 //
-//	each fault, also of a login (PP012) or an idle transaction (PP014) ──► ledger ──► Report
+//	each fault, also of a login (PP012) or of an idle client (PP014, PP022) ──► ledger ──► Report
 //
-// Messages reach the other side unchanged, row by row, in constant memory. One
-// exception: just before a client uses an unnamed statement that a pooler would
-// by then have let another client replace, we replace it, so that the fault
-// shows every time.
+// Messages reach the other side unchanged, row by row, in constant memory. Two
+// exceptions make a fault show every time: just before a client uses an unnamed
+// statement that a pooler would by then have let another client replace, we
+// replace it (PP001); and just before it parses a statement under a name that
+// some client has left elsewhere, we parse one under it (PP003, names.go).
 //
 // # When the server is asked
 //

@@ -13,6 +13,7 @@ const (
 	idleInTransaction idleKind = iota
 	idleInUnit                 // everything is answered, but the client has sent no Sync
 	idleAfterRows              // rows of a COPY came after its error, and nothing after them
+	idleInCopy                 // the server wants more rows of a COPY, or its end
 )
 
 // beginIdleLocked notes that the server waits for the client from now on.
@@ -98,9 +99,12 @@ func (s *session) judgeHeldLocked(bound time.Duration) {
 		return
 	}
 	s.endIdleLocked() // reported once
-	if s.idleIn == idleAfterRows {
+	switch s.idleIn {
+	case idleAfterRows:
 		s.reportLocked(HeldForGood, "rows of a COPY after its error", s.lastOfUnit, nil)
-	} else {
+	case idleInCopy: // the next row may come
+		s.p.report(fault{code: HeldForGood, subject: "COPY that waits for its rows", first: s.occurrenceLocked(s.lastTextLocked(), nil), other: true})
+	default:
 		s.reportLocked(HeldForGood, "pipeline without its Sync", s.lastTextLocked(), nil)
 	}
 }

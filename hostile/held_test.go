@@ -130,3 +130,38 @@ func TestRowsAfterTheError(t *testing.T) {
 		wantFound(t, p)
 	}
 }
+
+// A COPY whose rows do not come is a warning; one whose rows come, or whose client
+// leaves, is nothing.
+func TestCopyThatWaits(t *testing.T) {
+	for _, observe := range []bool{false, true} {
+		p, url, direct := testPooler(t, Config{IdleBound: 50 * time.Millisecond, Observe: observe})
+		exec(t, connect(t, direct, ""), "create table copied (n int)")
+		c := rawClient(t, url)
+		begin := func() {
+			c.send(&pgproto3.Query{String: "copy copied from stdin"})
+			for {
+				msg, err := c.ReceiveMessage(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, ok := msg.(*pgproto3.CopyInResponse); ok {
+					return
+				}
+			}
+		}
+		slow := &pgproto3.Query{String: "with slow as (select pg_sleep(0.3)) select from slow; copy copied from stdin"}
+		if code := c.ask(slow, &pgproto3.CopyData{Data: []byte("1\n")}, &pgproto3.CopyDone{}); code != "" {
+			t.Error(code)
+		}
+		wantFound(t, p)
+		begin()
+		eventually(t, "it is found", func() bool { return slices.Equal(found(p), []string{"PP022 COPY that waits for its rows"}) })
+		if f := p.Report().Findings[0]; f.Severity != Warning || f.First.SQL != "copy copied from stdin" {
+			t.Errorf("%+v", f)
+		}
+		if code := c.ask(&pgproto3.CopyDone{}); code != "" {
+			t.Error(code)
+		}
+	}
+}

@@ -25,7 +25,7 @@ func (p *Pooler) inspect(b *backend, t *transaction) error {
 		}
 	}
 	sc := b.pool.schema.Load()
-	p.reportSeed(t, sc)
+	p.reportKept(t, sc)
 	unset := t.readUnset()
 	err := p.inspectState(b, t, sc, unset)
 	p.judgeReads(b.pool, t, sc, unset)
@@ -139,17 +139,6 @@ func (t *transaction) reader(name string, sc *schema) *queryText {
 		}
 	}
 	return nil
-}
-
-// reportSeed reports that a transaction set the seed of random(). The server
-// cannot be asked for it without taking a number from the others.
-func (p *Pooler) reportSeed(t *transaction, sc *schema) {
-	for _, x := range t.texts {
-		if x.setsSeed || sc != nil && sc.setsSeed(x) {
-			p.report(fault{code: FunctionState, subject: "setseed", first: t.occurrence(x)})
-			return
-		}
-	}
 }
 
 // reportLeftover reports one thing that a transaction left behind; o is that

@@ -142,11 +142,7 @@ func (s *session) onDeallocateLocked(b *backend) {
 			if st.kind != "deallocate" {
 				continue
 			}
-			name := st.words[1]
-			if name == "prepare" && st.words[2] != "" {
-				name = st.words[2]
-			}
-			delete(b.statementOwners, name)
+			delete(b.statementOwners, st.deallocates())
 		}
 	}
 }

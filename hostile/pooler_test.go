@@ -170,7 +170,9 @@ func TestResidue(t *testing.T) {
 		{"advisory lock", []string{"select pg_advisory_lock(42)"}, []string{"PP009 42"}},
 		{"advisory lock of the transaction", []string{"select pg_advisory_xact_lock(42)"}, nil},
 		{"advisory lock that is released", []string{"begin; select pg_advisory_lock(42); select pg_advisory_unlock(42); commit"}, nil},
-		{"prepare", []string{"prepare p as select 1"}, []string{"PP010", "PP010 p"}},
+		{"prepare", []string{"prepare p as select 1"}, []string{"PP010 p"}},
+		{"prepare in one transaction", []string{"begin; prepare p as select 1; execute p; deallocate p; commit", "begin; prepare p as select 1", "select 1; execute p", "deallocate prepare p; commit"}, nil},
+		{"execute in another transaction", []string{"begin; prepare p as select 1; commit", "execute p"}, []string{"PP010", "PP010 p"}},
 		{"sequence of another transaction", []string{"create sequence s", "select nextval('s')", "select currval('s')"}, []string{"PP011"}},
 		{"sequence of the same", []string{"create sequence s", "begin; select nextval('s'); select currval('s'); commit"}, nil},
 		{"load", []string{"load 'auto_explain'"}, []string{"PP017"}},
@@ -185,7 +187,7 @@ func TestResidue(t *testing.T) {
 			p, url, _ := testPooler(t, Config{})
 			c := connect(t, url, "simple_protocol")
 			for _, sql := range tc.sql {
-				if _, err := c.Exec(t.Context(), sql); err != nil && !strings.Contains(sql, "currval") {
+				if _, err := c.Exec(t.Context(), sql); err != nil && !strings.Contains(sql, "currval") && sql != "execute p" {
 					t.Errorf("%s: %v", sql, err)
 				}
 			}

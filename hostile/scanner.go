@@ -28,7 +28,8 @@ type queryText struct {
 	setsUnknown   bool              // it sets a setting whose name is not in the text
 	runsAny       bool              // it runs SQL that it puts together: EXECUTE in a DO block or a function
 	maybeSettings []string          // what its strings hold that could be the name of a custom setting
-	setsSeed      bool              // it sets the seed of random()
+	keeps         []string          // what it keeps for the session (keepers.go)
+	undoes        []string          // what of that it takes away
 	usesSequence  bool              // nextval, setval or INSERT
 	readsSequence bool              // currval or lastval
 	asksPID       bool              // pg_backend_pid
@@ -50,6 +51,14 @@ type statement struct {
 
 // local reports whether it is SET LOCAL.
 func (s statement) local() bool { return s.kind == "set" && s.words[1] == "local" }
+
+// deallocates returns the name of the statement that a DEALLOCATE removes.
+func (s statement) deallocates() string {
+	if s.words[1] == "prepare" && s.words[2] != "" {
+		return s.words[2]
+	}
+	return s.words[1]
+}
 
 // defines reports whether a statement only defines something, as CREATE POLICY
 // does. CREATE TABLE … AS also runs a query; then it may name a default, too.
@@ -139,6 +148,9 @@ func scan(sql string, truncated bool) *queryText {
 				t.namesPID = true
 			}
 			t.settingCall(w, sc)
+			if st.selects || !namesFunctions[st.words[0]] {
+				t.keepCall(w, sc)
+			}
 			if len(t.words) < maxWords {
 				t.words = appendNew(t.words, w)
 			}
@@ -182,6 +194,7 @@ func scanFunctionBody(body string) *queryText {
 		}
 		t.words = append(t.words, w)
 		t.settingCall(w, sc)
+		t.keepCall(w, sc)
 		t.runsAny = t.runsAny || w == "execute"
 		switch {
 		case w == "set_config":
@@ -219,15 +232,15 @@ func (t *queryText) setStatement(words [4]string) {
 	if strings.Contains(name, ".") {
 		t.settingsSet = appendNew(t.settingsSet, name)
 	}
-	t.setsSeed = t.setsSeed || name == "seed"
+	if name == "seed" {
+		t.keeps = appendNew(t.keeps, seedKept)
+	}
 }
 
 // settingCall records what a function does to a setting; sc stands right after
 // its name.
 func (t *queryText) settingCall(function string, sc sqltext.Scanner) {
 	switch function {
-	case "setseed":
-		t.setsSeed = true
 	case "current_setting":
 		name, param, alone := settingNamed(sc)
 		switch {
@@ -247,7 +260,7 @@ func (t *queryText) settingCall(function string, sc sqltext.Scanner) {
 		case strings.Contains(name, "."):
 			t.settingsSet = appendNew(t.settingsSet, name)
 		case name == "seed":
-			t.setsSeed = true
+			t.keeps = appendNew(t.keeps, seedKept)
 		default:
 			t.setsUnknown = true
 		}
@@ -270,7 +283,12 @@ func (t *queryText) include(block *queryText) {
 	}
 	t.setsUnknown = t.setsUnknown || block.setsUnknown
 	t.runsAny = t.runsAny || block.runsAny
-	t.setsSeed = t.setsSeed || block.setsSeed
+	for _, n := range block.keeps {
+		t.keeps = appendNew(t.keeps, n)
+	}
+	for _, n := range block.undoes {
+		t.undoes = appendNew(t.undoes, n)
+	}
 }
 
 // maxMaybe bounds the names that are kept of one text's strings.

@@ -12,21 +12,21 @@ import (
 // of a statement: which settings it reads and sets, and whether it could leave
 // something behind that no word of it shows.
 type schema struct {
-	version                string              // schemaVersionSQL's
-	settable               []string            // the server's own settings that a session may set
-	settingNames           []string            // custom settings that functions and policies name
-	maybeSettings          []string            // what could be one in the strings of functions that set any
-	readByTable            map[string][]string // by table: the settings that its policies read, if they bind this role, and its defaults
-	policyReads            map[string]bool     // settings that a policy reads
-	strictReads            map[string]bool     // settings that are read without missing_ok somewhere
-	readTogether           map[string][]string // by setting: those that a function or policy reads as well, as a fall-back
-	anyByFunction          map[string]bool     // functions that run SQL which they put together
-	seedFunctions          map[string]bool     // functions that set the seed of random()
-	dblink                 string              // the schema of the extension dblink, quoted; "": it is not there
-	setByFunction          map[string][]string // by function: the settings that it may set
-	unknownSetByFunction   map[string]bool     // functions that may set any setting
-	settingDomains         map[uint32]bool     // oids of domains whose check sets something when a parameter is bound
-	functionsMayLeaveState bool                // some function may leave something behind, so any transaction may
+	version                string                // schemaVersionSQL's
+	settable               []string              // the server's own settings that a session may set
+	settingNames           []string              // custom settings that functions and policies name
+	maybeSettings          []string              // what could be one in the strings of functions that set any
+	readByTable            map[string][]string   // by table: the settings that its policies read, if they bind this role, and its defaults
+	policyReads            map[string]bool       // settings that a policy reads
+	strictReads            map[string]bool       // settings that are read without missing_ok somewhere
+	readTogether           map[string][]string   // by setting: those that a function or policy reads as well, as a fall-back
+	anyByFunction          map[string]bool       // functions that run SQL which they put together
+	keptByFunction         map[string]*queryText // functions that keep something for the session, or take it away
+	dblink                 string                // the schema of the extension dblink, quoted; "": it is not there
+	setByFunction          map[string][]string   // by function: the settings that it may set
+	unknownSetByFunction   map[string]bool       // functions that may set any setting
+	settingDomains         map[uint32]bool       // oids of domains whose check sets something when a parameter is bound
+	functionsMayLeaveState bool                  // some function may leave something behind, so any transaction may
 }
 
 // schemaVersionSQL returns a text that changes when functions or policies do.
@@ -127,7 +127,7 @@ func schemaSQLFor(version string) string {
 // newSchema reads the rows of schemaSQL.
 func newSchema(rows [][]string) *schema {
 	s := &schema{readByTable: map[string][]string{}, setByFunction: map[string][]string{}, unknownSetByFunction: map[string]bool{}, settingDomains: map[uint32]bool{},
-		policyReads: map[string]bool{}, strictReads: map[string]bool{}, readTogether: map[string][]string{}, anyByFunction: map[string]bool{}, seedFunctions: map[string]bool{}}
+		policyReads: map[string]bool{}, strictReads: map[string]bool{}, readTogether: map[string][]string{}, anyByFunction: map[string]bool{}, keptByFunction: map[string]*queryText{}}
 	functionReads := map[string][]string{}
 	for _, row := range rows {
 		if len(row) != 3 {
@@ -149,8 +149,8 @@ func newSchema(rows [][]string) *schema {
 			if t.runsAny {
 				s.anyByFunction[name] = true
 			}
-			if t.setsSeed {
-				s.seedFunctions[name] = true
+			if len(t.keeps) > 0 || len(t.undoes) > 0 {
+				s.keptByFunction[name] = t
 			}
 			if t.runsAny || t.setsUnknown {
 				for _, n := range t.maybeSettings[:min(len(t.maybeSettings), max(maxMaybeAll-len(s.maybeSettings), 0))] {
@@ -202,12 +202,6 @@ func (s *schema) readAsOne(names []string) {
 // by itself or through a function.
 func (s *schema) runsAny(t *queryText) bool {
 	return t.runsAny || len(s.anyByFunction) > 0 && slices.ContainsFunc(t.words, func(w string) bool { return s.anyByFunction[unqualified(w)] })
-}
-
-// setsSeed reports whether a statement sets the seed of random(), by itself or
-// through a function.
-func (s *schema) setsSeed(t *queryText) bool {
-	return t.setsSeed || len(s.seedFunctions) > 0 && slices.ContainsFunc(t.words, func(w string) bool { return s.seedFunctions[unqualified(w)] })
 }
 
 // settingsOf returns the settings that a statement with these words reads and

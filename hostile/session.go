@@ -58,6 +58,7 @@ type session struct {
 	unanswered int           // units sent and not answered
 	unitOpen   bool          // a unit has begun and not ended
 	copyingIn  bool          // the server wants rows: it ignores Sync
+	copyEnded  bool          // the client has ended a COPY, perhaps before the server wanted rows
 	copyFailed bool          // the unit under way was a COPY that failed
 	lateRows   bool          // rows of it came after its error
 	owed       int           // messages of the extended protocol that the server has not answered
@@ -277,8 +278,11 @@ func (s *session) onClientMessage(b *backend, f frame) bool {
 		}
 	case protocol.CopyDone, protocol.CopyFail:
 		s.onLateRowLocked()
-		s.copyingIn = false
+		s.copyingIn, s.copyEnded = false, true
 	case protocol.CopyData:
+		if s.copyingIn {
+			s.beginIdleLocked(idleInCopy)
+		}
 		s.onLateRowLocked()
 	case protocol.Password:
 	default:
@@ -382,6 +386,9 @@ func (s *session) onServerMessage(b *backend, f frame) error {
 			s.unanswered--
 		}
 		s.copyingIn = true
+		if f.typ == protocol.CopyInResponse && !s.copyEnded {
+			s.beginIdleLocked(idleInCopy)
+		}
 		s.mu.Unlock()
 	}
 	if err := b.relay(f, s.stream); err != nil {
@@ -423,7 +430,7 @@ func (s *session) onReadyForQuery(b *backend, f frame) error {
 		return errAbandoned // its client has left, and nobody else gets it
 	}
 	s.unanswered = max(s.unanswered-1, 0)
-	s.copyingIn, s.status = false, status
+	s.copyingIn, s.copyEnded, s.status = false, false, status
 	if s.unanswered == 0 && !s.unitOpen {
 		s.owed, s.flushed = 0, false
 	}
@@ -539,7 +546,9 @@ func (s *session) leave() {
 		s.tx.waiter = nil // the server ended it
 	}
 	s.gone = true
-	s.judgeHeldLocked(s.p.cfg.IdleBound / 5)
+	if s.idleIn != idleInCopy { // which ends with its client
+		s.judgeHeldLocked(s.p.cfg.IdleBound / 5)
+	}
 	s.endIdleLocked()
 	s.waitInspectedLocked()
 	b := s.backend

@@ -97,6 +97,42 @@ elif form == "isolation":  # what holds for one transaction
         expect(client.ask(query("show transaction_isolation")), ["serializable"])
         client.ask(query("commit"))
         expect(client.ask(query("show transaction_isolation")), ["read committed"])
+elif form == "sequence":  # currval in the transaction of its nextval
+    client = Client()
+    for _ in range(4):
+        (n,) = client.ask(query("begin; select nextval('note_id_seq')"))
+        expect(client.ask(query("select currval('note_id_seq')")), [n])
+        client.ask(query("commit"))
+elif form == "lock":  # an advisory lock of the transaction
+    client = Client()
+    for _ in range(4):
+        client.ask(query("begin; select pg_advisory_xact_lock(7)"))
+        expect(client.ask(query("select count(*) from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()")), ["1"])
+        client.ask(query("commit"))
+elif form == "cursor":  # a cursor of the transaction, without WITH HOLD
+    client = Client()
+    for _ in range(4):
+        client.ask(query("begin; declare names cursor for select name from item order by id"))
+        expect(client.ask(query("fetch 2 from names")), ["item 1", "item 2"])
+        client.ask(query("commit"))
+elif form == "prepare":  # PREPARE and DEALLOCATE in one transaction
+    client = Client()
+    for _ in range(4):
+        client.ask(query("begin; prepare by_id as select name from item where id = $1"))
+        expect(client.ask(query("execute by_id(3)")), ["item 3"])
+        client.ask(query("deallocate by_id; commit"))
+elif form == "undone":  # what would stay for the session, undone in its own transaction
+    client = Client()
+    for do, undo in [
+        ("select pg_advisory_lock(7)", "select pg_advisory_unlock(7)"),
+        ("create temp table scratch (id int)", "drop table scratch"),
+        ("declare names cursor with hold for select name from item", "close names"),
+        ("listen news", "unlisten news"),
+        ("set role corpus_reader", "reset role"),
+        ("set work_mem = '9MB'", "reset work_mem"),
+    ]:
+        for sql in ("begin", do, "select 1", undo, "commit"):
+            client.ask(query(sql))
 elif form == "interval":  # IntervalStyle as a startup parameter
     client = Client(IntervalStyle="iso_8601")
     for _ in range(4):

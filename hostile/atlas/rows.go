@@ -228,7 +228,7 @@ var rows = []Row{
 	},
 	{
 		Name: "dblink's unnamed connection", Needs: []string{"dblink"}, Make: []string{"select dblink_connect(" + loopback + ")"},
-		Witness: "select n from dblink('select 1') as t(n int)", Sees: "queries run as the user that somebody else logged in as", Missing: "dblink's connections", DiscardAll: Stays,
+		Witness: "select n from dblink('select 1') as t(n int)", Sees: "queries run as the user that somebody else logged in as", Codes: []hostile.Code{hostile.FunctionState}, DiscardAll: Stays,
 		Differences: []string{"dblink unnamed"},
 	},
 	{
@@ -245,7 +245,7 @@ var rows = []Row{
 	{
 		Name: "hypothetical index of HypoPG", Needs: []string{"hypopg"}, Setup: []string{"create table if not exists atlas_indexed (a int)"},
 		Make: []string{"select hypopg_create_index('create index on atlas_indexed (a)')"}, Witness: "select count(*) from hypopg_list_indexes",
-		Sees: "EXPLAIN with an index that does not exist", Missing: "HypoPG's indexes", DiscardAll: Stays, Narrower: "select hypopg_reset()", Differences: []string{"hypopg"},
+		Sees: "EXPLAIN with an index that does not exist", Codes: []hostile.Code{hostile.FunctionState}, DiscardAll: Stays, Narrower: "select hypopg_reset()", Differences: []string{"hypopg"},
 	},
 	{
 		Name: "%_SHARED of PL/Perl", Needs: []string{"plperl"},
@@ -292,7 +292,7 @@ var rows = []Row{
 	{
 		Name: "replication origin of the session", Setup: []string{"select pg_replication_origin_create('poolproof_atlas') where not exists (select from pg_replication_origin where roname = 'poolproof_atlas')"},
 		Make: []string{"select pg_replication_origin_session_setup('poolproof_atlas')"}, Witness: "select pg_replication_origin_session_is_setup()",
-		Sees: "its commits count as another node's: they are not replicated", Missing: "the session's replication origin", DiscardAll: Stays,
+		Sees: "its commits count as another node's: they are not replicated", Codes: []hostile.Code{hostile.FunctionState}, DiscardAll: Stays,
 		Narrower: "select pg_replication_origin_session_reset()", Differences: []string{"function:pg_replication_origin_session_is_setup"},
 	},
 	{
@@ -302,7 +302,7 @@ var rows = []Row{
 	},
 	{
 		Name: "base backup that was begun", Make: []string{"select pg_backup_start('atlas', true)"}, Witness: "select labelfile <> '' from pg_backup_stop(false)",
-		Sees: "may end it; its own client cannot: backup is not in progress", Missing: "pg_backup_start", DiscardAll: Stays,
+		Sees: "may end it; its own client cannot: backup is not in progress", Codes: []hostile.Code{hostile.FunctionState}, DiscardAll: Stays,
 		Versions: "15 and later; before, pg_start_backup",
 	},
 
@@ -322,7 +322,7 @@ var rows = []Row{
 	},
 	{
 		Name: "COPY that is not ended", Wire: "Query copy … from stdin, and no CopyDone", Holds: "active", Setup: []string{"create table if not exists atlas_copied (a int)"},
-		Sees: "waits for a server connection", Missing: "a COPY that is not ended", DiscardAll: Refused,
+		Sees: "waits for a server connection", Codes: []hostile.Code{hostile.HeldForGood}, DiscardAll: Refused,
 	},
 	{
 		Name: "CopyData after the error", Setup: []string{"create table if not exists atlas_copied (a int)"},
