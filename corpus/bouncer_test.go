@@ -32,6 +32,7 @@ func newBouncer(t *testing.T, version pgtest.Kind) (at func(*testing.T, row) *bo
 	t.Helper()
 	pooled, _ := pgtest.PrivatePooler(t, pgtest.Server(t).AdminURL(), version, map[string]string{
 		"server_round_robin": "1", "query_wait_timeout": "2",
+		"server_check_delay": "600", // one that it wants to try first does not take its turn
 	})
 	u, err := url.Parse(pooled)
 	if err != nil {

@@ -8,7 +8,7 @@ package corpus
 var fieldTable = []row{
 	// pgbouncer's issue 976: "pg_dump through pgbouncer poisons that connection".
 	{"shell/pg_dump.sh", "faulty", 1, []string{
-		"PP004 restrict_nonsystem_relation_kind", "PP004 row_security", "PP004 search_path", "PP004 synchronize_seqscans", "PP010",
+		"PP004 restrict_nonsystem_relation_kind", "PP004 row_security", "PP004 search_path", "PP004 synchronize_seqscans",
 	}, "pg_dump", failsBeside(
 		"select count(*) from item", `relation "item" does not exist`,
 		"select count(*) from public.guarded", `would be affected by row-level security policy`)},

@@ -656,7 +656,7 @@ var libraries = []library{
 	{
 		name: "pg_dump", language: "C", over: []string{driverLibpq}, applications: []string{"pg_dump", "pg_dumpall"},
 		fixes: []Advice{{
-			Codes: append(slices.Clone(settings), SQLPrepared), Knob: "pg_dump sets its session for itself and has no knob against it: the direct URL (DIRECT_URL)",
+			Codes: settings, Knob: "pg_dump sets its session for itself and has no knob against it: the direct URL (DIRECT_URL)",
 			Source: "shell/pg_dump.sh faulty direct",
 		}},
 	},
