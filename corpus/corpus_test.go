@@ -197,7 +197,7 @@ func TestProve(t *testing.T) {
 	for i, r := range rows() {
 		rounds := rounds
 		if i >= len(table)+len(fieldTable) {
-			rounds = min(rounds, 3) // they are many
+			rounds = min(rounds, 2) // they are many
 		}
 		t.Run(r.program+" "+r.form, func(t *testing.T) {
 			t.Parallel()
