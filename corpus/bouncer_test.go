@@ -367,6 +367,47 @@ func fails(sql, pattern string) consequence {
 	}
 }
 
+// sharesLock wants that a client who has nothing to do with the program is given
+// the advisory lock that the program holds on the same server connection, at one
+// of several tries.
+func sharesLock(key int64) consequence {
+	return func(b *bouncer) {
+		c, err := pgx.Connect(b.Context(), b.pooled+"&default_query_exec_mode=exec")
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer func() { _ = c.Close(context.WithoutCancel(b.Context())) }()
+		last := ""
+		for range tries {
+			ended := make(chan struct{})
+			go func() {
+				defer close(ended)
+				last = b.run("CORPUS_SLOW=0.5").output
+			}()
+			for over := false; !over; {
+				select {
+				case <-ended:
+					over = true
+				default:
+				}
+				var given bool
+				err := c.QueryRow(b.Context(), `
+					with held as materialized (select exists (select from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()) as by_another)
+					select by_another and pg_try_advisory_lock($1) from held`, key).Scan(&given)
+				if err != nil {
+					b.Error(err)
+				}
+				if given {
+					<-ended
+					return
+				}
+			}
+			execAt(b.T, b.direct, "drop table if exists made, goose_db_version")
+		}
+		b.Errorf("nobody else was given lock %d in %d tries; the program said last\n%s", key, tries, last)
+	}
+}
+
 // keepsLock wants that an advisory lock of the session is held when the program
 // has left, at one of several tries: its unlock met the other server connection.
 func keepsLock() consequence {

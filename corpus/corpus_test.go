@@ -437,7 +437,7 @@ const schema = `
 	create table note (id serial primary key, body text not null);
 	create table guarded (id int);
 	alter table guarded enable row level security, force row level security;
-	grant select on item to corpus_reader`
+	grant select on item, guarded to corpus_reader`
 
 var makeRole sync.Once
 

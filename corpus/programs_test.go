@@ -21,7 +21,7 @@ const setUp = "make setup"
 const debianJDBC = "/usr/share/java/postgresql.jar"
 
 // patience bounds one program's run.
-const patience = 60 * time.Second
+const patience = 3 * time.Minute
 
 // installed is what scripts/setup has put there for a language.
 func installed(t testing.TB, language string) string {

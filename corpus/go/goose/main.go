@@ -2,6 +2,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"fmt"
@@ -18,7 +19,7 @@ func main() {
 	if err != nil {
 		panic(err)
 	}
-	files := fstest.MapFS{"1_made.sql": {Data: []byte("-- +goose Up\ncreate table made (id int);\n")}}
+	files := fstest.MapFS{"1_made.sql": {Data: []byte("-- +goose Up\ncreate table made (id int);\nselect pg_sleep(" + cmp.Or(os.Getenv("CORPUS_SLOW"), "0") + ");\n")}}
 	var locked goose.ProviderOption
 	if os.Args[1] == "session" {
 		locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, 1), lock.WithUnlockTimeout(1, 1))
