@@ -110,7 +110,7 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 		slog.String("scope", string(db.Scope())), slog.String("scope_why", scopeWhy),
 		slog.Duration("probed_in", report.Elapsed.Round(time.Millisecond)))
 	for _, note := range report.Notes {
-		db.log.LogAttrs(ctx, slog.LevelWarn, "poolproof: the probe could not tell", slog.String("note", note))
+		db.log.LogAttrs(ctx, slog.LevelWarn, "poolproof: the probe could not measure everything; the safe form is used where it matters", slog.String("note", note))
 	}
 	return db, nil
 }
@@ -243,8 +243,8 @@ func (db *DB) noteLost(ctx context.Context, mode wire.Mode, err error) bool {
 	}
 	if db.mode.CompareAndSwap(int32(mode), int32(wire.Exec)) {
 		db.metrics.fallbacks.Inc()
-		db.log.LogAttrs(ctx, slog.LevelWarn, "poolproof: a prepared statement was lost, going on in exec mode",
-			slog.String("cause", err.Error()), slog.String("hint", "the pooler does not track named statements (any more): see its max_prepared_statements"))
+		db.log.LogAttrs(ctx, slog.LevelWarn, "poolproof: the pooler lost a prepared statement; from now on no statement is prepared (exec mode)",
+			slog.String("cause", err.Error()), slog.String("hint", "see the pooler's max_prepared_statements: it has to be above 0 for named statements"))
 	}
 	return true
 }

@@ -141,7 +141,7 @@ func findDomain(ctx context.Context, pc *pgxpool.Conn) (uint32, error) {
 	case err != nil:
 		return 0, fmt.Errorf("look for poolproof.scope: %w", err)
 	case string(row[1]) != "t":
-		return 0, errors.New("poolproof.scope is not what this version knows")
+		return 0, errors.New("poolproof.scope is not the domain that this version installs")
 	case string(row[2]) != "t":
 		return 0, errors.New("poolproof.scope may not be used by this login")
 	case len(row[3]) > 0:
@@ -247,8 +247,8 @@ func (db *DB) noteDomainLost(ctx context.Context, err error) bool {
 	}
 	if db.domain.Swap(0) != 0 {
 		db.metrics.domains.Inc()
-		db.log.LogAttrs(ctx, slog.LevelWarn, "poolproof: the domain that carries scopes is lost, going on with a statement for each",
-			slog.String("cause", lost.cause.Error()), slog.String("hint", "see whether poolproof.scope is there, and open the database again"))
+		db.log.LogAttrs(ctx, slog.LevelWarn, "poolproof: the domain poolproof.scope cannot be used any more; from now on a statement of its own sets each scope",
+			slog.String("cause", lost.cause.Error()), slog.String("hint", "run poolproof migrate up, or poolproof.ScopeSQL as the database's owner, then open the database again"))
 	}
 	return true
 }

@@ -37,10 +37,10 @@ func TestChoiceOfTheScopesForm(t *testing.T) {
 		{name: "an older one", sql: "drop schema poolproof cascade; " + olderScopeSQL, why: ""},
 		{name: "brought up to date", sql: "drop schema poolproof cascade; " + olderScopeSQL + poolproof.ScopeSQL, why: ""},
 		{name: "not installed", sql: "drop schema poolproof cascade", why: "not installed"},
-		{name: "no check", sql: "alter domain poolproof.scope drop constraint scope_v1", why: "not what this version knows"},
+		{name: "no check", sql: "alter domain poolproof.scope drop constraint scope_v1", why: "not the domain that this version installs"},
 		{name: "another check", sql: "alter domain poolproof.scope drop constraint scope_v1; alter domain poolproof.scope add constraint scope_v1 check (true)",
 			why: "did not make the setting"},
-		{name: "no array", sql: "drop domain poolproof.scope; create domain poolproof.scope as text not null constraint scope_v1 check (true)", why: "not what this version knows"},
+		{name: "no array", sql: "drop domain poolproof.scope; create domain poolproof.scope as text not null constraint scope_v1 check (true)", why: "not the domain that this version installs"},
 		{name: "not this login's", sql: "revoke usage on domain poolproof.scope from public", why: "may not be used by this login"},
 		{name: "a function is not this login's", sql: "revoke execute on function poolproof.make_scope(text[]) from public", why: "permission denied"},
 		{name: "a domain that asks for the tenant", sql: `create function owned(text) returns boolean stable language sql as $$ select current_setting('app.current_tenant_id', true) = $1 $$;

@@ -156,8 +156,8 @@ func sayCanceled(ctx context.Context, op string, err error) error {
 
 // leftOpen says that work met a transaction that is not its own.
 func leftOpen(op string) error {
-	return &Error{Kind: ErrTxLeftOpen, Op: op, Err: errors.New("a transaction that somebody else began was open on the server connection, nothing was stored"),
-		Hint: "the pooler gave out a server connection in the middle of a transaction: see its pool mode and its log"}
+	return &Error{Kind: ErrTxLeftOpen, Op: op, Err: errors.New("the server connection was inside a transaction of another client, so nothing was stored"),
+		Hint: "see the pool mode and the log of the pooler: it assigned a server connection in the middle of a transaction"}
 }
 
 // statement takes pgx's options out of the arguments.
@@ -168,7 +168,7 @@ options:
 		switch option := args[0].(type) {
 		case pgx.QueryExecMode:
 			return kind, &Error{Kind: ErrConfig, Op: "read the arguments", Hint: "set Config.Mode for the whole database",
-				Err: fmt.Errorf("an exec mode cannot be chosen for one statement of a scope")}
+				Err: fmt.Errorf("one statement of a scope cannot have an exec mode of its own")}
 		case pgx.QueryResultFormats:
 			kind.Formats = func([]pgconn.FieldDescription) []int16 { return option }
 		case pgx.QueryResultFormatsByOID:

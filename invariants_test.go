@@ -349,7 +349,7 @@ func TestQueryTimeoutIsNotRetried(t *testing.T) {
 			if n := f.count(t, "select count(*) from documents where body = 'timed out '||$1", kind.String()); n != 1 {
 				t.Errorf("the row is there %d times", n)
 			}
-			if logs.count("going on in exec mode") != 0 {
+			if logs.count("no statement is prepared (exec mode)") != 0 {
 				t.Error("it was taken for a lost statement")
 			}
 		})

@@ -251,7 +251,7 @@ func (st *statementText) refuseState() error {
 	case "reset", "discard", "load":
 		return refuse(first, "run it over a direct connection, if at all")
 	case "listen", "unlisten":
-		return refuse(first, "LISTEN over a direct connection: through a pooler others get the notifications")
+		return refuse(first, "LISTEN over a direct connection: through a pooler other clients get the notifications")
 	case "prepare", "execute", "deallocate":
 		return refuse(first, "leave preparing to Config.Mode")
 	case "copy":

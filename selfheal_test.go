@@ -87,7 +87,7 @@ func TestLostStatementsFallBackOnce(t *testing.T) {
 					if err := db.Shared().QueryRow(t.Context(), sql).Scan(&got); err != nil || got != "right" {
 						t.Fatalf("got %q, %v", got, err)
 					}
-					if db.Mode() != ModeExec || strings.Count(logs.String(), "going on in exec mode") != 1 {
+					if db.Mode() != ModeExec || strings.Count(logs.String(), "no statement is prepared (exec mode)") != 1 {
 						t.Errorf("mode %s, log: %s", db.Mode(), logs)
 					}
 				})
@@ -215,7 +215,7 @@ func TestLostDomainFallsBackOnce(t *testing.T) {
 				if err := s.SendBatch(t.Context(), b).Close(); err != nil {
 					t.Fatal(err)
 				}
-				if db.Scope() != ScopeStatement || strings.Count(logs.String(), "going on with a statement for each") != 1 || strings.Contains(logs.String(), "could not be set") {
+				if db.Scope() != ScopeStatement || strings.Count(logs.String(), "from now on a statement of its own sets each scope") != 1 || strings.Contains(logs.String(), "could not be set") {
 					t.Errorf("scope %s, log: %s", db.Scope(), logs)
 				}
 				if n := gathered(t, registry, "poolproof_scope_fallbacks_total"); n != 1 {

@@ -86,7 +86,8 @@ func (s Session) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row 
 }
 
 // Exec sends the scope and the statement in one round trip, drops rows, and
-// succeeds only once the transaction has ended well.
+// succeeds only once the transaction has ended well. Errors are those of
+// Query.
 func (s Session) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
 	rows := s.query(ctx, sql, args, wire.Statement{NoRows: true})
 	rows.Close()
@@ -194,9 +195,9 @@ func (s Session) readScope(ctx context.Context, x *wire.Exchange) error {
 // to read.
 func (db *DB) noteLeak(ctx context.Context, pid string) {
 	db.metrics.leaks.Inc()
-	db.log.LogAttrs(ctx, slog.LevelError, "poolproof: a tenant was left on this server connection by somebody who set it for the session",
+	db.log.LogAttrs(ctx, slog.LevelError, "poolproof: another client left a tenant on this server connection by setting it for the session",
 		slog.String("backend_pid", pid), slog.String("setting", db.config.TenantSetting),
-		slog.String("hint", "look for SET or set_config(…, false) in whatever else uses this pooler"))
+		slog.String("hint", "look for SET or set_config(…, false) in the other programs behind this pooler; poolproof prove finds them"))
 }
 
 // scopeError makes ErrTenantNotSet of PostgreSQL's answer that a setting could

@@ -194,5 +194,5 @@ type sqlResult pgconn.CommandTag
 func (r sqlResult) RowsAffected() (int64, error) { return pgconn.CommandTag(r).RowsAffected(), nil }
 
 func (r sqlResult) LastInsertId() (int64, error) {
-	return 0, errors.New("poolproof: PostgreSQL tells no last insert id: write INSERT … RETURNING id and read it with QueryRowContext")
+	return 0, errors.New("poolproof: PostgreSQL has no last insert id: write INSERT … RETURNING id and read it with QueryRowContext")
 }

@@ -98,8 +98,8 @@ func testLimitOfNamedStatements(t *testing.T, form option) {
 			t.Fatalf("statement %d: %d, %v", i, got, err)
 		}
 	}
-	if db.Mode() != poolproof.ModeExec || logs.count("going on in exec mode") != 1 {
-		t.Errorf("mode %s, %d fall-backs", db.Mode(), logs.count("going on in exec mode"))
+	if db.Mode() != poolproof.ModeExec || logs.count("no statement is prepared (exec mode)") != 1 {
+		t.Errorf("mode %s, %d fall-backs", db.Mode(), logs.count("no statement is prepared (exec mode)"))
 	}
 }
 

@@ -183,7 +183,7 @@ func (tx *transaction) lookForEnd() {
 		return
 	}
 	tx.phase = txEnded
-	tx.failure = &Error{Kind: ErrStatementRefused, Op: "use the transaction", Err: errors.New("it was ended on its connection, by a statement that poolproof did not see"),
+	tx.failure = &Error{Kind: ErrStatementRefused, Op: "use the transaction", Err: errors.New("a statement that poolproof did not see ended it, on its own connection"),
 		Hint: "send no COMMIT or ROLLBACK on tx.Conn(): return from InTx's function"}
 	tx.giveBack()
 }

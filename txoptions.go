@@ -36,7 +36,7 @@ var beginStatements = func() map[pgx.TxOptions]*wire.Fixed {
 // beginWith returns the BEGIN that opts ask for.
 func beginWith(opts pgx.TxOptions) (*wire.Fixed, error) {
 	if opts.BeginQuery != "" || opts.CommitQuery != "" {
-		return nil, &Error{Kind: ErrConfig, Op: opBegin, Err: fmt.Errorf("BeginQuery and CommitQuery are not taken: the scope must begin and end with the transaction"),
+		return nil, &Error{Kind: ErrConfig, Op: opBegin, Err: fmt.Errorf("BeginQuery and CommitQuery are not supported: the scope must begin and end with the transaction"),
 			Hint: "use IsoLevel, AccessMode and DeferrableMode"}
 	}
 	begin, ok := beginStatements[opts]

@@ -69,6 +69,15 @@ func (s *session) waitInUnitLocked() {
 	}
 }
 
+// onRowsSent notes that the server has the client's rows of a COPY so far.
+func (s *session) onRowsSent() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.copyingIn {
+		s.beginIdleLocked(idleInCopy)
+	}
+}
+
 // onLateRow handles what goes to no server connection.
 func (s *session) onLateRow(f frame) {
 	if f.typ == protocol.Flush {

@@ -1,7 +1,9 @@
 package hostile
 
 import (
+	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/poolproof/poolproof/internal/sqltext"
 )
@@ -121,10 +123,44 @@ func (p *Pooler) reportKept(t *transaction, sc *schema) {
 			delete(by, subject)
 		}
 	}
-	for _, k := range keepers { // findings are sorted later
-		if x := by[k.subject]; x != nil {
-			p.report(fault{code: FunctionState, subject: k.subject, first: t.occurrence(x)})
-			delete(by, k.subject)
+	for subject, x := range by { // findings are sorted later
+		p.report(fault{code: FunctionState, subject: subject, first: t.occurrence(x), other: strings.HasPrefix(subject, globalsOf)})
+	}
+}
+
+// globalsOf begins the subject of what a function keeps in its language's global
+// variables.
+const globalsOf = "globals of "
+
+// languageGlobals are how functions in these languages set such variables.
+var languageGlobals = []struct {
+	language string
+	sets     *regexp.Regexp
+}{
+	{"plperl", regexp.MustCompile(`\$_SHARED\s*\{[^}]*\}\s*=[^=~]`)},
+	{"plpython", regexp.MustCompile(`\bGD\s*\[[^\]]*\]\s*=[^=]`)},
+	{"pltcl", regexp.MustCompile(`\b(set|incr|append|lappend)\s+(::|GD\()|\bglobal\s[^;\n]+[;\n](?s:.*)\b(set|incr|append|lappend)\s`)},
+}
+
+// keepsGlobals records that a function sets a global variable of its language.
+// source is the language's name, a line's end and the function's source.
+func (s *schema) keepsGlobals(function, source string) {
+	for _, l := range languageGlobals {
+		if strings.HasPrefix(source, l.language) && l.sets.MatchString(source) {
+			s.keeps(function, []string{globalsOf + l.language}, nil)
 		}
 	}
+}
+
+// keeps records what a function keeps, and what it takes away.
+func (s *schema) keeps(function string, keeps, undoes []string) {
+	if len(keeps)+len(undoes) == 0 {
+		return
+	}
+	t := s.keptByFunction[function]
+	if t == nil {
+		t = &queryText{}
+		s.keptByFunction[function] = t
+	}
+	t.keeps, t.undoes = append(t.keeps, keeps...), append(t.undoes, undoes...)
 }

@@ -271,7 +271,7 @@ var libraries = []library{
 		fixes: []Advice{
 			{Codes: []Code{StalePID}, Knob: "conn.cancel_safe(), or ask for pg_backend_pid() in the transaction that is to be cancelled", Source: "python/psycopg_cancel.py faulty correct"},
 			{
-				Codes: []Code{HeldForGood}, Setting: "pipeline without its sync", Knob: "pipeline.sync() before waiting for anything else", Source: "python/psycopg_flush.py faulty correct",
+				Codes: []Code{HeldForGood}, Setting: "pipeline without its sync", Knob: "pipeline.sync() before waiting for anything else", Source: "python/psycopg_flush.py faulty correct unrecognized",
 			},
 			{
 				Codes: []Code{HeldForGood}, Knob: "COPY inside a transaction (autocommit=False), or conn.execute(\"select 1\") after one that failed", Source: "python/psycopg_copy.py faulty correct",

@@ -48,6 +48,10 @@ select 'function', p.proname::pg_catalog.text, p.prosrc` + parsedBody + `
 	from pg_catalog.pg_proc p join pg_catalog.pg_language l on l.oid operator(pg_catalog.=) p.prolang
 	where p.oid operator(pg_catalog.>=) 16384 and l.lanname operator(pg_catalog.<>) all ('{c,internal}')
 union all
+select 'globals', p.proname::pg_catalog.text, l.lanname::pg_catalog.text operator(pg_catalog.||) E'\n' operator(pg_catalog.||) p.prosrc
+	from pg_catalog.pg_proc p join pg_catalog.pg_language l on l.oid operator(pg_catalog.=) p.prolang
+	where l.lanname::pg_catalog.text operator(pg_catalog.~) '^pl(perl|python|tcl)'
+union all
 select 'policy', c.relname::pg_catalog.text, coalesce(pg_catalog.pg_get_expr(p.polqual, p.polrelid), '') operator(pg_catalog.||) ' ' operator(pg_catalog.||) coalesce(pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid), '')
 	from pg_catalog.pg_policy p join pg_catalog.pg_class c on c.oid operator(pg_catalog.=) p.polrelid
 	where pg_catalog.row_security_active(c.oid)
@@ -133,6 +137,10 @@ func newSchema(rows [][]string) *schema {
 		if len(row) != 3 {
 			continue
 		}
+		if row[0] == "globals" {
+			s.keepsGlobals(strings.ToLower(row[1]), row[2])
+			continue
+		}
 		name, t := strings.ToLower(row[1]), scanFunctionBody(row[2])
 		for _, n := range slices.Concat(t.settingsRead, t.settingsSet) {
 			s.settingNames = appendNew(s.settingNames, n)
@@ -149,9 +157,7 @@ func newSchema(rows [][]string) *schema {
 			if t.runsAny {
 				s.anyByFunction[name] = true
 			}
-			if len(t.keeps) > 0 || len(t.undoes) > 0 {
-				s.keptByFunction[name] = t
-			}
+			s.keeps(name, t.keeps, t.undoes)
 			if t.runsAny || t.setsUnknown {
 				for _, n := range t.maybeSettings[:min(len(t.maybeSettings), max(maxMaybeAll-len(s.maybeSettings), 0))] {
 					s.maybeSettings = appendNew(s.maybeSettings, n)

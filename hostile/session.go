@@ -58,7 +58,7 @@ type session struct {
 	unanswered int           // units sent and not answered
 	unitOpen   bool          // a unit has begun and not ended
 	copyingIn  bool          // the server wants rows: it ignores Sync
-	copyEnded  bool          // the client has ended a COPY, perhaps before the server wanted rows
+	copyAhead  bool          // the client has sent rows of a COPY before the server wanted any, or its end
 	copyFailed bool          // the unit under way was a COPY that failed
 	lateRows   bool          // rows of it came after its error
 	owed       int           // messages of the extended protocol that the server has not answered
@@ -151,7 +151,11 @@ func (s *session) forward(b *backend, f frame) error {
 	if unitEnd := f.typ == protocol.Query || f.typ == protocol.Sync || f.typ == protocol.FunctionCall; s.nextBuffered() && !unitEnd {
 		return nil
 	}
-	return b.flush()
+	err := b.flush()
+	if f.typ == protocol.CopyData {
+		s.onRowsSent()
+	}
+	return err
 }
 
 // backendFor returns the server connection that a message goes to, and attaches
@@ -278,11 +282,9 @@ func (s *session) onClientMessage(b *backend, f frame) bool {
 		}
 	case protocol.CopyDone, protocol.CopyFail:
 		s.onLateRowLocked()
-		s.copyingIn, s.copyEnded = false, true
+		s.copyingIn, s.copyAhead = false, true
 	case protocol.CopyData:
-		if s.copyingIn {
-			s.beginIdleLocked(idleInCopy)
-		}
+		s.copyAhead = s.copyAhead || !s.copyingIn
 		s.onLateRowLocked()
 	case protocol.Password:
 	default:
@@ -374,6 +376,9 @@ func (s *session) onServerMessage(b *backend, f frame) error {
 		s.mu.Lock()
 		s.onErrorResponseLocked(b, f)
 		s.copyFailed = s.copyingIn && !s.extended
+		if s.copyingIn {
+			s.endIdleLocked()
+		}
 		s.copyingIn = false // the server ignores rows that still come, but no Sync
 		s.owed = 0          // and whatever else comes before it
 		s.onAnsweredLocked()
@@ -386,7 +391,7 @@ func (s *session) onServerMessage(b *backend, f frame) error {
 			s.unanswered--
 		}
 		s.copyingIn = true
-		if f.typ == protocol.CopyInResponse && !s.copyEnded {
+		if f.typ == protocol.CopyInResponse && !s.copyAhead {
 			s.beginIdleLocked(idleInCopy)
 		}
 		s.mu.Unlock()
@@ -430,7 +435,7 @@ func (s *session) onReadyForQuery(b *backend, f frame) error {
 		return errAbandoned // its client has left, and nobody else gets it
 	}
 	s.unanswered = max(s.unanswered-1, 0)
-	s.copyingIn, s.copyEnded, s.status = false, false, status
+	s.copyingIn, s.copyAhead, s.status = false, false, status
 	if s.unanswered == 0 && !s.unitOpen {
 		s.owed, s.flushed = 0, false
 	}

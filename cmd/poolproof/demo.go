@@ -50,7 +50,7 @@ func (demoCommand) Run(ctx context.Context, p *program) (err error) {
 	}
 	defer func() { err = errors.Join(err, d.up.stop()) }()
 	if err := d.play(ctx); err != nil {
-		return failure("try again; if it persists, it is a fault of poolproof's", "%w", err)
+		return failure("run it again; if it fails again, report it as a fault of poolproof", "%w", err)
 	}
 	return nil
 }

@@ -89,7 +89,7 @@ func (d *devSystem) start(ctx context.Context) error {
 		return err
 	}
 	if devdb.FindPostgres(ctx) == "" {
-		d.log.Info("no PostgreSQL is installed: using one that is downloaded once")
+		d.log.Info("no PostgreSQL is installed: downloading one (about 20 MB), unless an earlier run did")
 	}
 	d.postgres, err = devdb.StartPostgres(ctx, devdb.PostgresConfig{
 		Dir:      d.path("postgres"),

@@ -139,7 +139,7 @@ func confirm(ctx context.Context, p *program) error {
 	}()
 	select {
 	case <-ctx.Done():
-		return usage("nothing was changed", "stopped before an answer")
+		return usage("run it again and answer y, or give --yes; nothing was changed", "stopped before an answer")
 	case answer, ok := <-answers:
 		switch {
 		case !ok:

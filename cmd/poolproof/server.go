@@ -119,14 +119,14 @@ func runServer(ctx context.Context, o serverOptions) error {
 	drain, stop := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
 	defer stop()
 	if err := server.Shutdown(drain); err != nil {
-		o.Logger.Warn("requests were cut off", "after", drainTimeout, "error", err)
+		o.Logger.Warn("requests were still running at the end of the time for them, and were cut off", "after", drainTimeout, "error", err)
 		if err := server.Close(); err != nil {
-			o.Logger.Warn("closing connections", "error", err)
+			o.Logger.Warn("the HTTP connections could not be closed", "error", err)
 		}
 	}
 	if db, ok := <-connected; ok {
 		if err := db.CloseContext(drain); err != nil {
-			o.Logger.Warn("statements were cut off", "error", err)
+			o.Logger.Warn("statements were still running at the end of the time for them, and were cancelled", "error", err)
 		}
 	}
 	return fault

@@ -254,7 +254,7 @@ var rows = []Row{
 			"create or replace function atlas_perl_get() returns text language plperl as $$ return join ',', sort keys %_SHARED; $$",
 		},
 		Make: []string{"select atlas_perl_set()"}, Witness: "select atlas_perl_get()", Sees: "what another client's function left, if it calls functions of the same role",
-		Missing: "globals of procedural languages", DiscardAll: Stays, Differences: []string{"globals:atlas_perl_get", "memory:PL/Perl spi_prepare query"},
+		Codes: []hostile.Code{hostile.FunctionState}, DiscardAll: Stays, Differences: []string{"globals:atlas_perl_get", "memory:PL/Perl spi_prepare query"},
 	},
 	{
 		Name: "GD and modules of PL/Python", Needs: []string{"plpython3u"},
@@ -263,7 +263,7 @@ var rows = []Row{
 			"create or replace function atlas_python_get() returns text language plpython3u as $$\nreturn ','.join(sorted(GD))\n$$",
 		},
 		Make: []string{"select atlas_python_set()"}, Witness: "select atlas_python_get()", Sees: "what another client's function left",
-		Missing: "globals of procedural languages", DiscardAll: Stays, Differences: []string{"globals:atlas_python_get", "memory:PL/Python plan context"},
+		Codes: []hostile.Code{hostile.FunctionState}, DiscardAll: Stays, Differences: []string{"globals:atlas_python_get", "memory:PL/Python plan context"},
 	},
 	{
 		Name: "globals of PL/Tcl", Needs: []string{"pltcl"},
@@ -272,7 +272,7 @@ var rows = []Row{
 			"create or replace function atlas_tcl_get() returns text language pltcl as $$ return [info exists ::tenant] $$",
 		},
 		Make: []string{"select atlas_tcl_set()"}, Witness: "select atlas_tcl_get()", Sees: "what another client's function left, if it calls functions of the same role",
-		Missing: "globals of procedural languages", DiscardAll: Stays, Differences: []string{"globals:atlas_tcl_get", "memory:PL/Tcl spi_prepare query"},
+		Codes: []hostile.Code{hostile.FunctionState}, DiscardAll: Stays, Differences: []string{"globals:atlas_tcl_get", "memory:PL/Tcl spi_prepare query"},
 	},
 	{
 		Name: "variables of extensions", Documented: "pg_variables, orafce's dbms_output, PL/v8", Sees: "what another client left", DiscardAll: Stays,

@@ -65,7 +65,7 @@ var packages = []struct {
 	version            *regexp.Regexp
 }{
 	{"swagger-ui-dist", "service/console/static/docs/swagger-ui", "swagger-ui-bundle.js", regexp.MustCompile(`PACKAGE_VERSION:"([0-9.]+)"`)},
-	{"oauth4webapi", "service/console/static/assets/oauth4webapi", "index.js", regexp.MustCompile(`const VERSION = 'v([0-9.]+)'`)},
+	{"oauth4webapi", "service/console/static/assets/third_party/oauth4webapi", "index.js", regexp.MustCompile(`const VERSION = 'v([0-9.]+)'`)},
 }
 
 // embedded returns the parts that are files, not modules.

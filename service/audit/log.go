@@ -57,7 +57,9 @@ left join lateral (
 ) a on true
 order by a.id desc`}
 
-// Entries returns what the filter leaves, newest first. Needs manage_users.
+// Entries returns what the filter leaves, newest first, at most a page of it.
+// Needs manage_users. Refusals: invalid for a page token of another list,
+// not_a_member, forbidden, stale.
 func (s *Store) Entries(ctx context.Context, c tenancy.Caller, f Filter, page tenancy.Page) (tenancy.Listed[Entry], error) {
 	var before *int64
 	if page.After != "" {

@@ -7,15 +7,24 @@ import (
 	"embed"
 	"encoding/base64"
 	"fmt"
+	"html/template"
 	"io/fs"
+	"maps"
 	"net/http"
 	"path"
+	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
 
 //go:embed static
 var static embed.FS
+
+// layout is what the pages, the HTML files of static, have in common.
+//
+//go:embed layout.html
+var layout string
 
 // policy is the Content-Security-Policy of every answer. Pages may ask their own
 // origin and, if it is not "", one more: that of the OpenID provider's tokens.
@@ -118,7 +127,8 @@ func handler(signIn *signIn) http.Handler {
 // signInPath is where the page learns how to sign in.
 const signInPath = "/sign-in.json"
 
-// load returns the embedded files by the path they are served at. A file that it
+// load returns the embedded files, and the pages in their layout, by the path they
+// are served at. A file that it
 // cannot read or has no type for is a fault of the build, found by the first
 // test that calls Handler; it panics.
 func load() map[string]page {
@@ -135,11 +145,16 @@ func load() map[string]page {
 		if !ok {
 			return fmt.Errorf("%s: no content type is known for this kind of file", name)
 		}
-		sum := sha256.Sum256(body)
 		url := strings.TrimPrefix(name, "static")
 		if folder, ok := strings.CutSuffix(url, "/index.html"); ok {
 			url = cmp.Or(folder, "/")
 		}
+		if path.Ext(name) == ".html" {
+			if body, err = render(url, string(body)); err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+		}
+		sum := sha256.Sum256(body)
 		pages[url] = page{
 			body:        body,
 			contentType: contentType,
@@ -151,4 +166,49 @@ func load() map[string]page {
 		panic(fmt.Sprintf("console: reading the embedded pages: %v", err))
 	}
 	return pages
+}
+
+// render puts a page's text into the layout.
+func render(url, text string) ([]byte, error) {
+	page, err := template.New("").Parse(layout)
+	if err != nil {
+		return nil, err
+	}
+	if page, err = page.Parse(text); err != nil {
+		return nil, err
+	}
+	modules := map[string]bool{}
+	if entry := entryModule.FindStringSubmatch(text); entry != nil {
+		if err := addImports(modules, entry[1]); err != nil {
+			return nil, err
+		}
+	}
+	var out bytes.Buffer
+	err = page.ExecuteTemplate(&out, "page", struct {
+		Path    string
+		Modules []string // what the entry module imports: browsers ask for all of them at once
+	}{url, slices.Sorted(maps.Keys(modules))})
+	return out.Bytes(), err
+}
+
+var (
+	entryModule = regexp.MustCompile(`<script type="module" src="/assets/([^"]+)">`)
+	imported    = regexp.MustCompile(`(?m)^import .* from '\./([^']+)';$`)
+)
+
+// addImports adds the modules that a module of static/assets imports, at any depth.
+func addImports(modules map[string]bool, name string) error {
+	text, err := static.ReadFile("static/assets/" + name)
+	if err != nil {
+		return err
+	}
+	for _, found := range imported.FindAllSubmatch(text, -1) {
+		if next := string(found[1]); !modules[next] {
+			modules[next] = true
+			if err := addImports(modules, next); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }

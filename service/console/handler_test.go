@@ -26,7 +26,8 @@ func ask(t *testing.T, method, path string, header ...string) *http.Response {
 	return w.Result()
 }
 
-// staticFiles returns every file of the console by the path it is served at.
+// staticFiles returns every file of the console by the path it is served at; a
+// page as it is served.
 func staticFiles(t *testing.T) map[string]string {
 	t.Helper()
 	files := map[string]string{}
@@ -41,12 +42,29 @@ func staticFiles(t *testing.T) map[string]string {
 			url = cmp.Or(folder, "/")
 		}
 		files[url] = string(text)
+		if path.Ext(name) == ".html" {
+			files[url] = servedPage(t, url)
+		}
 		return err
 	})
 	if err != nil {
 		t.Fatalf("reading static: %v", err)
 	}
 	return files
+}
+
+// servedPage returns a page in its layout, of which nothing may be left open.
+func servedPage(t *testing.T, url string) string {
+	t.Helper()
+	body, err := io.ReadAll(ask(t, http.MethodGet, url).Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := string(body)
+	if !strings.HasPrefix(page, "<!doctype html>") || !strings.HasSuffix(page, "</body>\n</html>\n") || strings.Contains(page, "{{") {
+		t.Errorf("GET %s: not a whole page:\n%s", url, page)
+	}
+	return page
 }
 
 func TestEveryFileIsServedWithItsHeaders(t *testing.T) {

@@ -111,7 +111,7 @@ func newSignIn(o OpenID) (*signIn, error) {
 	case o.Token == IDToken && o.Audience != o.ClientID:
 		return nil, fmt.Errorf("the audience of ID tokens is the client id, %q, and the API demands %q", o.ClientID, o.Audience)
 	case !slices.Contains(strings.Fields(o.Scopes), "openid"):
-		return nil, errors.New("the scopes lack openid")
+		return nil, errors.New("the scopes do not include openid")
 	}
 	origin, err := originOf(o.Issuer)
 	if err != nil {
@@ -138,7 +138,7 @@ func (s *signIn) provider(ctx context.Context) *known {
 	case ctx.Err() == nil: // else whoever asked is gone
 		s.next = now.Add(readAfterFail)
 		if !s.told {
-			s.Logger.Warn("the OpenID provider cannot be read: nobody can sign in there", "issuer", s.Issuer, "error", err)
+			s.Logger.Warn("the metadata of the OpenID provider cannot be read; until it can, nobody can sign in there", "issuer", s.Issuer, "error", err)
 			s.told = true
 		}
 	}
@@ -170,20 +170,20 @@ func (s *signIn) read(ctx context.Context) (*known, error) {
 		return nil, fmt.Errorf("%s is not the metadata of a provider: %w", r.URL, err)
 	}
 	if m.Issuer != s.Issuer {
-		return nil, fmt.Errorf("the provider calls itself %q", m.Issuer)
+		return nil, fmt.Errorf("its metadata names another issuer, %q", m.Issuer)
 	}
 	if len(m.Challenges) > 0 && !slices.Contains(m.Challenges, "S256") {
-		return nil, errors.New("the provider knows no PKCE by S256")
+		return nil, errors.New("the provider does not support PKCE with S256")
 	}
 	if _, err := originOf(m.Authorization); err != nil {
-		return nil, fmt.Errorf("its authorization endpoint: %w", err)
+		return nil, fmt.Errorf("its authorization_endpoint: %w", err)
 	}
 	if _, err := originOf(m.EndSession); m.EndSession != "" && err != nil {
-		return nil, fmt.Errorf("its end of a session: %w", err)
+		return nil, fmt.Errorf("its end_session_endpoint: %w", err)
 	}
 	origin, err := originOf(m.Token)
 	if err != nil {
-		return nil, fmt.Errorf("its token endpoint: %w", err)
+		return nil, fmt.Errorf("its token_endpoint: %w", err)
 	}
 	return &known{&m, origin}, nil
 }
@@ -198,7 +198,7 @@ func originOf(text string) (string, error) {
 	u, err := url.Parse(text)
 	switch {
 	case err != nil || !hosts.MatchString(u.Host) || u.User != nil:
-		return "", fmt.Errorf("%q is no URL such as https://id.example.org", text)
+		return "", fmt.Errorf("%q is not a URL such as https://id.example.org", text)
 	case u.Scheme == "https", u.Scheme == "http" && loopback(u.Hostname()):
 		return u.Scheme + "://" + u.Host, nil
 	}

@@ -373,7 +373,7 @@ func TestAProviderIsCheckedBeforeItIsTrusted(t *testing.T) {
 	}
 }
 
-// What lies in static/assets/oauth4webapi is the npm package oauth4webapi,
+// What lies in static/assets/third_party/oauth4webapi is the npm package oauth4webapi,
 // version 3.8.8, MIT, as published: build/index.js and LICENSE.md. To renew it,
 // npm pack oauth4webapi@VERSION, copy these files and write their sums here.
 func TestOauth4webapiIsAsPublished(t *testing.T) {

@@ -22,7 +22,7 @@ import (
 const swaggerUI = "/docs/swagger-ui/"
 
 // oauth4webapi is where the protocol of signing in lies: TestOauth4webapiIsAsPublished.
-const oauth4webapi = "/assets/oauth4webapi/"
+const oauth4webapi = "/assets/third_party/oauth4webapi/"
 
 func TestSwaggerUIIsAsPublished(t *testing.T) {
 	checkSums(t, "static"+swaggerUI, map[string]string{

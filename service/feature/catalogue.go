@@ -21,14 +21,17 @@ type Feature struct {
 }
 
 // NewFeature is an entry for the catalogue. Name starts with a small letter and
-// goes on with small letters, digits, _ . and -.
+// goes on with small letters, digits, _ . and -, at most 100 characters in all, and
+// is unique; Description holds at most [MaxDescription]. DefaultEnabled counts where
+// a tenant has set no value.
 type NewFeature struct {
 	Name           string
 	Description    string
 	DefaultEnabled bool
 }
 
-// Patch changes an entry of the catalogue; nil fields stay as they are.
+// Patch changes an entry of the catalogue; nil fields stay as they are. The others
+// have the bounds of [NewFeature].
 type Patch struct {
 	Name           *string
 	Description    *string
@@ -53,7 +56,8 @@ left join lateral (
 ) f on true
 order by f.name`}
 
-// Features lists the catalogue by name. Any active member may.
+// Features lists the catalogue by name, at most a page of it. Any active member
+// may. Refusals: not_a_member, stale.
 func (s *Store) Features(ctx context.Context, c tenancy.Caller, page tenancy.Page) (tenancy.Listed[Feature], error) {
 	list, err := guarded.Read(ctx, s.db, c, listFeatures, featureFields, page.After, page.Limit()+1)
 	return guarded.Paged(page, list, func(f Feature) string { return f.Name }), err
@@ -69,15 +73,8 @@ func (s *Store) Feature(ctx context.Context, c tenancy.Caller, id uuid.UUID) (Fe
 	return guarded.One(ctx, s.db, c, oneFeature, versionedFeatureFields, id.String())
 }
 
-var createFeature = guarded.Statement{Op: "create a feature", Needs: manageTenants, OnPlatform: true, SQL: `with ` + guarded.PlatformCaller + `, verdict as materialized (
-	select case
-		when not c.member then 'not_a_member'
-		when not c.allowed then 'forbidden'
-		when exists (select from poolproof.features f where f.name = $6::text) then 'name_taken'
-		else 'ok'
-	end as code
-	from caller c
-), created as (
+var createFeature = guarded.Statement{Op: "create a feature", Needs: manageTenants, OnPlatform: true, SQL: `with ` + guarded.PlatformCaller + `, ` + guarded.Decide(``, `
+	when exists (select from poolproof.features f where f.name = $6::text) then 'name_taken'`) + `, created as (
 	insert into poolproof.features (id, name, description, default_enabled)
 	select $5::uuid, $6::text, $7::text, $8::boolean from verdict v where v.code = 'ok'
 	returning *
@@ -104,18 +101,11 @@ func (s *Store) Create(ctx context.Context, c tenancy.Caller, n NewFeature) (Fea
 
 var updateFeature = guarded.Statement{Op: "update a feature", Needs: manageTenants, OnPlatform: true, Missing: detailNoFeature, SQL: `with ` + guarded.PlatformCaller + `, target as materialized (
 	select f.* from poolproof.features f where f.id = $5::uuid
-), verdict as materialized (
-	select case
-		when not c.member then 'not_a_member'
-		when not c.allowed then 'forbidden'
-		when t.id is null then 'not_found'
-		when not t.version = any ($9::int[]) then 'version_mismatch'
-		when t.seeded and $6::text <> t.name then 'seeded'
-		when exists (select from poolproof.features f where f.name = $6::text and f.id <> t.id) then 'name_taken'
-		else 'ok'
-	end as code
-	from caller c left join target t on true
-), updated as (
+), ` + guarded.Decide(`left join target t on true`, `
+	when t.id is null then 'not_found'
+	when not t.version = any ($9::int[]) then 'version_mismatch'
+	when t.seeded and $6::text <> t.name then 'seeded'
+	when exists (select from poolproof.features f where f.name = $6::text and f.id <> t.id) then 'name_taken'`) + `, updated as (
 	update poolproof.features f
 	set name = coalesce($6::text, t.name), description = coalesce($7::text, t.description),
 		default_enabled = coalesce($8::boolean, t.default_enabled), version = t.version + 1, updated_at = clock_timestamp()
@@ -150,18 +140,11 @@ func (s *Store) Update(ctx context.Context, c tenancy.Caller, id uuid.UUID, p Pa
 
 var deleteFeature = guarded.Statement{Op: "delete a feature", Needs: manageTenants, OnPlatform: true, Missing: detailNoFeature, SQL: `with ` + guarded.PlatformCaller + `, target as materialized (
 	select f.* from poolproof.features f where f.id = $5::uuid
-), verdict as materialized (
-	select case
-		when not c.member then 'not_a_member'
-		when not c.allowed then 'forbidden'
-		when t.id is null then 'not_found'
-		when not t.version = any ($6::int[]) then 'version_mismatch'
-		when t.seeded then 'seeded'
-		when exists (select from poolproof.sidebar_items s where s.feature_id = t.id) then 'in_use'
-		else 'ok'
-	end as code
-	from caller c left join target t on true
-), deleted as (
+), ` + guarded.Decide(`left join target t on true`, `
+	when t.id is null then 'not_found'
+	when not t.version = any ($6::int[]) then 'version_mismatch'
+	when t.seeded then 'seeded'
+	when exists (select from poolproof.sidebar_items s where s.feature_id = t.id) then 'in_use'`) + `, deleted as (
 	delete from poolproof.features f using verdict v where v.code = 'ok' and f.id = $5::uuid returning f.name
 ), audited as (
 	insert into poolproof.audit_log (tenant_id, actor, action, object, before)

@@ -26,7 +26,9 @@ type SidebarItem struct {
 }
 
 // SidebarPatch changes a sidebar item, or makes one; nil fields stay as they
-// are. A gate is taken away by the zero UUID or the empty name.
+// are. A gate is taken away by the zero UUID or the empty name. Title, Icon, Group
+// and RequiredPermission hold at most 100 characters and Path 500; DisplayOrder is
+// a 32-bit number, 0 for a new item that names none.
 type SidebarPatch struct {
 	Title              *string
 	Icon               *string
@@ -48,7 +50,7 @@ from poolproof.read_sidebar($1::uuid, $2::uuid, $3::text)`}
 
 // Sidebar returns the items whose gates all hold for the caller, in display
 // order. Any active member may; one without permissions still sees what has no
-// gate.
+// gate. Refusals: not_a_member, stale.
 func (s *Store) Sidebar(ctx context.Context, c tenancy.Caller) ([]SidebarItem, error) {
 	return guarded.Read(ctx, s.db, c, sidebar, sidebarFields)
 }
@@ -66,7 +68,8 @@ left join lateral (
 order by s.display_order, s.id`}
 
 // SidebarItems lists the catalogue behind the sidebar, whatever its gates, in
-// display order. Any active member may.
+// display order, at most a page of it. Any active member may. Refusals: invalid
+// for a page token of another list, not_a_member, stale.
 func (s *Store) SidebarItems(ctx context.Context, c tenancy.Caller, page tenancy.Page) (tenancy.Listed[SidebarItem], error) {
 	order, id := int64(minOrder), uuid.Nil
 	if page.After != "" {
@@ -91,20 +94,13 @@ const (
 // gates are the verdicts on a feature and a permission that do not exist. Those
 // that do stay until the transaction's end.
 const gates = `when nullif($9::uuid, '00000000-0000-0000-0000-000000000000') is not null
-			and not exists (select from poolproof.features f where f.id = $9::uuid and poolproof.keep_feature(f.id)) then 'no_feature'
+			and not exists (select from poolproof.features f where f.id = $9::uuid and poolproof.keep_entry(f.id)) then 'no_feature'
 		when nullif($10::text, '') is not null
-			and not exists (select from poolproof.permissions p where p.name = $10::text and poolproof.keep_permission(p.id)) then 'no_permission'`
+			and not exists (select from poolproof.permissions p where p.name = $10::text and poolproof.keep_entry(p.id)) then 'no_permission'`
 
-var createSidebarItem = guarded.Statement{Op: "create a sidebar item", Needs: manageTenants, OnPlatform: true, SQL: `with ` + guarded.PlatformCaller + `, verdict as materialized (
-	select case
-		when not c.member then 'not_a_member'
-		when not c.allowed then 'forbidden'
-		` + gates + `
-		when exists (select from poolproof.sidebar_items s where s.url_path = $8::text) then 'name_taken'
-		else 'ok'
-	end as code
-	from caller c
-), created as (
+var createSidebarItem = guarded.Statement{Op: "create a sidebar item", Needs: manageTenants, OnPlatform: true, SQL: `with ` + guarded.PlatformCaller + `, ` + guarded.Decide(``, `
+	`+gates+`
+	when exists (select from poolproof.sidebar_items s where s.url_path = $8::text) then 'name_taken'`) + `, created as (
 	insert into poolproof.sidebar_items (id, title, icon, url_path, feature_id, permission, group_name, display_order)
 	select $5::uuid, $6::text, coalesce($7::text, ''), $8::text, nullif($9::uuid, '00000000-0000-0000-0000-000000000000'),
 		nullif($10::text, ''), $11::text, $12::int
@@ -140,18 +136,11 @@ func (s *Store) CreateSidebarItem(ctx context.Context, c tenancy.Caller, p Sideb
 
 var updateSidebarItem = guarded.Statement{Op: "update a sidebar item", Needs: manageTenants, OnPlatform: true, Missing: detailNoItem, SQL: `with ` + guarded.PlatformCaller + `, target as materialized (
 	select s.* from poolproof.sidebar_items s where s.id = $5::uuid
-), verdict as materialized (
-	select case
-		when not c.member then 'not_a_member'
-		when not c.allowed then 'forbidden'
-		when t.id is null then 'not_found'
-		when not t.version = any ($13::int[]) then 'version_mismatch'
-		` + gates + `
-		when exists (select from poolproof.sidebar_items s where s.url_path = $8::text and s.id <> t.id) then 'name_taken'
-		else 'ok'
-	end as code
-	from caller c left join target t on true
-), wanted as materialized (
+), ` + guarded.Decide(`left join target t on true`, `
+	when t.id is null then 'not_found'
+	when not t.version = any ($13::int[]) then 'version_mismatch'
+	`+gates+`
+	when exists (select from poolproof.sidebar_items s where s.url_path = $8::text and s.id <> t.id) then 'name_taken'`) + `, wanted as materialized (
 	select coalesce($6::text, t.title) as title, coalesce($7::text, t.icon) as icon, coalesce($8::text, t.url_path) as url_path,
 		case when $9::uuid is null then t.feature_id else nullif($9::uuid, '00000000-0000-0000-0000-000000000000') end as feature_id,
 		case when $10::text is null then t.permission else nullif($10::text, '') end as permission,
@@ -193,16 +182,9 @@ const detailNoItem = "No such sidebar item."
 
 var deleteSidebarItem = guarded.Statement{Op: "delete a sidebar item", Needs: manageTenants, OnPlatform: true, Missing: detailNoItem, SQL: `with ` + guarded.PlatformCaller + `, target as materialized (
 	select s.* from poolproof.sidebar_items s where s.id = $5::uuid
-), verdict as materialized (
-	select case
-		when not c.member then 'not_a_member'
-		when not c.allowed then 'forbidden'
-		when t.id is null then 'not_found'
-		when not t.version = any ($6::int[]) then 'version_mismatch'
-		else 'ok'
-	end as code
-	from caller c left join target t on true
-), deleted as (
+), ` + guarded.Decide(`left join target t on true`, `
+	when t.id is null then 'not_found'
+	when not t.version = any ($6::int[]) then 'version_mismatch'`) + `, deleted as (
 	delete from poolproof.sidebar_items s using verdict v where v.code = 'ok' and s.id = $5::uuid returning s.id
 ), audited as (
 	insert into poolproof.audit_log (tenant_id, actor, action, object, before)

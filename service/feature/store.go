@@ -26,7 +26,7 @@ func NewStore(db *poolproof.DB) *Store { return &Store{db: guarded.New(db)} }
 var tenantFeatures = guarded.Statement{Op: "list the features", SQL: `select verdict, name, enabled from poolproof.read_features($1::uuid, $2::uuid, $3::text)`}
 
 // Tenant returns every feature of the catalogue and whether it is on for the
-// caller's tenant. Any active member may.
+// caller's tenant. Any active member may. Refusals: not_a_member, stale.
 func (s *Store) Tenant(ctx context.Context, c tenancy.Caller) (map[string]bool, error) {
 	type feature struct {
 		name string
@@ -45,16 +45,9 @@ func (s *Store) Tenant(ctx context.Context, c tenancy.Caller) (map[string]bool, 
 }
 
 // switchTarget decides on the feature "target", switches and records.
-const switchTarget = `verdict as materialized (
-	select case
-		when not c.member then 'not_a_member'
-		when not c.allowed then 'forbidden'
-		when t.id is null or not poolproof.keep_feature(t.id) then 'not_found'
-		when t.enabled = $5::boolean then 'same'
-		else 'ok'
-	end as code
-	from caller c left join target t on true
-), switched as (
+var switchTarget = guarded.Decide(`left join target t on true`, `
+	when t.id is null or not poolproof.keep_entry(t.id) then 'not_found'
+	when t.enabled = $5::boolean then 'same'`) + `, switched as (
 	insert into poolproof.tenant_features as x (tenant_id, feature_id, enabled)
 	select $1::uuid, t.id, $5::boolean from target t join verdict v on v.code = 'ok'
 	on conflict (tenant_id, feature_id) do update
@@ -105,7 +98,7 @@ type Status struct {
 	Enabled   bool      `json:"enabled"`
 }
 
-// SetStatus is [Store.Set] for a feature named by its id.
+// SetStatus is [Store.Set] for a feature named by its id, with the same refusals.
 func (s *Store) SetStatus(ctx context.Context, c tenancy.Caller, id uuid.UUID, enabled bool) (Status, tenancy.Epoch, error) {
 	var out Status
 	d, err := s.db.Write(ctx, c, setStatus, []any{id.String(), enabled}, &out.FeatureID, &out.Name, &out.Enabled)

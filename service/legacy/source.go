@@ -94,7 +94,8 @@ var specs = []spec{
 
 // Read reads the source's tables in one read-only transaction that sees one
 // state of them. url is a login that sees every row, such as the owner's, and
-// may be pooled, in transaction or statement mode.
+// may be pooled, in transaction or statement mode. An error means that the
+// source could not be reached or read; nothing is ever changed in it.
 func Read(ctx context.Context, url, schema string) (Source, error) {
 	conn, err := connect(ctx, url)
 	if err != nil {

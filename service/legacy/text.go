@@ -10,7 +10,8 @@ import (
 const examples = 5
 
 // WriteText writes the plan for a person: everything that will be done in a
-// few lines per tenant, and of rows that are listed the first of each kind.
+// few lines per tenant, and of rows that are listed the first of each kind. An error
+// is w's.
 func (p Plan) WriteText(w io.Writer) error {
 	var s strings.Builder
 	if len(p.Absent) > 0 {

@@ -85,7 +85,8 @@ func demoTenants() []demoTenant {
 // Demo makes the platform tenant, unless there is one, and the tenants Last
 // Apple, with user as a SUPER_ADMIN, and Voice Automated, both with a few
 // roles and members. What is there already stays as it is, so that it can run
-// at every start. url is an owner's and may be pooled.
+// at every start. url is an owner's and may be pooled. Errors: [ErrSchemaOlder]
+// where "poolproof migrate up" has to run first; else the database's, wrapped.
 func Demo(ctx context.Context, url string, user uuid.UUID) error {
 	if user == uuid.Nil {
 		return errors.New("migrations: demo: a user id is needed")

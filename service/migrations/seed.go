@@ -61,7 +61,7 @@ func bootstrap(ctx context.Context, db *poolproof.DB, id uuid.UUID, name string,
 		return fmt.Errorf("look for the platform's administrator: %w", err)
 	}
 	if !holds {
-		return errors.New("this installation has its platform tenant, and this user is not its GLOBAL_ADMIN: ask one who is")
+		return errors.New("this installation already has a platform tenant, and this user is not a GLOBAL_ADMIN of it: a GLOBAL_ADMIN can assign that role, in the console or through the API")
 	}
 	return nil
 }

@@ -14,7 +14,9 @@ import (
 	"github.com/poolproof/poolproof/service/tenancy"
 )
 
-// NewTenant is a tenant for [CreateTenant] to make.
+// NewTenant is a tenant for [CreateTenant] to make. Name holds at most 200
+// characters; an empty Slug is made of it; Email, at most 320 characters, may be
+// empty.
 type NewTenant struct {
 	Name  string
 	Slug  string
@@ -78,7 +80,8 @@ type Tenant struct {
 }
 
 // Tenants lists all tenants by name, as an operator: under the platform's id,
-// whose policy lets it see them. url is an owner's and may be pooled.
+// whose policy lets it see them. url is an owner's and may be pooled. Errors:
+// [ErrNoPlatform], [ErrSchemaOlder]; else the database's, wrapped.
 func Tenants(ctx context.Context, url string) ([]Tenant, error) {
 	db, err := openOwner(ctx, url)
 	if err != nil {

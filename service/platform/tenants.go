@@ -31,8 +31,9 @@ type Tenant struct {
 	Version   int32     `json:"-"` // raised by every change; 0 in lists
 }
 
-// NewTenant is a tenant to be, with its first SUPER_ADMIN. An empty Slug is
-// made of the name.
+// NewTenant is a tenant to be, with Admin as its first SUPER_ADMIN. Name holds at
+// most [MaxName] characters; an empty Slug is made of it. AdminEmail, at most 320
+// characters, may be empty.
 type NewTenant struct {
 	Name       string
 	Slug       string
@@ -40,7 +41,8 @@ type NewTenant struct {
 	AdminEmail string
 }
 
-// Patch changes a tenant; nil fields stay as they are.
+// Patch changes a tenant; nil fields stay as they are. The others have the bounds
+// of [NewTenant].
 type Patch struct {
 	Name *string
 	Slug *string
@@ -76,7 +78,8 @@ left join lateral (
 ) t on true
 order by t.name, t.id`}
 
-// Tenants lists all tenants by name, the platform included.
+// Tenants lists all tenants by name, the platform included, at most a page of them.
+// Refusals: not_a_member, forbidden, stale.
 func (s *Store) Tenants(ctx context.Context, c tenancy.Caller, page tenancy.Page) (tenancy.Listed[Tenant], error) {
 	name, id := "", uuid.Nil
 	if page.After != "" {

@@ -31,8 +31,9 @@ left join lateral (
 ) u on true
 order by u.user_id, u.role_id`}
 
-// Assignments lists who holds which role, by user and role. Any active member
-// may.
+// Assignments lists who holds which role, by user and role, at most a page of it.
+// Any active member may. Refusals: invalid for a page token of another list,
+// not_a_member, stale.
 func (s *Store) Assignments(ctx context.Context, c tenancy.Caller, page tenancy.Page) (tenancy.Listed[Assignment], error) {
 	var user uuid.UUID
 	var role int32
@@ -93,19 +94,12 @@ var assignRole = guarded.Statement{Op: "assign a role", Needs: manageUsers, SQL:
 	from poolproof.conferred($1::uuid, array[$5::int]) g
 	left join poolproof.permissions p on p.id = g.permission_id
 	where not exists (select from held h join asked a on h.until >= a.until where h.permission_id = g.permission_id)
-), verdict as materialized (
-	select case
-		when not c.member then 'not_a_member'
-		when not c.allowed then 'forbidden'
-		when not exists (select from target) then 'no_member'
-		when not exists (select from role) then 'no_role'
-		when $6::timestamptz <= clock_timestamp() then 'past'
-		when a.same then 'same'
-		when not a.shorter and exists (select from lacking) then 'grant'
-		else 'ok'
-	end as code
-	from caller c cross join asked a
-), assigned as (
+), ` + guarded.Decide(`cross join asked a`, `
+	when not exists (select from target) then 'no_member'
+	when not exists (select from role) then 'no_role'
+	when $6::timestamptz <= clock_timestamp() then 'past'
+	when a.same then 'same'
+	when not a.shorter and exists (select from lacking) then 'grant'`) + `, assigned as (
 	insert into poolproof.user_roles as u (tenant_id, user_id, role_id, granted_by, expires_at)
 	select $1::uuid, $4::uuid, $5::int, $2::uuid, nullif($6::timestamptz, 'infinity') from verdict v where v.code = 'ok'
 	on conflict (tenant_id, user_id, role_id) do update
@@ -148,18 +142,11 @@ func (s *Store) AssignRole(ctx context.Context, c tenancy.Caller, user uuid.UUID
 	return a, d.Detail == "created", d.Epoch, err
 }
 
-var unassignRole = guarded.Statement{Op: "withdraw a role", Needs: manageUsers, Missing: detailNothingToTake, SQL: `with ` + guarded.Caller + `, verdict as materialized (
-	select case
-		when not c.member then 'not_a_member'
-		when not c.allowed then 'forbidden'
-		when not exists (
-			select from poolproof.user_roles u
-			where u.tenant_id = $1::uuid and u.user_id = $4::uuid and u.role_id = $5::int
-				and (u.expires_at is null or u.expires_at > clock_timestamp())) then 'not_found'
-		else 'ok'
-	end as code
-	from caller c
-), taken as (
+var unassignRole = guarded.Statement{Op: "withdraw a role", Needs: manageUsers, Missing: detailNothingToTake, SQL: `with ` + guarded.Caller + `, ` + guarded.Decide(``, `
+	when not exists (
+		select from poolproof.user_roles u
+		where u.tenant_id = $1::uuid and u.user_id = $4::uuid and u.role_id = $5::int
+			and (u.expires_at is null or u.expires_at > clock_timestamp())) then 'not_found'`) + `, taken as (
 	delete from poolproof.user_roles u
 	using verdict v
 	where v.code = 'ok' and u.tenant_id = $1::uuid and u.user_id = $4::uuid and u.role_id = $5::int

@@ -18,8 +18,8 @@ var listPermissions = guarded.Statement{Op: "list the permissions", SQL: `select
 from ` + guarded.Reader + `
 ` + permissionsWhere(`true`)}
 
-// Permissions lists the catalogue by name, those of the platform included. Any
-// active member may.
+// Permissions lists the catalogue by name, those of the platform included, at most
+// a page of it. Any active member may. Refusals: not_a_member, stale.
 func (s *Store) Permissions(ctx context.Context, c tenancy.Caller, page tenancy.Page) (tenancy.Listed[Permission], error) {
 	return s.permissions(ctx, c, listPermissions, page)
 }
@@ -35,15 +35,8 @@ func (s *Store) Permission(ctx context.Context, c tenancy.Caller, id uuid.UUID) 
 	return guarded.One(ctx, s.db, c, onePermission, versionedPermissionFields, id.String())
 }
 
-var createPermission = guarded.Statement{Op: "create a permission", Needs: manageTenants, OnPlatform: true, SQL: `with ` + guarded.PlatformCaller + `, verdict as materialized (
-	select case
-		when not c.member then 'not_a_member'
-		when not c.allowed then 'forbidden'
-		when exists (select from poolproof.permissions p where p.name = $6::text) then 'name_taken'
-		else 'ok'
-	end as code
-	from caller c
-), created as (
+var createPermission = guarded.Statement{Op: "create a permission", Needs: manageTenants, OnPlatform: true, SQL: `with ` + guarded.PlatformCaller + `, ` + guarded.Decide(``, `
+	when exists (select from poolproof.permissions p where p.name = $6::text) then 'name_taken'`) + `, created as (
 	insert into poolproof.permissions (id, name, scope, resource_type, action, description)
 	select $5::uuid, $6::text, $7::text, $8::text, $9::text, $10::text from verdict v where v.code = 'ok'
 	returning *
@@ -96,18 +89,11 @@ func (n *NewPermission) derive() {
 
 var updatePermission = guarded.Statement{Op: "update a permission", Needs: manageTenants, OnPlatform: true, SQL: `with ` + guarded.PlatformCaller + `, target as materialized (
 	select p.* from poolproof.permissions p where p.id = $5::uuid
-), verdict as materialized (
-	select case
-		when not c.member then 'not_a_member'
-		when not c.allowed then 'forbidden'
-		when t.id is null then 'no_permission'
-		when not t.version = any ($10::int[]) then 'version_mismatch'
-		when t.seeded and $6::text <> t.name then 'seeded'
-		when exists (select from poolproof.permissions p where p.name = $6::text and p.id <> t.id) then 'name_taken'
-		else 'ok'
-	end as code
-	from caller c left join target t on true
-), updated as (
+), ` + guarded.Decide(`left join target t on true`, `
+	when t.id is null then 'no_permission'
+	when not t.version = any ($10::int[]) then 'version_mismatch'
+	when t.seeded and $6::text <> t.name then 'seeded'
+	when exists (select from poolproof.permissions p where p.name = $6::text and p.id <> t.id) then 'name_taken'`) + `, updated as (
 	update poolproof.permissions p
 	set name = coalesce($6::text, t.name), resource_type = coalesce($7::text, t.resource_type),
 		action = coalesce($8::text, t.action), description = coalesce($9::text, t.description),
@@ -156,17 +142,10 @@ func (s *Store) UpdatePermission(ctx context.Context, c tenancy.Caller, id uuid.
 
 var deletePermission = guarded.Statement{Op: "delete a permission", Needs: manageTenants, OnPlatform: true, SQL: `with ` + guarded.PlatformCaller + `, target as materialized (
 	select p.* from poolproof.permissions p where p.id = $5::uuid
-), verdict as materialized (
-	select case
-		when not c.member then 'not_a_member'
-		when not c.allowed then 'forbidden'
-		when t.id is null then 'no_permission'
-		when not t.version = any ($6::int[]) then 'version_mismatch'
-		when t.seeded then 'seeded'
-		else 'ok'
-	end as code
-	from caller c left join target t on true
-), deleted as (
+), ` + guarded.Decide(`left join target t on true`, `
+	when t.id is null then 'no_permission'
+	when not t.version = any ($6::int[]) then 'version_mismatch'
+	when t.seeded then 'seeded'`) + `, deleted as (
 	delete from poolproof.permissions p using verdict v where v.code = 'ok' and p.id = $5::uuid returning p.id
 ), audited as (
 	insert into poolproof.audit_log (tenant_id, actor, action, object, before)

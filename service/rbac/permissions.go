@@ -68,20 +68,13 @@ const roleAndPermission = `target as materialized (
 	select p.id, p.name, p.scope from poolproof.permissions p where p.id = $5::uuid
 )`
 
-var grantPermission = guarded.Statement{Op: "grant a permission", Needs: managePermissions, SQL: `with ` + guarded.Caller + `, ` + roleAndPermission + `, verdict as materialized (
-	select case
-		when not c.member then 'not_a_member'
-		when not c.allowed then 'forbidden'
-		when t.id is null then 'no_role'
-		when p.id is null or not poolproof.keep_permission(p.id) then 'no_permission'
-		when t.holds_all and p.scope = 'tenant' or exists (
-			select from poolproof.role_permissions rp
-			where rp.tenant_id = $1::uuid and rp.role_id = t.id and rp.permission_id = p.id) then 'same'
-		when not exists (select from held h where h.permission_id = p.id and h.until = 'infinity') then 'grant'
-		else 'ok'
-	end as code
-	from caller c left join target t on true left join permission p on true
-), given as (
+var grantPermission = guarded.Statement{Op: "grant a permission", Needs: managePermissions, SQL: `with ` + guarded.Caller + `, ` + roleAndPermission + `, ` + guarded.Decide(`left join target t on true left join permission p on true`, `
+	when t.id is null then 'no_role'
+	when p.id is null or not poolproof.keep_entry(p.id) then 'no_permission'
+	when t.holds_all and p.scope = 'tenant' or exists (
+		select from poolproof.role_permissions rp
+		where rp.tenant_id = $1::uuid and rp.role_id = t.id and rp.permission_id = p.id) then 'same'
+	when not exists (select from held h where h.permission_id = p.id and h.until = 'infinity') then 'grant'`) + `, given as (
 	insert into poolproof.role_permissions (tenant_id, role_id, permission_id, scope)
 	select $1::uuid, $4::int, p.id, p.scope from permission p join verdict v on v.code = 'ok'
 	on conflict do nothing -- somebody gave it meanwhile
@@ -104,20 +97,13 @@ func (s *Store) GrantPermission(ctx context.Context, c tenancy.Caller, roleID in
 	return d.Epoch, err
 }
 
-var revokePermission = guarded.Statement{Op: "revoke a permission", Needs: managePermissions, Missing: detailNothingToTake, SQL: `with ` + guarded.Caller + `, ` + roleAndPermission + `, verdict as materialized (
-	select case
-		when not c.member then 'not_a_member'
-		when not c.allowed then 'forbidden'
-		when t.id is null then 'no_role'
-		when exists (
-			select from poolproof.role_permissions rp
-			where rp.tenant_id = $1::uuid and rp.role_id = t.id and rp.permission_id = $5::uuid
-		) then case when t.holds_all then 'holds_all' else 'ok' end
-		when t.holds_all and p.scope = 'tenant' then 'holds_all'
-		else 'not_found'
-	end as code
-	from caller c left join target t on true left join permission p on true
-), taken as (
+var revokePermission = guarded.Statement{Op: "revoke a permission", Needs: managePermissions, Missing: detailNothingToTake, SQL: `with ` + guarded.Caller + `, ` + roleAndPermission + `, ` + guarded.Decide(`left join target t on true left join permission p on true`, `
+	when t.id is null then 'no_role'
+	when t.holds_all and p.scope = 'tenant' then 'holds_all'
+	when not exists (
+		select from poolproof.role_permissions rp
+		where rp.tenant_id = $1::uuid and rp.role_id = t.id and rp.permission_id = $5::uuid) then 'not_found'
+	when t.holds_all then 'holds_all'`) + `, taken as (
 	delete from poolproof.role_permissions rp
 	using verdict v
 	where v.code = 'ok' and rp.tenant_id = $1::uuid and rp.role_id = $4::int and rp.permission_id = $5::uuid

@@ -28,13 +28,15 @@ left join lateral (
 ) p on true
 order by p.user_id`}
 
-// Profiles lists the tenant's members by user id, inactive ones included. Any
-// active member may.
+// Profiles lists the tenant's members by user id, inactive ones included, at most
+// a page of them. Any active member may. Refusals: invalid for a page token of
+// another list, not_a_member, stale.
 func (s *Store) Profiles(ctx context.Context, c tenancy.Caller, page tenancy.Page) (tenancy.Listed[Profile], error) {
 	return s.listProfiles(ctx, c, page, guarded.AnyMember)
 }
 
-// ProfilesForAdmin is Profiles for holders of manage_users.
+// ProfilesForAdmin is Profiles for holders of manage_users; others are refused with
+// forbidden.
 func (s *Store) ProfilesForAdmin(ctx context.Context, c tenancy.Caller, page tenancy.Page) (tenancy.Listed[Profile], error) {
 	return s.listProfiles(ctx, c, page, manageUsers)
 }
@@ -64,17 +66,10 @@ func (s *Store) Profile(ctx context.Context, c tenancy.Caller, user uuid.UUID) (
 	return guarded.One(ctx, s.db, c, oneProfile, versionedProfileFields, user.String())
 }
 
-var createProfile = guarded.Statement{Op: "create a profile", Needs: manageUsers, SQL: `with ` + guarded.Caller + `, verdict as materialized (
-	select case
-		when not c.member then 'not_a_member'
-		when not c.allowed then 'forbidden'
-		when exists (
-			select from poolproof.profiles p
-			where p.tenant_id = $1::uuid and (p.user_id = $4::uuid or p.external_id = $5::text)) then 'name_taken'
-		else 'ok'
-	end as code
-	from caller c
-), created as (
+var createProfile = guarded.Statement{Op: "create a profile", Needs: manageUsers, SQL: `with ` + guarded.Caller + `, ` + guarded.Decide(``, `
+	when exists (
+		select from poolproof.profiles p
+		where p.tenant_id = $1::uuid and (p.user_id = $4::uuid or p.external_id = $5::text)) then 'name_taken'`) + `, created as (
 	insert into poolproof.profiles as p (tenant_id, user_id, external_id, email, name, active)
 	select $1::uuid, $4::uuid, $5::text, $6::text, $7::text, $8::boolean from verdict v where v.code = 'ok'
 	returning ` + profileColumns + `, p.version
@@ -133,20 +128,13 @@ var updateProfile = guarded.Statement{Op: "update a profile", Needs: manageUsers
 	cross join lateral poolproof.conferred($1::uuid, array[r.role_id]) g
 	left join poolproof.permissions p on p.id = g.permission_id
 	where not exists (select from held h where h.permission_id = g.permission_id and h.until >= r.until)
-), verdict as materialized (
-	select case
-		when not c.member then 'not_a_member'
-		when not c.allowed then 'forbidden'
-		when t.user_id is null then 'no_member'
-		when not t.version = any ($9::int[]) then 'version_mismatch'
-		when exists (select from lacking) then 'grant'
-		when exists (
-			select from poolproof.profiles p cross join wanted w
-			where p.tenant_id = $1::uuid and p.external_id = w.external_id and p.user_id <> t.user_id) then 'name_taken'
-		else 'ok'
-	end as code
-	from caller c left join target t on true
-), updated as (
+), ` + guarded.Decide(`left join target t on true`, `
+	when t.user_id is null then 'no_member'
+	when not t.version = any ($9::int[]) then 'version_mismatch'
+	when exists (select from lacking) then 'grant'
+	when exists (
+		select from poolproof.profiles p cross join wanted w
+		where p.tenant_id = $1::uuid and p.external_id = w.external_id and p.user_id <> t.user_id) then 'name_taken'`) + `, updated as (
 	update poolproof.profiles p
 	set external_id = w.external_id, email = w.email, name = w.name, active = w.active,
 		version = t.version + 1, updated_at = clock_timestamp()
@@ -183,16 +171,9 @@ func (s *Store) UpdateProfile(ctx context.Context, c tenancy.Caller, user uuid.U
 
 var deleteProfile = guarded.Statement{Op: "delete a profile", Needs: manageUsers, SQL: `with ` + guarded.Caller + `, target as materialized (
 	select p.* from poolproof.profiles p where p.tenant_id = $1::uuid and p.user_id = $4::uuid
-), verdict as materialized (
-	select case
-		when not c.member then 'not_a_member'
-		when not c.allowed then 'forbidden'
-		when t.user_id is null then 'no_member'
-		when not t.version = any ($5::int[]) then 'version_mismatch'
-		else 'ok'
-	end as code
-	from caller c left join target t on true
-), deleted as (
+), ` + guarded.Decide(`left join target t on true`, `
+	when t.user_id is null then 'no_member'
+	when not t.version = any ($5::int[]) then 'version_mismatch'`) + `, deleted as (
 	delete from poolproof.profiles p using verdict v
 	where v.code = 'ok' and p.tenant_id = $1::uuid and p.user_id = $4::uuid
 	returning p.user_id
@@ -237,7 +218,8 @@ left join lateral (
 		(select count(*) from poolproof.features) as features
 ) s on m.refused is null`}
 
-// Stats counts what the tenant has. Needs manage_users.
+// Stats counts what the tenant has. Needs manage_users. Refusals: not_a_member,
+// forbidden, stale.
 func (s *Store) Stats(ctx context.Context, c tenancy.Caller) (Stats, error) {
 	return guarded.One(ctx, s.db, c, stats, func(t *Stats) []any {
 		return []any{&t.Users, &t.ActiveUsers, &t.Roles, &t.Permissions, &t.Features}

@@ -17,12 +17,14 @@ func versionedRoleFields(r *Role) []any { return append(roleFields(r), &r.Versio
 var listRoles = guarded.Statement{Op: "list the roles", SQL: `select verdict, id, name, description, tenant_id, system, created_at, holds_all, parent_ids
 from poolproof.read_roles($1::uuid, $2::uuid, $3::text, $4::int, $5::int)`}
 
-// Roles lists the tenant's roles by id. Any active member may.
+// Roles lists the tenant's roles by id, at most a page of them. Any active member
+// may. Refusals: invalid for a page token of another list, not_a_member, stale.
 func (s *Store) Roles(ctx context.Context, c tenancy.Caller, page tenancy.Page) (tenancy.Listed[Role], error) {
 	return s.listRoles(ctx, c, page, guarded.AnyMember)
 }
 
-// RolesForAdmin is Roles for holders of manage_users.
+// RolesForAdmin is Roles for holders of manage_users; others are refused with
+// forbidden.
 func (s *Store) RolesForAdmin(ctx context.Context, c tenancy.Caller, page tenancy.Page) (tenancy.Listed[Role], error) {
 	return s.listRoles(ctx, c, page, manageUsers)
 }
@@ -79,17 +81,10 @@ var createRole = guarded.Statement{Op: "create a role", Needs: manageRoles, SQL:
 ), missing as materialized (
 	select w.id from wanted w
 	where not exists (select from poolproof.roles r where r.tenant_id = $1::uuid and r.id = w.id)
-), ` + lacking(`$6::int[]`) + `, verdict as materialized (
-	select case
-		when not c.member then 'not_a_member'
-		when not c.allowed then 'forbidden'
-		when exists (select from missing) then 'no_parent'
-		when exists (select from lacking) then 'grant'
-		when exists (select from poolproof.roles r where r.tenant_id = $1::uuid and r.name = $4::text) then 'name_taken'
-		else 'ok'
-	end as code
-	from caller c
-), counter as (
+), ` + lacking(`$6::int[]`) + `, ` + guarded.Decide(``, `
+	when exists (select from missing) then 'no_parent'
+	when exists (select from lacking) then 'grant'
+	when exists (select from poolproof.roles r where r.tenant_id = $1::uuid and r.name = $4::text) then 'name_taken'`) + `, counter as (
 	update poolproof.tenants t set next_role_id = t.next_role_id + 1
 	from verdict v
 	where t.id = $1::uuid and v.code = 'ok'
@@ -145,22 +140,15 @@ var updateRole = guarded.Statement{Op: "update a role", Needs: manageRoles, SQL:
 	where not exists (select from poolproof.roles r where r.tenant_id = $1::uuid and r.id = w.id)
 ), added as materialized (
 	select id from wanted except select id from present
-), ` + lacking(`array(select a.id from added a)`) + `, verdict as materialized (
-	select case
-		when not c.member then 'not_a_member'
-		when not c.allowed then 'forbidden'
-		when t.id is null then 'no_role'
-		when not t.version = any ($8::int[]) then 'version_mismatch'
-		when t.system and $5::text <> t.name then 'system'
-		when exists (select from missing) then 'no_parent'
-		when exists (select from added a where a.id = t.id)
-			or t.id in (select a.role_id from poolproof.ancestors($1::uuid, array(select a.id from added a)) a) then 'cycle'
-		when exists (select from lacking) then 'grant'
-		when exists (select from poolproof.roles r where r.tenant_id = $1::uuid and r.name = $5::text and r.id <> t.id) then 'name_taken'
-		else 'ok'
-	end as code
-	from caller c left join target t on true
-), removed as (
+), ` + lacking(`array(select a.id from added a)`) + `, ` + guarded.Decide(`left join target t on true`, `
+	when t.id is null then 'no_role'
+	when not t.version = any ($8::int[]) then 'version_mismatch'
+	when t.system and $5::text <> t.name then 'system'
+	when exists (select from missing) then 'no_parent'
+	when exists (select from added a where a.id = t.id)
+		or t.id in (select a.role_id from poolproof.ancestors($1::uuid, array(select a.id from added a)) a) then 'cycle'
+	when exists (select from lacking) then 'grant'
+	when exists (select from poolproof.roles r where r.tenant_id = $1::uuid and r.name = $5::text and r.id <> t.id) then 'name_taken'`) + `, removed as (
 	delete from poolproof.role_parents i
 	using verdict v
 	where v.code = 'ok' and $7::int[] is not null and i.tenant_id = $1::uuid and i.role_id = $4::int
@@ -238,18 +226,11 @@ var deleteRole = guarded.Statement{Op: "delete a role", Needs: manageRoles, SQL:
 	from poolproof.user_roles u
 	where u.tenant_id = $1::uuid and (u.expires_at is null or u.expires_at > clock_timestamp())
 		and u.role_id in (select $4::int union select h.role_id from poolproof.heirs($1::uuid, $4::int) h)
-), verdict as materialized (
-	select case
-		when not c.member then 'not_a_member'
-		when not c.allowed then 'forbidden'
-		when t.id is null then 'no_role'
-		when not t.version = any ($6::int[]) then 'version_mismatch'
-		when t.system then 'system'
-		when a.members > 0 and not $5::boolean then 'members'
-		else 'ok'
-	end as code
-	from caller c cross join affected a left join target t on true
-), deleted as (
+), ` + guarded.Decide(`cross join affected a left join target t on true`, `
+	when t.id is null then 'no_role'
+	when not t.version = any ($6::int[]) then 'version_mismatch'
+	when t.system then 'system'
+	when a.members > 0 and not $5::boolean then 'members'`) + `, deleted as (
 	delete from poolproof.roles r
 	using verdict v
 	where v.code = 'ok' and r.tenant_id = $1::uuid and r.id = $4::int

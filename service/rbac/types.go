@@ -34,7 +34,8 @@ type Permission struct {
 // NewPermission is an entry for the catalogue. Name starts with a small letter
 // and goes on with small letters, digits, _ : . and -; where ResourceType and
 // Action are empty they are taken from it, as in view_reports. Platform marks a
-// permission that only roles of the platform tenant can be given.
+// permission that only roles of the platform tenant can be given. Name, ResourceType
+// and Action hold at most [MaxName] characters, Description [MaxDescription].
 type NewPermission struct {
 	Name         string
 	ResourceType string
@@ -44,6 +45,7 @@ type NewPermission struct {
 }
 
 // PermissionPatch changes an entry of the catalogue; nil fields stay as they are.
+// The others have the bounds of [NewPermission].
 type PermissionPatch struct {
 	Name         *string
 	ResourceType *string
@@ -61,8 +63,8 @@ type NewRole struct {
 	ParentIDs   []int32
 }
 
-// RolePatch changes a role; nil fields stay as they are. ParentIDs replaces
-// the whole set of parents.
+// RolePatch changes a role; nil fields stay as they are, the others have the bounds
+// of [NewRole]. ParentIDs replaces the whole set of parents.
 type RolePatch struct {
 	Name        *string
 	Description *string
@@ -90,7 +92,9 @@ type Profile struct {
 	Version    int32     `json:"-"` // raised by every change; 0 in lists
 }
 
-// NewProfile is a member to be. ExternalID "" is none.
+// NewProfile is a member to be. Email, Name and ExternalID may be empty and hold at
+// most [MaxEmail], [MaxPersonName] and [MaxExternalID] characters; an ExternalID is
+// unique in the tenant.
 type NewProfile struct {
 	UserID     uuid.UUID
 	ExternalID string
@@ -100,7 +104,7 @@ type NewProfile struct {
 }
 
 // ProfilePatch changes a profile; nil fields stay as they are, an ExternalID of
-// "" takes it away. To activate a profile, or to give it another external id,
+// "" takes it away, and the bounds are those of [NewProfile]. To activate a profile, or to give it another external id,
 // hands on whatever its roles confer, now or once it is active: both are grants.
 type ProfilePatch struct {
 	ExternalID *string

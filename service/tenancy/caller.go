@@ -32,7 +32,7 @@ func (e Epoch) String() string {
 	return strconv.FormatUint(e.Tenant, 10) + "." + strconv.FormatUint(e.Catalogue, 10)
 }
 
-// ParseEpoch reads what String returns.
+// ParseEpoch reads what String returns. An error means that the text is not one.
 func ParseEpoch(text string) (Epoch, error) {
 	tenant, catalogue, ok := strings.Cut(text, ".")
 	t, err1 := strconv.ParseUint(tenant, 10, 63)

@@ -52,7 +52,7 @@ func readKeySet(ctx context.Context, address string, log *slog.Logger) (*keySet,
 		HTTPTimeout:               fetchTimeout,
 		NoErrorReturnFirstHTTPReq: true,
 		RefreshErrorHandler: func(_ context.Context, err error) {
-			log.Error("cannot read the issuer's key set", "host", u.Host, "error", err)
+			log.Error("cannot read the issuer's key set; the keys that were read last stay in use, and it is read again later", "host", u.Host, "error", err)
 		},
 		RefreshInterval: refreshEvery,
 		Storage:         &lastGood{jwkset.NewMemoryStorage()},
@@ -83,7 +83,7 @@ func (k *keySet) key(ctx context.Context) jwt.Keyfunc {
 	return func(t *jwt.Token) (any, error) {
 		kid, named := t.Header["kid"]
 		if _, ok := kid.(string); named && !ok {
-			return nil, errors.New("its kid is no text")
+			return nil, errors.New("its kid is not a string")
 		}
 		if !named {
 			only, err := k.onlyKey(ctx)

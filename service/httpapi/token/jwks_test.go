@@ -130,7 +130,7 @@ func TestVerifyKeySet(t *testing.T) {
 		"key bound to another alg":        {sign(t, jwt.SigningMethodRS512, rsaKey, good(), header{"kid": "bound"}), "does not match"},
 		"EC kid, RSA alg":                 {sign(t, jwt.SigningMethodRS256, rsaKey, good(), header{"kid": "ec"}), "curve"},
 		"no kid, several keys":            {sign(t, jwt.SigningMethodRS256, rsaKey, good(), nil), "names no kid"},
-		"kid is a number":                 {sign(t, jwt.SigningMethodRS256, rsaKey, good(), header{"kid": 1}), "kid is no text"},
+		"kid is a number":                 {sign(t, jwt.SigningMethodRS256, rsaKey, good(), header{"kid": 1}), "kid is not a string"},
 		"expired": {sign(t, jwt.SigningMethodRS256, rsaKey,
 			with(func(c jwt.MapClaims) { c["exp"] = 1 }), header{"kid": "rsa"}), "expired"},
 		"jwk in the header is not used": {sign(t, jwt.SigningMethodRS256, encKey, good(),

@@ -119,7 +119,7 @@ func readKey(raw json.RawMessage) (jwkset.JWKMarshal, error) {
 	case key.X5U != "":
 		return nothing, errors.New("it has an x5u, which is not fetched")
 	case len(key.KEYOPS) > 0 && !slices.Contains(key.KEYOPS, jwkset.KeyOpsVerify):
-		return nothing, errors.New("its key_ops do not allow to verify")
+		return nothing, errors.New("its key_ops do not include verify")
 	}
 	// Validates what the key is made of, and that it is the one of its x5c.
 	read, err := jwkset.NewJWKFromMarshal(key, jwkset.JWKMarshalOptions{}, jwkset.JWKValidateOptions{})
@@ -130,7 +130,7 @@ func readKey(raw json.RawMessage) (jwkset.JWKMarshal, error) {
 		return nothing, err
 	}
 	if !slices.Contains(algorithms(read.Key()), key.ALG.String()) && key.ALG != "" && key.USE != jwkset.UseEnc {
-		return nothing, fmt.Errorf("its alg %.*q is none of such a key's", maxShown, key.ALG)
+		return nothing, fmt.Errorf("its alg %.*q does not fit this kind of key", maxShown, key.ALG)
 	}
 	key.X5C, key.X5T, key.X5TS256 = nil, "", "" // judged, and of no further use
 	return key, nil
@@ -145,7 +145,7 @@ func strong(key any) error {
 		case bits < minRSABits || bits > maxRSABits:
 			return fmt.Errorf("the RSA key has %d bits, %d to %d are accepted", bits, minRSABits, maxRSABits)
 		case key.N.Bit(0) == 0 || key.E < 3 || key.E > 1<<31-1 || key.E%2 == 0:
-			return errors.New("the RSA key's modulus or exponent cannot be one")
+			return errors.New("the RSA key's modulus or exponent is not valid")
 		}
 	case *ecdsa.PublicKey:
 		if _, err := key.ECDH(); err != nil {
@@ -153,7 +153,7 @@ func strong(key any) error {
 		}
 	case ed25519.PublicKey:
 	default:
-		return errors.New("it is no public key for signatures")
+		return errors.New("it is not a public key for signatures")
 	}
 	return nil
 }

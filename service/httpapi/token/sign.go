@@ -19,7 +19,9 @@ type Request struct {
 
 // Sign makes an HS256 token that a [Verifier] with the same secret, issuer and
 // audience accepts. It is for tests and for installations without an identity
-// provider; secret has at least [MinSecret] bytes.
+// provider; secret has at least [MinSecret] bytes. An error means that the secret is
+// too short, or that an issuer, an audience, a subject or a positive lifetime is
+// missing.
 func Sign(secret []byte, r Request) (string, error) {
 	switch {
 	case len(secret) < MinSecret:

@@ -39,7 +39,7 @@ var (
 	// that no token can be judged. It passes when the issuer can be reached.
 	ErrKeysUnavailable = errors.New("the issuer's keys cannot be read")
 	// errHeader marks a token that is of no kind that is taken, whoever signed it.
-	errHeader = errors.New("not the kind of token that is taken")
+	errHeader = errors.New("not the kind of token that is accepted")
 )
 
 // Config says which tokens a [Verifier] accepts. Exactly one of Secret and

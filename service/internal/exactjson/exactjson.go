@@ -71,7 +71,7 @@ func Unmarshal(raw []byte, into any) error {
 	return Fill(members, into)
 }
 
-// Fill is [Unmarshal] for members that have been read.
+// Fill is [Unmarshal] for members that have been read, with the same errors.
 func Fill(members map[string]json.RawMessage, into any) error {
 	target := reflect.ValueOf(into).Elem()
 	for i := range target.NumField() {

@@ -99,6 +99,21 @@ const PlatformCaller = held + `caller as materialized (
 	select poolproof.is_member($4::uuid, $2::uuid) as member, ` + allowed + `
 )`
 
+// Decide returns the common table expression "verdict" of a write, whose column
+// "code" is the first case that holds, else ok. A caller who may not write is
+// refused first. more is what FROM holds beside "caller c", such as
+// "left join target t on true"; cases are the statement's own, WHEN … THEN ….
+func Decide(more, cases string) string {
+	return `verdict as materialized (
+	select case
+		when not c.member then 'not_a_member'
+		when not c.allowed then 'forbidden'` + cases + `
+		else 'ok'
+	end as code
+	from caller c ` + more + `
+)`
+}
+
 // DB runs guarded statements. It is safe for concurrent use and holds no
 // connection between calls.
 type DB struct {
@@ -414,8 +429,8 @@ const detailCycle = "The role would inherit from itself."
 //
 // What has no check is not here: a key that is made at random, or under the lock,
 // or inserted with ON CONFLICT. Nor are references to an entry of a catalogue that
-// the statement keeps (poolproof.keep_feature and keep_permission in the
-// migrations): in_use is the verdict of who deletes such an entry.
+// the statement keeps (poolproof.keep_entry in the migrations): in_use is the
+// verdict of who deletes such an entry.
 var backs = map[string]Verdict{
 	"tenants_slug_key":                   NameTaken,
 	"roles_tenant_id_name_key":           NameTaken,

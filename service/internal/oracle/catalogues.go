@@ -34,7 +34,7 @@ func (o CreatePermission) play(w *World, c Caller, made uuid.UUID) Answer {
 	if badName(&o.Name) {
 		return refuse("invalid")
 	}
-	if a, ok := w.mayOnPlatform(c); !ok {
+	if a, ok := w.may(c, manageTenants); !ok {
 		return a
 	}
 	if w.permissionNamed(o.Name) != uuid.Nil {
@@ -59,11 +59,7 @@ type UpdatePermission struct {
 
 // Request is the operation's.
 func (o UpdatePermission) Request() Request {
-	body := object{}
-	put(body, "name", o.Name)
-	put(body, "description", o.Description)
-	put(body, "action", o.Action)
-	put(body, "resource_type", o.Resource)
+	body := patch(named("name", o.Name), named("description", o.Description), named("action", o.Action), named("resource_type", o.Resource))
 	return Request{Method: putAt, Path: "/api/v3/rbac/permissions/" + o.ID.String(), Body: body, Version: o.Version}
 }
 
@@ -71,34 +67,21 @@ func (o UpdatePermission) play(w *World, c Caller, _ uuid.UUID) Answer {
 	if badName(o.Name) || blank(o.Action) || blank(o.Resource) {
 		return refuse("invalid")
 	}
-	if a, ok := w.mayOnPlatform(c); !ok {
+	p := find(w.Permissions, o.ID)
+	if a, ok := w.mayChange(c, manageTenants, o.Version, p.Version, p.Seeded && another(o.Name, p.Name)); !ok {
 		return a
 	}
-	p := w.Permissions[o.ID]
-	switch {
-	case p == nil:
-		return refuse("not_found")
-	case stale(o.Version, p.Version):
-		return refuse("version_mismatch")
-	case o.Name != nil && *o.Name != p.Name && p.Seeded:
-		return refuse("forbidden")
-	case o.Name != nil && *o.Name != p.Name && w.permissionNamed(*o.Name) != uuid.Nil:
+	if another(o.Name, p.Name) && w.permissionNamed(*o.Name) != uuid.Nil {
 		return refuse("name_taken")
 	}
 	was := p.Name
-	changed := set(&p.Name, o.Name)
+	changed := either(set(&p.Name, o.Name), set(&p.Description, o.Description), set(&p.Action, o.Action), set(&p.Resource, o.Resource))
 	for _, s := range w.Sidebar { // gates follow
 		if s.Permission == was {
 			s.Permission = p.Name
 		}
 	}
-	changed = set(&p.Description, o.Description) || changed
-	changed = set(&p.Action, o.Action) || changed
-	changed = set(&p.Resource, o.Resource) || changed
-	if changed {
-		p.Version++
-		w.record(w.Platform, c, "permission.update", "permission/"+o.ID.String())
-	}
+	w.touch(changed, &p.Version, w.Platform, c, "permission.update", "permission/"+o.ID.String())
 	return wroteCatalogue(200, permissionBody(o.ID, p), p.Version)
 }
 
@@ -114,17 +97,9 @@ func (o DeletePermission) Request() Request {
 }
 
 func (o DeletePermission) play(w *World, c Caller, _ uuid.UUID) Answer {
-	if a, ok := w.mayOnPlatform(c); !ok {
+	p := find(w.Permissions, o.ID)
+	if a, ok := w.mayChange(c, manageTenants, o.Version, p.Version, p.Seeded); !ok {
 		return a
-	}
-	p := w.Permissions[o.ID]
-	switch {
-	case p == nil:
-		return refuse("not_found")
-	case stale(o.Version, p.Version):
-		return refuse("version_mismatch")
-	case p.Seeded:
-		return refuse("forbidden")
 	}
 	for _, t := range w.Tenants {
 		for _, r := range t.Roles {
@@ -163,7 +138,7 @@ func (o CreateFeature) play(w *World, c Caller, made uuid.UUID) Answer {
 	if badName(&o.Name) {
 		return refuse("invalid")
 	}
-	if a, ok := w.mayOnPlatform(c); !ok {
+	if a, ok := w.may(c, manageTenants); !ok {
 		return a
 	}
 	if w.featureNamed(o.Name) != uuid.Nil {
@@ -184,10 +159,7 @@ type UpdateFeature struct {
 
 // Request is the operation's.
 func (o UpdateFeature) Request() Request {
-	body := object{}
-	put(body, "name", o.Name)
-	put(body, "description", o.Description)
-	put(body, "default_enabled", o.Default)
+	body := patch(named("name", o.Name), named("description", o.Description), named("default_enabled", o.Default))
 	return Request{Method: putAt, Path: "/api/v3/rbac/features/" + o.ID.String(), Body: body, Version: o.Version}
 }
 
@@ -195,27 +167,15 @@ func (o UpdateFeature) play(w *World, c Caller, _ uuid.UUID) Answer {
 	if badName(o.Name) {
 		return refuse("invalid")
 	}
-	if a, ok := w.mayOnPlatform(c); !ok {
+	f := find(w.Features, o.ID)
+	if a, ok := w.mayChange(c, manageTenants, o.Version, f.Version, f.Seeded && another(o.Name, f.Name)); !ok {
 		return a
 	}
-	f := w.Features[o.ID]
-	switch {
-	case f == nil:
-		return refuse("not_found")
-	case stale(o.Version, f.Version):
-		return refuse("version_mismatch")
-	case o.Name != nil && *o.Name != f.Name && f.Seeded:
-		return refuse("forbidden")
-	case o.Name != nil && *o.Name != f.Name && w.featureNamed(*o.Name) != uuid.Nil:
+	if another(o.Name, f.Name) && w.featureNamed(*o.Name) != uuid.Nil {
 		return refuse("name_taken")
 	}
-	changed := set(&f.Name, o.Name)
-	changed = set(&f.Description, o.Description) || changed
-	changed = set(&f.Default, o.Default) || changed
-	if changed {
-		f.Version++
-		w.record(w.Platform, c, "feature.update", "feature/"+f.Name)
-	}
+	changed := either(set(&f.Name, o.Name), set(&f.Description, o.Description), set(&f.Default, o.Default))
+	w.touch(changed, &f.Version, w.Platform, c, "feature.update", "feature/"+f.Name)
 	return wroteCatalogue(200, featureBody(o.ID, f), f.Version)
 }
 
@@ -231,17 +191,9 @@ func (o DeleteFeature) Request() Request {
 }
 
 func (o DeleteFeature) play(w *World, c Caller, _ uuid.UUID) Answer {
-	if a, ok := w.mayOnPlatform(c); !ok {
+	f := find(w.Features, o.ID)
+	if a, ok := w.mayChange(c, manageTenants, o.Version, f.Version, f.Seeded); !ok {
 		return a
-	}
-	f := w.Features[o.ID]
-	switch {
-	case f == nil:
-		return refuse("not_found")
-	case stale(o.Version, f.Version):
-		return refuse("version_mismatch")
-	case f.Seeded:
-		return refuse("forbidden")
 	}
 	for _, s := range w.Sidebar {
 		if s.Feature == o.ID {

@@ -2,6 +2,7 @@ package oracle
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/google/uuid"
@@ -85,33 +86,53 @@ var done = object{"message": "…"}
 // may refuses who is no active member or does not hold the permission; "" asks
 // for membership only.
 func (w *World) may(c Caller, permission string) (Answer, bool) {
+	where := c.Tenant
+	if permission == manageTenants {
+		where = w.Platform
+	}
 	switch {
 	case !w.isMember(c.Tenant, c.User):
 		return refuse("not_a_member"), false
-	case permission != "" && !w.holds(c.Tenant, c.User, permission):
+	case permission != "" && !w.holds(where, c.User, permission):
 		return refuse("forbidden"), false
 	}
 	return Answer{}, true
 }
 
-// mayOnPlatform is for tenants and catalogues: a member of the tenant that the
-// request is for, who holds manage_tenants on the platform.
-func (w *World) mayOnPlatform(c Caller) (Answer, bool) {
-	if a, ok := w.may(c, ""); !ok {
+// manageTenants is for tenants and catalogues. It counts on the platform.
+const manageTenants = "manage_tenants"
+
+// mayChange is may for a change of what [find] returned, in the version that the
+// caller has read, if they name one. What is fixed nobody may change.
+func (w *World) mayChange(c Caller, permission string, read *int, version int, fixed bool) (Answer, bool) {
+	switch a, ok := w.may(c, permission); {
+	case !ok:
 		return a, false
-	}
-	if !w.holds(w.Platform, c.User, "manage_tenants") {
+	case version == 0:
+		return refuse("not_found"), false
+	case read != nil && *read != version:
+		return refuse("version_mismatch"), false
+	case fixed:
 		return refuse("forbidden"), false
 	}
 	return Answer{}, true
 }
+
+// find returns a thing of the world, or one of version 0, which nothing has.
+func find[K comparable, V any](things map[K]*V, id K) *V {
+	if thing := things[id]; thing != nil {
+		return thing
+	}
+	return new(V)
+}
+
+// another reports whether a patch names a value other than this one.
+func another(wanted *string, is string) bool { return wanted != nil && *wanted != is }
 
 func (w *World) record(tenant uuid.UUID, c Caller, action, object string) {
 	t := w.Tenants[tenant]
 	t.Audit = append(t.Audit, Entry{c.User, action, object})
 }
-
-func stale(wanted *int, version int) bool { return wanted != nil && *wanted != version }
 
 // set replaces what a patch names and reports whether that is another value.
 func set[T comparable](field *T, value *T) bool {
@@ -122,10 +143,39 @@ func set[T comparable](field *T, value *T) bool {
 	return true
 }
 
-func put[T any](body map[string]any, key string, value *T) {
-	if value != nil {
-		body[key] = *value
+// either reports whether any of these patches changed something.
+func either(changed ...bool) bool { return slices.Contains(changed, true) }
+
+// touch raises a version and records the change, if there was one.
+func (w *World) touch(changed bool, version *int, tenant uuid.UUID, c Caller, action, object string) {
+	if changed {
+		*version++
+		w.record(tenant, c, action, object)
 	}
+}
+
+// member is a name of a body and its value; nil is not there.
+type member struct {
+	name  string
+	value any
+}
+
+func named[T any](name string, value *T) member {
+	if value == nil {
+		return member{}
+	}
+	return member{name, *value}
+}
+
+// patch is the body that names what is not nil.
+func patch(members ...member) object {
+	body := object{}
+	for _, m := range members {
+		if m.value != nil {
+			body[m.name] = m.value
+		}
+	}
+	return body
 }
 
 func blank(name *string) bool { return name != nil && strings.TrimSpace(*name) == "" }

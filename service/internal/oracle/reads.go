@@ -34,7 +34,7 @@ func reading(path, permission string, body func(w *World, c Caller) Answer) Read
 func (o Read) onPlatform() Read {
 	body := o.answer
 	o.answer = func(w *World, c Caller) Answer {
-		if a, ok := w.mayOnPlatform(c); !ok {
+		if a, ok := w.may(c, manageTenants); !ok {
 			return a
 		}
 		return body(w, c)
@@ -44,7 +44,11 @@ func (o Read) onPlatform() Read {
 
 func ok(body any) Answer { return Answer{Status: 200, Body: body} }
 
+// one is the answer of a read of what [find] returned.
 func one(body object, version int) Answer {
+	if version == 0 {
+		return refuse("not_found")
+	}
 	return Answer{Status: 200, Body: object{"data": body}, Version: version}
 }
 
@@ -77,10 +81,7 @@ func Roles(admin bool) Read {
 // OneRole is a role by id.
 func OneRole(id int) Read {
 	return reading(fmt.Sprintf("/api/v3/rbac/roles/%d", id), "", func(w *World, c Caller) Answer {
-		r := w.Tenants[c.Tenant].Roles[id]
-		if r == nil {
-			return refuse("not_found")
-		}
+		r := find(w.Tenants[c.Tenant].Roles, id)
 		return one(roleBody(c, id, r), r.Version)
 	})
 }
@@ -128,10 +129,8 @@ func (w *World) permissionList(in func(uuid.UUID) bool) Answer {
 // OnePermission is an entry of the catalogue.
 func OnePermission(id uuid.UUID) Read {
 	return reading("/api/v3/rbac/permissions/"+id.String(), "", func(w *World, _ Caller) Answer {
-		if w.Permissions[id] == nil {
-			return refuse("not_found")
-		}
-		return one(permissionBody(id, w.Permissions[id]), w.Permissions[id].Version)
+		entry := find(w.Permissions, id)
+		return one(permissionBody(id, entry), entry.Version)
 	})
 }
 
@@ -179,10 +178,7 @@ func Profiles(admin bool) Read {
 // OneProfile is a member.
 func OneProfile(user uuid.UUID) Read {
 	return reading("/api/v3/profiles/"+user.String(), "", func(w *World, c Caller) Answer {
-		p := w.Tenants[c.Tenant].Profiles[user]
-		if p == nil {
-			return refuse("not_found")
-		}
+		p := find(w.Tenants[c.Tenant].Profiles, user)
 		return one(profileBody(user, p), p.Version)
 	})
 }
@@ -216,10 +212,8 @@ func Features() Read {
 // OneFeature is an entry of the catalogue.
 func OneFeature(id uuid.UUID) Read {
 	return reading("/api/v3/rbac/features/"+id.String(), "", func(w *World, _ Caller) Answer {
-		if w.Features[id] == nil {
-			return refuse("not_found")
-		}
-		return one(featureBody(id, w.Features[id]), w.Features[id].Version)
+		entry := find(w.Features, id)
+		return one(featureBody(id, entry), entry.Version)
 	})
 }
 
@@ -285,10 +279,8 @@ func Tenants() Read {
 // OneTenant is a tenant by id.
 func OneTenant(id uuid.UUID) Read {
 	return Read{"/api/v3/rbac-admin/tenants/" + id.String(), func(w *World, _ Caller) Answer {
-		if w.Tenants[id] == nil {
-			return refuse("not_found")
-		}
-		return one(tenantBody(id, w.Tenants[id]), w.Tenants[id].Version)
+		t := find(w.Tenants, id)
+		return one(tenantBody(id, t), t.Version)
 	}}.onPlatform()
 }
 

@@ -42,8 +42,7 @@ type CreateRole struct {
 
 // Request is the operation's.
 func (o CreateRole) Request() Request {
-	body := object{"description": o.Description}
-	put(body, "name", o.Name)
+	body := patch(named("name", o.Name), named("description", &o.Description))
 	if o.Parents != nil {
 		body["parent_ids"] = o.Parents
 	}
@@ -86,10 +85,7 @@ type UpdateRole struct {
 
 // Request is the operation's.
 func (o UpdateRole) Request() Request {
-	body := object{}
-	put(body, "name", o.Name)
-	put(body, "description", o.Description)
-	put(body, "parent_ids", o.Parents)
+	body := patch(named("name", o.Name), named("description", o.Description), named("parent_ids", o.Parents))
 	return Request{Method: putAt, Path: fmt.Sprintf("/api/v3/rbac/roles/%d", o.ID), Body: body, Version: o.Version}
 }
 
@@ -97,19 +93,12 @@ func (o UpdateRole) play(w *World, c Caller, _ uuid.UUID) Answer {
 	if blank(o.Name) {
 		return refuse("invalid")
 	}
-	if a, ok := w.may(c, "manage_roles"); !ok {
+	t := find(w.Tenants, c.Tenant)
+	r := find(t.Roles, o.ID)
+	if a, ok := w.mayChange(c, "manage_roles", o.Version, r.Version, r.System && another(o.Name, r.Name)); !ok {
 		return a
 	}
-	t, own := w.Tenants[c.Tenant], w.Held(c.Tenant, c.User)
-	r := t.Roles[o.ID]
-	switch {
-	case r == nil:
-		return refuse("not_found")
-	case stale(o.Version, r.Version):
-		return refuse("version_mismatch")
-	case r.System && o.Name != nil && *o.Name != r.Name:
-		return refuse("forbidden")
-	}
+	own := w.Held(c.Tenant, c.User)
 	parents := r.Parents
 	if o.Parents != nil {
 		if t.missing(*o.Parents) {
@@ -159,18 +148,10 @@ func (o DeleteRole) Request() Request {
 }
 
 func (o DeleteRole) play(w *World, c Caller, _ uuid.UUID) Answer {
-	if a, ok := w.may(c, "manage_roles"); !ok {
+	t := find(w.Tenants, c.Tenant)
+	r := find(t.Roles, o.ID)
+	if a, ok := w.mayChange(c, "manage_roles", o.Version, r.Version, r.System); !ok {
 		return a
-	}
-	t := w.Tenants[c.Tenant]
-	r := t.Roles[o.ID]
-	switch {
-	case r == nil:
-		return refuse("not_found")
-	case stale(o.Version, r.Version):
-		return refuse("version_mismatch")
-	case r.System:
-		return refuse("forbidden")
 	}
 	for _, p := range t.Profiles {
 		for id, a := range p.Roles {

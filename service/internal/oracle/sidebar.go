@@ -37,11 +37,7 @@ type ItemFields struct {
 }
 
 func (f ItemFields) body() map[string]any {
-	body := object{}
-	put(body, "title", f.Title)
-	put(body, "path", f.Path)
-	put(body, "group", f.Group)
-	put(body, "display_order", f.Order)
+	body := patch(named("title", f.Title), named("path", f.Path), named("group", f.Group), named("display_order", f.Order))
 	f.Feature.put(body, "feature_id")
 	f.Permission.put(body, "required_permission")
 	return body
@@ -97,7 +93,7 @@ func (o CreateItem) play(w *World, c Caller, made uuid.UUID) Answer {
 	if o.Title == nil || o.Path == nil || o.Group == nil || o.invalid() {
 		return refuse("invalid")
 	}
-	if a, ok := w.mayOnPlatform(c); !ok {
+	if a, ok := w.may(c, manageTenants); !ok {
 		return a
 	}
 	switch {
@@ -129,24 +125,17 @@ func (o UpdateItem) play(w *World, c Caller, _ uuid.UUID) Answer {
 	if o.invalid() {
 		return refuse("invalid")
 	}
-	if a, ok := w.mayOnPlatform(c); !ok {
+	s := find(w.Sidebar, o.ID)
+	if a, ok := w.mayChange(c, manageTenants, o.Version, s.Version, false); !ok {
 		return a
 	}
-	s := w.Sidebar[o.ID]
 	switch {
-	case s == nil:
-		return refuse("not_found")
-	case stale(o.Version, s.Version):
-		return refuse("version_mismatch")
 	case w.noGate(o.ItemFields):
 		return refuse("invalid")
 	case w.pathTaken(o.Path, o.ID):
 		return refuse("name_taken")
 	}
-	if o.apply(s) {
-		s.Version++
-		w.record(w.Platform, c, "sidebar.update", "sidebar/"+o.ID.String())
-	}
+	w.touch(o.apply(s), &s.Version, w.Platform, c, "sidebar.update", "sidebar/"+o.ID.String())
 	return wroteCatalogue(200, sidebarBody(o.ID, s), s.Version)
 }
 
@@ -162,14 +151,8 @@ func (o DeleteItem) Request() Request {
 }
 
 func (o DeleteItem) play(w *World, c Caller, _ uuid.UUID) Answer {
-	if a, ok := w.mayOnPlatform(c); !ok {
+	if a, ok := w.mayChange(c, manageTenants, o.Version, find(w.Sidebar, o.ID).Version, false); !ok {
 		return a
-	}
-	switch s := w.Sidebar[o.ID]; {
-	case s == nil:
-		return refuse("not_found")
-	case stale(o.Version, s.Version):
-		return refuse("version_mismatch")
 	}
 	delete(w.Sidebar, o.ID)
 	w.record(w.Platform, c, "sidebar.delete", "sidebar/"+o.ID.String())

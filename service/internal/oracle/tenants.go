@@ -41,7 +41,7 @@ func (o CreateTenant) play(w *World, c Caller, made uuid.UUID) Answer {
 	if name == "" || badSlug(&o.Slug) {
 		return refuse("invalid")
 	}
-	if a, ok := w.mayOnPlatform(c); !ok {
+	if a, ok := w.may(c, manageTenants); !ok {
 		return a
 	}
 	if w.slugTaken(&o.Slug, uuid.Nil) {
@@ -62,9 +62,7 @@ type UpdateTenant struct {
 
 // Request is the operation's.
 func (o UpdateTenant) Request() Request {
-	body := object{}
-	put(body, "name", o.Name)
-	put(body, "slug", o.Slug)
+	body := patch(named("name", o.Name), named("slug", o.Slug))
 	return Request{Method: putAt, Path: "/api/v3/rbac-admin/tenants/" + o.ID.String(), Body: body, Version: o.Version}
 }
 
@@ -72,23 +70,15 @@ func (o UpdateTenant) play(w *World, c Caller, _ uuid.UUID) Answer {
 	if blank(o.Name) || badSlug(o.Slug) {
 		return refuse("invalid")
 	}
-	if a, ok := w.mayOnPlatform(c); !ok {
+	t := find(w.Tenants, o.ID)
+	if a, ok := w.mayChange(c, manageTenants, o.Version, t.Version, false); !ok {
 		return a
 	}
-	t := w.Tenants[o.ID]
-	switch {
-	case t == nil:
-		return refuse("not_found")
-	case stale(o.Version, t.Version):
-		return refuse("version_mismatch")
-	case w.slugTaken(o.Slug, o.ID):
+	if w.slugTaken(o.Slug, o.ID) {
 		return refuse("name_taken")
 	}
 	renamed, moved := set(&t.Name, o.Name), set(&t.Slug, o.Slug)
-	if renamed || moved {
-		t.Version++
-		w.record(w.Platform, c, "tenant.update", "tenant/"+o.ID.String())
-	}
+	w.touch(renamed || moved, &t.Version, w.Platform, c, "tenant.update", "tenant/"+o.ID.String())
 	return wroteCatalogue(200, tenantBody(o.ID, t), t.Version)
 }
 
@@ -109,18 +99,11 @@ func (o DeleteTenant) Request() Request {
 }
 
 func (o DeleteTenant) play(w *World, c Caller, _ uuid.UUID) Answer {
-	if a, ok := w.mayOnPlatform(c); !ok {
+	t := find(w.Tenants, o.ID)
+	if a, ok := w.mayChange(c, manageTenants, o.Version, t.Version, o.ID == w.Platform); !ok {
 		return a
 	}
-	t := w.Tenants[o.ID]
-	switch {
-	case t == nil:
-		return refuse("not_found")
-	case stale(o.Version, t.Version):
-		return refuse("version_mismatch")
-	case o.ID == w.Platform:
-		return refuse("forbidden")
-	case len(t.Profiles) > 0 && !o.Force:
+	if len(t.Profiles) > 0 && !o.Force {
 		return refuse("in_use")
 	}
 	delete(w.Tenants, o.ID)

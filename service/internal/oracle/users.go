@@ -59,31 +59,19 @@ type UpdateProfile struct {
 
 // Request is the operation's.
 func (o UpdateProfile) Request() Request {
-	body := object{}
-	put(body, "external_id", o.External)
-	put(body, "email", o.Email)
-	put(body, "name", o.Name)
-	put(body, "active", o.Active)
+	body := patch(named("external_id", o.External), named("email", o.Email), named("name", o.Name), named("active", o.Active))
 	return Request{Method: putAt, Path: "/api/v3/profiles/" + o.User.String(), Body: body, Version: o.Version}
 }
 
 func (o UpdateProfile) play(w *World, c Caller, _ uuid.UUID) Answer {
-	if a, ok := w.may(c, "manage_users"); !ok {
+	t := find(w.Tenants, c.Tenant)
+	p := find(t.Profiles, o.User)
+	if a, ok := w.mayChange(c, "manage_users", o.Version, p.Version, false); !ok {
 		return a
 	}
-	t, own := w.Tenants[c.Tenant], w.Held(c.Tenant, c.User)
-	p := t.Profiles[o.User]
-	switch {
-	case p == nil:
-		return refuse("not_found")
-	case stale(o.Version, p.Version):
-		return refuse("version_mismatch")
-	}
+	own := w.Held(c.Tenant, c.User)
 	was := *p
-	changed := set(&p.External, o.External)
-	changed = set(&p.Email, o.Email) || changed
-	changed = set(&p.Name, o.Name) || changed
-	changed = set(&p.Active, o.Active) || changed
+	changed := either(set(&p.External, o.External), set(&p.Email, o.Email), set(&p.Name, o.Name), set(&p.Active, o.Active))
 	// Whoever comes (back) to a profile, or is somebody else, gains its roles, now
 	// or once it is active.
 	if p.Active && !was.Active || p.External != was.External && p.External != "" {
@@ -96,10 +84,7 @@ func (o UpdateProfile) play(w *World, c Caller, _ uuid.UUID) Answer {
 	if t.externalTaken(p.External, o.User) {
 		return refuse("name_taken")
 	}
-	if changed {
-		p.Version++
-		w.record(c.Tenant, c, "profile.update", "user/"+o.User.String())
-	}
+	w.touch(changed, &p.Version, c.Tenant, c, "profile.update", "user/"+o.User.String())
 	return written(200, c, profileBody(o.User, p), p.Version)
 }
 
@@ -115,15 +100,9 @@ func (o DeleteProfile) Request() Request {
 }
 
 func (o DeleteProfile) play(w *World, c Caller, _ uuid.UUID) Answer {
-	if a, ok := w.may(c, "manage_users"); !ok {
+	t := find(w.Tenants, c.Tenant)
+	if a, ok := w.mayChange(c, "manage_users", o.Version, find(t.Profiles, o.User).Version, false); !ok {
 		return a
-	}
-	t := w.Tenants[c.Tenant]
-	switch p := t.Profiles[o.User]; {
-	case p == nil:
-		return refuse("not_found")
-	case stale(o.Version, p.Version):
-		return refuse("version_mismatch")
 	}
 	delete(t.Profiles, o.User)
 	w.record(c.Tenant, c, "profile.delete", "user/"+o.User.String())
@@ -149,8 +128,7 @@ type Assign struct {
 
 // Request is the operation's.
 func (o Assign) Request() Request {
-	body := object{"role_id": o.Role}
-	put(body, "expires_at", o.Until)
+	body := patch(named("role_id", &o.Role), named("expires_at", o.Until))
 	if o.Clear {
 		body["expires_at"] = nil
 	}

@@ -15,8 +15,7 @@
 
 -- is_member reports whether a user is an active member of a tenant.
 create function poolproof.is_member(tenant uuid, member uuid) returns boolean
-language plpgsql stable parallel safe
-set search_path = pg_catalog, pg_temp as $$
+language plpgsql stable parallel safe set search_path = pg_catalog, pg_temp as $$
 begin
     return exists (
         select from poolproof.profiles p
@@ -34,8 +33,7 @@ $$;
 -- the number of expiries.
 create function poolproof.held(tenant uuid, member uuid)
 returns table (permission_id uuid, until timestamptz)
-language plpgsql stable parallel restricted rows 30
-set search_path = pg_catalog, pg_temp as $$
+language plpgsql stable parallel restricted rows 30 set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_column
 declare
     terms timestamptz[];
@@ -101,45 +99,11 @@ begin
 end
 $$;
 
--- conferred returns the permissions that these roles confer, inherited ones
--- included; the zero id means what it means in held.
-create function poolproof.conferred(tenant uuid, role_ids int[])
-returns table (permission_id uuid)
-language plpgsql stable parallel safe rows 30
-set search_path = pg_catalog, pg_temp as $$
-#variable_conflict use_column
-begin
-    return query
-    with recursive lineage (role_id) as (
-        select r.id
-        from poolproof.roles r
-        where r.tenant_id = conferred.tenant and r.id = any (conferred.role_ids)
-        union
-        select i.parent_id
-        from lineage
-        join poolproof.role_parents i on i.tenant_id = conferred.tenant and i.role_id = lineage.role_id
-    )
-    select rp.permission_id
-    from lineage
-    join poolproof.role_permissions rp on rp.tenant_id = conferred.tenant and rp.role_id = lineage.role_id
-    union
-    select a.id
-    from lineage
-    join poolproof.roles r on r.tenant_id = conferred.tenant and r.id = lineage.role_id and r.holds_all
-    cross join (
-        select p.id from poolproof.permissions p where p.scope = 'tenant'
-        union all
-        select '00000000-0000-0000-0000-000000000000'::uuid
-    ) a;
-end
-$$;
-
 -- ancestors returns the roles from which any of these roles inherits, over any
 -- number of steps. It returns a role itself only if inheritance runs in a cycle.
 create function poolproof.ancestors(tenant uuid, role_ids int[])
 returns table (role_id int)
-language plpgsql stable parallel safe rows 10
-set search_path = pg_catalog, pg_temp as $$
+language plpgsql stable parallel safe rows 10 set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_column
 begin
     return query
@@ -156,11 +120,38 @@ begin
 end
 $$;
 
+-- conferred returns the permissions that these roles confer, inherited ones
+-- included; the zero id means what it means in held.
+create function poolproof.conferred(tenant uuid, role_ids int[])
+returns table (permission_id uuid)
+language plpgsql stable parallel safe rows 30 set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_column
+begin
+    return query
+    with lineage (role_id) as materialized (
+        select unnest(conferred.role_ids)
+        union
+        select a.role_id from poolproof.ancestors(conferred.tenant, conferred.role_ids) a
+    )
+    select rp.permission_id
+    from lineage
+    join poolproof.role_permissions rp on rp.tenant_id = conferred.tenant and rp.role_id = lineage.role_id
+    union
+    select a.id
+    from lineage
+    join poolproof.roles r on r.tenant_id = conferred.tenant and r.id = lineage.role_id and r.holds_all
+    cross join (
+        select p.id from poolproof.permissions p where p.scope = 'tenant'
+        union all
+        select '00000000-0000-0000-0000-000000000000'::uuid
+    ) a;
+end
+$$;
+
 -- heirs returns the roles that inherit from this role, over any number of steps.
 create function poolproof.heirs(tenant uuid, role int)
 returns table (role_id int)
-language plpgsql stable parallel safe rows 10
-set search_path = pg_catalog, pg_temp as $$
+language plpgsql stable parallel safe rows 10 set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_column
 begin
     return query
@@ -180,8 +171,7 @@ $$;
 -- has_keeper reports whether a tenant has an active member who holds a permission
 -- through an assignment without expiry.
 create function poolproof.has_keeper(tenant uuid, permission text) returns boolean
-language plpgsql stable
-set search_path = pg_catalog, pg_temp as $$
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 begin
     return exists (
         with recursive source (role_id) as (
@@ -208,8 +198,7 @@ $$;
 -- refused returns why a user may not read in a tenant, or null if they may. An
 -- empty permission asks for membership only.
 create function poolproof.refused(tenant uuid, caller uuid, permission text) returns text
-language plpgsql stable parallel restricted
-set search_path = pg_catalog, pg_temp as $$
+language plpgsql stable parallel restricted set search_path = pg_catalog, pg_temp as $$
 begin
     if not poolproof.is_member(tenant, caller) then
         return 'not_a_member';
@@ -234,8 +223,7 @@ $$;
 -- meantime. For all others the statement that changes checks again: its snapshot
 -- is taken after the lock.
 create function poolproof.lock_tenant(tenant uuid, caller uuid, permission text, home uuid) returns text
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
     refusal text;
 begin
@@ -256,26 +244,18 @@ begin
 end
 $$;
 
--- keep_feature reports whether a feature exists, and keeps it from being deleted
--- until the transaction ends. Without it a tenant's write would lock the tenant's
--- epoch and then wait for a feature that another transaction deletes, while that
--- transaction waits for the epoch: a deadlock. It runs as its owner, because a
--- tenant may not lock rows of a catalogue.
-create function poolproof.keep_feature(feature uuid) returns boolean
-language plpgsql volatile security definer
-set search_path = pg_catalog, pg_temp as $$
+-- keep_entry reports whether a feature or a permission has this id, and keeps it from
+-- being deleted until the transaction ends. Without it a write of a tenant would lock
+-- its epoch and then wait for a feature that another transaction deletes,
+-- while that transaction waits for the epoch: a deadlock. It runs as its owner,
+-- because a tenant may not lock rows of a catalogue.
+create function poolproof.keep_entry(entry uuid) returns boolean
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 begin
-    perform from poolproof.features f where f.id = keep_feature.feature for key share;
-    return found;
-end
-$$;
-
--- keep_permission does the same for a permission.
-create function poolproof.keep_permission(permission uuid) returns boolean
-language plpgsql volatile security definer
-set search_path = pg_catalog, pg_temp as $$
-begin
-    perform from poolproof.permissions p where p.id = keep_permission.permission for key share;
+    perform from poolproof.features f where f.id = keep_entry.entry for key share;
+    if not found then
+        perform from poolproof.permissions p where p.id = keep_entry.entry for key share;
+    end if;
     return found;
 end
 $$;
@@ -295,8 +275,7 @@ $$;
 -- raise_epoch_in_scope raises the epoch of the scope's tenant or of the
 -- catalogues, and refuses any other.
 create function poolproof.raise_epoch_in_scope(tenant uuid) returns void
-language plpgsql security definer
-set search_path = pg_catalog, pg_temp as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     if tenant is distinct from nullif(current_setting('app.current_tenant_id', true), '')::uuid
         and tenant is distinct from '00000000-0000-0000-0000-000000000000' then
@@ -310,8 +289,7 @@ $$;
 -- after what the calling statement has changed. Triggers fire only when that
 -- statement has ended, so it raises the epoch itself, before them.
 create function poolproof.epoch_after(tenant uuid, changed boolean) returns text
-language plpgsql volatile
-set search_path = pg_catalog, pg_temp as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
     if changed then
         perform poolproof.raise_epoch_in_scope(tenant);
@@ -324,12 +302,7 @@ $$;
 -- catalogue_epoch_after does the same for what belongs to no tenant; the tenant's
 -- part is 0.
 create function poolproof.catalogue_epoch_after(changed boolean) returns text
-language plpgsql volatile
+language sql volatile
 set search_path = pg_catalog, pg_temp as $$
-begin
-    if changed then
-        perform poolproof.raise_epoch_in_scope('00000000-0000-0000-0000-000000000000');
-    end if;
-    return '0.' || (select e.epoch from poolproof.epochs e where e.tenant_id = '00000000-0000-0000-0000-000000000000');
-end
+    select '0.' || split_part(poolproof.epoch_after('00000000-0000-0000-0000-000000000000', changed), '.', 2);
 $$;

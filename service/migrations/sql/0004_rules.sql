@@ -16,8 +16,7 @@
 
 -- raise_epoch raises the epochs of the tenants whose rows changed.
 create function poolproof.raise_epoch() returns trigger
-language plpgsql security definer
-set search_path = pg_catalog, pg_temp as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     perform poolproof.raise_epochs(array(select c.tenant_id from changed c));
     return null;
@@ -27,8 +26,7 @@ $$;
 -- raise_epoch_of_tenant does the same for the table tenants. An update counts only if
 -- it changes the name or the slug: no cache depends on next_role_id.
 create function poolproof.raise_epoch_of_tenant() returns trigger
-language plpgsql security definer
-set search_path = pg_catalog, pg_temp as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     if tg_op = 'UPDATE' then
         perform poolproof.raise_epochs(array(
@@ -42,8 +40,7 @@ $$;
 
 -- raise_catalogue_epoch raises the catalogues' epoch if any row changed.
 create function poolproof.raise_catalogue_epoch() returns trigger
-language plpgsql security definer
-set search_path = pg_catalog, pg_temp as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     if exists (select from changed) then
         perform poolproof.raise_epochs(array['00000000-0000-0000-0000-000000000000'::uuid]);
@@ -55,8 +52,7 @@ $$;
 -- number_audit_row numbers the rows of a tenant's audit log. The writer holds the
 -- tenant's lock.
 create function poolproof.number_audit_row() returns trigger
-language plpgsql
-set search_path = pg_catalog, pg_temp as $$
+language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
     new.id := coalesce((select max(a.id) from poolproof.audit_log a where a.tenant_id = new.tenant_id), 0) + 1;
     return new;
@@ -66,8 +62,7 @@ $$;
 -- keep_a_manager: a changed tenant that still exists keeps somebody who manages its
 -- roles, and the platform somebody who manages tenants.
 create function poolproof.keep_a_manager() returns trigger
-language plpgsql
-set search_path = pg_catalog, pg_temp as $$
+language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
     if exists (
         select from (select distinct c.tenant_id from changed c) touched
@@ -90,8 +85,7 @@ $$;
 -- no_cycle: no role inherits from itself. It checks each role that got a parent
 -- once.
 create function poolproof.no_cycle() returns trigger
-language plpgsql
-set search_path = pg_catalog, pg_temp as $$
+language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
     if exists (
         select from (select distinct c.tenant_id, c.role_id from changed c) c
@@ -105,8 +99,7 @@ $$;
 
 -- keep_seeded: what came with a migration keeps its name and is not deleted.
 create function poolproof.keep_seeded() returns trigger
-language plpgsql
-set search_path = pg_catalog, pg_temp as $$
+language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
     if tg_op = 'DELETE' and old.seeded
         or tg_op = 'UPDATE' and old.seeded and (new.name, new.id, new.seeded) is distinct from (old.name, old.id, old.seeded) then
@@ -117,39 +110,52 @@ begin
 end
 $$;
 
--- bound_roles, bound_parents and bound_assignments hold a tenant to
--- poolproof.bounds. They count under the tenant's lock, which every write of the
--- service takes.
-create function poolproof.bound_roles() returns trigger
-language plpgsql
-set search_path = pg_catalog, pg_temp as $$
-declare
-    most int := (select b.roles from poolproof.bounds b);
+-- within fails if more were counted than the bound allows; %s in the message is the bound.
+create function poolproof.within(counted bigint, bound int, message text) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
-    if exists (
-        select from (select distinct c.tenant_id from changed c) t
-        where (select count(*) from poolproof.roles r where r.tenant_id = t.tenant_id) > most
-    ) then
-        raise exception using errcode = 'PR004', message = format('A tenant has at most %s roles.', most);
+    if counted > bound then
+        raise exception using errcode = 'PR004', message = format(message, bound);
     end if;
+end
+$$;
+
+-- bound_roles, bound_parents and bound_assignments hold a tenant to
+-- poolproof.bounds. They count under the lock of the tenant, which every write of
+-- the service takes.
+create function poolproof.bound_roles() returns trigger
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+    perform poolproof.within((select count(*) from poolproof.roles r where r.tenant_id = t.tenant_id),
+        b.roles, 'A tenant has at most %s roles.')
+    from poolproof.bounds b, (select distinct c.tenant_id from changed c) t;
+    return null;
+end
+$$;
+
+create function poolproof.bound_assignments() returns trigger
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+    perform poolproof.within((select count(*) from poolproof.user_roles u where u.tenant_id = m.tenant_id and u.user_id = m.user_id),
+        b.assignments, 'A user has at most %s roles in a tenant.')
+    from poolproof.bounds b, (select distinct c.tenant_id, c.user_id from changed c) m;
     return null;
 end
 $$;
 
 create function poolproof.bound_parents() returns trigger
-language plpgsql
-set search_path = pg_catalog, pg_temp as $$
+language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
     allowed poolproof.bounds;
     line record;
 begin
     select * into allowed from poolproof.bounds;
     for line in select distinct c.tenant_id, c.role_id from changed c loop
-        if (select count(*) from poolproof.role_parents i where i.tenant_id = line.tenant_id and i.role_id = line.role_id) > allowed.parents then
-            raise exception using errcode = 'PR004', message = format('A role inherits from at most %s others.', allowed.parents);
-        end if;
+        perform poolproof.within(count(*), allowed.parents, 'A role inherits from at most %s others.')
+        from poolproof.role_parents i
+        where i.tenant_id = line.tenant_id and i.role_id = line.role_id;
         -- The longest line through this role: the steps above it plus the steps below it.
-        if (
+        perform poolproof.within((
             with recursive up (role_id, step) as (
                 select line.role_id, 0
                 union
@@ -166,93 +172,49 @@ begin
                 where down.step <= allowed.depth
             )
             select (select max(up.step) from up) + (select max(down.step) from down)
-        ) > allowed.depth then
-            raise exception using errcode = 'PR004', message = format('Roles inherit over at most %s steps.', allowed.depth);
-        end if;
+        ), allowed.depth, 'Roles inherit over at most %s steps.');
     end loop;
     return null;
 end
 $$;
 
-create function poolproof.bound_assignments() returns trigger
-language plpgsql
-set search_path = pg_catalog, pg_temp as $$
-declare
-    most int := (select b.assignments from poolproof.bounds b);
-begin
-    if exists (
-        select from (select distinct c.tenant_id, c.user_id from changed c) m
-        where (select count(*) from poolproof.user_roles u where u.tenant_id = m.tenant_id and u.user_id = m.user_id) > most
-    ) then
-        raise exception using errcode = 'PR004', message = format('A user has at most %s roles in a tenant.', most);
-    end if;
-    return null;
-end
-$$;
-
+-- The triggers per statement: which function a statement calls that inserts,
+-- updates or deletes in these tables, and whether it sees the new or the old rows
+-- as "changed". rule_depth sorts after rule_cycle: a cycle is reported as a cycle,
+-- not as too many steps.
 do $$
 declare
-    t text;
+    made record;
 begin
-    foreach t in array array['profiles', 'roles', 'role_permissions', 'role_parents', 'user_roles', 'tenant_features'] loop
-        execute format('create trigger epoch_insert after insert on poolproof.%I referencing new table as changed
-            for each statement execute function poolproof.raise_epoch()', t);
-        execute format('create trigger epoch_update after update on poolproof.%I referencing new table as changed
-            for each statement execute function poolproof.raise_epoch()', t);
-        execute format('create trigger epoch_delete after delete on poolproof.%I referencing old table as changed
-            for each statement execute function poolproof.raise_epoch()', t);
-    end loop;
-    foreach t in array array['profiles', 'roles', 'role_permissions', 'role_parents', 'user_roles'] loop
-        execute format('create trigger rule_manager_update after update on poolproof.%I referencing old table as changed
-            for each statement execute function poolproof.keep_a_manager()', t);
-        execute format('create trigger rule_manager_delete after delete on poolproof.%I referencing old table as changed
-            for each statement execute function poolproof.keep_a_manager()', t);
-    end loop;
-    foreach t in array array['permissions', 'features', 'sidebar_items'] loop
-        execute format('create trigger epoch_insert after insert on poolproof.%I referencing new table as changed
-            for each statement execute function poolproof.raise_catalogue_epoch()', t);
-        execute format('create trigger epoch_update after update on poolproof.%I referencing new table as changed
-            for each statement execute function poolproof.raise_catalogue_epoch()', t);
-        execute format('create trigger epoch_delete after delete on poolproof.%I referencing old table as changed
-            for each statement execute function poolproof.raise_catalogue_epoch()', t);
+    for made in
+        select t.name || '_' || e.event as name, e.event, e.rows, t.function, on_table
+        from (values
+            ('epoch', 'raise_epoch', 'new', 'new', 'old',
+                '{profiles,roles,role_permissions,role_parents,user_roles,tenant_features}'::text[]),
+            ('epoch', 'raise_catalogue_epoch', 'new', 'new', 'old', '{permissions,features,sidebar_items}'),
+            ('epoch', 'raise_epoch_of_tenant', 'new', 'old table as before new', 'old', '{tenants}'),
+            ('rule_manager', 'keep_a_manager', null, 'old', 'old',
+                '{profiles,roles,role_permissions,role_parents,user_roles}'),
+            ('rule_cycle', 'no_cycle', 'new', 'new', null, '{role_parents}'),
+            ('rule_depth', 'bound_parents', 'new', 'new', null, '{role_parents}'),
+            ('rule_bound', 'bound_roles', 'new', null, null, '{roles}'),
+            ('rule_bound', 'bound_assignments', 'new', null, null, '{user_roles}')
+        ) t (name, function, inserted, updated, deleted, tables),
+        lateral (values ('insert', t.inserted), ('update', t.updated), ('delete', t.deleted)) e (event, rows),
+        unnest(t.tables) on_table
+        where e.rows is not null
+    loop
+        execute format('create trigger %I after %s on poolproof.%I referencing %s table as changed
+            for each statement execute function poolproof.%I()', made.name, made.event, made.on_table, made.rows, made.function);
     end loop;
 end
 $$;
-
-create trigger epoch_insert after insert on poolproof.tenants referencing new table as changed
-    for each statement execute function poolproof.raise_epoch_of_tenant();
-
-create trigger epoch_update after update on poolproof.tenants referencing new table as changed old table as before
-    for each statement execute function poolproof.raise_epoch_of_tenant();
-
-create trigger epoch_delete after delete on poolproof.tenants referencing old table as changed
-    for each statement execute function poolproof.raise_epoch_of_tenant();
-
-create trigger rule_cycle_insert after insert on poolproof.role_parents referencing new table as changed
-    for each statement execute function poolproof.no_cycle();
-
-create trigger rule_cycle_update after update on poolproof.role_parents referencing new table as changed
-    for each statement execute function poolproof.no_cycle();
 
 create trigger keep_seeded before update or delete on poolproof.permissions
     for each row execute function poolproof.keep_seeded();
 
 create trigger keep_seeded before update or delete on poolproof.features
     for each row execute function poolproof.keep_seeded();
-
-create trigger rule_bound_insert after insert on poolproof.roles referencing new table as changed
-    for each statement execute function poolproof.bound_roles();
-
--- The name sorts after rule_cycle_insert: a cycle is reported as a cycle, not as
--- too many steps.
-create trigger rule_depth_insert after insert on poolproof.role_parents referencing new table as changed
-    for each statement execute function poolproof.bound_parents();
-
-create trigger rule_depth_update after update on poolproof.role_parents referencing new table as changed
-    for each statement execute function poolproof.bound_parents();
-
-create trigger rule_bound_insert after insert on poolproof.user_roles referencing new table as changed
-    for each statement execute function poolproof.bound_assignments();
 
 create trigger number_audit_row before insert on poolproof.audit_log
     for each row execute function poolproof.number_audit_row();

@@ -56,7 +56,7 @@ grant execute on function
     poolproof.is_member(uuid, uuid), poolproof.held(uuid, uuid), poolproof.conferred(uuid, int[]),
     poolproof.ancestors(uuid, int[]), poolproof.heirs(uuid, int), poolproof.has_keeper(uuid, text),
     poolproof.refused(uuid, uuid, text), poolproof.lock_tenant(uuid, uuid, text, uuid),
-    poolproof.keep_feature(uuid), poolproof.keep_permission(uuid),
+    poolproof.keep_entry(uuid), poolproof.within(bigint, int, text),
     poolproof.raise_epoch_in_scope(uuid), poolproof.epoch_after(uuid, boolean), poolproof.catalogue_epoch_after(boolean),
     poolproof.read_roles(uuid, uuid, text, int, int), poolproof.read_features(uuid, uuid, text), poolproof.read_sidebar(uuid, uuid, text),
     poolproof.may_manage_tenants(uuid, uuid, uuid),

@@ -143,7 +143,7 @@ export class Connection {
     done();
   }
 
-  /** load reads the page's data and the caller's own view; it gives whether the data arrived. */
+  /** load reads the page's data and the caller's own view; it reports whether the data arrived. */
   async load() {
     this.reading?.abort();
     const current = this.reading = new AbortController();

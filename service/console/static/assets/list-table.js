@@ -32,7 +32,7 @@ export class RowLimit {
     this.limit = ROWS;
   }
 
-  /** of gives those of rows that are to be drawn. */
+  /** of returns those of rows that are to be drawn. */
   of(rows) {
     this.el.hidden = rows.length <= this.limit;
     setText(this.el, `Show ${Math.min(ROWS, rows.length - this.limit)} more ${this.nouns}`);

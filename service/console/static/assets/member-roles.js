@@ -86,7 +86,7 @@ export class MemberRoles {
     }
   }
 
-  /** run sends one change and reads the roles again; it gives whether the change was made. */
+  /** run sends one change and reads the roles again; it reports whether the change was made. */
   async run(button, label, change, done) {
     const { signal } = this.loading;
     clearProblem(this.slot, this.inputs);

@@ -1,21 +1,28 @@
 // The tenant's members: who they are, which roles they hold and until when,
 // and whether they are active.
 
-import { announce, day, h, plural, replaceRows, setText } from './dom.js';
+import { announce, day, h } from './dom.js';
 import { FormDialog } from './form-dialog.js';
-import { RowLimit, cell, listTable, tableRow } from './list-table.js';
+import { ListSection } from './list-section.js';
+import { cell, tableRow } from './list-table.js';
 import { MemberRoles } from './member-roles.js';
 import { userId } from './person.js';
-import { Section, actionButton, searchField } from './section.js';
+import { actionButton } from './section.js';
 
 const PROFILES = '/api/v3/profiles';
 
-export class MembersSection extends Section {
+export class MembersSection extends ListSection {
   constructor(app) {
-    super(app, { id: 'members', title: 'Members', needs: 'manage_users', lede: 'Who belongs to this tenant, and what they may do in it.' });
+    super(app, {
+      id: 'members', title: 'Members', needs: 'manage_users', lede: 'Who belongs to this tenant, and what they may do in it.',
+      noun: 'member', by: 'name, e-mail, id or role', invites: 'Add member',
+      columns: [
+        { heading: 'Member', kind: 'member' }, { heading: 'Roles', kind: 'roles' }, { heading: 'Active', kind: 'active' }, { heading: 'Actions', kind: 'actions', hidden: true },
+      ],
+    });
   }
 
-  build(body) {
+  dialogs() {
     const unauthenticated = this.app.unauthenticated;
     const person = [{ name: 'name', label: 'Name' }, { name: 'email', label: 'E-mail' }];
     this.adding = new FormDialog('member', {
@@ -31,21 +38,6 @@ export class MembersSection extends Section {
       fields: [...person, { name: 'external_id', label: 'Identity provider’s own id', mono: true, help: 'Optional; unique in this tenant.' }],
     });
     this.roles = new MemberRoles(this.client, { unauthenticated, changed: () => this.changed() });
-    this.filter = searchField('members-filter', 'Filter members by name, e-mail, id or role', 'Filter members');
-    this.count = h('span', { class: 'muted count', id: 'members-count' });
-    this.create = actionButton('Add member', 'primary', () => this.add(), { id: 'members-new' });
-    this.list = listTable('members-list', 'members-title', [
-      { heading: 'Member', kind: 'member' }, { heading: 'Roles', kind: 'roles' }, { heading: 'Active', kind: 'active' }, { heading: 'Actions', kind: 'actions', hidden: true },
-    ]);
-    this.none = h('p', { class: 'empty', hidden: true, text: 'No member matches.' });
-    this.list.el.append(this.none);
-    this.part = new RowLimit('members-more', 'members', () => this.render());
-    body.append(h('div', { class: 'toolbar' }, this.filter.el, this.count, this.create), this.list.el, this.part.el);
-    this.filter.input.addEventListener('input', () => {
-      this.part.reset();
-      this.render();
-    });
-    this.empty();
   }
 
   async read(signal) {
@@ -58,25 +50,16 @@ export class MembersSection extends Section {
 
   show({ profiles, held }) {
     this.held = held;
-    this.profiles = profiles.sort((a, b) => nameOf(a).localeCompare(nameOf(b)));
-    this.render();
+    super.show(profiles.sort((a, b) => nameOf(a).localeCompare(nameOf(b))));
   }
 
   empty() {
-    Object.assign(this, { profiles: [], held: new Map() });
-    this.part.reset();
-    this.filter.input.value = '';
-    this.list.body.replaceChildren();
-    setText(this.count, '');
+    this.held = new Map();
+    super.empty();
   }
 
-  render() {
-    const wanted = this.filter.input.value.trim().toLowerCase();
-    const matching = this.profiles.filter((p) => [p.name, p.email, p.user_id, p.external_id, ...this.rolesOf(p).map((a) => a.role_name)]
-      .some((text) => text?.toLowerCase().includes(wanted)));
-    replaceRows(this.list.body, this.part.of(matching).map((profile) => this.row(profile)));
-    setText(this.count, wanted ? `${matching.length} of ${plural(this.profiles.length, 'member')}` : plural(this.profiles.length, 'member'));
-    this.none.hidden = matching.length > 0;
+  texts(profile) {
+    return [profile.name, profile.email, profile.user_id, profile.external_id, ...this.rolesOf(profile).map((a) => a.role_name)];
   }
 
   rolesOf(profile) {
@@ -151,21 +134,8 @@ export class MembersSection extends Section {
       name, title: `Remove ${name}?`, confirm: 'Remove member',
       text: 'Their roles in this tenant end with it. To keep the roles and only lock them out, switch Active off instead.',
       remove: () => this.client.call('DELETE', `${PROFILES}/${profile.user_id}`),
-      deleted: () => {
-        this.create.focus({ preventScroll: true });
-        this.saved(`${name} removed.`);
-      },
+      deleted: () => this.removed(`${name} removed.`),
     });
-  }
-
-  saved(text) {
-    announce(text);
-    this.changed();
-  }
-
-  changed() {
-    this.app.rightsChanged();
-    this.load();
   }
 }
 

@@ -6,8 +6,8 @@ import { h } from './dom.js';
 import { clearProblem, showProblem } from './problem.js';
 
 /**
- * Section is one of the console's sections. A kind of section gives its id,
- * title, lede and needs, the permission without which it is of no use, and
+ * Section is one of the console's sections. A kind of section names its id,
+ * title, lede and needs, the permission without which it is of no use, and has
  *   build(body)    makes its elements, once
  *   read(signal)   fetches what it shows
  *   show(data)     shows it
@@ -15,8 +15,8 @@ import { clearProblem, showProblem } from './problem.js';
  *   arrive(rest)   is told what the address holds after the section's name
  */
 export class Section {
-  constructor(app, { id, title, lede, needs = '' }) {
-    Object.assign(this, { app, id, title, needs });
+  constructor(app, { id, title, lede, needs = '', ...kind }) {
+    Object.assign(this, { app, id, title, needs, ...kind });
     this.client = app.client;
     this.reading = null;
     this.heading = h('h1', { id: `${id}-title`, tabindex: '-1', text: title });
@@ -30,7 +30,7 @@ export class Section {
     this.body.hidden = true;
   }
 
-  /** offered tells whether the caller's permissions make the section useful. */
+  /** offered reports whether the caller's permissions make the section useful. */
   offered() {
     return this.needs === '' || this.app.can(this.needs);
   }
@@ -55,7 +55,7 @@ export class Section {
     return 'Somebody who manages members can assign you a role that does.';
   }
 
-  /** load reads and shows; it gives whether the data arrived. What was shown stays while it is on its way. */
+  /** load reads and shows; it reports whether the data arrived. What was shown stays while it is on its way. */
   async load() {
     this.reading?.abort();
     const current = this.reading = new AbortController();
@@ -107,7 +107,7 @@ export class Section {
 
   arrive() {}
 
-  /** knows tells whether rest is part of an address of this section. */
+  /** knows reports whether rest is part of an address of this section. */
   knows(rest) {
     return rest === '';
   }

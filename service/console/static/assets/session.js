@@ -8,7 +8,7 @@ const TENANT = 'poolproof.tenant';
 const RENEWAL = 'poolproof.renewal';
 
 /**
- * Session holds {token, tenant, shared, renewal}: shared tells whether other
+ * Session holds {token, tenant, shared, renewal}: shared says whether other
  * tabs have the token too; renewal is what a provider gave to get the next
  * token with, '' where there is none. Where the browser refuses storage it lasts
  * until the page is left. changed(before) is called when another tab has signed

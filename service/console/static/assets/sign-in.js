@@ -129,7 +129,7 @@ export class SignIn {
 }
 
 /** library loads oauth4webapi, which only those need who sign in this way. */
-const library = () => import('./oauth4webapi/index.js').catch(() => {
+const library = () => import('./third_party/oauth4webapi/index.js').catch(() => {
   throw failed('The script for signing in did not come', 'The service is slow or out of reach. Load the page again.');
 });
 

@@ -1,20 +1,27 @@
 // The platform's tenants: made with somebody who manages them, renamed, and
 // deleted with everything in them only after a second question.
 
-import { announce, day, h, plural, replaceRows, setText } from './dom.js';
+import { day, h } from './dom.js';
 import { FormDialog } from './form-dialog.js';
-import { RowLimit, cell, listTable, tableRow } from './list-table.js';
+import { ListSection } from './list-section.js';
+import { cell, tableRow } from './list-table.js';
 import { userId } from './person.js';
-import { Section, actionButton, searchField } from './section.js';
+import { actionButton } from './section.js';
 
 const TENANTS = '/api/v3/rbac-admin/tenants';
 
-export class TenantsSection extends Section {
+export class TenantsSection extends ListSection {
   constructor(app) {
-    super(app, { id: 'tenants', title: 'Tenants', needs: 'manage_tenants', lede: 'All tenants of this installation. What is in them stays their members’ own.' });
+    super(app, {
+      id: 'tenants', title: 'Tenants', needs: 'manage_tenants', lede: 'All tenants of this installation. What is in them stays their members’ own.',
+      noun: 'tenant', by: 'name, slug or id', invites: 'New tenant',
+      columns: [
+        { heading: 'Name', kind: 'tenant-name' }, { heading: 'Id', kind: 'tenant-id' }, { heading: 'Created', kind: 'created' }, { heading: 'Actions', kind: 'actions', hidden: true },
+      ],
+    });
   }
 
-  build(body) {
+  dialogs() {
     const unauthenticated = this.app.unauthenticated;
     const codes = { name_taken: 'slug' };
     this.adding = new FormDialog('tenant-new', {
@@ -27,21 +34,6 @@ export class TenantsSection extends Section {
       ],
     });
     this.editing = new FormDialog('tenant-edit', { unauthenticated, codes, fields: [{ name: 'name', label: 'Name', required: true }, { name: 'slug', label: 'Slug', mono: true, required: true }] });
-    this.filter = searchField('tenants-filter', 'Filter tenants by name, slug or id', 'Filter tenants');
-    this.count = h('span', { class: 'muted count', id: 'tenants-count' });
-    this.create = actionButton('New tenant', 'primary', () => this.open(), { id: 'tenants-new' });
-    this.list = listTable('tenants-list', 'tenants-title', [
-      { heading: 'Name', kind: 'tenant-name' }, { heading: 'Id', kind: 'tenant-id' }, { heading: 'Created', kind: 'created' }, { heading: 'Actions', kind: 'actions', hidden: true },
-    ]);
-    this.none = h('p', { class: 'empty', hidden: true, text: 'No tenant matches.' });
-    this.list.el.append(this.none);
-    this.part = new RowLimit('tenants-more', 'tenants', () => this.render());
-    body.append(h('div', { class: 'toolbar' }, this.filter.el, this.count, this.create), this.list.el, this.part.el);
-    this.filter.input.addEventListener('input', () => {
-      this.part.reset();
-      this.render();
-    });
-    this.empty();
   }
 
   whereFrom() {
@@ -52,25 +44,8 @@ export class TenantsSection extends Section {
     return this.client.list(TENANTS, { signal });
   }
 
-  show(tenants) {
-    this.tenants = tenants;
-    this.render();
-  }
-
-  empty() {
-    this.tenants = [];
-    this.part.reset();
-    this.filter.input.value = '';
-    this.list.body.replaceChildren();
-    setText(this.count, '');
-  }
-
-  render() {
-    const wanted = this.filter.input.value.trim().toLowerCase();
-    const shown = this.tenants.filter((t) => `${t.name} ${t.slug} ${t.id}`.toLowerCase().includes(wanted));
-    replaceRows(this.list.body, this.part.of(shown).map((tenant) => this.row(tenant)));
-    setText(this.count, wanted ? `${shown.length} of ${plural(this.tenants.length, 'tenant')}` : plural(this.tenants.length, 'tenant'));
-    this.none.hidden = shown.length > 0;
+  texts(tenant) {
+    return [tenant.name, tenant.slug, tenant.id];
   }
 
   row(tenant) {
@@ -80,20 +55,20 @@ export class TenantsSection extends Section {
         h('span', { class: 'second mono', text: tenant.slug })),
       cell('Id', 'col-tenant-id mono', tenant.id),
       cell('Created', 'col-created', h('time', { datetime: tenant.created_at, title: tenant.created_at, text: day(tenant.created_at) })),
-      cell('', 'col-actions', h('div', { class: 'actions' }, button('Rename', 'edit', () => this.open(tenant)), button('Delete', 'delete', () => this.remove(tenant)))));
+      cell('', 'col-actions', h('div', { class: 'actions' }, button('Rename', 'edit', () => this.edit(tenant)), button('Delete', 'delete', () => this.remove(tenant)))));
   }
 
-  open(tenant = null) {
-    if (tenant) {
-      const path = `${TENANTS}/${tenant.id}`;
-      this.editing.open({
-        title: `Rename ${tenant.name}`, submit: 'Save changes', values: tenant,
-        read: () => this.client.read(path),
-        save: (values, etag) => this.client.call('PUT', path, { body: values, ifMatch: etag }),
-        saved: (answer) => this.saved(`${answer.data.name} saved.`),
-      });
-      return;
-    }
+  edit(tenant) {
+    const path = `${TENANTS}/${tenant.id}`;
+    this.editing.open({
+      title: `Rename ${tenant.name}`, submit: 'Save changes', values: tenant,
+      read: () => this.client.read(path),
+      save: (values, etag) => this.client.call('PUT', path, { body: values, ifMatch: etag }),
+      saved: (answer) => this.saved(`${answer.data.name} saved.`),
+    });
+  }
+
+  add() {
     this.adding.open({
       title: 'New tenant', submit: 'Create tenant', busy: 'Creating…', values: {},
       save: async (values) => {
@@ -110,16 +85,7 @@ export class TenantsSection extends Section {
       name: tenant.name, confirm: 'Delete tenant', forceCode: 'in_use',
       text: 'Its roles, members, features and its audit log go with it. This cannot be undone.',
       remove: (force) => this.client.call('DELETE', `${TENANTS}/${tenant.id}${force ? '?force=true' : ''}`),
-      deleted: () => {
-        this.create.focus({ preventScroll: true });
-        this.saved(`Tenant ${tenant.name} deleted.`);
-      },
+      deleted: () => this.removed(`Tenant ${tenant.name} deleted.`),
     });
-  }
-
-  saved(text) {
-    announce(text);
-    this.app.rightsChanged(); // A tenant that is the caller's own may have another name now, or be gone.
-    this.load();
   }
 }
