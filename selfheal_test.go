@@ -307,7 +307,7 @@ func TestLeftSettings(t *testing.T) {
 				if err := db.Tenant("mine").SendBatch(t.Context(), b).Close(); err != nil {
 					t.Fatal(err)
 				}
-				if n := gathered(t, registry, "poolproof_leaked_settings_total"); n != 4 || strings.Count(logs.String(), "was left on this server connection") != 4 {
+				if n := gathered(t, registry, "poolproof_leaked_settings_total"); n != 4 || strings.Count(logs.String(), "left a tenant on this server connection") != 4 {
 					t.Errorf("%v leaks instead of 4: %s", n, logs)
 				}
 				if !strings.Contains(logs.String(), fmt.Sprintf("backend_pid=%d setting=app.current_tenant_id", pid)) || strings.Contains(logs.String(), "leaked") {

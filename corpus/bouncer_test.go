@@ -18,7 +18,7 @@ import (
 	"github.com/poolproof/poolproof/internal/pgtest"
 )
 
-// bouncer is a real PgBouncer 1.18 in transaction mode before a database of the
+// bouncer is a real PgBouncer in transaction mode before a database of the
 // row's own, with two server connections that take turns (server_round_robin):
 // what a busy pool does by chance happens to a lone client too.
 type bouncer struct {
@@ -28,10 +28,11 @@ type bouncer struct {
 }
 
 // newBouncer starts one for a test; at gives it a row's database.
-func newBouncer(t *testing.T) (at func(*testing.T, row) *bouncer) {
+func newBouncer(t *testing.T, version pgtest.Kind) (at func(*testing.T, row) *bouncer) {
 	t.Helper()
-	pooled, _ := pgtest.PrivatePooler(t, pgtest.Server(t).AdminURL(), pgtest.PgBouncer118Transaction, map[string]string{
+	pooled, _ := pgtest.PrivatePooler(t, pgtest.Server(t).AdminURL(), version, map[string]string{
 		"server_round_robin": "1", "query_wait_timeout": "2",
+		"server_check_delay": "600", // one that it wants to try first does not take its turn
 	})
 	u, err := url.Parse(pooled)
 	if err != nil {
@@ -155,41 +156,56 @@ func all(these ...consequence) consequence {
 	}
 }
 
-// listens wants that a stranger is told what only the program asked to hear.
+// listens wants that a stranger is told what only the program asked to hear, at
+// one of several tries: an UNLISTEN may meet the server connection that listens.
 func listens(channel string) consequence {
 	return func(b *bouncer) {
-		b.run()
-		heard := make(chan string, 10)
-		cfg, err := pgx.ParseConfig(b.pooled + "&default_query_exec_mode=exec")
+		last := ""
+		for range tries {
+			if last = b.run().output; b.strangerHears(channel) {
+				return
+			}
+		}
+		b.Errorf("no stranger heard anything in %d tries; the program said last\n%s", tries, last)
+	}
+}
+
+// strangerHears reports whether one of two strangers is told of a notification.
+func (b *bouncer) strangerHears(channel string) bool {
+	b.Helper()
+	heard := make(chan string, 10)
+	cfg, err := pgx.ParseConfig(b.pooled + "&default_query_exec_mode=exec")
+	if err != nil {
+		b.Fatal(err)
+	}
+	cfg.OnNotification = func(_ *pgconn.PgConn, n *pgconn.Notification) { heard <- n.Payload }
+	var both []*pgx.Conn
+	for range 2 {
+		c, err := pgx.ConnectConfig(b.Context(), cfg)
 		if err != nil {
 			b.Fatal(err)
 		}
-		cfg.OnNotification = func(_ *pgconn.PgConn, n *pgconn.Notification) { heard <- n.Payload }
-		var both []*pgx.Conn
-		for range 2 {
-			c, err := pgx.ConnectConfig(b.Context(), cfg)
-			if err != nil {
-				b.Fatal(err)
-			}
-			defer func() { _ = c.Close(context.WithoutCancel(b.Context())) }()
-			if _, err := c.Exec(b.Context(), "begin"); err != nil {
-				b.Fatal(err)
-			}
-			both = append(both, c)
+		defer func() { _ = c.Close(context.WithoutCancel(b.Context())) }()
+		if _, err := c.Exec(b.Context(), "begin"); err != nil {
+			b.Fatal(err)
 		}
-		execAt(b.T, b.direct, "select pg_notify('"+channel+"', 'not for strangers')")
-		for _, c := range both {
-			if _, err := c.Exec(b.Context(), "commit"); err != nil {
-				b.Error(err)
-			}
+		both = append(both, c)
+	}
+	execAt(b.T, b.direct, "select pg_notify('"+channel+"', 'not for strangers')")
+	for _, c := range both {
+		if _, err := c.Exec(b.Context(), "commit"); err != nil {
+			b.Error(err)
 		}
+	}
+	for {
 		select {
 		case payload := <-heard:
-			if payload != "not for strangers" {
-				b.Errorf("a stranger heard %q", payload)
+			if payload == "not for strangers" {
+				return true
 			}
+			b.Logf("a stranger heard %q", payload) // of the program's own
 		default:
-			b.Error("no stranger heard anything")
+			return false
 		}
 	}
 }
@@ -294,6 +310,120 @@ func locked(key int64) consequence {
 		if !b.directly(fmt.Sprintf("select pg_try_advisory_lock(%d)", key), &got) || got {
 			b.Errorf("nobody holds lock %d any more", key)
 		}
+	}
+}
+
+// failsBeside wants that what a client asks who has nothing to do with the program
+// fails while it runs, at one of several tries. wants are pairs: a statement, and
+// what its error is like.
+func failsBeside(wants ...string) consequence {
+	return func(b *bouncer) {
+		c, err := pgx.Connect(b.Context(), b.pooled+"&default_query_exec_mode=exec")
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer func() { _ = c.Close(context.WithoutCancel(b.Context())) }()
+		told, last := map[string]bool{}, ""
+		for range tries {
+			ended := make(chan struct{})
+			go func() {
+				defer close(ended)
+				last = b.run().output
+			}()
+			for over := false; !over; {
+				select {
+				case <-ended:
+					over = true
+				default:
+				}
+				for i := 0; i < len(wants); i += 2 {
+					_, err := c.Exec(b.Context(), wants[i])
+					if err != nil && regexp.MustCompile(wants[i+1]).MatchString(err.Error()) {
+						told[wants[i]] = true
+					}
+				}
+			}
+			if len(told) == len(wants)/2 {
+				return
+			}
+		}
+		b.Errorf("of %q only %v failed in %d tries; the program said last\n%s", wants, told, tries, last)
+	}
+}
+
+// fails wants that a statement of clients who have nothing to do with the program
+// fails after it ran.
+func fails(sql, pattern string) consequence {
+	re := regexp.MustCompile(pattern)
+	return func(b *bouncer) {
+		r, told := b.run(), false
+		b.strangers(func(c *pgx.Conn) {
+			_, err := c.Exec(b.Context(), sql)
+			told = told || err != nil && re.MatchString(err.Error())
+		})
+		if !told {
+			b.Errorf("strangers may ask %s; the program said\n%s", sql, r.output)
+		}
+	}
+}
+
+// sharesLock wants that a client who has nothing to do with the program is given
+// the advisory lock that the program holds on the same server connection, at one
+// of several tries.
+func sharesLock(key int64) consequence {
+	return func(b *bouncer) {
+		c, err := pgx.Connect(b.Context(), b.pooled+"&default_query_exec_mode=exec")
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer func() { _ = c.Close(context.WithoutCancel(b.Context())) }()
+		last := ""
+		for range tries {
+			ended := make(chan struct{})
+			go func() {
+				defer close(ended)
+				last = b.run("CORPUS_SLOW=0.5").output
+			}()
+			for over := false; !over; {
+				select {
+				case <-ended:
+					over = true
+				default:
+				}
+				var given bool
+				err := c.QueryRow(b.Context(), `
+					with held as materialized (select exists (select from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()) as by_another)
+					select by_another and pg_try_advisory_lock($1) from held`, key).Scan(&given)
+				if err != nil {
+					b.Error(err)
+				}
+				if given {
+					<-ended
+					return
+				}
+			}
+			execAt(b.T, b.direct, "drop table if exists made, goose_db_version")
+		}
+		b.Errorf("nobody else was given lock %d in %d tries; the program said last\n%s", key, tries, last)
+	}
+}
+
+// keepsLock wants that an advisory lock of the session is held when the program
+// has left, at one of several tries: its unlock met the other server connection.
+func keepsLock() consequence {
+	return func(b *bouncer) {
+		last := ""
+		for range tries {
+			last = b.run().output
+			var held bool
+			if !b.directly("select exists (select from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database()))", &held) {
+				b.Fatal("pg_locks cannot be read")
+			}
+			if held {
+				return
+			}
+		}
+		b.Errorf("no lock is left in %d tries; the last was\n%s", tries, last)
 	}
 }
 

@@ -2,6 +2,7 @@ package corpus
 
 import (
 	"context"
+	"flag"
 	"log/slog"
 	"os"
 	"slices"
@@ -13,10 +14,28 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/poolproof/poolproof/hostile"
+	"github.com/poolproof/poolproof/hostile/source"
 	"github.com/poolproof/poolproof/internal/pgtest"
 )
 
+// every makes the tests run libraryTable too, as the soak does.
+var every = flag.Bool("every", os.Getenv("POOLPROOF_SOAK") != "", "run the programs of every library, as the soak does")
+
+// rows are the programs that this run runs.
+func rows() []row {
+	if !*every {
+		return slices.Concat(table, fieldTable)
+	}
+	return slices.Concat(table, fieldTable, libraryTable)
+}
+
 func TestMain(m *testing.M) {
+	flag.Parse()
+	for _, r := range rows() {
+		if !slices.Contains(toBuild, r.program) {
+			toBuild = append(toBuild, r.program)
+		}
+	}
 	defer removeBuilds()
 	pgtest.Main(m)
 }
@@ -27,10 +46,11 @@ type row struct {
 	copies        int         // that run at once before the hostile pooler
 	want          []string    // codes and subjects of what is found; none: the form is correct
 	fix           string      // words that the first finding's fix must have
-	shows         consequence // of a faulty form, behind a real PgBouncer
+	shows         consequence // of a faulty form, behind a real PgBouncer; nil: it works while it is alone
 }
 
-// table is the whole corpus.
+// table is what every run of the tests runs. Libraries above the drivers, whose
+// programs take longer to start, are in libraryTable.
 var table = []row{
 	{"python/asyncpg_cache.py", "default", 2, []string{"PP002 __asyncpg_stmt_#__", "PP003 __asyncpg_stmt_#__"}, "statement_cache_size=0", crowd(3, `prepared statement "__asyncpg_stmt_\w+" (does not exist|already exists)`)},
 	{"python/asyncpg_cache.py", "correct", 2, nil, "", nil},
@@ -38,7 +58,7 @@ var table = []row{
 	{"python/asyncpg_cursor.py", "correct", 1, nil, "", nil},
 	{"python/sqlalchemy_asyncpg.py", "default", 2, []string{"PP002 __asyncpg_stmt_#__", "PP003 __asyncpg_stmt_#__"}, "prepared_statement_name_func", crowd(3, `prepared statement "__asyncpg_stmt_\w+" (does not exist|already exists)`)},
 	{"python/sqlalchemy_asyncpg.py", "cache-0", 2, []string{"PP002 __asyncpg_stmt_#__", "PP003 __asyncpg_stmt_#__"}, "prepared_statement_name_func", crowd(3, `prepared statement "__asyncpg_stmt_\w+" (does not exist|already exists)`)},
-	{"python/sqlalchemy_asyncpg.py", "set", 1, []string{"PP004 app.current_tenant_id", "PP013 app.current_tenant_id"}, "set_config(name, $1, true)", leaves("select current_setting('app.current_tenant_id', true)", "tenant 1")},
+	{"python/sqlalchemy_asyncpg.py", "set", 1, []string{"PP004 app.current_tenant_id", "PP013 app.current_tenant_id"}, "after_begin", leaves("select current_setting('app.current_tenant_id', true)", "tenant 1")},
 	{"python/sqlalchemy_asyncpg.py", "correct", 2, nil, "", nil},
 	{"python/psycopg_prepare.py", "default", 1, []string{"PP002 _pg#_#", "PP003 _pg#_#"}, "prepare_threshold=None", says(`is ('tenant \d'|'item \d+'|'prepared statement "_pg3_0" does not exist')`)},
 	{"python/psycopg_prepare.py", "correct", 1, nil, "", nil},
@@ -55,7 +75,7 @@ var table = []row{
 	{"python/psycopg_flush.py", "correct", 1, nil, "", nil},
 	{"python/psycopg_copy.py", "faulty", 1, []string{"PP022 rows of a COPY after its error"}, "inside a transaction", starves()},
 	{"python/psycopg_copy.py", "correct", 1, nil, "", nil},
-	{"python/psycopg_cancel.py", "faulty", 1, []string{"PP021"}, "cancel request", says(`wrong: the query`)},
+	{"python/psycopg_cancel.py", "faulty", 1, []string{"PP021"}, "conn.cancel_safe()", says(`wrong: the query`)},
 	{"python/psycopg_cancel.py", "correct", 1, nil, "", nil},
 	{"python/psycopg_load.py", "faulty", 1, []string{"PP017"}, "session_preload_libraries", says(`unrecognized configuration parameter "auto_explain.log_analyze"`)},
 	{"python/psycopg_load.py", "correct", 1, nil, "", nil},
@@ -83,7 +103,7 @@ var table = []row{
 	{"python/wire.py", "cursor", 1, nil, "", nil},
 	{"python/wire.py", "prepare", 1, nil, "", nil},
 	{"python/wire.py", "undone", 1, nil, "", nil},
-	{"python/psycopg2_session.py", "faulty", 1, []string{"PP004 default_transaction_read_only"}, "ALTER ROLE", leaves("show transaction_read_only", "on")},
+	{"python/psycopg2_session.py", "faulty", 1, []string{"PP004 default_transaction_read_only"}, "SET TRANSACTION", leaves("show transaction_read_only", "on")},
 	{"python/psycopg2_session.py", "correct", 1, nil, "", nil},
 	{"python/django_program.py", "cursor", 1, []string{"PP007 _django_curs_…_sync_1"}, "DISABLE_SERVER_SIDE_CURSORS", says(`(cursor|portal) "_django_curs_\w+" does not exist`)},
 	{"python/django_program.py", "schema", 1, []string{"PP004 search_path"}, "SET LOCAL", leaves("show search_path", "tenant_b")},
@@ -106,13 +126,13 @@ var table = []row{
 	{"node/pg_tenant.cjs", "correct", 1, nil, "", nil},
 	{"node/postgresjs_all.cjs", "default", 1, []string{"PP002 …#", "PP019"}, "prepare: false", says(`wrong: (hangs|item \d+ is)`)},
 	{"node/postgresjs_all.cjs", "correct", 1, nil, "", nil},
-	{"node/prisma_tenant.cjs", "faulty", 1, []string{"PP004 app.tenant", "PP013 app.tenant"}, "set_config(name, $1, true)", leaves("select left(current_setting('app.tenant', true), 6)", "tenant")},
+	{"node/prisma_tenant.cjs", "faulty", 1, []string{"PP004 app.tenant", "PP013 app.tenant"}, "set_config", leaves("select left(current_setting('app.tenant', true), 6)", "tenant")},
 	{"node/prisma_tenant.cjs", "correct", 1, nil, "", nil},
 	{"node/drizzle_prepared.cjs", "prepare", 1, []string{"PP002 item_by_id", "PP003 item_by_id"}, "leave name: out", crowd(3, `prepared statement "item_by_id" (does not exist|already exists)`)},
 	{"node/drizzle_prepared.cjs", "correct", 1, nil, "", nil},
-	{"node/knex_schema.cjs", "searchPath", 1, []string{"PP004 search_path"}, "SET LOCAL", leaves("show search_path", "tenant_b")},
+	{"node/knex_schema.cjs", "searchPath", 1, []string{"PP004 search_path"}, "withSchema", leaves("show search_path", "tenant_b")},
 	{"node/knex_schema.cjs", "correct", 1, nil, "", nil},
-	{"node/sequelize_tenant.cjs", "faulty", 1, []string{"PP004 app.tenant", "PP013 app.tenant"}, "set_config(name, $1, true)", leaves("select left(current_setting('app.tenant', true), 6)", "tenant")},
+	{"node/sequelize_tenant.cjs", "faulty", 1, []string{"PP004 app.tenant", "PP013 app.tenant"}, "set_config", leaves("select left(current_setting('app.tenant', true), 6)", "tenant")},
 	{"node/sequelize_tenant.cjs", "correct", 1, nil, "", nil},
 
 	{"java/Threshold", "default", 1, []string{"PP002 S_#", "PP003 S_#"}, "prepareThreshold=0", crowd(3, `wrong: (item \d+ is tenant|tenant \d is item|.* prepared statement "S_\d+")`)},
@@ -145,11 +165,16 @@ var table = []row{
 	{"rust/sqlx", "default", 1, []string{"PP002 sqlx_s_#", "PP003 sqlx_s_#", "PP019"}, "a transaction around each query", says(`prepared statement "sqlx_s_1" does not exist`)},
 	{"rust/sqlx", "unnamed", 1, []string{"PP001", "PP019"}, "pool.begin()", says(`unnamed prepared statement does not exist|bind message`)},
 	{"rust/sqlx", "correct", 1, nil, "", nil},
+	{"rust/diesel", "default", 1, []string{"PP002 s#", "PP003 s#", "PP019"}, "tracks statements", says(`prepared statement .{1,3}s\d+.{1,3} does not exist`)},
+	{"rust/seaorm", "default", 1, []string{"PP002 sqlx_s_#", "PP003 sqlx_s_#", "PP019"}, "tracks statements", says(`prepared statement "sqlx_s_1" does not exist`)},
+	{"rust/deadpool", "cached", 1, []string{"PP002 s#", "PP003 s#", "PP019"}, "query_typed", says(`prepared statement "s\d+" does not exist`)},
+	{"rust/deadpool", "clean", 1, []string{"PP018 DISCARD SEQUENCES", "PP018 DISCARD TEMP", "PP018 RESET ALL"}, "RecyclingMethod::Fast", resets()},
+	{"rust/deadpool", "correct", 1, nil, "", nil},
 
 	{"ruby/pg_prepared.rb", "faulty", 1, []string{"PP002 a#", "PP003 a#"}, "prepared_statements: false", says(`is (tenant \d|item \d)|prepared statement "a1" (does not exist|already exists)`)},
 	{"ruby/pg_prepared.rb", "correct", 1, nil, "", nil},
 	{"ruby/activerecord.rb", "prepared", 1, []string{"PP002 a#", "PP003 a#"}, "prepared_statements: false", says(`prepared statement "a1" does not exist`)},
-	{"ruby/activerecord.rb", "lock", 1, []string{"PP009 0,4222222"}, "advisory_locks: false", all(says(`lock true, released false`), locked(4_222_222))},
+	{"ruby/activerecord.rb", "lock", 1, []string{"PP009 4222222"}, "advisory_locks: false", all(says(`lock true, released false`), locked(4_222_222))},
 	{"ruby/activerecord.rb", "correct", 1, nil, "", nil},
 
 	{"php/pdo.php", "faulty", 1, []string{"PP002 pdo_stmt_#", "PP003 pdo_stmt_#", "PP010"}, "ATTR_EMULATE_PREPARES", says(`prepared statement "pdo_stmt_00000001" does not exist`)},
@@ -169,7 +194,11 @@ func TestProve(t *testing.T) {
 	if os.Getenv("POOLPROOF_SOAK") != "" {
 		rounds = 20
 	}
-	for _, r := range table {
+	for i, r := range rows() {
+		rounds := rounds
+		if i >= len(table)+len(fieldTable) {
+			rounds = min(rounds, 2) // they are many
+		}
 		t.Run(r.program+" "+r.form, func(t *testing.T) {
 			t.Parallel()
 			for range rounds {
@@ -193,10 +222,19 @@ func (r row) proveAs(t *testing.T, cfg hostile.Config) {
 		cfg.IdleBound = 400 * time.Millisecond
 	}
 	p, pooled := pooler(t, cfg)
+	calls, err := source.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := calls.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
 	runs := make([]run, r.copies)
 	var all sync.WaitGroup
 	for i := range runs {
-		all.Go(func() { runs[i] = execute(t, r.program, r.form, pooled, direct) })
+		all.Go(func() { runs[i] = execute(t, r.program, r.form, pooled, direct, calls.Environ(nil)...) })
 	}
 	all.Wait()
 	output := ""
@@ -210,6 +248,9 @@ func (r row) proveAs(t *testing.T, cfg hostile.Config) {
 		}
 	}
 	report := p.Report()
+	if err := calls.Locate(&report, "."); err != nil {
+		t.Error(err)
+	}
 	var found []string
 	for _, f := range report.Findings {
 		found = append(found, strings.TrimSpace(string(f.Code)+" "+f.Subject))
@@ -220,6 +261,7 @@ func (r row) proveAs(t *testing.T, cfg hostile.Config) {
 	if len(report.Findings) > 0 && !strings.Contains(report.Findings[0].Fix, r.fix) {
 		t.Errorf("the fix is %q, want %q in it", report.Findings[0].Fix, r.fix)
 	}
+	r.advises(t, report.Findings)
 	if t.Failed() {
 		t.Logf("%d clients, %d transactions; it said\n%s", report.Clients, report.Transactions, output)
 		for _, f := range report.Findings {
@@ -252,28 +294,74 @@ func TestEveryCode(t *testing.T) {
 // The same programs through a real PgBouncer 1.18: each fault has the
 // consequence that its code tells of, and a correct form works.
 func TestBehindPgBouncer(t *testing.T) {
-	at := newBouncer(t)
-	for _, r := range table {
+	at := newBouncer(t, pgtest.PgBouncer118Transaction)
+	for _, r := range rows() {
 		t.Run(r.program+" "+r.form, func(t *testing.T) {
 			t.Parallel()
-			b := at(t, r)
-			switch {
-			case r.shows != nil:
-				r.shows(b)
-			default:
-				if ran := b.run(); ran.exit != 0 {
-					t.Errorf("exited with %d\n%s", ran.exit, ran.output)
-				}
-			}
+			at(t, r).showsOr()
 		})
 	}
+}
+
+// showsOr wants the row's consequence; of a form without one, that it works.
+func (b *bouncer) showsOr() {
+	b.Helper()
+	if b.row.shows != nil {
+		b.row.shows(b)
+	} else if ran := b.run(); ran.exit != 0 {
+		b.Errorf("exited with %d\n%s", ran.exit, ran.output)
+	}
+}
+
+// The programs of public reports and the libraries' have the same consequences
+// behind a real PgBouncer 1.24, but for names of statements, which it tracks: see
+// TestTrackedStatements.
+func TestBehindPgBouncer124(t *testing.T) {
+	at := newBouncer(t, pgtest.PgBouncer124Transaction)
+	for _, r := range rows()[len(table):] {
+		if len(r.want) == 0 || !r.onlyTracked() {
+			t.Run(r.program+" "+r.form, func(t *testing.T) {
+				t.Parallel()
+				at(t, r).showsOr()
+			})
+		}
+	}
+}
+
+// What advice offers in the place of a startup parameter or a SET when it
+// connects: ALTER ROLE … SET reaches every client through a pooler.
+func TestAlterRole(t *testing.T) {
+	direct := database(t)
+	execAt(t, direct, `do $$ begin execute format('alter role %I in database %I set statement_timeout = ''7s''', current_user, current_database()); end $$`)
+	for _, kind := range []pgtest.Kind{pgtest.PgBouncer118Transaction, pgtest.PgBouncer124Transaction} {
+		c, err := pgx.Connect(t.Context(), pgtest.Pooled(t, direct, kind)+"&default_query_exec_mode=exec")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var limit string
+		if err := c.QueryRow(t.Context(), "show statement_timeout").Scan(&limit); err != nil || limit != "7s" {
+			t.Errorf("%v: %q, %v", kind, limit, err)
+		}
+		if err := c.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// onlyTracked reports whether a pooler that tracks statements makes all right
+// that is found.
+func (r row) onlyTracked() bool {
+	return !slices.ContainsFunc(r.want, func(want string) bool {
+		return want != string(hostile.ResetsOthers)+" DEALLOCATE ALL" && // which it answers itself
+			!slices.Contains([]string{string(hostile.MissingNamed), string(hostile.NameCollision), string(hostile.SyncsInFlight)}, want[:5])
+	})
 }
 
 // tracked are the forms of the table that a pooler which tracks statements
 // breaks, and what is found as PgBouncer 1.24.
 var tracked = []row{
-	{"node/pg_late.cjs", "faulty", 1, []string{"PP023 count-report"}, "give such statements no names", says(`prepared statement name is already in use`)},
-	{"node/pg_column.cjs", "faulty", 1, []string{"PP023 settings"}, "give such statements no names", says(`wrong: 2 columns are cached plan must not change result type`)},
+	{"node/pg_late.cjs", "faulty", 1, []string{"PP023 count-report"}, "leave name: out", says(`prepared statement name is already in use`)},
+	{"node/pg_column.cjs", "faulty", 1, []string{"PP023 settings"}, "leave name: out", says(`wrong: 2 columns are cached plan must not change result type`)},
 }
 
 // Each has this consequence behind a real PgBouncer 1.24.
@@ -292,9 +380,8 @@ func TestBehindPgBouncerThatTracks(t *testing.T) {
 // last answer, is right behind a pooler that tracks statements: a real PgBouncer
 // 1.24, and the hostile one as such.
 func TestTrackedStatements(t *testing.T) {
-	right := []string{string(hostile.MissingNamed), string(hostile.NameCollision), string(hostile.SyncsInFlight)}
-	for _, r := range table {
-		if len(r.want) == 0 || slices.ContainsFunc(r.want, func(want string) bool { return !slices.Contains(right, want[:5]) }) ||
+	for _, r := range rows() {
+		if len(r.want) == 0 || !r.onlyTracked() ||
 			slices.ContainsFunc(tracked, func(x row) bool { return x.program == r.program && x.form == r.form }) {
 			continue
 		}
@@ -353,7 +440,9 @@ const schema = `
 	create table tenant_b.item (like public.item including all);
 	insert into tenant_b.item values (1, 'tenant b', 'item 1 of tenant b');
 	create table note (id serial primary key, body text not null);
-	grant select on item to corpus_reader`
+	create table guarded (id int);
+	alter table guarded enable row level security, force row level security;
+	grant select on item, guarded to corpus_reader`
 
 var makeRole sync.Once
 

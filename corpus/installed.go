@@ -16,15 +16,16 @@ import (
 var manifests = map[string][]string{
 	"python": {"requirements.txt"},
 	"node":   {"package.json", "schema.prisma"},
-	"rust":   {"Cargo.toml", "src/main.rs", "src/sqlx_program.rs", "src/tokio_program.rs"},
+	"java":   {"pom.xml"},
+	"rust":   {"Cargo.toml", "src/main.rs", "src/deadpool_program.rs", "src/diesel_program.rs", "src/diesel_sync_program.rs", "src/seaorm_program.rs", "src/sqlx_program.rs", "src/tokio_program.rs"},
 }
 
-//go:embed python/requirements.txt node/package.json node/schema.prisma rust/Cargo.toml rust/src
+//go:embed java/pom.xml python/requirements.txt node/package.json node/schema.prisma rust/Cargo.toml rust/src
 var files embed.FS
 
 // Installed is the folder into which "scripts/setup test" has put what the
 // programs of a language use: for "python" an environment (bin/python), for
-// "node" node_modules, for "rust" the program itself. Its name ends in a hash of
+// "node" node_modules, for "java" jar files, for "rust" the program itself. Its name ends in a hash of
 // the files that say what that is, so that a change of them makes another folder.
 func Installed(language string) (string, error) {
 	h := sha256.New()

@@ -21,7 +21,7 @@ const setUp = "make setup"
 const debianJDBC = "/usr/share/java/postgresql.jar"
 
 // patience bounds one program's run.
-const patience = 60 * time.Second
+const patience = 3 * time.Minute
 
 // installed is what scripts/setup has put there for a language.
 func installed(t testing.TB, language string) string {
@@ -46,9 +46,15 @@ func command(t testing.TB, program, form string) (argv, env []string) {
 	case "rust":
 		return []string{filepath.Join(installed(t, language), "corpus"), name, form}, nil
 	case "java":
-		return []string{"java", "-XX:TieredStopAtLevel=1", "-cp", built(t).java + ":" + debianJDBC, name, form}, nil
+		jars := filepath.Join(installed(t, language), "*")
+		if name == "Threshold" || name == "Schema" {
+			jars = debianJDBC // an older one
+		}
+		return []string{"java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", built(t).java + ":" + jars, name, form}, nil
 	case "go":
 		return []string{filepath.Join(built(t).golang, name), form}, nil
+	case "shell":
+		return []string{"sh", program, form}, nil
 	case "ruby", "php", "perl":
 		return []string{language, program, form}, nil
 	}
@@ -60,6 +66,7 @@ func command(t testing.TB, program, form string) (argv, env []string) {
 type builds struct{ java, golang, poolproof string }
 
 var (
+	toBuild   []string // the programs of this run's rows: TestMain sets it
 	buildOnce sync.Once
 	ready     builds
 	errBuild  error
@@ -75,17 +82,25 @@ func built(t testing.TB) builds {
 			return
 		}
 		ready = builds{filepath.Join(dir, "java"), filepath.Join(dir, "go"), filepath.Join(dir, "poolproof")}
-		sources, err := filepath.Glob("java/*.java")
+		jars, err := Installed("java")
 		if err != nil {
 			errBuild = err
 			return
+		}
+		sources, packages := []string{}, []string{"./reader", "./cleaner"}
+		for _, program := range toBuild {
+			if strings.HasPrefix(program, "java/") {
+				sources = append(sources, program+".java")
+			} else if name, ok := strings.CutPrefix(program, "go/"); ok {
+				packages = append(packages, "./"+name)
+			}
 		}
 		for _, step := range []struct {
 			dir  string
 			argv []string
 		}{
-			{"", append([]string{"javac", "-cp", debianJDBC, "-d", ready.java}, sources...)},
-			{"go", []string{"go", "build", "-o", ready.golang + "/", "./..."}},
+			{"", append([]string{"javac", "-proc:none", "-cp", jars + "/*", "-d", ready.java}, sources...)},
+			{"go", append([]string{"go", "build", "-o", ready.golang + "/"}, packages...)},
 			{"..", []string{"go", "build", "-o", ready.poolproof, "./cmd/poolproof"}},
 		} {
 			cmd := exec.Command(step.argv[0], step.argv[1:]...)
@@ -122,24 +137,36 @@ type run struct {
 	hung   bool // it was ended after its patience
 }
 
+func parsed(t testing.TB, raw string) *url.URL {
+	t.Helper()
+	u, err := url.Parse(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u
+}
+
+// jdbcURL is a database's URL as pgjdbc takes it.
+func jdbcURL(u *url.URL) string {
+	password, _ := u.User.Password()
+	return "jdbc:postgresql://" + u.Host + u.Path + "?user=" + u.User.Username() + "&password=" + password + "&sslmode=disable"
+}
+
 // execute runs a program with the database at pooled, in its form.
-func execute(t testing.TB, program, form, pooled, direct string, more ...string) run {
+func execute(t testing.TB, program, form, pooled, directly string, more ...string) run {
 	t.Helper()
 	argv, env := command(t, program, form)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
-	u, err := url.Parse(pooled)
-	if err != nil {
-		t.Fatal(err)
-	}
+	u := parsed(t, pooled)
 	database := strings.TrimPrefix(u.Path, "/")
 	password, _ := u.User.Password()
 	cmd.Env = append(env, //nolint:gocritic // nobody has env but this
 		"PATH="+os.Getenv("PATH"), "HOME="+t.TempDir(), "LANG=C.UTF-8",
-		"DATABASE_URL="+pooled, "DIRECT_URL="+direct,
+		"DATABASE_URL="+pooled, "DIRECT_URL="+directly,
 		"PGHOST="+u.Hostname(), "PGPORT="+u.Port(), "PGUSER="+u.User.Username(), "PGPASSWORD="+password, "PGDATABASE="+database, "PGSSLMODE=disable",
-		"JDBC_URL=jdbc:postgresql://"+u.Host+"/"+database+"?user="+u.User.Username()+"&password="+password+"&sslmode=disable",
+		"JDBC_URL="+jdbcURL(u), "DIRECT_JDBC_URL="+jdbcURL(parsed(t, directly)),
 	)
 	cmd.Env = append(cmd.Env, more...)
 	var out bytes.Buffer
@@ -147,7 +174,7 @@ func execute(t testing.TB, program, form, pooled, direct string, more ...string)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = 5 * time.Second
-	err = cmd.Run()
+	err := cmd.Run()
 	r := run{output: out.String(), hung: ctx.Err() != nil}
 	if cmd.ProcessState == nil {
 		t.Fatalf("run %s (%q installs what is missing): %v", strings.Join(argv, " "), setUp, err)

@@ -7,11 +7,15 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/poolproof/poolproof/doctor"
 	"github.com/poolproof/poolproof/internal/pgtest"
 	"github.com/poolproof/poolproof/pooler"
 )
+
+// inTests is enough for a machine that is busy with other things.
+const inTests = 50 * time.Second
 
 // TestWhatStandsBetween holds kind, mode, version and what they rest on to what was started, and the recipe of
 // a driver to what was measured.
@@ -37,7 +41,7 @@ func TestWhatStandsBetween(t *testing.T) {
 		{pgtest.Pgpool43, "pgpool", pooler.Session, "pgpool 4.3.5 in session mode", pooler.Measured, pooler.Inferred, "wrong [measured]: implicit_scope", on},
 	} {
 		t.Run(tt.kind.String(), func(t *testing.T) {
-			r := doctor.Examine(t.Context(), doctor.Config{URL: pgtest.Pooled(t, url, tt.kind), Driver: "asyncpg"})
+			r := doctor.Examine(t.Context(), doctor.Config{Within: inTests, URL: pgtest.Pooled(t, url, tt.kind), Driver: "asyncpg"})
 			p := r.Pooler
 			if string(p.Kind) != tt.is || p.Mode != tt.mode || p.String() != tt.says || p.Why.Kind.Basis != tt.kindBasis || p.Why.Mode.Basis != tt.modeBasis || p.Why.Kind.Text == "" || p.Why.Mode.Text == "" {
 				t.Errorf("found %q (%+v), want %s in mode %s, %q", p, p, tt.is, tt.mode, tt.says)
@@ -100,7 +104,7 @@ func TestKnownFaultsAreOfThatVersion(t *testing.T) {
 	url := app(t, sound)
 	ids := func(kind pgtest.Kind) string {
 		var all []string
-		for _, f := range doctor.Examine(t.Context(), doctor.Config{URL: pgtest.Pooled(t, url, kind)}).KnownFaults {
+		for _, f := range doctor.Examine(t.Context(), doctor.Config{Within: inTests, URL: pgtest.Pooled(t, url, kind)}).KnownFaults {
 			if f.Source == "" || f.Date == "" || f.Fix == "" {
 				t.Errorf("no source, date or fix: %+v", f)
 			}
@@ -125,10 +129,10 @@ func TestKnownFaultsAreOfThatVersion(t *testing.T) {
 // TestIntrusive measures what is inferred without it, and leaves nothing behind.
 func TestIntrusive(t *testing.T) {
 	pooled := pgtest.Pooled(t, app(t, sound), pgtest.PgBouncer118Transaction)
-	if c := doctor.Examine(t.Context(), doctor.Config{URL: pooled}).Through[pooler.SettingSet]; c.Value != pooler.Leaks || c.Basis != pooler.Inferred {
+	if c := doctor.Examine(t.Context(), doctor.Config{Within: inTests, URL: pooled}).Through[pooler.SettingSet]; c.Value != pooler.Leaks || c.Basis != pooler.Inferred {
 		t.Errorf("without it: %+v", c)
 	}
-	r := doctor.Examine(t.Context(), doctor.Config{URL: pooled, Intrusive: true})
+	r := doctor.Examine(t.Context(), doctor.Config{Within: inTests, URL: pooled, Intrusive: true})
 	for _, name := range []pooler.Name{pooler.SettingSet, pooler.Listen, pooler.AdvisoryLocks, pooler.TempTables} {
 		if c := r.Through[name]; c.Value != pooler.Leaks || c.Basis != pooler.Measured {
 			t.Errorf("%s with --intrusive: %+v", name, c)

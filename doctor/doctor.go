@@ -2,7 +2,6 @@ package doctor
 
 import (
 	"context"
-	"fmt"
 	"net"
 	"slices"
 	"strings"
@@ -15,12 +14,9 @@ import (
 	"github.com/poolproof/poolproof/pooler"
 )
 
-// Budget is how long [Examine] may take in all.
+// Budget is how long [Examine] may take in all, unless Config.Within says otherwise. Three fifths of it go to what
+// stands between, at most; the rest is for the catalogue and the trial.
 const Budget = 5 * time.Second
-
-// forPooler is how much of Budget goes to what stands between: the rest is for the
-// catalogue and the trial.
-const forPooler = 3 * time.Second
 
 // Config is what Examine needs. Only URL is required.
 type Config struct {
@@ -39,6 +35,8 @@ type Config struct {
 	Only []Code
 	// Fast looks as with Only, and reports all codes.
 	Fast bool
+	// Within is how long the look may take: more than Budget for a server that is far away. Default Budget.
+	Within time.Duration
 	// Intrusive also tries what leaves something on a server connection until it is cleaned up: see [pooler.Options].
 	Intrusive bool
 	// Driver of the application, as [options.ParseDriver] takes it, and Options of it as they stand in its code: KEY=VALUE.
@@ -46,12 +44,15 @@ type Config struct {
 	Options []string
 }
 
-// Examine looks at a database. It takes no longer than [Budget], and what could not be
+// Examine looks at a database. It takes no longer than Config.Within, and what could not be
 // looked at in that time is said. It returns a report in any case: that of a
 // database that cannot be reached has one check, PD000.
 func Examine(ctx context.Context, cfg Config) *Report {
 	began := time.Now()
-	ctx, cancel := context.WithTimeout(ctx, Budget)
+	if cfg.Within <= 0 {
+		cfg.Within = Budget
+	}
+	ctx, cancel := context.WithTimeout(ctx, cfg.Within)
 	defer cancel()
 	report := &Report{Version: 1, Pooler: pooler.Fingerprint{Kind: pooler.UnknownKind, Mode: pooler.Unknown}, Capabilities: map[string]bool{}, Recipes: []Recipe{}}
 	config, dropped, err := parse(cfg.URL)
@@ -148,7 +149,7 @@ func (r *Report) knownTenants() string {
 	if len(r.TenantTables) == 0 {
 		return "no tenant tables"
 	}
-	return fmt.Sprintf("%d tenant tables", len(r.TenantTables))
+	return count(len(r.TenantTables), "tenant table")
 }
 
 // counts returns how many findings there are of each status, without those of the

@@ -81,7 +81,7 @@ var ofCase = regexp.MustCompile(`\bcase_(\d+)\b`)
 // lookAt examines the database of all cases once and holds what was found to what each has.
 func lookAt(t *testing.T, url string, cases []schema) {
 	t.Helper()
-	r := doctor.Examine(t.Context(), doctor.Config{URL: url, Fast: true})
+	r := doctor.Examine(t.Context(), doctor.Config{Within: inTests, URL: url, Fast: true})
 	if !r.Reached {
 		t.Fatal(r.Verdict)
 	}
@@ -184,7 +184,7 @@ func TestFixesMend(t *testing.T) {
 		}
 	}
 	url := schemas(t, cases)
-	r := doctor.Examine(t.Context(), doctor.Config{URL: url, Fast: true})
+	r := doctor.Examine(t.Context(), doctor.Config{Within: inTests, URL: url, Fast: true})
 	var fix strings.Builder
 	if err := r.FixSQL(&fix); err != nil {
 		t.Fatal(err)
@@ -198,7 +198,7 @@ func TestFixesMend(t *testing.T) {
 	if _, err := owner.PgConn().Exec(t.Context(), strings.ReplaceAll(fix.String(), "index concurrently", "index")).ReadAll(); err != nil {
 		t.Fatalf("%v:\n%s", err, fix.String())
 	}
-	again := doctor.Examine(t.Context(), doctor.Config{URL: url, Fast: true})
+	again := doctor.Examine(t.Context(), doctor.Config{Within: inTests, URL: url, Fast: true})
 	if got := findings(again); got != "" {
 		var text strings.Builder
 		_ = again.Text(&text, false)

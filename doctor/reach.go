@@ -49,7 +49,7 @@ func parse(raw string) (*pgx.ConnConfig, []string, error) {
 func probe(ctx context.Context, config *pgx.ConnConfig, cfg Config) (seen pooler.Findings, _ *pgx.ConnConfig, dropped []string, err error) {
 	look := func() (pooler.Findings, error) {
 		if !cfg.Fast && len(cfg.Only) == 0 {
-			return pooler.Examine(ctx, config, pooler.Options{Within: forPooler, Intrusive: cfg.Intrusive})
+			return pooler.Examine(ctx, config, pooler.Options{Within: cfg.Within * 3 / 5, Intrusive: cfg.Intrusive})
 		}
 		report, err := pooler.Probe(ctx, config)
 		return brief(report), err

@@ -54,7 +54,7 @@ func TestRoles(t *testing.T) {
 		{"fleet, a pooler that does not say", "", "", doctor.Config{URL: pgtest.Pooled(t, base, pgtest.PgBouncer118Transaction), Instances: 5, PoolSize: 20}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			tt.cfg.Fast = true
+			tt.cfg.Fast, tt.cfg.Within = true, inTests
 			r := doctor.Examine(t.Context(), tt.cfg)
 			if got := findings(r); got != tt.want || !r.Reached {
 				t.Errorf("found %q, want %q: %s %+v", got, tt.want, r.Verdict, r.Checks)

@@ -43,7 +43,9 @@ func (r *Report) Text(w io.Writer, all bool) error {
 	}
 	if all {
 		lines++
-		b.WriteString("\n")
+		if r.Reached {
+			b.WriteString("\n") // after the list of what is right
+		}
 	}
 	if lines > 0 && r.Reached {
 		r.between(&b, all)

@@ -119,6 +119,15 @@ func (s *session) occurrenceLocked(t *queryText, types []uint32) Occurrence {
 	return o
 }
 
+// recognizeLocked notes which library the client was recognized as, "" if none,
+// and mends the fixes of what it did before.
+func (s *session) recognizeLocked(sender string) {
+	known := s.client.Driver
+	if s.client.Driver = better(known, sender); s.client.Driver != known {
+		s.p.ledger.recognize(s.client)
+	}
+}
+
 // recordLocked records a statement of the transaction under way, and reports
 // what is a fault by its words.
 func (s *session) recordLocked(t *queryText) {
@@ -149,14 +158,12 @@ func (s *session) recordLocked(t *queryText) {
 		s.reportLocked(SequenceState, "", t, nil)
 	}
 	x.usedSequence = x.usedSequence || t.usesSequence
+	s.recognizeLocked(t.sender)
 	if t.asksPID && s.backend != nil {
 		s.p.rememberPID(s.backend.pid, x)
 	}
 	if t.namesPID {
 		s.judgePIDsLocked(t, pidsIn(t.sql))
-	}
-	if s.client.Driver == "" {
-		s.client.Driver = driverBySQL(t.sql)
 	}
 	for _, st := range t.statements {
 		s.judgeStatementLocked(st, t, x)
@@ -298,9 +305,8 @@ func (s *session) onParseLocked(b *backend, f frame) {
 		return
 	}
 	key := string(name)
-	if s.client.Driver == "" {
-		s.client.Driver = driverByStatement(key)
-	}
+	s.recognizeLocked(driverByStatement(key))
+	s.recognizeLocked(t.sender)
 	s.judgeParsedAgainLocked(key, ps)
 	if s.p.profile.TracksStatements {
 		if f.complete() {
@@ -394,7 +400,7 @@ func (s *session) useStatementLocked(b *backend, name string) *preparedStatement
 		if ps != nil {
 			t, types = ps.text, ps.types
 			if s.client.Driver == "" && ps.described {
-				s.client.Driver = driverPgx // in its mode describe_exec; libpq's PQprepare does not ask for a description
+				s.recognizeLocked(driverPgx) // in its mode describe_exec; libpq's PQprepare does not ask for a description
 			}
 		}
 		s.reportLocked(ForeignUnnamed, "", t, types)

@@ -2,41 +2,25 @@ package hostile
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 )
 
-// A driver is recognized by the names of its statements, by its startup
-// parameters and by texts that only it sends. It is a guess, for the words of a
-// fix. Nothing else depends on it.
+// Who sent a statement is guessed from the names of statements, from startup
+// parameters and from texts: see libraries. It is for the words of a fix.
+// Nothing else depends on it.
 
 // postgresJSName matches the names that postgres.js makes: random letters, and a
 // number.
 var postgresJSName = regexp.MustCompile(`^[a-z0-9]{8,14}[0-9]+$`)
 
-// statementNames are the names that drivers give their statements.
-var statementNames = []struct {
-	pattern *regexp.Regexp
-	driver  string
-}{
-	{regexp.MustCompile(`^__asyncpg_(stmt_)?[0-9a-f-]+_*$`), driverAsyncpg},
-	{regexp.MustCompile(`^_pg3_[0-9]+`), driverPsycopg},
-	{regexp.MustCompile(`^stmtcache_[0-9a-f]+$`), driverPgx},
-	{regexp.MustCompile(`^S_[0-9]+$`), driverPgjdbc},
-	{regexp.MustCompile(`^a[0-9]+$`), driverRubyPg},
-	{regexp.MustCompile(`^sqlx_s_[0-9]+$`), driverSqlx},
-	{regexp.MustCompile(`^s[0-9]+$`), driverTokio},
-	{regexp.MustCompile(`^pdo_stmt_[0-9a-f]+$`), driverPDO},
-	{regexp.MustCompile(`^dbdpg_p?[0-9]+_[0-9]+$`), driverDBD},
-	{postgresJSName, driverPostgresJS},
-	{regexp.MustCompile(`^[0-9]+$`), driverLibPQ},
-}
-
-// driverByStatement returns the driver that names its statements like this, or
-// "".
+// driverByStatement returns the library that names its statements like this, or
+// "". Of two it returns the one that comes first in libraries.
 func driverByStatement(name string) string {
-	for _, s := range statementNames {
-		if s.pattern.MatchString(name) && (s.driver != driverPostgresJS || mixed.MatchString(name)) {
-			return s.driver
+	for i := range libraries {
+		l := &libraries[i]
+		if l.statements != nil && l.statements.MatchString(name) && (l.name != driverPostgresJS || mixed.MatchString(name)) {
+			return l.name
 		}
 	}
 	return ""
@@ -46,20 +30,26 @@ func driverByStatement(name string) string {
 // encodingFirst says that client_encoding is the first of them.
 func driverByStartup(params map[string]string, encodingFirst bool) string {
 	app := strings.ToLower(params["application_name"])
+	for i := range libraries {
+		if slices.Contains(libraries[i].applications, app) {
+			return libraries[i].name
+		}
+	}
+	encoding, style, zone := params["client_encoding"], params["DateStyle"], params["TimeZone"]
 	switch {
-	case params["client_encoding"] == "'utf-8'":
+	case encoding == "'utf-8'":
 		return driverAsyncpg
-	case strings.Contains(app, "jdbc"):
-		return driverPgjdbc
-	case app == "postgres.js":
-		return driverPostgresJS
-	case params["DateStyle"] == "ISO" && params["extra_float_digits"] != "" && params["TimeZone"] != "":
-		return driverPgjdbc
-	case params["DateStyle"] == "ISO, MDY" && params["extra_float_digits"] != "" && params["TimeZone"] == "UTC":
+	case style == "ISO" && strings.EqualFold(encoding, "utf8") && params["extra_float_digits"] != "" && zone == "":
+		return driverVertx
+	case style == "ISO" && encoding == "utf8" && zone != "":
+		return driverR2DBC
+	case style == "ISO" && zone != "":
+		return driverPgjdbc // since 42.7.5 without extra_float_digits
+	case style == "ISO, MDY" && params["extra_float_digits"] != "" && zone == "UTC":
 		return driverSqlx
-	case params["datestyle"] == "ISO, MDY" && params["client_encoding"] == "UTF8":
+	case params["datestyle"] == "ISO, MDY" && encoding == "UTF8":
 		return driverLibPQ
-	case encodingFirst && params["client_encoding"] == "UTF8":
+	case encodingFirst && encoding == "UTF8":
 		return driverTokio
 	}
 	return ""
@@ -68,29 +58,30 @@ func driverByStartup(params map[string]string, encodingFirst bool) string {
 // asyncpgReset is what asyncpg sends when a connection goes back to its pool.
 var asyncpgReset = regexp.MustCompile(`(?is)^\s*SELECT pg_advisory_unlock_all\(\);\s*CLOSE ALL;\s*UNLISTEN \*;\s*RESET ALL;\s*$`)
 
-// driverTexts are texts that only one driver sends.
-var driverTexts = []struct {
-	pattern *regexp.Regexp
-	driver  string
-}{
-	{asyncpgReset, driverAsyncpg},
-	{regexp.MustCompile(`^DECLARE "_django_curs_`), driverDjango},
-	{regexp.MustCompile(`^SET intervalstyle = iso_8601$`), driverRubyPg}, // ActiveRecord, when it connects
-	{regexp.MustCompile(`^(SELECT LASTVAL\(\)|DEALLOCATE pdo_stmt_[0-9a-f]+)$`), driverPDO},
-}
-
-// driverBySQL returns the driver that sends such a text, or "".
+// driverBySQL returns the library that sends such a text, or "".
 func driverBySQL(sql string) string {
-	const longest = 200
+	const longest = 600
 	if len(sql) > longest {
 		sql = sql[:longest]
 	}
-	for _, t := range driverTexts {
-		if t.pattern.MatchString(sql) {
-			return t.driver
+	for i := range libraries {
+		l := &libraries[i]
+		if l.texts != nil && l.texts.MatchString(sql) || slices.ContainsFunc(l.words, func(w string) bool { return strings.Contains(sql, w) }) {
+			return l.name
 		}
 	}
 	return ""
+}
+
+// better returns which of two guesses says more: what is known now, or what was
+// just recognized. A library says more than the drivers that it works through,
+// and whatever is first recognized stays if the two do not go together.
+func better(known, recognized string) string {
+	l := libraryOf(recognized)
+	if recognized != "" && (known == "" && (l == nil || !l.afterDriver) || l != nil && slices.Contains(l.over, known)) {
+		return recognized
+	}
+	return known
 }
 
 // isPoolReset reports whether a driver sends this text by itself. Its user
@@ -125,8 +116,50 @@ func (s *session) statementPattern(name string) string {
 // time.
 var longDigits = regexp.MustCompile(`[0-9]{4,}`)
 
-// objectPattern is namePattern for cursors and the like. People choose most of
-// their names: "week_42" stays.
+// objectPattern is namePattern for cursors, channels and the like. People choose
+// most of their names: "week_42" stays.
 func objectPattern(name string) string {
-	return longDigits.ReplaceAllString(hexPart.ReplaceAllString(name, "…"), "#")
+	return longDigits.ReplaceAllString(replaceHashes(name), "#")
+}
+
+var (
+	// lockCall is a call that takes an advisory lock of the session; what it is given follows.
+	lockCall = regexp.MustCompile(`(?i)\bpg_(try_)?advisory_lock(_shared)?\s*\(`)
+	// computedKey is a number that nobody chose: a hash.
+	computedKey = regexp.MustCompile(`[0-9]{9,}`)
+)
+
+// lockPattern returns an advisory lock's key as the program wrote it: what the
+// function was given in the statement, or else the key that is held. Numbers
+// that are too long to be chosen by people become #, because they are hashes
+// and differ from database to database.
+func lockPattern(held, sql string) string {
+	key := held
+	if m := lockCall.FindStringIndex(sql); m != nil {
+		if given := argument(sql[m[1]:]); given != "" {
+			key = given
+		}
+	}
+	return hexPart.ReplaceAllString(computedKey.ReplaceAllString(key, "#"), "…")
+}
+
+// argument returns what stands before the bracket that closes, with single
+// spaces; "" if none does.
+func argument(sql string) string {
+	depth, quoted := 0, false
+	for i := range len(sql) {
+		switch c := sql[i]; {
+		case c == '\'':
+			quoted = !quoted
+		case quoted:
+		case c == '(':
+			depth++
+		case c == ')':
+			if depth == 0 {
+				return strings.Join(strings.Fields(sql[:i]), " ")
+			}
+			depth--
+		}
+	}
+	return ""
 }

@@ -286,10 +286,10 @@ func (s *session) suffer(f frame) (done bool, err error) {
 		if kind == FaultCancel && !slices.Contains(s.p.badDay.kinds, FaultCancel) {
 			break
 		}
-		s.p.badDay.count(kind, begins(t), false)
+		s.p.badDay.count(kind, startsTransaction(t), false)
 		return true, s.failUnit(f, t)
 	case FaultCheckout, FaultEnded, FaultFailover, refused:
-		s.p.badDay.count(kind, begins(t), false)
+		s.p.badDay.count(kind, startsTransaction(t), false)
 		code, message := "08P01", "query_wait_timeout"
 		switch kind {
 		case FaultEnded:
@@ -312,7 +312,7 @@ func (s *session) suffer(f frame) (done bool, err error) {
 func (s *session) failUnit(f frame, t *queryText) error {
 	s.mu.Lock()
 	s.ordeal.hurtAt = s.p.badDay.now()
-	if begins(t) {
+	if startsTransaction(t) {
 		s.ordeal.failedBegin, s.ordeal.outside = true, nil
 	}
 	if f.typ == protocol.Parse || f.typ == protocol.Bind {
@@ -381,8 +381,8 @@ func (s *session) textOfLocked(f frame) *queryText {
 	return nil
 }
 
-// begins reports whether a text begins a transaction.
-func begins(t *queryText) bool {
+// startsTransaction reports whether a text begins a transaction.
+func startsTransaction(t *queryText) bool {
 	return t != nil && len(t.statements) > 0 && (t.statements[0].kind == "begin" || t.statements[0].kind == "start")
 }
 

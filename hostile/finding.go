@@ -177,14 +177,14 @@ func (l *ledger) add(f fault) {
 		}
 		have = &Finding{
 			Code: f.code, Severity: k.severity, Title: k.title, Subject: f.subject, First: f.first,
-			Consequence: k.consequence, Fix: k.fixFor(f.first.Client.Driver),
+			Consequence: k.consequence, Fix: fixFor(f.code, f.subject, f.other, f.first.Client.Driver),
 		}
 		l.findings[key] = have
 		l.kept[f.code]++
 		l.size += size
 	}
 	if have.Severity == Warning && k.severity == Error { // it is worse than it seemed
-		have.Severity, have.Title, have.Consequence, have.Fix = k.severity, k.title, k.consequence, k.fixFor(have.First.Client.Driver)
+		have.Severity, have.Title, have.Consequence, have.Fix = k.severity, k.title, k.consequence, fixFor(f.code, f.subject, false, have.First.Client.Driver)
 	}
 	have.Count++
 	if sql := f.first.SQL; seen && sql != "" && sql != have.First.SQL && len(have.More) < maxMore && l.size+len(sql) <= maxSize && !slices.Contains(have.More, sql) {
@@ -193,6 +193,19 @@ func (l *ledger) add(f fault) {
 	}
 	if l.onFinding != nil {
 		l.onFinding(*have, !seen)
+	}
+}
+
+// recognize replaces the fixes of a client's findings, now that it is known which
+// library the client uses.
+func (l *ledger) recognize(c Client) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, f := range l.findings {
+		if f.First.Client.ID == c.ID {
+			f.First.Client.Driver = c.Driver
+			f.Fix = fixFor(f.Code, f.Subject, f.isOther(), c.Driver)
+		}
 	}
 }
 

@@ -150,8 +150,10 @@ func (p *Pooler) reportLeftover(l leftover, o Occurrence) {
 		p.leftTempTables = appendNew(p.leftTempTables, l.subject)
 	}
 	switch l.code {
-	case HoldCursor, TempTable, SQLPrepared, FunctionState:
+	case HoldCursor, TempTable, SQLPrepared, Listening, FunctionState:
 		l.subject = objectPattern(l.subject)
+	case SessionLock:
+		l.subject = lockPattern(l.subject, o.SQL)
 	}
 	f := fault{code: l.code, subject: l.subject, first: o}
 	if l.code != SessionSetting {

@@ -167,7 +167,7 @@ func TestResidue(t *testing.T) {
 		{"cursor with hold", []string{"declare c cursor with hold for select 1"}, []string{"PP007 c"}},
 		{"cursor", []string{"begin; declare c cursor for select 1; fetch c; commit"}, nil},
 		{"listen", []string{"listen news"}, []string{"PP008 news"}},
-		{"advisory lock", []string{"select pg_advisory_lock(42)"}, []string{"PP009 0,42"}},
+		{"advisory lock", []string{"select pg_advisory_lock(42)"}, []string{"PP009 42"}},
 		{"advisory lock of the transaction", []string{"select pg_advisory_xact_lock(42)"}, nil},
 		{"advisory lock that is released", []string{"begin; select pg_advisory_lock(42); select pg_advisory_unlock(42); commit"}, nil},
 		{"prepare", []string{"prepare p as select 1"}, []string{"PP010 p"}},
@@ -206,7 +206,7 @@ func TestResidueOfATextThatWasClean(t *testing.T) {
 		"create temp table scratch (a int)":           "PP006 scratch",
 		"declare c cursor with hold for select 1":     "PP007 c",
 		"listen news":                 "PP008 news",
-		"select pg_advisory_lock(42)": "PP009 0,42",
+		"select pg_advisory_lock(42)": "PP009 42",
 		"prepare p as select 1":       "PP010 p",
 	} {
 		t.Run(want, func(t *testing.T) {

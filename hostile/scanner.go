@@ -35,6 +35,7 @@ type queryText struct {
 	asksPID       bool              // pg_backend_pid
 	namesPID      bool              // pg_cancel_backend or pg_terminate_backend
 	tags          map[string]string // of a trailing sqlcommenter comment
+	sender        string            // the library that sends such texts; "" if none is known
 
 	// leftNothingUnder is the schema under which the server was asked in full about a transaction with this text, and the
 	// transaction had left nothing. From then on a glance is enough.
@@ -93,7 +94,7 @@ const maxWords = 100
 // scan reads a text. truncated says that it is only the beginning of one; then
 // the text may leave anything.
 func scan(sql string, truncated bool) *queryText {
-	t := &queryText{sql: sql, mayLeaveState: truncated}
+	t := &queryText{sql: sql, mayLeaveState: truncated, sender: driverBySQL(sql)}
 	var st statement
 	n := 0                 // words of the statement at hand
 	reads, stricts := 0, 0 // settings that the statements before it read

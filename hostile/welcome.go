@@ -11,6 +11,7 @@ import (
 	"io"
 	"maps"
 	"net"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -221,10 +222,35 @@ func (s *session) judgeStartupLocked() {
 		case low == "extra_float_digits":
 			s.p.ledger.note("startup parameter "+low, "the driver always sends it: PgBouncer needs ignore_startup_parameters = "+low)
 		default:
-			s.reportLocked(StartupParameter, low, nil, nil)
+			for _, setting := range settingsOfStartup(low, s.startup[name]) {
+				s.reportLocked(StartupParameter, setting, nil, nil)
+			}
 		}
 	}
 }
+
+// optionSetting is a setting in the startup parameter options: -c name=value, or
+// --name=value.
+var optionSetting = regexp.MustCompile(`(?:-c\s*|--)([A-Za-z_][A-Za-z0-9_.-]*)\s*=`)
+
+// settingsOfStartup returns what a startup parameter sets, as the subjects of
+// findings: itself, or each setting in options.
+func settingsOfStartup(name, value string) []string {
+	if name != "options" {
+		return []string{name}
+	}
+	var all []string
+	for _, m := range optionSetting.FindAllStringSubmatch(value, maxOptions) {
+		all = appendNew(all, strings.ReplaceAll(strings.ToLower(m[1]), "-", "_")+inOptions)
+	}
+	if all == nil {
+		return []string{name}
+	}
+	return all
+}
+
+// maxOptions bounds the settings in options that are reported.
+const maxOptions = 20
 
 // greet sends what a server sends to a client that it has let in.
 func (s *session) greet(b *backend) {

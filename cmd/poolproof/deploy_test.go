@@ -22,7 +22,7 @@ const deploy = "../../deploy/"
 func serveVariables(t *testing.T) []string {
 	t.Helper()
 	var cli commands
-	parser, err := kong.New(&cli, kong.Vars{"profiles": profileNames()}, kong.BindTo(t.Context(), (*context.Context)(nil)))
+	parser, err := kong.New(&cli, helpVars(), kong.BindTo(t.Context(), (*context.Context)(nil)))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,31 +20,32 @@ import (
 
 // doctorCommand is poolproof doctor.
 type doctorCommand struct {
-	URL           string   `arg:"" optional:"" help:"The database, as the application reaches it (default $$DATABASE_URL)."`
-	Role          string   `env:"POOLPROOF_ROLE" placeholder:"NAME" help:"Look as this role, which the application takes on in each transaction."`
-	TenantSetting string   `placeholder:"NAME" help:"The setting that policies read (default: the one that most of them do)."`
-	TenantColumn  []string `placeholder:"NAME" help:"A column that names a tenant (repeatable; default: inferred)."`
-	Instances     int      `placeholder:"N" help:"How many instances of the application run."`
-	PoolSize      int      `placeholder:"M" help:"How many connections each of them opens."`
-	Driver        string   `placeholder:"NAME[@VERSION]" help:"The application's driver: print its settings for this pooler."`
-	Option        []string `placeholder:"KEY=VALUE" sep:"none" help:"An option of the driver as it stands in code: refused by name if it is unknown to that version or contradicts the pooler (repeatable)."`
-	Error         string   `placeholder:"TEXT" help:"Explain an error message; needs no URL and no network."`
-	Intrusive     bool     `help:"Try also what stays on a server connection until it is cleaned up: session settings, LISTEN, session locks, temporary tables."`
-	Fast          bool     `help:"Look only at what keeps tenants apart, not at the pooler's kind: for doctor --fast && exec CMD."`
-	Only          []string `placeholder:"CODE" help:"Report only this code (repeatable)."`
-	FailOn        string   `enum:"warn,fail,never" default:"warn" placeholder:"warn|fail|never" help:"What makes the exit status 1 (default ${default})."`
-	Verbose       bool     `short:"v" help:"Show also what is right, and what was not looked at."`
-	JSON          bool     `name:"json" xor:"form" help:"Print the report as JSON."`
-	Markdown      bool     `xor:"form" help:"Print the report for a bug report."`
-	SARIF         string   `name:"sarif" placeholder:"FILE" help:"Write the report as SARIF 2.1.0, for code scanning."`
-	Output        string   `placeholder:"FILE" help:"Write the SQL that mends what was found. It is never run."`
-	Baseline      string   `placeholder:"FILE" help:"Findings that are known: by code and object, with a reason and an expiry."`
+	URL           string        `arg:"" optional:"" help:"The database, as the application reaches it (default $$DATABASE_URL)."`
+	Role          string        `env:"POOLPROOF_ROLE" placeholder:"NAME" help:"Look as this role, which the application takes on in each transaction."`
+	TenantSetting string        `placeholder:"NAME" help:"The setting that policies read (default: the one that most of them do)."`
+	TenantColumn  []string      `placeholder:"NAME" help:"A column that names a tenant (repeatable; default: inferred)."`
+	Instances     int           `placeholder:"N" help:"How many instances of the application run."`
+	PoolSize      int           `placeholder:"M" help:"How many connections each of them opens."`
+	Driver        string        `placeholder:"NAME[@VERSION]" help:"The application's driver: print its settings for this pooler."`
+	Option        []string      `placeholder:"KEY=VALUE" sep:"none" help:"An option of the driver as it stands in code: refused by name if it is unknown to that version or contradicts the pooler (repeatable)."`
+	Error         string        `placeholder:"TEXT" help:"Explain an error message; needs no URL and no network."`
+	Within        time.Duration `default:"5s" placeholder:"TIME" help:"How long it may look (default ${default}): more for a server that is far away."`
+	Intrusive     bool          `help:"Try also what stays on a server connection until it is cleaned up: session settings, LISTEN, session locks, temporary tables."`
+	Fast          bool          `help:"Look only at what keeps tenants apart, not at the pooler's kind: for doctor --fast && exec CMD."`
+	Only          []string      `placeholder:"CODE" help:"Report only this code (repeatable)."`
+	FailOn        string        `enum:"warn,fail,never" default:"warn" placeholder:"warn|fail|never" help:"What makes the exit status 1 (default ${default})."`
+	Verbose       bool          `short:"v" help:"Show also what is right, and what was not looked at."`
+	JSON          bool          `name:"json" xor:"form" help:"Print the report as JSON."`
+	Markdown      bool          `xor:"form" help:"Print the report for a bug report."`
+	SARIF         string        `name:"sarif" placeholder:"FILE" help:"Write the report as SARIF 2.1.0, for code scanning."`
+	Output        string        `placeholder:"FILE" help:"Write the SQL that mends what was found. It is never run."`
+	Baseline      string        `placeholder:"FILE" help:"Findings that are known: by code and object, with a reason and an expiry."`
 }
 
 // Help is the long help.
 func (doctorCommand) Help() string {
 	return `Looks at a database through the application's own URL and role: which pooler answers and what works through it, does
-row-level security keep tenants apart, which settings does the driver need, and what has to be done. It only reads, in read-only transactions, takes at most 5 seconds and 4 connections, and leaves
+row-level security keep tenants apart, which settings does the driver need, and what has to be done. It only reads, in read-only transactions, takes at most 5 seconds (--within) and 4 connections, and leaves
 nothing behind. The exit status is 0 if nothing is wrong, 1 if something is, and 2 if the database could not be asked.
 
 Example:
@@ -55,7 +56,8 @@ Example:
   poolproof doctor --error 'prepared statement "__asyncpg_stmt_1__" does not exist'
   poolproof doctor --only PD019
   poolproof doctor --baseline doctor-baseline.json --sarif doctor.sarif --fail-on fail
-  poolproof doctor --output fix.sql`
+  poolproof doctor --output fix.sql
+  poolproof doctor --fast --fail-on fail && exec my-program`
 }
 
 // Run looks, and reports.
@@ -71,7 +73,10 @@ func (c *doctorCommand) Run(ctx context.Context, p *program) error {
 	}
 	cfg := doctor.Config{
 		URL: c.URL, Role: c.Role, TenantSetting: c.TenantSetting, TenantColumns: c.TenantColumn, Instances: c.Instances, PoolSize: c.PoolSize,
-		Fast: c.Fast, Intrusive: c.Intrusive, Driver: c.Driver, Options: c.Option,
+		Fast: c.Fast, Within: c.Within, Intrusive: c.Intrusive, Driver: c.Driver, Options: c.Option,
+	}
+	if c.Within <= 0 {
+		return usage("say how long it may look: --within 20s", "--within must be more than 0")
 	}
 	if c.Driver == "" && len(c.Option) > 0 {
 		return usage("say whose: --driver asyncpg@0.30", "--option needs --driver")
@@ -98,7 +103,7 @@ func (c *doctorCommand) Run(ctx context.Context, p *program) error {
 			return usage(`write it as {"known":[{"code":"PD005","object":"public.t","reason":"…","expires":"2027-01-31"}]}`, "%w", err)
 		}
 	}
-	slow := time.AfterFunc(2*time.Second, func() { p.log.Info("still looking", "at most", doctor.Budget) })
+	slow := time.AfterFunc(2*time.Second, func() { p.log.Info("still looking", "at most", c.Within) })
 	report := doctor.Examine(ctx, cfg)
 	slow.Stop()
 	if err := context.Cause(ctx); err != nil {

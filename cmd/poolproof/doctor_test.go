@@ -27,8 +27,8 @@ func TestDoctorOfOurOwnDatabase(t *testing.T) {
 	d := newDatabase(t)
 	for _, kind := range []pgtest.Kind{pgtest.Direct, pgtest.PgBouncer118Statement, pgtest.PgBouncer124Transaction} {
 		for _, fast := range [][]string{nil, {"--fast"}} {
-			r := command(t, append([]string{"doctor", pgtest.Pooled(t, d.url, kind)}, fast...)...)
-			if r.code != exitOK || strings.Count(r.stdout, "\n") != 1 || !strings.HasPrefix(r.stdout, "healthy: ") || r.stderr != "" {
+			r := command(t, append([]string{"doctor", pgtest.Pooled(t, d.url, kind), "--within", "29s"}, fast...)...)
+			if r.code != exitOK || strings.Count(r.stdout, "\n") != 1 || !strings.HasPrefix(r.stdout, "healthy: ") || complaints(r) != "" {
 				t.Errorf("%v %v: exit code %d: %s%s", kind, fast, r.code, r.stdout, r.stderr)
 			}
 		}
@@ -39,6 +39,18 @@ func TestDoctorOfOurOwnDatabase(t *testing.T) {
 	if r.code != exitOK || !strings.Contains(r.stdout, "PD019 ok ") || !strings.Contains(r.stdout, "\nisolation: holds [measured]: ") || !strings.Contains(r.stdout, "\nbetween: no pooler\n") {
 		t.Errorf("exit code %d: %s%s", r.code, r.stdout, r.stderr)
 	}
+}
+
+// complaints is what a command wrote to standard error but its progress, which a
+// busy machine has it tell.
+func complaints(r result) string {
+	var said strings.Builder
+	for line := range strings.Lines(r.stderr) {
+		if !strings.Contains(line, `msg="still looking"`) {
+			said.WriteString(line)
+		}
+	}
+	return said.String()
 }
 
 // faultyDatabase has one fault and one warning; the URL is of a role that the policies bind.
@@ -79,9 +91,9 @@ func TestDoctorReports(t *testing.T) {
 	}
 	all := known("PD004", "public.docs", "2999-12-31") + "," + known("PD019", "public.docs", "2999-12-31") + "," + known("PD005", "public.notes", "2999-12-31")
 
-	r := command(t, "doctor", pooled, "--sarif", file("r.sarif", ""), "--output", file("fix.sql", ""))
+	r := command(t, "doctor", pooled, "--within", "29s", "--sarif", file("r.sarif", ""), "--output", file("fix.sql", ""))
 	lines := strings.Split(strings.TrimSpace(r.stdout), "\n")
-	if r.code != exitFailure || r.stderr != "" || lines[0] != lines[len(lines)-1] || !strings.HasPrefix(lines[0], "2 faults, 1 warning; tenants are not isolated: pgbouncer ") {
+	if r.code != exitFailure || complaints(r) != "" || lines[0] != lines[len(lines)-1] || !strings.HasPrefix(lines[0], "2 faults, 1 warning; tenants are not isolated: pgbouncer ") {
 		t.Errorf("exit code %d: %s%s", r.code, r.stdout, r.stderr)
 	}
 	for _, want := range []string{
@@ -149,7 +161,7 @@ func TestDoctorReports(t *testing.T) {
 		if tt.baseline != "" {
 			args = append(args, "--baseline", file("baseline.json", `{"known":[`+tt.baseline+`]}`))
 		}
-		if r := command(t, args...); r.code != tt.code || !strings.Contains(r.stdout, tt.says) || r.stderr != "" {
+		if r := command(t, args...); r.code != tt.code || !strings.Contains(r.stdout, tt.says) || complaints(r) != "" {
 			t.Errorf("%s: exit code %d, want %d that says %q: %s%s", tt.name, r.code, tt.code, tt.says, r.stdout, r.stderr)
 		}
 	}
@@ -206,8 +218,8 @@ func TestDoctorDriver(t *testing.T) {
 		{"lib/pq, 1.18", old, []string{"--driver", "pq"}, exitOK, []string{advice(hostile.MissingNamed, "lib/pq"), advice(hostile.ForeignUnnamed, "lib/pq")}, "one PQpipelineSync"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			r := command(t, append([]string{"doctor", tt.url}, tt.args...)...)
-			if r.code != tt.code || r.stderr != "" {
+			r := command(t, append([]string{"doctor", tt.url, "--within", "29s"}, tt.args...)...)
+			if r.code != tt.code || complaints(r) != "" {
 				t.Errorf("exit code %d, want %d: %s%s", r.code, tt.code, r.stdout, r.stderr)
 			}
 			for _, want := range tt.says {
@@ -236,6 +248,7 @@ func TestDoctorRefuses(t *testing.T) {
 	command(t, "doctor", "postgres://127.0.0.1:1/x", "--instances", "3").wantError(t, exitUsage, "--pool-size")
 	command(t, "doctor", "postgres://127.0.0.1:1/x", "--driver", "dbase").wantError(t, exitUsage, "dbase", "asyncpg")
 	command(t, "doctor", "postgres://127.0.0.1:1/x", "--option", "a=b").wantError(t, exitUsage, "--driver")
+	command(t, "doctor", "postgres://127.0.0.1:1/x", "--within", "0s").wantError(t, exitUsage, "--within")
 	command(t, "doctor", "postgres://127.0.0.1:1/x", "--fail-on", "sometimes").wantError(t, exitUsage, "--fail-on")
 
 	// A database that cannot be asked is 2, and its report is on standard output, in each form.
@@ -262,7 +275,7 @@ func TestExplain(t *testing.T) {
 		{[]string{"doctor", "--error", "remaining connection slots are reserved"}, []string{"(too-many)"}},
 	} {
 		r := command(t, tt.args...)
-		if r.code != exitOK || r.stderr != "" {
+		if r.code != exitOK || complaints(r) != "" {
 			t.Errorf("%q: exit code %d: %s", tt.args, r.code, r.stderr)
 		}
 		for _, want := range tt.says {

@@ -98,7 +98,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		kong.Description("Keeps multi-tenant PostgreSQL correct when a connection pooler stands in front of it."),
 		kong.Writers(stdout, stderr),
 		kong.Exit(func(code int) { exited = code }), // after --help
-		kong.Vars{"profiles": profileNames(), "faults": strings.Trim(fmt.Sprint(hostile.FaultKinds()), "[]")},
+		helpVars(),
 		kong.BindTo(ctx, (*context.Context)(nil)),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
 	)
@@ -126,6 +126,11 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 type exitStatus int
 
 func (e exitStatus) Error() string { return "exit status " + strconv.Itoa(int(e)) }
+
+// helpVars are the names that help texts list.
+func helpVars() kong.Vars {
+	return kong.Vars{"profiles": profileNames(), "faults": strings.Trim(fmt.Sprint(hostile.FaultKinds()), "[]")}
+}
 
 func profileNames() string {
 	profiles := hostile.Profiles()

@@ -2,10 +2,14 @@ import java.sql.Connection;
 import java.sql.DriverManager;
 import java.sql.SQLException;
 
-/** A schema for each tenant: by setSchema, by the URL's currentSchema, or for the transaction. */
+/** A schema for each tenant: by setSchema, by the URL's currentSchema, or for the transaction; and a time limit in options. */
 class Schema {
     public static void main(String[] args) {
-        String url = System.getenv("JDBC_URL") + "&prepareThreshold=0" + (args[0].equals("url") ? "&currentSchema=tenant_b" : "");
+        String url = System.getenv("JDBC_URL") + "&prepareThreshold=0" + switch (args[0]) {
+            case "url" -> "&currentSchema=tenant_b";
+            case "options" -> "&options=-c%20statement_timeout=5000";
+            default -> "";
+        };
         try (var c = DriverManager.getConnection(url)) {
             switch (args[0]) {
                 case "setSchema" -> c.setSchema("tenant_b");
@@ -21,7 +25,7 @@ class Schema {
             if (args[0].equals("correct")) {
                 c.commit();
             }
-            if (n != 1) {
+            if (n != (args[0].equals("options") ? 500 : 1)) {
                 System.out.println("wrong: " + n + " items, of another schema");
                 System.exit(1);
             }

@@ -1,4 +1,4 @@
-// Drizzle on node-postgres: a query that is prepared under a name, as its guide to performance says.
+// Drizzle on node-postgres: a query that is prepared under a name, as its guide to performance says; and a tenant.
 const { Pool } = require('pg')
 const { drizzle } = require('drizzle-orm/node-postgres')
 const { integer, pgTable, text } = require('drizzle-orm/pg-core')
@@ -20,6 +20,16 @@ async function main (form) {
       faults++
     }
   }
+  const tenant = async (on, local) => {
+    await on.execute(sql`select set_config('app.tenant', 'tenant 1', ${local})`)
+    const { rows: [{ n }] } = await on.execute(sql`select count(*)::int as n from item where tenant = current_setting('app.tenant', true)`)
+    if (n !== 250) {
+      console.log(`wrong: the tenant has ${n} items`)
+      faults++
+    }
+  }
+  if (form === 'set') await tenant(db, false)
+  if (form === 'correct') await db.transaction(tx => tenant(tx, true))
   for (let n = 1; n <= 6; n++) await Promise.all([ask(n), ask(n + 100)])
   await pool.end()
   return faults

@@ -1,4 +1,4 @@
-// The tenant of a request, set on the connection that the pool hands out.
+// The tenant of a request, set on the connection that the pool hands out; and a time limit.
 const { Pool } = require('pg')
 
 const tenants = ['tenant 0', 'tenant 1']
@@ -6,10 +6,10 @@ const tenants = ['tenant 0', 'tenant 1']
 async function request (pool, form, tenant) {
   const client = await pool.connect()
   try {
-    if (form === 'correct') await client.query('begin')
-    await client.query("select set_config('app.tenant', $1, $2)", [tenant, form === 'correct'])
+    if (form !== 'faulty') await client.query('begin')
+    await client.query("select set_config('app.tenant', $1, $2)", [tenant, form !== 'faulty'])
     const { rows } = await client.query("select distinct tenant from item where tenant = current_setting('app.tenant', true)")
-    if (form === 'correct') await client.query('commit')
+    if (form !== 'faulty') await client.query('commit')
     return rows.map(r => r.tenant).join()
   } finally {
     client.release()
@@ -17,7 +17,7 @@ async function request (pool, form, tenant) {
 }
 
 async function main (form) {
-  const pool = new Pool({ connectionString: process.env.DATABASE_URL, max: 2 })
+  const pool = new Pool({ connectionString: process.env.DATABASE_URL, max: 2, ...(form === 'timeout' ? { statement_timeout: 5000 } : { query_timeout: 20_000 }) })
   let faults = 0
   for (let i = 0; i < 4; i++) {
     const seen = await Promise.all(tenants.map(t => request(pool, form, t)))
@@ -32,4 +32,4 @@ async function main (form) {
   return faults
 }
 
-main(process.argv[2]).then(faults => { process.exitCode = faults ? 1 : 0 })
+main(process.argv[2]).then(faults => { process.exitCode = faults ? 1 : 0 }, e => { console.log('wrong:', e.message); process.exit(1) })

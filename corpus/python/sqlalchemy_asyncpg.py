@@ -4,14 +4,13 @@ import os
 import sys
 from uuid import uuid4
 
-from sqlalchemy import NullPool, text
+from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
 FORM = sys.argv[1]
 TENANT = "tenant 1"
 WORKING = {
-    "poolclass": NullPool,
     "connect_args": {
         "statement_cache_size": 0,
         "prepared_statement_cache_size": 0,

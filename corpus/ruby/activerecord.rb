@@ -1,4 +1,4 @@
-# ActiveRecord: queries, and the lock that its migrations take.
+# ActiveRecord: queries, the lock that its migrations take, and a setting when it connects.
 require 'active_record'
 require 'uri'
 
@@ -6,7 +6,8 @@ form = ARGV[0]
 url = URI(ENV.fetch('DATABASE_URL'))
 ActiveRecord::Base.establish_connection(
   adapter: 'postgresql', host: url.host, port: url.port, username: url.user, database: url.path[1..],
-  prepared_statements: form == 'prepared', advisory_locks: form == 'lock'
+  prepared_statements: form == 'prepared', advisory_locks: form == 'lock',
+  variables: form == 'variables' ? { statement_timeout: 5000 } : {}
 )
 
 class Item < ActiveRecord::Base

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -79,10 +80,10 @@ func (r *Recorder) Environ(env []string) []string {
 
 // call is one line of the file.
 type call struct {
-	SQL    string `json:"sql"`
-	File   string `json:"file"`
-	Line   int    `json:"line"`
-	Driver string `json:"driver"`
+	SQL  string   `json:"sql"`
+	File string   `json:"file"` // "" if the program's own is not on the stack: a library's background work
+	Line int      `json:"line"`
+	Via  []string `json:"via"` // the packages on the stack, the driver first
 }
 
 // How many bytes of the file are read, and how long a line may be.
@@ -91,7 +92,7 @@ const (
 	maxLine = 1 << 20
 )
 
-// Locate sets the files, lines and drivers of a report's findings to those that
+// Locate sets the files, lines and libraries of a report's findings to those that
 // the program reported. If it reported none for a finding, sqlcommenter's tags
 // may say where it was. Files in dir become relative to it. The error says that
 // what the program reported could not be read.
@@ -106,32 +107,76 @@ func (r *Recorder) Locate(report *hostile.Report, dir string) error {
 	lines.Buffer(nil, maxLine)
 	for lines.Scan() {
 		var c call
-		if json.Unmarshal(lines.Bytes(), &c) != nil || c.File == "" {
+		if json.Unmarshal(lines.Bytes(), &c) != nil || len(c.Via) == 0 {
 			continue // a process may have died in the middle of one
 		}
-		if _, known := sites[key(c.SQL)]; !known {
+		if have, known := sites[key(c.SQL)]; !known || have.File == "" && c.File != "" {
 			sites[key(c.SQL)] = c
 		}
 	}
 	if err := lines.Err(); err != nil && !errors.Is(err, bufio.ErrTooLong) {
 		return fmt.Errorf("read the calls: %w", err)
 	}
+	connected := connects(sites)
+	via := map[uint32][]string{} // of each client the longest way that a statement of it took
 	for i := range report.Findings {
 		o := &report.Findings[i].First
 		if o.File != "" || o.SQL == "" {
+			if report.Findings[i].Code == hostile.StartupParameter {
+				report.Findings[i].SentBy(connected...)
+			}
 			continue
 		}
 		if c, ok := sites[key(o.SQL)]; ok {
 			o.File, o.Line = c.File, c.Line
-			report.Findings[i].SentBy(c.Driver)
-		} else {
+			report.Findings[i].SentBy(c.Via...)
+			if len(c.Via) > len(via[o.Client.ID]) {
+				via[o.Client.ID] = c.Via
+			}
+		}
+		if o.File == "" {
 			o.File, o.Line = tagged(o.Tags)
 		}
 		if rel, err := filepath.Rel(dir, o.File); o.File != "" && err == nil && filepath.IsLocal(rel) {
 			o.File = rel
 		}
 	}
+	// What a library's hook sent, which is the program's own, comes through the
+	// library all the same.
+	for i := range report.Findings {
+		o := &report.Findings[i].First
+		if c, ok := sites[key(o.SQL)]; ok && len(via[o.Client.ID]) > len(c.Via) && within(c.Via, via[o.Client.ID]) {
+			report.Findings[i].SentBy(via[o.Client.ID]...)
+		}
+	}
 	return nil
+}
+
+// connects returns the packages that the program connects through, the driver
+// first: those of all calls if each took a part of the same way, or else what
+// all ways have in common.
+func connects(sites map[string]call) []string {
+	var longest, common []string
+	for _, c := range sites {
+		if len(c.Via) > len(longest) {
+			longest = c.Via
+		}
+		if common == nil {
+			common = c.Via
+		}
+		common = slices.DeleteFunc(slices.Clone(common), func(name string) bool { return !slices.Contains(c.Via, name) })
+	}
+	for _, c := range sites {
+		if !within(c.Via, longest) {
+			return common
+		}
+	}
+	return longest
+}
+
+// within reports whether all names are among others.
+func within(names, others []string) bool {
+	return !slices.ContainsFunc(names, func(name string) bool { return !slices.Contains(others, name) })
 }
 
 // key returns what is compared of a text. Drivers may trim it, and the pooler

@@ -81,7 +81,7 @@ func TestLocate(t *testing.T) {
 		{"psycopg2_.py", "psycopg2", map[string]string{"app.where": "# here", "app.dict": "# there"}},
 		{"asyncpg_.py", "asyncpg", map[string]string{"app.where": "# here"}},
 		{"sqlalchemy_.py", "", map[string]string{"app.where": "# here", "app.later": "# there"}},
-		{"django_.py", "psycopg", map[string]string{"app.where": "# here", "app.orm": "# there"}},
+		{"django_.py", "django", map[string]string{"app.where": "# here", "app.orm": "# there"}},
 		{"pg.cjs", "node-postgres", map[string]string{"app.where": "// here", "app.pool": "// there"}},
 		{"pg.mjs", "node-postgres", map[string]string{"app.where": "// here", "app.pool": "// there"}},
 		{"postgres.cjs", "postgres.js", map[string]string{"app.where": "// here", "app.nested": "// there"}},

@@ -281,7 +281,7 @@ func TestForeignIsMissing(t *testing.T) {
 					t.Errorf("the log holds %s", not)
 				}
 			}
-			if kind != pgtest.Direct && !strings.Contains(lines, "was left on this server connection") {
+			if kind != pgtest.Direct && !strings.Contains(lines, "left a tenant on this server connection") {
 				t.Error("no leak was seen: the test proves nothing")
 			}
 
@@ -429,7 +429,7 @@ func TestLeakedTenant(t *testing.T) {
 	if n := <-leaked; n == 0 {
 		t.Fatal("nothing was leaked: the test proves nothing")
 	}
-	if !strings.Contains(s.log.String(), "was left on this server connection") {
+	if !strings.Contains(s.log.String(), "left a tenant on this server connection") {
 		t.Error("no leak was seen in 300 requests: the test proves nothing")
 	}
 }

@@ -512,7 +512,7 @@ func TestSuite(t *testing.T) {
 func (p *player) checkLog(t *testing.T) {
 	t.Helper()
 	for line := range strings.Lines(p.log.String()) {
-		if strings.Contains(line, `"level":"ERROR"`) && !strings.Contains(line, "was left on this server connection") {
+		if strings.Contains(line, `"level":"ERROR"`) && !strings.Contains(line, "left a tenant on this server connection") {
 			t.Errorf("the log has an error: %s", line)
 		}
 		for _, not := range []string{"prepared statement", "eyJ", "@", "Ada", "Farid", "Last Apple", "Voice", "Field researcher", "Content editor"} {

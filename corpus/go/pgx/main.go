@@ -28,6 +28,12 @@ func main() {
 	switch form := os.Args[1]; form {
 	case "acquire", "acquire-correct":
 		acquire(ctx, exec, form == "acquire-correct")
+	case "acquire-cached":
+		acquire(ctx, url, false)
+	case "readonly", "readonly-correct":
+		readonly(ctx, exec, form == "readonly-correct")
+	case "timeout":
+		mode(ctx, url+"&statement_timeout=5000")
 	case "batch", "batch-correct":
 		batch(ctx, exec, form == "batch-correct")
 	case "pipeline", "pipeline-correct":
@@ -49,7 +55,11 @@ func connect(ctx context.Context, url string) *pgx.Conn {
 }
 
 func mode(ctx context.Context, url string) {
-	c := connect(ctx, url)
+	c, err := pgx.Connect(ctx, url)
+	if err != nil {
+		wrong("%v", err)
+		return
+	}
 	defer c.Close(ctx)
 	for n := 1; n <= 6; n++ {
 		var name string
@@ -73,7 +83,7 @@ func acquire(ctx context.Context, url string, correct bool) {
 	cfg.MaxConns = 1
 	if !correct {
 		cfg.PrepareConn = func(ctx context.Context, c *pgx.Conn) (bool, error) {
-			_, err := c.Exec(ctx, "select set_config('app.tenant', $1, false)", ctx.Value(key{}))
+			_, err := c.Exec(ctx, fmt.Sprintf("select set_config('app.tenant', '%s', false)", ctx.Value(key{})))
 			return true, err
 		}
 	}
@@ -84,19 +94,51 @@ func acquire(ctx context.Context, url string, correct bool) {
 	defer pool.Close()
 	for n := range 6 {
 		tenant := fmt.Sprint("tenant ", n%2)
-		const sql = "select coalesce(min(tenant), 'no tenant') from item where tenant = current_setting('app.tenant', true)"
+		const sql = "select coalesce(min(tenant), 'no tenant') from item where tenant = current_setting('app.tenant', true) and id > $1"
 		var seen string
 		if correct {
 			b := &pgx.Batch{} // one Sync, so one transaction
 			b.Queue("select set_config('app.tenant', $1, true)", tenant)
-			b.Queue(sql).QueryRow(func(row pgx.Row) error { return row.Scan(&seen) })
+			b.Queue(sql, 0).QueryRow(func(row pgx.Row) error { return row.Scan(&seen) })
 			err = pool.SendBatch(ctx, b).Close()
 		} else {
-			err = pool.QueryRow(context.WithValue(ctx, key{}, tenant), sql).Scan(&seen)
+			err = pool.QueryRow(context.WithValue(ctx, key{}, tenant), sql, 0).Scan(&seen)
 		}
 		if err != nil || seen != tenant {
 			wrong("%s sees %s, %v", tenant, seen, err)
 		}
+	}
+}
+
+// readonly guards a reporting tool against writing: for whatever the pool's
+// connections do, or for the transaction.
+func readonly(ctx context.Context, url string, correct bool) {
+	cfg, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		panic(err)
+	}
+	cfg.MaxConns = 1
+	if !correct {
+		cfg.AfterConnect = func(ctx context.Context, c *pgx.Conn) error {
+			_, err := c.Exec(ctx, "set default_transaction_read_only = on")
+			return err
+		}
+	}
+	pool, err := pgxpool.NewWithConfig(ctx, cfg)
+	if err != nil {
+		panic(err)
+	}
+	defer pool.Close()
+	mode := pgx.TxOptions{}
+	if correct {
+		mode.AccessMode = pgx.ReadOnly
+	}
+	err = pgx.BeginTxFunc(ctx, pool, mode, func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, "insert into note (body) values ('by the reporting tool')")
+		return err
+	})
+	if err == nil {
+		wrong("the reporting tool wrote")
 	}
 }
 

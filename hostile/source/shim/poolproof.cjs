@@ -20,26 +20,35 @@ function install() {
   const seen = new Set()
   let out
 
-  // caller is the first frame that is neither Node's nor a package's.
+  // caller is the first frame that is neither Node's nor a package's, if there is
+  // one, and the packages on the way to it.
   function caller() {
     const limit = Error.stackTraceLimit
     Error.stackTraceLimit = 60
     const stack = new Error().stack
     Error.stackTraceLimit = limit
     if (typeof stack !== 'string') return null
+    const via = []
     for (const line of stack.split('\n')) {
       const m = /(?:\(|at (?:async )?)((?:file:\/\/)?\/[^()]*?):(\d+):\d+\)?$/.exec(line)
-      if (!m || m[1].includes('/node_modules/') || m[1].endsWith(__filename)) continue
-      return { file: m[1].startsWith('file:') ? fileURLToPath(m[1]) : m[1], line: Number(m[2]) }
+      if (!m || m[1].endsWith(__filename)) continue
+      const at = m[1].lastIndexOf('/node_modules/')
+      if (at >= 0) {
+        const [name, inScope] = m[1].slice(at + '/node_modules/'.length).split('/')
+        const full = name.startsWith('@') ? name + '/' + inScope : name
+        if (!via.includes(full)) via.push(full)
+        continue
+      }
+      return { file: m[1].startsWith('file:') ? fileURLToPath(m[1]) : m[1], line: Number(m[2]), via }
     }
-    return null
+    return via.length > 0 ? { via } : null
   }
 
-  function note(driver, sql, where) {
+  function note(driver, sql, where) { // driver: the package's name
     try {
       if (typeof sql !== 'string' || !where) return
       sql = sql.slice(0, 4000)
-      const line = JSON.stringify({ sql, file: where.file, line: where.line, driver }) + '\n'
+      const line = JSON.stringify({ sql, file: where.file, line: where.line, via: [driver, ...where.via] }) + '\n'
       if (seen.has(line) || seen.size > 20000) return
       seen.add(line)
       if (out === undefined) out = fs.openSync(calls, fs.constants.O_WRONLY | fs.constants.O_APPEND)
@@ -57,7 +66,7 @@ function install() {
     const real = proto.query
     if (typeof real !== 'function' || real.poolproof) return
     const query = function query(...args) {
-      note('node-postgres', textOf(args[0]), caller())
+      note('pg', textOf(args[0]), caller())
       return real.apply(this, args)
     }
     Object.defineProperty(query, 'length', { value: real.length, configurable: true })
@@ -77,7 +86,7 @@ function install() {
       get: () => value,
       set: (v) => {
         value = v
-        if (v) note('postgres.js', v.string, where)
+        if (v) note('postgres', v.string, where)
       },
     })
   }

@@ -55,13 +55,31 @@ def _install():
             )
         return known
 
+    packages = {}  # file name -> the top package that it belongs to, or None
+
+    def package_of(name):
+        if name not in packages:
+            path = os.path.abspath(name)
+            packages[name] = None
+            for folder in ("/site-packages/", "/dist-packages/"):
+                before, found, after = path.rpartition(folder)
+                if found:
+                    packages[name] = after.split("/")[0].removesuffix(".py")
+        return packages[name]
+
     def caller():
+        """The program's file and line, if it is on the stack, and the packages on the way."""
         frame = sys._getframe(2)
+        via = []
         while frame is not None:
-            if is_own(frame.f_code.co_filename):
-                return os.path.abspath(frame.f_code.co_filename), frame.f_lineno
+            name = frame.f_code.co_filename
+            if is_own(name):
+                return os.path.abspath(name), frame.f_lineno, via
+            package = package_of(name)
+            if package and package not in via:
+                via.append(package)
             frame = frame.f_back
-        return None
+        return ("", 0, via) if via else None
 
     def note(driver, sql, where):
         try:
@@ -72,13 +90,13 @@ def _install():
             if not isinstance(sql, str):
                 return
             sql = sql[:4000]
-            key = (sql, where)
+            key = (sql, where[0], where[1], tuple(where[2]))
             if key in seen or len(seen) > 20000:
                 return
             seen.add(key)
             if not out:
                 out.append(os.open(calls, os.O_WRONLY | os.O_APPEND))
-            line = json.dumps({"sql": sql, "file": where[0], "line": where[1], "driver": driver})
+            line = json.dumps({"sql": sql, "file": where[0], "line": where[1], "via": [driver, *where[2]]})
             os.write(out[0], line.encode() + b"\n")
         except Exception:
             pass  # the program must not notice

@@ -1,0 +1,64 @@
+import io.vertx.core.Vertx;
+import io.vertx.pgclient.PgBuilder;
+import io.vertx.pgclient.PgConnectOptions;
+import io.vertx.pgclient.PgConnection;
+import io.vertx.pgclient.pubsub.PgSubscriber;
+import io.vertx.sqlclient.PoolOptions;
+import io.vertx.sqlclient.Tuple;
+import java.net.URI;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.TimeUnit;
+
+/** Vert.x: a pool of one connection; by default it asks in two trips. */
+class VertxApp {
+    /** Listens through the pooler, or on a connection of its own. */
+    static void listen(PgConnectOptions options, String form) throws Exception {
+        var direct = URI.create(System.getenv(form.equals("listen") ? "DATABASE_URL" : "DIRECT_URL"));
+        var vertx = Vertx.vertx();
+        var subscriber = PgSubscriber.subscriber(vertx, new PgConnectOptions(options).setHost(direct.getHost()).setPort(direct.getPort()));
+        var heard = new CompletableFuture<String>();
+        subscriber.connect().toCompletionStage().toCompletableFuture().get(20, TimeUnit.SECONDS);
+        var subscribed = new CompletableFuture<Void>();
+        subscriber.channel("news").subscribeHandler(subscribed::complete).handler(heard::complete);
+        subscribed.get(20, TimeUnit.SECONDS);
+        if (form.equals("correct")) {
+            PgConnection.connect(vertx, options).toCompletionStage().toCompletableFuture().get(20, TimeUnit.SECONDS)
+                .query("notify news, 'heard'").execute().toCompletionStage().toCompletableFuture().get(20, TimeUnit.SECONDS);
+            if (!heard.get(20, TimeUnit.SECONDS).equals("heard")) {
+                System.out.println("wrong: heard " + heard.get());
+            }
+        }
+    }
+
+    public static void main(String[] args) throws Exception {
+        var url = URI.create(System.getenv("DATABASE_URL"));
+        var user = url.getUserInfo().split(":", 2);
+        var options = new PgConnectOptions().setHost(url.getHost()).setPort(url.getPort()).setDatabase(url.getPath().substring(1))
+            .setUser(user[0]).setPassword(user.length > 1 ? user[1] : "");
+        options.setCachePreparedStatements(args[0].equals("cached"));
+        String form = args[0];
+        options.setUseLayer7Proxy(!form.equals("default") && !form.equals("cached"));
+        if (form.equals("properties")) {
+            options.addProperty("statement_timeout", "5000");
+        }
+        if (form.equals("listen") || form.equals("correct")) {
+            listen(options, form);
+        }
+        var pool = PgBuilder.pool().connectingTo(options).with(new PoolOptions().setMaxSize(1)).using(Vertx.vertx()).build();
+        int faults = 0;
+        for (int n = 1; n <= 6; n++) {
+            String name;
+            try {
+                name = pool.preparedQuery("select name from item where id = $1").execute(Tuple.of(n)).toCompletionStage()
+                    .toCompletableFuture().get(20, TimeUnit.SECONDS).iterator().next().getString(0);
+            } catch (Exception e) {
+                name = e.getMessage();
+            }
+            if (!("item " + n).equals(name)) {
+                System.out.println("wrong: item " + n + " is " + name);
+                faults++;
+            }
+        }
+        System.exit(faults > 0 ? 1 : 0);
+    }
+}
