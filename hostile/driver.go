@@ -134,7 +134,7 @@ var (
 // that are too long to be chosen by people become #, because they are hashes
 // and differ from database to database.
 func lockPattern(held, sql string) string {
-	key := held
+	key := strings.TrimPrefix(held, "0,") // of a bigint below 2^32, as people choose them
 	if m := lockCall.FindStringIndex(sql); m != nil {
 		if given := argument(sql[m[1]:]); given != "" {
 			key = given

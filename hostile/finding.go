@@ -144,12 +144,12 @@ func newLedger() *ledger {
 }
 
 // MaxFindings is how many findings of each code a report keeps. It keeps fewer if
-// they hold more than 512 KiB of what programs sent, but always the first finding
+// they hold more than 448 KiB of what programs sent, but always the first finding
 // of a code.
 const MaxFindings = 100
 
 // maxSize bounds what findings hold of what programs sent, in bytes.
-const maxSize = 512 << 10
+const maxSize = 448 << 10
 
 // What is kept of one finding.
 const (

@@ -155,7 +155,7 @@ func TestResidue(t *testing.T) {
 			"create table t (a int)",
 			"create function tr() returns trigger language plpgsql as $$begin perform pg_advisory_lock(5); return new; end$$",
 			"create trigger tr before insert on t for each row execute function tr()",
-			"insert into t values (1)"}, []string{"PP009 0,5"}},
+			"insert into t values (1)"}, []string{"PP009 5"}},
 		{"a function that sets for the transaction", []string{
 			"create function fine(t text) returns void language sql as $$select set_config('app.tenant', t, true)$$",
 			"begin; select fine('a'); select current_setting('app.tenant'); commit"}, nil},

@@ -190,11 +190,16 @@ func subjectOf(f hostile.Finding) subject {
 		orElse("p")
 	case hostile.SettingNotSet:
 		orElse("app.tenant")
-	case hostile.SessionLock: // class and object are the halves of a key
-		class, object, _ := strings.Cut(s.Subject, ",")
-		high, _ := strconv.ParseUint(class, 10, 32)
-		low, err := strconv.ParseUint(object, 10, 32)
-		s.Key = int64(high<<32 | low) // the sign is the key's own
+	case hostile.SessionLock: // a key as the program wrote it, or class and object, the halves of one
+		var err error
+		if class, object, halves := strings.Cut(s.Subject, ","); halves {
+			var high, low uint64
+			high, _ = strconv.ParseUint(class, 10, 32)
+			low, err = strconv.ParseUint(object, 10, 32)
+			s.Key = int64(high<<32 | low) // the sign is the key's own
+		} else {
+			s.Key, err = strconv.ParseInt(s.Subject, 10, 64)
+		}
 		if err != nil {
 			s.Key = 42
 		}
