@@ -38,21 +38,12 @@ func prepares(driver string) bool {
 	return driver != "psycopg2" && driver != "pg" && driver != "django"
 }
 
-// fixFor is what prove advises against a fault, which is one source for both tools. own: there is advice for that driver, as it has the fault in
-// one of the ways of using it.
-func fixFor(code hostile.Code, driver string) (fix string, own bool) {
-	severity, _, _, general := hostile.Describe(code)
-	f := hostile.Finding{Code: code, Severity: severity}
-	f.SentBy(proves[driver])
-	return f.Fix, f.Fix != general
-}
-
 // recipes are the settings of a driver for what was found.
 func recipes(driver string, r *Report) []Recipe {
 	var all []Recipe
 	add := func(name pooler.Name, code hostile.Code) {
 		c := r.Through[name]
-		fix, _ := fixFor(code, driver)
+		fix, _ := hostile.FixFor(code, proves[driver])
 		all = append(all, Recipe{driver, fix, fmt.Sprintf("%s: %s, %s", name, c.Value, c.Text), basisOf(c.Basis), "poolproof explain " + string(code)})
 	}
 	keep := func(setting, reason string, basis Basis) {
@@ -76,7 +67,7 @@ func recipes(driver string, r *Report) []Recipe {
 		name pooler.Name
 		code hostile.Code
 	}{{pooler.UnnamedStatement, hostile.ForeignUnnamed}, {pooler.SeveralSyncs, hostile.SyncsInFlight}} {
-		if _, own := fixFor(f.code, driver); own && !r.Through[f.name].Value.OK() {
+		if _, own := hostile.FixFor(f.code, proves[driver]); own && !r.Through[f.name].Value.OK() {
 			add(f.name, f.code)
 		}
 	}

@@ -105,6 +105,13 @@ func (f *Finding) SentBy(packages ...string) {
 	f.Fix = fixFor(f.Code, f.Subject, f.isOther(), senders...)
 }
 
+// FixFor returns what to do about a code's fault in programs that use this library
+// (one of Libraries' names, or ""), and whether that is the library's own advice.
+func FixFor(code Code, library string) (fix string, own bool) {
+	fix = fixFor(code, "", false, library)
+	return fix, fix != fixFor(code, "", false)
+}
+
 // isOther reports whether the finding has its code's other form.
 func (f *Finding) isOther() bool { return f.Severity != catalogue[f.Code].severity }
 
