@@ -235,7 +235,7 @@ func copySource(t *testing.T, to string) {
 			return err
 		}
 		switch {
-		case name != "." && strings.HasPrefix(d.Name(), "."), name == "bin", name == "dist", name == "docs":
+		case name != "." && strings.HasPrefix(d.Name(), "."), name == "bin", name == "dist":
 			if d.IsDir() {
 				return fs.SkipDir
 			}
