@@ -61,8 +61,9 @@ func TestKept(t *testing.T) {
 // The texts that are kept are bounded in bytes, too.
 func TestTextsKept(t *testing.T) {
 	c := newTexts()
+	const texts = 2 * maxTextsKept / maxTextKept
 	for range 2 {
-		for i := range 2000 {
+		for i := range texts {
 			sql := fmt.Appendf(nil, "select %d, '%s'", i, strings.Repeat("x", maxTextKept-100))
 			c.of(sql, false)
 			c.of(sql, false)

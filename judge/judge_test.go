@@ -120,7 +120,7 @@ func holds(t *testing.T, r judge.Report, want outcomes) {
 // What is found through PostgreSQL itself is right: it is the measure. Through
 // each pooler it is what docs/judge.md says; the soak has all poolers.
 func TestJudge(t *testing.T) {
-	kinds := []pgtest.Kind{pgtest.Direct, pgtest.PgBouncer118Transaction, pgtest.PgBouncer124Transaction}
+	kinds := []pgtest.Kind{pgtest.Direct, pgtest.PgBouncer118Transaction}
 	if os.Getenv("POOLPROOF_SOAK") != "" {
 		kinds = append([]pgtest.Kind{pgtest.Direct}, pgtest.Poolers...)
 	}

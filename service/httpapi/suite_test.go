@@ -482,7 +482,11 @@ func topics(t *testing.T) map[string]topic {
 // leaving the other tenant's id on the server connections.
 func TestSuite(t *testing.T) {
 	all := topics(t)
-	for _, kind := range []pgtest.Kind{pgtest.Direct, pgtest.PgBouncer118Transaction, pgtest.PgBouncer118Statement} {
+	kinds := []pgtest.Kind{pgtest.PgBouncer118Transaction, pgtest.PgBouncer118Statement}
+	if os.Getenv("POOLPROOF_SOAK") != "" {
+		kinds = append(kinds, pgtest.Direct)
+	}
+	for _, kind := range kinds {
 		t.Run(kind.String(), func(t *testing.T) {
 			for name, one := range all {
 				t.Run(name, func(t *testing.T) {

@@ -25,11 +25,11 @@ import (
 // gets an answer, none deadlocks, and what is left keeps the rules and is what
 // the API says it is.
 func TestSixteenCallers(t *testing.T) {
-	each := 70
+	each, kinds := 70, []pgtest.Kind{pgtest.PgBouncer118Transaction, pgtest.PgBouncer118Statement}
 	if os.Getenv("POOLPROOF_SOAK") != "" {
-		each = 700
+		each, kinds = 700, append(kinds, pgtest.Direct)
 	}
-	for _, kind := range []pgtest.Kind{pgtest.PgBouncer118Transaction, pgtest.PgBouncer118Statement, pgtest.Direct} {
+	for _, kind := range kinds {
 		t.Run(kind.String(), func(t *testing.T) {
 			g := newGround(t, kind)
 			ctx := t.Context()
