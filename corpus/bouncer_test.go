@@ -427,18 +427,6 @@ func keepsLock() consequence {
 	}
 }
 
-// until waits for something to become true.
-func (b *bouncer) until(what string, is func() bool) {
-	b.Helper()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.Now().Add(30 * time.Second); !is(); <-tick.C {
-		if time.Now().After(deadline) {
-			b.Fatalf("not so after 30 s: %s", what)
-		}
-	}
-}
-
 // directly asks the server itself.
 func (b *bouncer) directly(sql string, dest any) bool {
 	b.Helper()

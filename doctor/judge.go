@@ -127,12 +127,13 @@ func (f *facts) otherSetting(t table) (Check, bool) {
 	if len(others) == 0 {
 		return Check{}, false
 	}
-	fix := "begin;\n"
+	var fix strings.Builder
+	fix.WriteString("begin;\n")
 	for _, p := range t.policies {
-		fix += "drop policy " + p.Name + " on " + t.Name + ";\n"
+		fix.WriteString("drop policy " + p.Name + " on " + t.Name + ";\n")
 	}
 	return finding(OtherSetting, t.Name, fmt.Sprintf("they read %s; the tenant's is %s", strings.Join(others, ", "), f.setting),
-		fix+f.policyFor(t)+"\ncommit;", ""), true
+		fix.String()+f.policyFor(t)+"\ncommit;", ""), true
 }
 
 func (f *facts) aboutPolicy(t table, p policy) (found []Check) {

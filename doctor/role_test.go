@@ -50,7 +50,7 @@ func TestRoles(t *testing.T) {
 		{"fleet, directly, too many", "PD022", "max_connections", doctor.Config{URL: base, Instances: 50, PoolSize: 20}},
 		{"fleet, directly, it fits", "", "", doctor.Config{URL: base, Instances: 2, PoolSize: 2}},
 		{"fleet, pooled, it fits", "", "", doctor.Config{URL: roomy, Instances: 45, PoolSize: 20}},
-		{"fleet, more clients than the pooler takes, and a pool larger than the server", "PD022 PD022", "max_client_conn = 121", doctor.Config{URL: narrow, Instances: 5, PoolSize: 20}},
+		{"fleet, more clients than the pooler takes, and a pool larger than the server", "PD022 PD022", "max_client_conn = 121", doctor.Config{URL: narrow, Instances: 5, PoolSize: 20}}, //nolint:dupword // found twice
 		{"fleet, a pooler that does not say", "", "", doctor.Config{URL: pgtest.Pooled(t, base, pgtest.PgBouncer118Transaction), Instances: 5, PoolSize: 20}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -45,7 +45,7 @@ func parseBound(params []byte) (values []boundValue, whole bool) {
 			return values, false
 		}
 		v := boundValue{binary: isBinary(formats, i)}
-		if length := int(int32(binary.BigEndian.Uint32(size))); length >= 0 { //nolint:gosec // the protocol's own type
+		if length := int(int32(binary.BigEndian.Uint32(size))); length >= 0 {
 			if v.bytes = next(length); v.bytes == nil {
 				return values, false
 			}

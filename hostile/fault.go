@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -677,9 +678,7 @@ func (p *Pooler) summary() *BadDay {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for k, n := range d.played {
-		day.Played[k] = n
-	}
+	maps.Copy(day.Played, d.played)
 	for _, l := range d.left {
 		if l.at == d.turn { // it left after the last transaction began
 			day.add(l.hurt, l.inside)

@@ -84,8 +84,8 @@ func TestFaults(t *testing.T) {
 		return c, err
 	}
 	var kept []*pgx.Conn
-	keep := func(ctx context.Context, c *pgx.Conn, i int) (*pgx.Conn, error) {
-		next, err := inTx(ctx, c, func(tx pgx.Tx) error { return nil })
+	keep := func(ctx context.Context, c *pgx.Conn, _ int) (*pgx.Conn, error) {
+		next, err := inTx(ctx, c, func(pgx.Tx) error { return nil })
 		if err != nil && !c.IsClosed() {
 			kept = append(kept, c)
 			return nil, err
@@ -124,7 +124,7 @@ func TestFaults(t *testing.T) {
 		}
 	}
 	take := func(sql string) job {
-		return func(ctx context.Context, c *pgx.Conn, i int) (*pgx.Conn, error) {
+		return func(ctx context.Context, c *pgx.Conn, _ int) (*pgx.Conn, error) {
 			_, err := c.Exec(ctx, sql)
 			return c, err
 		}
@@ -161,7 +161,7 @@ func TestFaults(t *testing.T) {
 		{"goes on after a failover", []FaultKind{FaultFailover}, reconnecting("carelessly"), "PP025"},
 		{"does it all again", []FaultKind{FaultCut}, done, ""},
 		{"loses jobs", []FaultKind{FaultAnswer}, take(claim), "PP027 job"},
-		{"works in the transaction", []FaultKind{FaultAnswer}, func(ctx context.Context, c *pgx.Conn, i int) (*pgx.Conn, error) {
+		{"works in the transaction", []FaultKind{FaultAnswer}, func(ctx context.Context, c *pgx.Conn, _ int) (*pgx.Conn, error) {
 			return inTx(ctx, c, func(tx pgx.Tx) error {
 				_, err := tx.Exec(ctx, claim)
 				return err
@@ -214,7 +214,7 @@ func TestFaultsAreDeterministic(t *testing.T) {
 		}
 		return fmt.Sprint(all)
 	}
-	if draws(1) != draws(1) || draws(1) == draws(2) {
+	if first := draws(1); first != draws(1) || first == draws(2) {
 		t.Error("the seed does not decide")
 	}
 	for _, k := range FaultKinds() {

@@ -15,7 +15,7 @@ func TestPipelineWithoutSync(t *testing.T) {
 	ask := func(sql string) []pgproto3.FrontendMessage {
 		return []pgproto3.FrontendMessage{parse("", sql), bind(""), executing, flushing}
 	}
-	until := func(c raw, last pgproto3.BackendMessage) {
+	until := func(c raw, _ pgproto3.BackendMessage) {
 		c.Helper()
 		for {
 			msg, err := c.ReceiveMessage(c.Context())

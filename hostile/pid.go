@@ -70,7 +70,7 @@ func pidsBound(params []byte) (pids []uint32) {
 		case len(v.bytes) == 4:
 			pids = append(pids, binary.BigEndian.Uint32(v.bytes))
 		case len(v.bytes) == 8:
-			pids = append(pids, uint32(binary.BigEndian.Uint64(v.bytes))) //nolint:gosec // a process's number is small
+			pids = append(pids, uint32(binary.BigEndian.Uint64(v.bytes))) // a process's number is small
 		}
 	}
 	return pids

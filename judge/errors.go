@@ -15,7 +15,7 @@ var errorTrials = []Trial{
 	{Name: "error-in-bind", Group: Errors, run: errorInBind, Right: "an error in Bind skips what follows up to the Sync, and nothing else"},
 	{Name: "error-in-execute", Group: Errors, run: errorInExecute, Right: "an error in Execute skips what follows up to the Sync, and nothing else"},
 	{Name: "error-in-batch", Group: Errors, run: errorInBatch, Right: "an error in the middle of a batch skips its rest, with Parses of names in it, without a stray answer"},
-	{Name: "error-between-syncs", Group: Errors, run: errorBetweenSyncs, Right: "of several pipelines that are under way at once, one that fails fails alone"},
+	{Name: "error-between-syncs", Group: Errors, run: errorBetweenSyncs, Right: "of several pipelines that are under way at once, only the one with an error fails"},
 	{Name: "rows-before-error", Group: Errors, run: rowsBeforeError, Right: "rows that were sent before an error arrive before it"},
 	{Name: "failed-transaction", Group: Errors, run: failedTransaction, Right: "a failed transaction has the status E and refuses statements with 25P02 until it is rolled back"},
 	{Name: "commit-of-failed", Group: Errors, run: commitOfFailed, Right: "COMMIT of a failed transaction says ROLLBACK: a program that asks knows that nothing was saved"},

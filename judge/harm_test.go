@@ -39,8 +39,7 @@ type line struct {
 	client, server net.Conn
 	ready          bool // the log-in is over
 
-	mu   sync.Mutex
-	errs bool // the last message was an error
+	mu sync.Mutex
 }
 
 // relay is a harm under way.
@@ -67,7 +66,7 @@ func message(r io.Reader) ([]byte, error) {
 	if n < 4 || n > 64<<20 {
 		return head, nil // it is passed on as it is
 	}
-	m := append(head, make([]byte, n-4)...)
+	m := slices.Concat(head, make([]byte, n-4))
 	read, err := io.ReadFull(r, m[5:])
 	return m[:5+read], err
 }
@@ -81,7 +80,7 @@ func (r *relay) serve(client net.Conn) {
 	}
 	first := head
 	if n := binary.BigEndian.Uint32(head); n > 8 && n < 10000 {
-		first = append(head, make([]byte, n-8)...)
+		first = slices.Concat(head, make([]byte, n-8))
 		if _, err := io.ReadFull(client, first[8:]); err != nil {
 			return
 		}
@@ -212,7 +211,7 @@ func replaced(kind byte, old, with string) func(*line, []byte) []byte {
 // this SQLSTATE if it is not "".
 func fields(body []byte, keep string, code string) []byte {
 	var out []byte
-	for _, f := range bytes.Split(body, []byte{0}) {
+	for f := range bytes.SplitSeq(body, []byte{0}) {
 		switch {
 		case len(f) == 0 || !strings.Contains(keep, string(f[0])):
 		case f[0] == protocol.FieldCode && code != "":

@@ -159,7 +159,7 @@ func unknownParameter(h *hearing) error {
 	c, s, err := h.loginHeard(func(config *pgx.ConnConfig) { config.RuntimeParams["poolproof_no_such_parameter"] = "1" })
 	if err == nil {
 		if err := c.expect(queryAnswer("served"), query("select 'served'")); c.err != nil {
-			return nil // it is told with the first statement
+			return nil //nolint:nilerr // it is told with the first statement
 		} else if err != nil {
 			return err
 		}
@@ -252,7 +252,7 @@ func sslRequest(h *hearing) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	answer, err := requested(conn, sslCode)
 	if err != nil {
 		return err
@@ -275,7 +275,7 @@ func gssRequest(h *hearing) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	answer, err := requested(conn, gssEncCode)
 	if err != nil {
 		return err
@@ -309,7 +309,7 @@ func noStartup(h *hearing) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	if _, err := conn.Write([]byte("GET / HTTP/1.0\r\n\r\n")); err != nil {
 		return wrongf("sending: %v", err)
 	}

@@ -139,7 +139,7 @@ func (h *hearing) cleaned(clean string, homes map[string]bool) error {
 	var mu sync.Mutex
 	unknown := len(homes) == 0 || h.mode == pooler.Session
 	for round := 0; round < meetings || round < 4*meetings && !unknown; round++ {
-		if err := each(clients, func(i int, c *client) error {
+		if err := each(clients, func(_ int, c *client) error {
 			pid, err := c.lastValue(clean + "; select pg_backend_pid() from pg_sleep(0.01)")
 			if err != nil {
 				return prefixed("cleaning up", err)

@@ -4,6 +4,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -159,7 +160,7 @@ func parent(pid int) int {
 	if err != nil {
 		return 0 // it has ended
 	}
-	_, rest, _ := strings.Cut(string(raw[strings.LastIndexByte(string(raw), ')')+1:]), " ") // after the name, which may hold anything
+	_, rest, _ := strings.Cut(string(raw[bytes.LastIndexByte(raw, ')')+1:]), " ") // after the name, which may hold anything
 	fields := strings.Fields(rest)
 	if len(fields) < 2 {
 		return 0

@@ -37,7 +37,7 @@ func (f *faultsFlag) Decode(ctx *kong.DecodeContext) error {
 	if !ok {
 		return nil
 	}
-	for _, part := range strings.Split(value, ",") {
+	for part := range strings.SplitSeq(value, ",") {
 		if seed, err := strconv.ParseUint(part, 10, 64); err == nil {
 			f.Seed = seed
 			continue

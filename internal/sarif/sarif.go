@@ -29,6 +29,7 @@ func Write(w io.Writer, run Run) error {
 
 // The format's objects, by its own names.
 type (
+	// Log is a whole file.
 	Log struct {
 		Schema  string `json:"$schema"`
 		Version string `json:"version"`
