@@ -94,7 +94,7 @@ func refused(err error, config *pgx.ConnConfig) string {
 
 // reach is an error of connecting, or of a first question, in words, with the next step.
 // dialed: something took a connection; began: when it was first asked.
-func reach(ctx context.Context, config *pgx.ConnConfig, err error, dialed bool, began time.Time) (cause error, hint string) { //nolint:staticcheck,revive // the error is what is returned, the hint its second half
+func reach(ctx context.Context, config *pgx.ConnConfig, err error, dialed bool, began time.Time) (cause error, hint string) { //nolint:staticcheck // the error is what is returned, the hint its second half
 	at := net.JoinHostPort(config.Host, strconv.Itoa(int(config.Port)))
 	if strings.HasPrefix(config.Host, "/") {
 		at = config.Host

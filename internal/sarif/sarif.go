@@ -35,6 +35,7 @@ type (
 		Version string `json:"version"`
 		Runs    []Run  `json:"runs"`
 	}
+	// Run is what one tool found in one run.
 	Run struct {
 		Tool struct {
 			Driver Driver `json:"driver"`
@@ -43,20 +44,24 @@ type (
 		ColumnKind  string       `json:"columnKind"`
 		Results     []Result     `json:"results"`
 	}
+	// Invocation reports whether the tool ran to its end.
 	Invocation struct {
 		Successful    bool           `json:"executionSuccessful"`
 		Notifications []Notification `json:"toolExecutionNotifications"`
 	}
+	// Notification is what the tool says of its own run.
 	Notification struct {
 		Level   string `json:"level"`
 		Message Text   `json:"message"`
 	}
+	// Driver is the tool, with the rules that it knows.
 	Driver struct {
 		Name           string `json:"name"`
 		Version        string `json:"version,omitempty"`
 		InformationURI string `json:"informationUri"`
 		Rules          []Rule `json:"rules"`
 	}
+	// Rule is a kind of finding.
 	Rule struct {
 		ID                   string        `json:"id"`
 		ShortDescription     Text          `json:"shortDescription"`
@@ -65,12 +70,15 @@ type (
 		HelpURI              string        `json:"helpUri"`
 		DefaultConfiguration Configuration `json:"defaultConfiguration"`
 	}
+	// Text is a plain text.
 	Text struct {
 		Text string `json:"text"`
 	}
+	// Configuration is how grave a rule is by default.
 	Configuration struct {
 		Level string `json:"level"`
 	}
+	// Result is one finding.
 	Result struct {
 		RuleID              string            `json:"ruleId"`
 		RuleIndex           int               `json:"ruleIndex"`
@@ -81,19 +89,23 @@ type (
 		PartialFingerprints map[string]string `json:"partialFingerprints"`
 		Suppressions        []Suppression     `json:"suppressions,omitempty"`
 	}
+	// Location is where a result is.
 	Location struct {
 		Physical struct {
 			Artifact Artifact `json:"artifactLocation"`
 			Region   Region   `json:"region"`
 		} `json:"physicalLocation"`
 	}
+	// Artifact is a file, as a URI reference.
 	Artifact struct {
 		URI    string `json:"uri"`
 		BaseID string `json:"uriBaseId,omitempty"`
 	}
+	// Region is a place in a file.
 	Region struct {
 		StartLine int `json:"startLine"`
 	}
+	// Suppression says that a result is known, and why it stays.
 	Suppression struct {
 		Kind          string `json:"kind"`
 		Justification string `json:"justification"`
