@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/url"
+	"strconv"
 	"sync"
 	"testing"
 
@@ -65,51 +66,36 @@ const cancelRequest = 80877102
 // taken, and passed on only then.
 func slowCancels(t *testing.T, server string) (port int, hold func() (release func())) {
 	t.Helper()
-	u, err := url.Parse(server)
-	if err != nil {
-		t.Fatal(err)
-	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = listener.Close() })
 	var gate sync.RWMutex // held for writing: they wait
-	pass := func(client net.Conn) {
-		defer func() { _ = client.Close() }()
-		start := make([]byte, 8) // length, and what is asked for
-		if _, err := io.ReadFull(client, start); err != nil {
-			return
-		}
-		if binary.BigEndian.Uint32(start[4:]) == cancelRequest {
-			gate.RLock()
-			gate.RUnlock() //nolint:staticcheck // it waits
-		}
-		upstream, err := net.Dial("tcp", u.Host)
-		if err != nil {
-			t.Errorf("reach the server: %v", err)
-			return
-		}
-		defer func() { _ = upstream.Close() }()
-		if _, err := upstream.Write(start); err != nil {
-			return
-		}
+	between := pgtest.Between(t, server, func(client, server net.Conn) {
 		go func() {
-			_, _ = io.Copy(upstream, client)
-			_ = upstream.Close()
-		}()
-		_, _ = io.Copy(client, upstream)
-	}
-	go func() {
-		for {
-			client, err := listener.Accept()
-			if err != nil {
-				return // the test has ended
+			defer func() { _, _ = client.Close(), server.Close() }()
+			start := make([]byte, 8) // length, and what is asked for
+			if _, err := io.ReadFull(client, start); err != nil {
+				return
 			}
-			go pass(client)
-		}
-	}()
-	return listener.Addr().(*net.TCPAddr).Port, func() func() { //nolint:forcetypeassert // of a TCP listener
+			if binary.BigEndian.Uint32(start[4:]) == cancelRequest {
+				gate.RLock()
+				gate.RUnlock() //nolint:staticcheck // it waits
+			}
+			if _, err := server.Write(start); err != nil {
+				return
+			}
+			_, _ = io.Copy(server, client)
+		}()
+		go func() {
+			defer func() { _, _ = client.Close(), server.Close() }()
+			_, _ = io.Copy(client, server)
+		}()
+	})
+	u, err := url.Parse(between)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if port, err = strconv.Atoi(u.Port()); err != nil {
+		t.Fatal(err)
+	}
+	return port, func() func() {
 		gate.Lock()
 		return sync.OnceFunc(gate.Unlock)
 	}

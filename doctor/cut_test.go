@@ -4,8 +4,6 @@ package doctor_test
 
 import (
 	"net"
-	"net/url"
-	"strings"
 	"sync"
 	"testing"
 
@@ -38,13 +36,7 @@ func TestCutAtAnyMoment(t *testing.T) {
 				if kind == pgtest.PgBouncer118Statement {
 					continue // no transaction outlives its Sync; what is left is looked at once
 				}
-				left := "open"
-				for range 200 { // a pooler hears of its client's end a moment later, and ends the transaction then
-					if left = pgtest.Leftovers(t, pooled, 1); !strings.HasPrefix(left, "open") {
-						break
-					}
-				}
-				if left != "" {
+				if left := pgtest.LeftoversInAMoment(t, pooled); left != "" {
 					t.Fatalf("cut before message %d of %d, this is left: %s", limit, whole, left)
 				}
 			}
@@ -74,36 +66,15 @@ type cutter struct {
 
 func newCutter(t *testing.T, raw string) *cutter {
 	t.Helper()
-	u, err := url.Parse(raw)
-	if err != nil {
-		t.Fatal(err)
-	}
-	upstream := u.Host
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	u.Host = l.Addr().String()
-	c := &cutter{url: u.String()}
-	t.Cleanup(func() { _ = l.Close(); c.arm(0) })
-	go func() {
-		for {
-			client, err := l.Accept()
-			if err != nil {
-				return // closed
-			}
-			server, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", upstream)
-			if err != nil {
-				_ = client.Close()
-				continue
-			}
-			c.mu.Lock()
-			c.conns = append(c.conns, client, server)
-			c.mu.Unlock()
-			go c.pass(client, server, true)
-			go c.pass(server, client, false)
-		}
-	}()
+	c := &cutter{}
+	c.url = pgtest.Between(t, raw, func(client, server net.Conn) {
+		c.mu.Lock()
+		c.conns = append(c.conns, client, server)
+		c.mu.Unlock()
+		go c.pass(client, server, true)
+		go c.pass(server, client, false)
+	})
+	t.Cleanup(func() { c.arm(0) })
 	return c
 }
 

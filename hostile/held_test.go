@@ -15,7 +15,7 @@ func TestPipelineWithoutSync(t *testing.T) {
 	ask := func(sql string) []pgproto3.FrontendMessage {
 		return []pgproto3.FrontendMessage{parse("", sql), bind(""), executing, flushing}
 	}
-	until := func(c raw, _ pgproto3.BackendMessage) {
+	until := func(c raw) {
 		c.Helper()
 		for {
 			msg, err := c.ReceiveMessage(c.Context())
@@ -33,7 +33,7 @@ func TestPipelineWithoutSync(t *testing.T) {
 			p, url, _ := testPooler(t, Config{IdleBound: 50 * time.Millisecond, Observe: observe})
 			c := rawClient(t, url)
 			c.send(ask("select 1")...)
-			until(c, nil)
+			until(c)
 			eventually(t, "it is found", func() bool { return slices.Equal(found(p), []string{want}) })
 			if code := c.ask(syncing); code != "" {
 				t.Error(code)
@@ -44,15 +44,15 @@ func TestPipelineWithoutSync(t *testing.T) {
 			p, url, _ := testPooler(t, Config{IdleBound: 50 * time.Millisecond, Observe: observe})
 			c := rawClient(t, url)
 			c.send(ask("select 1/0")...)
-			until(c, nil)
+			until(c)
 			eventually(t, "it is found", func() bool { return slices.Equal(found(p), []string{want}) })
 		})
 		t.Run("the server is slow", func(t *testing.T) {
 			p, url, _ := testPooler(t, Config{IdleBound: 50 * time.Millisecond, Observe: observe})
 			c := rawClient(t, url)
 			c.send(append(ask("select 1")[:3], ask("select pg_sleep(0.4)")...)...)
-			until(c, nil)
-			until(c, nil)
+			until(c)
+			until(c)
 			if code := c.ask(syncing); code != "" {
 				t.Error(code)
 			}

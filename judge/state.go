@@ -61,10 +61,20 @@ func (h *hearing) kept(r residue) (err error) {
 			err = left
 		}
 	}()
-	lost := false
+	lost, err := met(clients, r.seen)
+	if lost {
+		return lostf("its client did not find it again")
+	}
+	return err
+}
+
+// met has all clients look for what the first one left, side by side. lost reports
+// whether that one did not find it again. The error is that another met it, or that
+// one could not look.
+func met(clients []*client, seen string) (lost bool, err error) {
 	for range meetings {
 		if err := each(clients, func(i int, c *client) error {
-			got, err := c.ask("select " + r.seen + " from pg_sleep(0.02)")
+			got, err := c.ask("select " + seen + " from pg_sleep(0.02)")
 			switch {
 			case err != nil:
 				return err
@@ -75,13 +85,10 @@ func (h *hearing) kept(r residue) (err error) {
 			}
 			return nil
 		}); err != nil {
-			return err
+			return false, err
 		}
 	}
-	if lost {
-		return lostf("its client did not find it again")
-	}
-	return nil
+	return lost, nil
 }
 
 // left leaves something by owner, and returns the number of the server process
@@ -194,27 +201,11 @@ func (h *hearing) logged(change func(*pgx.ConnConfig), seen string) error {
 	if err != nil {
 		return err
 	}
-	lost := false
-	for range meetings {
-		if err := each(append([]*client{owner}, others...), func(i int, c *client) error {
-			got, err := c.ask("select " + seen + " from pg_sleep(0.02)")
-			switch {
-			case err != nil:
-				return err
-			case i == 0 && got != "t":
-				lost = true
-			case i > 0 && got == "t":
-				return leaksf("another client met it")
-			}
-			return nil
-		}); err != nil {
-			return err
-		}
-	}
+	lost, err := met(append([]*client{owner}, others...), seen)
 	if lost {
 		return lostf("it was accepted, but does not hold")
 	}
-	return nil
+	return err
 }
 
 func startupParameter(h *hearing) error {

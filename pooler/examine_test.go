@@ -284,13 +284,7 @@ func TestExamineCutAtAnyMoment(t *testing.T) {
 				examineUntil(limit)
 				cuts++
 				if limit < each {
-					left := "open"
-					for range 200 { // a pooler hears of its client's end a moment later, and ends the transaction then
-						if left = pgtest.Leftovers(t, url, 1); !strings.HasPrefix(left, "open") {
-							break
-						}
-					}
-					if left != "" {
+					if left := pgtest.LeftoversInAMoment(t, url); left != "" {
 						t.Fatalf("cut before message %d of %d, this is left: %s", limit, whole, left)
 					}
 				}

@@ -33,35 +33,18 @@ func (h *Held) Release() { close(h.release) }
 // the messages of its clients.
 func Hold(t testing.TB, url string) (held string, h *Holder) {
 	t.Helper()
-	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatalf("start a relay that holds messages: %v", err)
-	}
 	h = &Holder{ended: make(chan struct{})}
-	t.Cleanup(func() { close(h.ended); _ = listener.Close() })
-	upstream := parse(t, url).Host
-	go func() {
-		for {
-			client, err := listener.Accept()
-			if err != nil {
-				return // closed
-			}
-			server, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", upstream)
-			if err != nil {
-				_ = client.Close()
-				continue
-			}
-			c := &heldConn{holder: h, server: server}
-			c.answered = sync.NewCond(&c.mu)
-			end := func() {
-				_, _ = client.Close(), server.Close()
-				c.note(0)
-			}
-			go func() { defer end(); c.requests(client) }()
-			go func() { defer end(); c.answers(client) }()
+	t.Cleanup(func() { close(h.ended) })
+	return Between(t, url, func(client, server net.Conn) {
+		c := &heldConn{holder: h, server: server}
+		c.answered = sync.NewCond(&c.mu)
+		end := func() {
+			_, _ = client.Close(), server.Close()
+			c.note(0)
 		}
-	}()
-	return through(t, url, listener.Addr().(*net.TCPAddr).Port), h //nolint:forcetypeassert // a TCP listener's
+		go func() { defer end(); c.requests(client) }()
+		go func() { defer end(); c.answers(client) }()
+	}), h
 }
 
 // BeforeLast stops the next exchange of several statements before its last

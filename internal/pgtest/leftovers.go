@@ -7,6 +7,19 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
+// LeftoversInAMoment is Leftovers for a client that has just gone: a pooler hears of
+// its end a moment later, and ends the transaction then. It looks again while one
+// is open, up to 200 times.
+func LeftoversInAMoment(t testing.TB, url string) (left string) {
+	t.Helper()
+	for range 200 {
+		if left = Leftovers(t, url, 1); !strings.HasPrefix(left, "open") {
+			break
+		}
+	}
+	return left
+}
+
 // Leftovers is what the two server connections of a pool hold that fresh ones have not: statements, settings, LISTEN, locks, tables and open
 // transactions of the tools; "" if nothing. It looks a number of times.
 func Leftovers(t testing.TB, url string, looks int) string {

@@ -16,16 +16,10 @@ import (
 // noted before it is passed on.
 func Tap(t testing.TB, url string) (tapped string, said func() []string) {
 	t.Helper()
-	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatalf("start a tap: %v", err)
-	}
 	var (
-		mu      sync.Mutex
-		lines   []string
-		running sync.WaitGroup
+		mu    sync.Mutex
+		lines []string
 	)
-	t.Cleanup(func() { _ = listener.Close() })
 	note := func(direction string) func(kind byte, size int) {
 		return func(kind byte, size int) {
 			mu.Lock()
@@ -33,24 +27,12 @@ func Tap(t testing.TB, url string) (tapped string, said func() []string) {
 			lines = append(lines, fmt.Sprintf("%s %c %d", direction, kind, size))
 		}
 	}
-	upstream := parse(t, url).Host
-	running.Go(func() {
-		for {
-			client, err := listener.Accept()
-			if err != nil {
-				return // closed
-			}
-			server, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", upstream)
-			if err != nil {
-				_ = client.Close()
-				continue
-			}
-			end := func() { _, _ = client.Close(), server.Close() }
-			running.Go(func() { defer end(); messages(server, client, true, note(">")) })
-			running.Go(func() { defer end(); messages(client, server, false, note("<")) })
-		}
+	tapped = Between(t, url, func(client, server net.Conn) {
+		end := func() { _, _ = client.Close(), server.Close() }
+		go func() { defer end(); messages(server, client, true, note(">")) }()
+		go func() { defer end(); messages(client, server, false, note("<")) }()
 	})
-	return through(t, url, listener.Addr().(*net.TCPAddr).Port), func() []string { //nolint:forcetypeassert // a TCP listener's
+	return tapped, func() []string {
 		mu.Lock()
 		defer mu.Unlock()
 		all := lines
