@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/poolproof/poolproof/internal/residue"
 )
 
 // schema is what a database's functions, policies and domains add to the words
@@ -43,7 +45,7 @@ const parsedBody = ` operator(pg_catalog.||) ' ' operator(pg_catalog.||) coalesc
 // their tables, columns' defaults that read a setting, and domains whose check
 // sets one. Functions of the system and those in C are left out. The oids are
 // those of current_setting (pg_proc.dat).
-var schemaSQL = `select ` + inUTF8("kind") + `, ` + inUTF8("name") + `, ` + inUTF8("body") + ` from (
+var schemaSQL = `select ` + residue.InUTF8("kind") + `, ` + residue.InUTF8("name") + `, ` + residue.InUTF8("body") + ` from (
 select 'function', p.proname::pg_catalog.text, p.prosrc` + parsedBody + `
 	from pg_catalog.pg_proc p join pg_catalog.pg_language l on l.oid operator(pg_catalog.=) p.prolang
 	where p.oid operator(pg_catalog.>=) 16384 and l.lanname operator(pg_catalog.<>) all ('{c,internal}')
@@ -237,4 +239,25 @@ func unqualified(name string) string {
 		return name[i+1:]
 	}
 	return name
+}
+
+// SettingsSQL returns a query of what functions, policies, defaults and domains
+// of a database say, for [SettingNames]. The server's version is as server_version
+// has it.
+func SettingsSQL(version string) string { return schemaSQLFor(version) }
+
+// SettingNames returns the custom settings that the rows of SettingsSQL name,
+// sorted: those that are read or set by name, and what could be the name of one
+// in functions that put their SQL together.
+func SettingNames(rows [][]string) []string {
+	s := newSchema(rows)
+	names := slices.Concat(s.settingNames, s.maybeSettings)
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// SettingsIn returns the custom settings that a statement names.
+func SettingsIn(sql string) []string {
+	t := scan(sql, false)
+	return slices.Concat(t.settingsRead, t.settingsSet, t.maybeSettings)
 }
