@@ -46,7 +46,7 @@ select ` + inUTF8(`pg_catalog.jsonb_build_object(
 	'prepared', (select coalesce(pg_catalog.jsonb_agg(p.name order by p.name), '[]') `+preparedSQL+`),
 	'cursors', (select coalesce(pg_catalog.jsonb_agg(c.name order by c.name), '[]') `+cursorsSQL+`),
 	'channels', (select coalesce(pg_catalog.jsonb_agg(ch order by ch), '[]') `+channelsSQL+`),
-	'locks', (select coalesce(pg_catalog.jsonb_agg(l.classid operator(pg_catalog.||) ',' operator(pg_catalog.||) l.objid order by l.classid, l.objid), '[]') `+locksSQL+`),
+	'locks', (select coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_array(l.classid::pg_catalog.int8, l.objid::pg_catalog.int8, l.objsubid) order by l.objsubid, l.classid, l.objid), '[]') `+locksSQL+`),
 	'temp', (select coalesce(pg_catalog.jsonb_agg(r.relname order by r.relname), '[]') `+tempSQL+`),
 	'role', current_user, 'session', session_user)::pg_catalog.text`)
 
@@ -63,7 +63,7 @@ const glanceSQL = `select pg_catalog.hashtextextended(pg_catalog.concat_ws('/',
 	'p', (select pg_catalog.string_agg(p.name, ',' order by p.name) ` + preparedSQL + `),
 	'c', (select pg_catalog.string_agg(c.name, ',' order by c.name) ` + cursorsSQL + `),
 	'l', (select pg_catalog.string_agg(ch, ',' order by ch) ` + channelsSQL + `),
-	'a', (select pg_catalog.string_agg(l.classid operator(pg_catalog.||) ',' operator(pg_catalog.||) l.objid, ' ' order by l.classid, l.objid) ` + locksSQL + `),
+	'a', (select pg_catalog.string_agg(pg_catalog.concat_ws(',', l.classid, l.objid, l.objsubid, l.mode), ' ' order by l.classid, l.objid, l.objsubid, l.mode) ` + locksSQL + `),
 	'o', (select pg_catalog.string_agg(d.classid operator(pg_catalog.||) ',' operator(pg_catalog.||) d.objid, ' ' order by d.classid, d.objid) ` + tempObjectsSQL + `),
 	't', (select pg_catalog.string_agg(r.relname, ',' order by r.relname) ` + tempSQL + `),
 	'r', current_user, session_user) collate pg_catalog."C", 0)::pg_catalog.text`
@@ -75,7 +75,7 @@ type residue struct {
 	Prepared  []string          `json:"prepared"`
 	Cursors   []string          `json:"cursors"`
 	Channels  []string          `json:"channels"`
-	Locks     []string          `json:"locks"`
+	Locks     []lockKey         `json:"locks"`
 	Temp      []string          `json:"temp"`
 	Objects   []string          `json:"objects"`   // temporary ones that are no relations: "function pg_temp_3.slug(text)"
 	Constants []string          `json:"constants"` // custom settings that have what a new connection has, and that is not ""
@@ -122,7 +122,7 @@ func (r residue) since(before residue) []leftover {
 		now, before []string
 	}{
 		{SQLPrepared, r.Prepared, before.Prepared}, {HoldCursor, r.Cursors, before.Cursors}, {Listening, r.Channels, before.Channels},
-		{SessionLock, r.Locks, before.Locks}, {TempTable, r.Temp, before.Temp},
+		{SessionLock, lockTexts(r.Locks), lockTexts(before.Locks)}, {TempTable, r.Temp, before.Temp},
 		{TempTable, r.Objects, before.Objects}, {FunctionState, r.Links, before.Links},
 	} {
 		for _, name := range l.now {
