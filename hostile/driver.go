@@ -127,17 +127,25 @@ var (
 	lockCall = regexp.MustCompile(`(?i)\bpg_(try_)?advisory_lock(_shared)?\s*\(`)
 	// computedKey is a number that nobody chose: a hash.
 	computedKey = regexp.MustCompile(`[0-9]{9,}`)
+	// plainKey is a key that is written in digits.
+	plainKey = regexp.MustCompile(`^-?[0-9]+(\s*,\s*-?[0-9]+)?$`)
 )
 
 // lockPattern returns an advisory lock's key as the program wrote it: what the
-// function was given in the statement, or else the key that is held. Numbers
-// that are too long to be chosen by people become #, because they are hashes
-// and differ from database to database.
+// function was given in the statement, or else the key that is held. A key in
+// digits that is not the one that is held belongs to another lock. Numbers that
+// are too long to be chosen by people become #, because they are hashes and
+// differ from database to database.
 func lockPattern(held, sql string) string {
-	key := strings.TrimPrefix(held, "0,") // of a bigint below 2^32, as people choose them
-	if m := lockCall.FindStringIndex(sql); m != nil {
-		if given := argument(sql[m[1]:]); given != "" {
+	key := held
+	for _, m := range lockCall.FindAllStringIndex(sql, -1) {
+		given := argument(sql[m[1]:])
+		if plainKey.MatchString(given) && strings.Join(strings.Fields(given), "") != strings.ReplaceAll(held, " ", "") {
+			continue
+		}
+		if given != "" {
 			key = given
+			break
 		}
 	}
 	return hexPart.ReplaceAllString(computedKey.ReplaceAllString(key, "#"), "…")

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 )
 
 // What a session can leave behind, besides settings. All our questions write
@@ -47,7 +48,7 @@ select ` + InUTF8(`pg_catalog.jsonb_build_object(
 	'prepared', (select coalesce(pg_catalog.jsonb_agg(p.name order by p.name), '[]') `+preparedSQL+`),
 	'cursors', (select coalesce(pg_catalog.jsonb_agg(c.name order by c.name), '[]') `+cursorsSQL+`),
 	'channels', (select coalesce(pg_catalog.jsonb_agg(ch order by ch), '[]') `+channelsSQL+`),
-	'locks', (select coalesce(pg_catalog.jsonb_agg(l.classid operator(pg_catalog.||) ',' operator(pg_catalog.||) l.objid order by l.classid, l.objid), '[]') `+locksSQL+`),
+	'locks', (select coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_array(l.classid::pg_catalog.int8, l.objid::pg_catalog.int8, l.objsubid) order by l.objsubid, l.classid, l.objid), '[]') `+locksSQL+`),
 	'temp', (select coalesce(pg_catalog.jsonb_agg(r.relname order by r.relname), '[]') `+tempSQL+`),
 	'role', current_user, 'session', session_user)::pg_catalog.text`)
 
@@ -63,7 +64,7 @@ const Glance = `select pg_catalog.hashtextextended(pg_catalog.concat_ws('/',
 	'p', (select pg_catalog.string_agg(p.name, ',' order by p.name) ` + preparedSQL + `),
 	'c', (select pg_catalog.string_agg(c.name, ',' order by c.name) ` + cursorsSQL + `),
 	'l', (select pg_catalog.string_agg(ch, ',' order by ch) ` + channelsSQL + `),
-	'a', (select pg_catalog.string_agg(l.classid operator(pg_catalog.||) ',' operator(pg_catalog.||) l.objid, ' ' order by l.classid, l.objid) ` + locksSQL + `),
+	'a', (select pg_catalog.string_agg(pg_catalog.concat_ws(',', l.classid, l.objid, l.objsubid, l.mode), ' ' order by l.classid, l.objid, l.objsubid, l.mode) ` + locksSQL + `),
 	'o', (select pg_catalog.string_agg(d.classid operator(pg_catalog.||) ',' operator(pg_catalog.||) d.objid, ' ' order by d.classid, d.objid) ` + tempObjectsSQL + `),
 	't', (select pg_catalog.string_agg(r.relname, ',' order by r.relname) ` + tempSQL + `),
 	'r', current_user, session_user) collate pg_catalog."C", 0)::pg_catalog.text`
@@ -75,7 +76,7 @@ type State struct {
 	Prepared  []string          `json:"prepared"`
 	Cursors   []string          `json:"cursors"`
 	Channels  []string          `json:"channels"`
-	Locks     []string          `json:"locks"`
+	Locks     []LockKey         `json:"locks"`
 	Temp      []string          `json:"temp"`
 	Objects   []string          `json:"objects"`   // temporary ones that are no relations: "function pg_temp_3.slug(text)"
 	Constants []string          `json:"constants"` // custom settings that have what a new connection has, and that is not ""
@@ -111,7 +112,7 @@ const (
 // Item is one thing that a session holds.
 type Item struct {
 	Kind  Kind
-	Name  string // of the setting, role, statement …; a lock's is its two numbers
+	Name  string // of the setting, role, statement …; a lock's is its key
 	Value string // of a setting: to compare, never to be shown
 }
 
@@ -139,7 +140,7 @@ func (s State) Since(before State) []Item {
 		{Prepared, s.Prepared, before.Prepared},
 		{Cursor, s.Cursors, before.Cursors},
 		{Channel, s.Channels, before.Channels},
-		{Lock, s.Locks, before.Locks},
+		{Lock, lockTexts(s.Locks), lockTexts(before.Locks)},
 		{Temp, s.Temp, before.Temp},
 		{Temp, s.Objects, before.Objects},
 		{Link, s.Links, before.Links},
@@ -151,6 +152,29 @@ func (s State) Since(before State) []Item {
 		}
 	}
 	return all
+}
+
+// LockKey is an advisory lock's key, as pg_locks has it: classid, objid and
+// objsubid. With objsubid 1 the first two are the halves of one bigint, with 2
+// they are two ints: (0, 42) is another lock than 42.
+type LockKey [3]int64
+
+// String returns the key as programs write it: "42", or "0, 42".
+func (k LockKey) String() string {
+	class, object := uint32(k[0]), uint32(k[1]) //nolint:gosec // an oid has 32 bits
+	if k[2] == 2 {
+		return fmt.Sprintf("%d, %d", int32(class), int32(object)) //nolint:gosec // the sign is the key's own
+	}
+	return strconv.FormatInt(int64(uint64(class)<<32|uint64(object)), 10) //nolint:gosec // the same
+}
+
+// lockTexts returns the keys as programs write them.
+func lockTexts(keys []LockKey) []string {
+	texts := make([]string, len(keys))
+	for i, k := range keys {
+		texts[i] = k.String()
+	}
+	return texts
 }
 
 // InUTF8 returns an expression for a text as bytes, which client_encoding does
