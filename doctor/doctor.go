@@ -35,6 +35,9 @@ type Config struct {
 	Only []Code
 	// Fast looks as with Only, and reports all codes.
 	Fast bool
+	// Connections is how many clients [Audit] may open at once. Default 20; it opens more than four only where server
+	// connections are idle that it has not met.
+	Connections int
 	// Within is how long the look may take: more than Budget for a server that is far away. Default Budget.
 	Within time.Duration
 	// Intrusive also tries what leaves something on a server connection until it is cleaned up: see [pooler.Options].
@@ -123,6 +126,9 @@ func complete(checks []Check, f *facts, only []Code) []Check {
 			continue
 		}
 		c := Check{ID: code, Status: OK, Basis: k.basis, Title: k.fine, Page: Page(code)}
+		if why := unasked(code); why != "" {
+			c.Status, c.Basis, c.Title, c.Hint = Skip, NotLookedAt, k.title, why
+		}
 		if code == Fleet && f.instances*f.poolSize == 0 {
 			c.Status, c.Basis, c.Title, c.Hint = Skip, NotLookedAt, "the fleet's arithmetic", "say --instances N --pool-size M"
 		}

@@ -27,6 +27,8 @@ type Report struct {
 	// Recipes are settings of the driver for this pooler.
 	Recipes []Recipe `json:"recipes"`
 	Notes   []string `json:"notes,omitempty"`
+	// Residue is what [Audit] and [Watch] saw; nil in the report of Examine.
+	Residue *Residue `json:"residue,omitempty"`
 }
 
 // Check is the outcome of one check, on one object where something was found.
@@ -68,6 +70,10 @@ func (r *Report) with(checks []Check) *Report {
 // conclude writes the verdict of a database that was reached.
 func (r *Report) conclude() {
 	r.Reached = true
+	if r.Residue != nil {
+		r.concludeAudit()
+		return
+	}
 	fails, warns, known := r.counts()
 	version, _, _ := strings.Cut(r.ServerVersion, " ") // without a distribution's own
 	where := "PostgreSQL " + version

@@ -69,8 +69,8 @@ select 'domain', c.contypid::pg_catalog.text, pg_catalog.pg_get_constraintdef(c.
 // settableSQL lists the server's settings that a session may set.
 const settableSQL = `select name from pg_catalog.pg_settings where context operator(pg_catalog.=) any ('{user,superuser}')`
 
-// dblinkSQL returns the schema of the extension dblink, quoted, if it is there.
-const dblinkSQL = `select pg_catalog.quote_ident(n.nspname) from pg_catalog.pg_proc p
+// DBLinkSQL is a query of the schema of the extension dblink, quoted, if it is there.
+const DBLinkSQL = `select pg_catalog.quote_ident(n.nspname) from pg_catalog.pg_proc p
 	join pg_catalog.pg_namespace n on n.oid operator(pg_catalog.=) p.pronamespace
 	join pg_catalog.pg_language l on l.oid operator(pg_catalog.=) p.prolang
 	where p.proname operator(pg_catalog.=) 'dblink_get_connections' and p.pronargs operator(pg_catalog.=) 0 and l.lanname operator(pg_catalog.=) 'c'
@@ -98,7 +98,7 @@ func (b *backend) readSchema() error {
 	for _, row := range rows {
 		s.settable = append(s.settable, row...)
 	}
-	if rows, err = b.ask(question{name: schemaName, sql: dblinkSQL}); err != nil {
+	if rows, err = b.ask(question{name: schemaName, sql: DBLinkSQL}); err != nil {
 		return fmt.Errorf("look for dblink: %w", err)
 	}
 	for _, row := range rows {
@@ -260,4 +260,17 @@ func SettingNames(rows [][]string) []string {
 func SettingsIn(sql string) []string {
 	t := scan(sql, false)
 	return slices.Concat(t.settingsRead, t.settingsSet, t.maybeSettings)
+}
+
+// PolicySettings returns the custom settings that policies read which bind the
+// role that ran SettingsSQL, sorted.
+func PolicySettings(rows [][]string) []string {
+	var names []string
+	for name, reads := range newSchema(rows).policyReads {
+		if reads {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
