@@ -55,7 +55,7 @@ func Examine(ctx context.Context, cfg Config) *Report {
 	}
 	ctx, cancel := context.WithTimeout(ctx, cfg.Within)
 	defer cancel()
-	report := &Report{Version: 1, Pooler: pooler.Fingerprint{Kind: pooler.UnknownKind, Mode: pooler.Unknown}, Capabilities: map[string]bool{}, Recipes: []Recipe{}}
+	report := newReport()
 	config, dropped, err := parse(cfg.URL)
 	if err != nil {
 		return report.unreachable(err, "write it as postgres://user:password@host:port/database, with %40 for an @ in the password")
@@ -90,20 +90,29 @@ func Examine(ctx context.Context, cfg Config) *Report {
 	if f.pooled = seen.Present; f.pooled && f.instances*f.poolSize > 0 {
 		f.poolerSays = showConfig(ctx, &config.Config)
 	}
-	report.Role, report.TenantSetting, report.TenantTables = f.role.Name, f.setting, []string{}
-	for _, t := range f.tenantTables() {
-		report.TenantTables = append(report.TenantTables, t.Name)
-	}
-	checks := append(judge(f), aboutOptions(ctx, cfg, &report.Pooler)...)
-	if len(cfg.Only) == 0 || slices.Contains(cfg.Only, Trial) {
-		checks = append(checks, judgeTrial(f, isolate(ctx, r, f))...)
-	}
+	report.judge(ctx, r, f, cfg, aboutOptions(ctx, cfg, &report.Pooler))
 	if driver, _ := options.ParseDriver(cfg.Driver); driver != "" && len(report.Through) > 0 {
 		report.Recipes = recipes(driver, report)
 	}
-	report.Checks = complete(checks, f, cfg.Only)
 	report.conclude()
 	return report
+}
+
+// judge adds what the facts show, what the trial does, and more, which is known already.
+func (r *Report) judge(ctx context.Context, rd *reader, f *facts, cfg Config, more []Check) {
+	r.Role, r.TenantSetting, r.TenantTables = f.role.Name, f.setting, []string{}
+	for _, t := range f.tenantTables() {
+		r.TenantTables = append(r.TenantTables, t.Name)
+	}
+	checks := append(judge(f), more...)
+	if len(cfg.Only) == 0 || slices.Contains(cfg.Only, Trial) {
+		checks = append(checks, judgeTrial(f, isolate(ctx, rd, f))...)
+	}
+	r.Checks = complete(checks, f, cfg.Only)
+}
+
+func newReport() *Report {
+	return &Report{Version: 1, Pooler: pooler.Fingerprint{Kind: pooler.UnknownKind, Mode: pooler.Unknown}, Capabilities: map[string]bool{}, Recipes: []Recipe{}}
 }
 
 // exec is a configuration that prepares nothing.
