@@ -40,6 +40,9 @@ type Config struct {
 	Within time.Duration
 	// Intrusive also tries what leaves something on a server connection until it is cleaned up: see [pooler.Options].
 	Intrusive bool
+	// NoCancels leaves cancel requests out, for a look in the background: they are connections of their own, which count where a
+	// pooler bounds them.
+	NoCancels bool
 	// Driver of the application, as [options.ParseDriver] takes it, and Options of it as they stand in its code: KEY=VALUE.
 	Driver  string
 	Options []string

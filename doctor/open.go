@@ -30,7 +30,7 @@ func ExamineDB(ctx context.Context, db *poolproof.DB) (*Report, error) {
 		return nil, fmt.Errorf("look at the catalogue: %w", err)
 	}
 	f.pooled = db.Report().Present
-	report.judge(ctx, r, f, cfg, nil)
+	report.judge(ctx, r, f, cfg, []Check{{ID: BadOption, Status: Skip, Basis: NotLookedAt, Title: "the URL and the driver's options", Hint: "poolproof doctor URL looks at them", Page: Page(BadOption)}})
 	report.conclude()
 	return report, nil
 }
