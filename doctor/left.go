@@ -150,7 +150,7 @@ func Watch(ctx context.Context, cfg Config, on func(Event)) *Report {
 
 func audited(ctx context.Context, cfg Config, on func(Event)) *Report {
 	began := time.Now()
-	report := &Report{Version: 1, Pooler: pooler.Fingerprint{Kind: pooler.UnknownKind, Mode: pooler.Unknown}, Capabilities: map[string]bool{}, Recipes: []Recipe{}}
+	report := newReport()
 	config, dropped, err := parse(cfg.URL)
 	if err != nil {
 		return report.unreachable(err, "write it as postgres://user:password@host:port/database, with %40 for an @ in the password")

@@ -29,6 +29,8 @@ type Report struct {
 	Notes   []string `json:"notes,omitempty"`
 	// Residue is what [Audit] and [Watch] saw; nil in the report of Examine.
 	Residue *Residue `json:"residue,omitempty"`
+	// NotLookedAt is what was left out because the look was to be quick.
+	NotLookedAt []string `json:"not_looked_at,omitempty"`
 }
 
 // Check is the outcome of one check, on one object where something was found.
@@ -106,6 +108,9 @@ func (r *Report) conclude() {
 		}
 	}
 	r.Verdict = fmt.Sprintf("%s: %s, role %s, %s%s", state, where, r.Role, r.knownTenants(), trial)
+	if len(r.NotLookedAt) > 0 {
+		r.Verdict += "; not looked at: " + strings.Join(r.NotLookedAt, ", ")
+	}
 }
 
 // leaks reports whether a finding means that tenants reach each other's rows.
