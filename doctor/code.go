@@ -44,6 +44,8 @@ const (
 	LeftCursor       Code = "PD031"
 	LeftChannel      Code = "PD032"
 	LeftState        Code = "PD033"
+	NothingSeen      Code = "PD034"
+	DoesNotFit       Code = "PD035"
 )
 
 // Status is a check's outcome.
@@ -111,6 +113,8 @@ var catalogue = map[Code]codeInfo{
 	LeftCursor:       {Warn, Measured, "a cursor is left on a server connection", "no cursor is left on a server connection", "the next client that opens one of this name fails, or fetches rows of another client"},
 	LeftChannel:      {Warn, Measured, "a LISTEN is left on a server connection", "no LISTEN is left on a server connection", "the client that asked for the notifications misses them; others get them, payload included"},
 	LeftState:        {Warn, Measured, "a function's state is left on a server connection", "no function's state that can be asked for is left on a server connection", "the next client has it without knowing, and not even DISCARD ALL takes it away"},
+	NothingSeen:      {Warn, Measured, "the tenant sees no row of its own", "the tenant sees rows of its own", "the application answers this tenant with an empty list, or {}, and no error: it looks as if nothing were there"},
+	DoesNotFit:       {Fail, Measured, "a statement of the application does not fit the schema", "every statement of the application fits the schema", "the statement fails each time that it is sent: undefined column, undefined table"},
 }
 
 // Codes returns all codes, sorted.

@@ -36,6 +36,10 @@ type Config struct {
 	// Fast looks as with Only, and reports all codes: three connections of the probe and one more, some 20 round trips, and
 	// three more for each 25 tenant tables. Report.NotLookedAt says what was left out.
 	Fast bool
+	// Tenant is one that has rows: it is looked whether it sees any. Default: none.
+	Tenant string
+	// Statements of the application, as SQL: PostgreSQL parses each, and runs none. Default: none.
+	Statements string
 	// Connections is how many clients [Audit] may open at once. Default 20; it opens more than four only where server
 	// connections are idle that it has not met.
 	Connections int
@@ -96,7 +100,8 @@ func Examine(ctx context.Context, cfg Config) *Report {
 	if f.pooled = seen.Present; f.pooled && f.instances*f.poolSize > 0 {
 		f.poolerSays = showConfig(ctx, &config.Config)
 	}
-	report.judge(ctx, r, f, cfg, aboutOptions(ctx, cfg, &report.Pooler))
+	more := append(aboutOptions(ctx, cfg, &report.Pooler), fits(ctx, conn, cfg)...)
+	report.judge(ctx, r, f, cfg, more)
 	if driver, _ := options.ParseDriver(cfg.Driver); driver != "" && len(report.Through) > 0 {
 		report.Recipes = recipes(driver, report)
 	}
@@ -114,6 +119,7 @@ func (r *Report) judge(ctx context.Context, rd *reader, f *facts, cfg Config, mo
 	if len(cfg.Only) == 0 || slices.Contains(cfg.Only, Trial) {
 		checks = append(checks, judgeTrial(f, isolate(ctx, rd, f))...)
 	}
+	checks = append(checks, sees(ctx, rd, f, cfg)...)
 	r.Checks = complete(checks, f, cfg.Only)
 }
 

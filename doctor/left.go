@@ -122,6 +122,12 @@ func unasked(c Code) string {
 	if _, ok := ofResidue[c]; ok {
 		return "poolproof doctor --residue"
 	}
+	switch c {
+	case NothingSeen:
+		return "name a tenant that has rows: --tenant ID"
+	case DoesNotFit:
+		return "say which statements the application sends: --statements FILE"
+	}
 	return ""
 }
 

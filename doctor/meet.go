@@ -318,13 +318,17 @@ func (a *audit) ask(ctx context.Context, c *pgx.Conn, names []string, before, la
 	defer cancel()
 	var pid int32
 	var raw, more []byte
+	var ours bool // the statement_timeout is, from here on
 	var rows []other
 	var links []string
 	b := &pgx.Batch{}
 	b.Queue("select pg_catalog.pg_backend_pid()").QueryRow(func(r pgx.Row) error { return r.Scan(&pid) })
 	const unless = "select case when pg_catalog.pg_backend_pid() operator(pg_catalog.=) any ($2::pg_catalog.int4[]) then null else ("
 	b.Queue(unless+residue.SQL+") end", names, lately).QueryRow(func(r pgx.Row) error { return r.Scan(&raw) })
-	b.Queue(`select pg_catalog.set_config('role', 'none', true), pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('transaction_read_only', 'on', true), pg_catalog.set_config('statement_timeout', '2s', true)`)
+	b.Queue(`select pg_catalog.set_config('role', 'none', true), pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true), pg_catalog.set_config('transaction_read_only', 'on', true), pg_catalog.set_config('statement_timeout', '2s', true)`).Exec(func(pgconn.CommandTag) error {
+		ours = true
+		return nil
+	})
 	b.Queue(unless+"select "+residue.InUTF8("(select "+holdsSQL+")::pg_catalog.text")+") end", before, lately).QueryRow(func(r pgx.Row) error { return r.Scan(&more) })
 	if a.dblink != "" {
 		b.Queue(`select coalesce(array_agg(n), '{}') from unnest(` + a.dblink + `.dblink_get_connections()) n`).QueryRow(func(r pgx.Row) error { return r.Scan(&links) })
@@ -345,10 +349,6 @@ func (a *audit) ask(ctx context.Context, c *pgx.Conn, names []string, before, la
 	a.note(rows)
 	pg, refused := errors.AsType[*pgconn.PgError](err)
 	switch {
-	case refused && pid != 0:
-		a.refused(pid, pg)
-	case err != nil:
-		a.notef("a question failed: %s", last(err))
 	case raw != nil && more != nil:
 		var h holds
 		state, err := residue.Parse(raw)
@@ -361,6 +361,15 @@ func (a *audit) ask(ctx context.Context, c *pgx.Conn, names []string, before, la
 		}
 		state.Links = links
 		a.take(pid, state, h)
+	case refused && pid != 0 && !ours && pg.Code == "57014" && strings.Contains(pg.Message, "statement timeout"):
+		m := a.of(pid)
+		m.askedHere = time.Now()
+		a.put(m, map[string]*left{"statement_timeout": {code: LeftSetting, object: "statement_timeout", name: "statement_timeout, under which the question itself was cancelled"}}, m.asked, time.Now())
+	case refused && pid != 0 && pg.Code != "57014":
+		a.of(pid).askedHere = time.Now()
+		a.notef("the server connection with pid %d refused the question: %s", pid, pg.Message)
+	case err != nil:
+		a.notef("a question failed: %s", last(err))
 	}
 }
 
@@ -412,18 +421,6 @@ func (a *audit) of(pid int32) *met {
 		a.met[pid] = m
 	}
 	return m
-}
-
-// refused takes down that a server connection answered with an error.
-func (a *audit) refused(pid int32, err *pgconn.PgError) {
-	m := a.of(pid)
-	m.askedHere = time.Now()
-	switch {
-	case err.Code == "57014":
-		a.put(m, map[string]*left{"statement_timeout": {code: LeftSetting, object: "statement_timeout", name: "statement_timeout, under which the question itself was cancelled"}}, m.asked, time.Now())
-	default:
-		a.notef("the server connection with pid %d refused the question: %s", pid, err.Message)
-	}
 }
 
 // take takes down what a server connection holds.

@@ -119,7 +119,7 @@ func (r *Report) leaks() bool {
 		return false
 	}
 	for _, c := range r.Checks {
-		if c.Status == Fail && c.Known == nil && c.ID != Fleet && c.ID != RowSecurityOff && c.ID != BadOption {
+		if c.Status == Fail && c.Known == nil && c.ID != Fleet && c.ID != RowSecurityOff && c.ID != BadOption && c.ID != DoesNotFit {
 			return true
 		}
 	}

@@ -26,6 +26,8 @@ type doctorCommand struct {
 	Role          string         `env:"POOLPROOF_ROLE" placeholder:"NAME" help:"Look as this role, which the application takes on in each transaction."`
 	TenantSetting string         `placeholder:"NAME" help:"The setting that policies read (default: the one that most of them do)."`
 	TenantColumn  []string       `placeholder:"NAME" help:"A column that names a tenant (repeatable; default: inferred)."`
+	Tenant        string         `placeholder:"ID" help:"A tenant that has rows: does it see them?"`
+	Statements    string         `placeholder:"FILE" help:"SQL that the application sends: PostgreSQL parses each statement, and runs none. Do they fit the schema?"`
 	Instances     int            `placeholder:"N" help:"How many instances of the application run."`
 	PoolSize      int            `placeholder:"M" help:"How many connections each of them opens."`
 	Driver        string         `placeholder:"NAME[@VERSION]" help:"The application's driver: print its settings for this pooler."`
@@ -62,6 +64,7 @@ Example:
   poolproof doctor --only PD019
   poolproof doctor --baseline doctor-baseline.json --sarif doctor.sarif --fail-on fail
   poolproof doctor --output fix.sql
+  poolproof doctor --tenant 550e8400-e29b-41d4-a716-446655440000 --statements queries.sql
   poolproof doctor --residue
   poolproof doctor --watch --within 10m
   poolproof doctor --fast --fail-on fail && exec my-program`
@@ -80,7 +83,14 @@ func (c *doctorCommand) Run(ctx context.Context, p *program) error {
 	}
 	cfg := doctor.Config{
 		URL: c.URL, Role: c.Role, TenantSetting: c.TenantSetting, TenantColumns: c.TenantColumn, Instances: c.Instances, PoolSize: c.PoolSize,
-		Fast: c.Fast, Intrusive: c.Intrusive, Driver: c.Driver, Options: c.Option, Connections: c.Connections,
+		Fast: c.Fast, Intrusive: c.Intrusive, Driver: c.Driver, Options: c.Option, Connections: c.Connections, Tenant: c.Tenant,
+	}
+	if c.Statements != "" {
+		raw, err := os.ReadFile(c.Statements)
+		if err != nil {
+			return usage("name a file of SQL, with semicolons between the statements", "--statements: %w", err)
+		}
+		cfg.Statements = string(raw)
 	}
 	if c.Within != nil {
 		if cfg.Within = *c.Within; cfg.Within <= 0 {
@@ -90,7 +100,7 @@ func (c *doctorCommand) Run(ctx context.Context, p *program) error {
 	if c.Connections < 0 || c.Connections > 0 && !c.Residue && !c.Watch {
 		return usage("poolproof doctor URL --residue --connections 40", "--connections takes a number of clients, and goes with --residue or --watch")
 	}
-	if (c.Residue || c.Watch) && (c.Fast || c.Intrusive || c.Driver != "" || c.Instances > 0) {
+	if (c.Residue || c.Watch) && (c.Fast || c.Intrusive || c.Driver != "" || c.Instances > 0 || c.Tenant != "" || c.Statements != "") {
 		return usage("run them one after the other", "--residue and --watch look at nothing else")
 	}
 	if c.Driver == "" && len(c.Option) > 0 {
