@@ -355,5 +355,6 @@ func (p *Pooler) watchIdle(ctx context.Context) {
 			s.judgeUnreadLocked(p.cfg.IdleBound)
 			s.mu.Unlock()
 		}
+		p.watchStill()
 	}
 }

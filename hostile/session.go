@@ -72,9 +72,10 @@ type session struct {
 	moved      chan struct{} // closed when the client moves; nil: nobody waits for that
 	fatal      string        // why the pooler that is played hangs up on the client; its own goroutine alone uses it
 
-	writes    writes // to the client
-	describes bool   // a statement, not a result; the backend's goroutine alone uses it
-	unreadFor int64  // the write that was reported as not read
+	writes     writes // to the client
+	describes  bool   // a statement, not a result; the backend's goroutine alone uses it
+	terminated bool   // it said goodbye
+	unreadFor  int64  // the write that was reported as not read
 	clientState
 	ordeal ordeal // fault.go
 }
@@ -98,6 +99,9 @@ func (s *session) run(ctx context.Context) {
 			return
 		}
 		if f.typ == protocol.Terminate {
+			s.mu.Lock()
+			s.terminated = true
+			s.mu.Unlock()
 			s.onTerminate()
 			return
 		}
