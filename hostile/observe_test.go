@@ -270,3 +270,16 @@ func TestObservedConnections(t *testing.T) {
 		return len(others(t, watcher)) == 0 && sessions == 0 && backends == 0
 	})
 }
+
+// Two locks whose numbers are one are told apart, also by a glance.
+func TestObservedLocksOfOneNumber(t *testing.T) {
+	p, url, direct := testPooler(t, Config{Observe: true})
+	exec(t, connect(t, direct, ""), `create function deep(q text) returns void language plpgsql as $$begin execute q; end$$`)
+	c := connect(t, url, "exec")
+	exec(t, c, "select pg_advisory_lock(42)")
+	for range 3 {
+		exec(t, c, "select deep($1)", "select 1")
+	}
+	exec(t, c, "select deep($1)", "select pg_advisory_unlock(42), pg_advisory_lock(0, 42)")
+	wantFound(t, p, "PP009 0, 42", "PP009 42")
+}
