@@ -1,19 +1,18 @@
 // PostGraphile 4 in watch mode: it listens for changes of the schema.
-const { Client } = require('pg')
+const { Connection } = require('pg')
 const { postgraphile } = require('postgraphile')
 
 const listening = new Promise(resolve => { // it does so some time after it has the schema
-  const query = Client.prototype.query
-  Client.prototype.query = function (...args) {
-    const result = query.apply(this, args)
-    if (args[0] === 'listen postgraphile_watch') result.then(resolve)
-    return result
+  const query = Connection.prototype.query
+  Connection.prototype.query = function (text) {
+    if (text === 'listen postgraphile_watch') this.once('readyForQuery', resolve)
+    return query.call(this, text)
   }
 })
 
 async function main (form) {
-  const handler = postgraphile(process.env.DATABASE_URL, 'public', {
-    watchPg: true, retryOnInitFail: false, disableQueryLog: true, ownerConnectionString: form === 'direct' ? process.env.DIRECT_URL : undefined
+  const handler = postgraphile(process.env[form === 'direct' ? 'DIRECT_URL' : 'DATABASE_URL'], 'public', {
+    watchPg: true, retryOnInitFail: false, disableQueryLog: true, ownerConnectionString: process.env.DIRECT_URL
   })
   const schema = await handler.getGraphQLSchema()
   await listening

@@ -13,7 +13,7 @@ async function main (form) {
   const prisma = join(dirname(require.resolve('prisma/package.json')), 'build', 'index.js')
   const { status, stdout, stderr } = spawnSync(process.execPath, [prisma, 'migrate', 'deploy', '--config', join(__dirname, 'prisma', 'prisma.config.js')], {
     encoding: 'utf8',
-    timeout: 60_000,
+    timeout: 150_000,
     env: {
       ...process.env,
       MIGRATE_URL: process.env[form === 'direct' ? 'DIRECT_URL' : 'DATABASE_URL'],

@@ -5,9 +5,9 @@ const { PrismaPg } = require('@prisma/adapter-pg')
 class Adapter extends PrismaPg {
   async connect () {
     const connected = await super.connect()
-    const query = connected.client.query.bind(connected.client)
-    connected.client.query = async (...args) => {
-      const result = await query(...args)
+    const perform = connected.performIO.bind(connected)
+    connected.performIO = async query => {
+      const result = await perform(query)
       for (const field of result.fields ?? []) if (field.dataTypeID === 19) field.dataTypeID = 25
       return result
     }
