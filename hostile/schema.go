@@ -32,11 +32,18 @@ type schema struct {
 	functionsMayLeaveState bool                  // some function may leave something behind, so any transaction may
 }
 
-// schemaVersionSQL returns a text that changes when functions or policies do.
+// schemaVersionSQL returns a text that changes when functions, policies or columns'
+// defaults do. A temporary table's defaults count only if they read a setting: many
+// programs make such tables, and each change costs a reading of all.
 const schemaVersionSQL = `select pg_catalog.concat_ws('/',
 	(select pg_catalog.concat_ws('.', pg_catalog.count(*), pg_catalog.max(p.oid), pg_catalog.max(p.xmin::pg_catalog.text::pg_catalog.int8)) from pg_catalog.pg_proc p where p.oid operator(pg_catalog.>=) 16384),
 	(select pg_catalog.concat_ws('.', pg_catalog.count(*), pg_catalog.max(p.oid), pg_catalog.max(p.xmin::pg_catalog.text::pg_catalog.int8)) from pg_catalog.pg_policy p),
-	(select pg_catalog.concat_ws('.', pg_catalog.count(*), pg_catalog.max(d.oid), pg_catalog.max(d.xmin::pg_catalog.text::pg_catalog.int8)) from pg_catalog.pg_attrdef d))`
+	(select pg_catalog.concat_ws('.', pg_catalog.count(*), pg_catalog.max(d.oid), pg_catalog.max(d.xmin::pg_catalog.text::pg_catalog.int8)) from pg_catalog.pg_attrdef d
+		where not exists (select from pg_catalog.pg_class c where c.oid operator(pg_catalog.=) d.adrelid and c.relpersistence operator(pg_catalog.=) 't' and d.adbin::pg_catalog.text operator(pg_catalog.!~) ` + readsSetting + `)))`
+
+// readsSetting matches the stored form of an expression that calls current_setting
+// (its oids: pg_proc.dat).
+const readsSetting = `':funcid (2077|3294) '`
 
 // parsedBody is the part of schemaSQL for functions whose bodies are kept
 // parsed. PostgreSQL has them since 14.
@@ -47,8 +54,7 @@ const parsedBody = ` operator(pg_catalog.||) ' ' operator(pg_catalog.||) coalesc
 // sets one. Functions of the system are left out; of those in C the names of
 // volatile ones are listed, which may keep what the server can be asked for,
 // except those that are known to keep nothing and those that only the server
-// calls (their types' oids: pg_type.dat). The oids of functions are those of
-// current_setting (pg_proc.dat).
+// calls (their types' oids: pg_type.dat).
 var schemaSQL = `select ` + inUTF8("kind") + `, ` + inUTF8("name") + `, ` + inUTF8("body") + ` from (
 select 'function', p.proname::pg_catalog.text, p.prosrc` + parsedBody + `
 	from pg_catalog.pg_proc p join pg_catalog.pg_language l on l.oid operator(pg_catalog.=) p.prolang
@@ -70,7 +76,7 @@ select 'policy', c.relname::pg_catalog.text, coalesce(pg_catalog.pg_get_expr(p.p
 union all
 select 'default', c.relname::pg_catalog.text, pg_catalog.pg_get_expr(d.adbin, d.adrelid)
 	from pg_catalog.pg_attrdef d join pg_catalog.pg_class c on c.oid operator(pg_catalog.=) d.adrelid
-	where d.adbin::pg_catalog.text operator(pg_catalog.~) ':funcid (2077|3294) '
+	where d.adbin::pg_catalog.text operator(pg_catalog.~) ` + readsSetting + `
 union all
 select 'domain', c.contypid::pg_catalog.text, pg_catalog.pg_get_constraintdef(c.oid)
 	from pg_catalog.pg_constraint c where c.contypid operator(pg_catalog.<>) 0 and pg_catalog.strpos(pg_catalog.pg_get_constraintdef(c.oid), 'set_config') operator(pg_catalog.>) 0
