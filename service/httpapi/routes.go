@@ -50,6 +50,7 @@ func (s *Server) routes() {
 	s.route("/api/v3/rbac-admin/roles", methods{get: api(lists(adminRoles))})
 	s.route("/api/v3/rbac-admin/tenants", methods{get: api(lists(listTenants)), post: api(takes(createTenant))})
 	s.route("/api/v3/rbac-admin/tenants/{id}", methods{get: api(getTenant), put: versioned(takes(updateTenant)), del: versioned(deleteTenant)})
+	s.route("/api/v3/rbac-admin/doctor", methods{get: api(s.doctorReport)})
 	s.route("/api/v3/audit", methods{get: api(auditLog)})
 	s.route("/api/v4/features/tenant", methods{get: api(tenantFeatures), post: api(takes(setFeature))})
 	s.route("/api/v3/features/tenant", methods{
