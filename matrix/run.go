@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -37,8 +38,23 @@ type Config struct {
 	Again bool
 	// Until ends the run before a cell that would begin later; the zero time: never.
 	Until time.Time
+	// Elsewhere, if not nil, is a pooler that runs already: the one way of this run.
+	Elsewhere *Elsewhere
 	// Told is called for each cell, and for each version that cannot be had. May be nil.
 	Told func(text string)
+}
+
+// place is where cells are measured.
+type place interface {
+	// ways are the names of what open takes.
+	ways() []string
+	// open makes what one cell needs and returns the URL for its programs, the way with
+	// its version, and a function that removes it and returns what the hostile pooler
+	// found.
+	open(ctx context.Context, way string) (at string, found Way, end func() ([]string, error), err error)
+	// about writes what is known of the place.
+	about(ctx context.Context, r *Results) error
+	close(ctx context.Context) error
 }
 
 // Today is the date that results of today have.
@@ -59,7 +75,12 @@ func Run(ctx context.Context, cfg Config) (_ *Results, err error) {
 	if told == nil {
 		told = func(string) {}
 	}
-	l, err := newLab(ctx)
+	var l place
+	if cfg.Elsewhere != nil {
+		l, err = cfg.Elsewhere.start(ctx)
+	} else {
+		l, err = newLab(ctx)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -67,7 +88,7 @@ func Run(ctx context.Context, cfg Config) (_ *Results, err error) {
 	if err := l.about(ctx, r); err != nil {
 		return nil, err
 	}
-	r.Place, r.Clients = "here", cfg.Clients
+	r.Clients = cfg.Clients
 	if r.Date == "" {
 		r.Date = Today()
 	}
@@ -111,13 +132,13 @@ func chosen(among []string, name string) bool {
 }
 
 // measureAll measures a program's cells that are not there yet.
-func measureAll(ctx context.Context, l *lab, r *Results, p *program, cfg Config, told func(string)) error {
-	version, err := p.version(ctx, l)
+func measureAll(ctx context.Context, l place, r *Results, p *program, cfg Config, told func(string)) error {
+	version, err := p.version(ctx)
 	if err != nil {
 		told("cannot be had: " + err.Error())
 		return nil
 	}
-	for _, name := range WayNames() {
+	for _, name := range l.ways() {
 		if !chosen(cfg.Ways, name) {
 			continue
 		}
@@ -127,7 +148,7 @@ func measureAll(ctx context.Context, l *lab, r *Results, p *program, cfg Config,
 				if r.Has(k) && !cfg.Again || !cfg.Until.IsZero() && time.Now().After(cfg.Until) {
 					continue
 				}
-				c, err := l.measure(ctx, r, p, k, cfg)
+				c, err := measure(ctx, l, r, p, k, cfg)
 				if err != nil {
 					return fmt.Errorf("%s %s %s %s %s: %w", k.Driver, k.Version, k.Way, k.Form, k.Work, err)
 				}
@@ -143,17 +164,10 @@ func measureAll(ctx context.Context, l *lab, r *Results, p *program, cfg Config,
 	return nil
 }
 
-// version is what the program says of its driver's version: it is run directly,
-// with nothing to do.
-func (p *program) version(ctx context.Context, l *lab) (string, error) {
-	at, _, end, err := l.open(ctx, "direct")
-	if err != nil {
-		return "", err
-	}
-	s := p.run(ctx, at, Key{Form: Default, Work: Statements}, 1, 0, 20*time.Second)
-	if _, err := end(); err != nil {
-		return "", err
-	}
+// version is what the program says of its driver's version: it is run with nothing
+// to do, so that it needs no database.
+func (p *program) version(ctx context.Context) (string, error) {
+	s := p.run(ctx, "postgres://nobody@127.0.0.1:1/none?sslmode=disable", Key{Form: Default, Work: Statements}, 1, 0, time.Minute)
 	if s.version == "" {
 		return "", fmt.Errorf("%s does not say its version: %s", p.driver.Name, s.stderr)
 	}
@@ -161,7 +175,7 @@ func (p *program) version(ctx context.Context, l *lab) (string, error) {
 }
 
 // measure measures one cell.
-func (l *lab) measure(ctx context.Context, r *Results, p *program, k Key, cfg Config) (Cell, error) {
+func measure(ctx context.Context, l place, r *Results, p *program, k Key, cfg Config) (Cell, error) {
 	at, w, end, err := l.open(ctx, k.Way)
 	if err != nil {
 		return Cell{}, err
@@ -366,9 +380,9 @@ func short(text string) string {
 
 // environment is what every program has.
 func environment(at string) []string {
-	u, err := parse(at)
+	u, err := url.Parse(at)
 	if err != nil {
-		panic(err) // we made it
+		panic(err) // it was parsed before
 	}
 	password, _ := u.User.Password()
 	return []string{

@@ -1,11 +1,32 @@
 package matrix
 
 import (
+	"errors"
+	"net/url"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/poolproof/poolproof/internal/pgtest"
 )
+
+func TestMain(m *testing.M) { pgtest.Main(m) }
+
+func execAt(t *testing.T, at, sql string) {
+	t.Helper()
+	c, err := pgx.Connect(t.Context(), at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close(t.Context()) }()
+	if _, err := c.Exec(t.Context(), sql); err != nil {
+		t.Fatal(err)
+	}
+}
 
 // Two drivers through two poolers, really: what is right is right, and where a
 // session's setting goes to a stranger, or a name to a server connection that
@@ -62,6 +83,50 @@ func TestRun(t *testing.T) {
 	if _, err := Run(t.Context(), cfg); err != nil || len(log) > 0 {
 		t.Errorf("the second run: %v, %q", err, log)
 	}
+}
+
+// A pooler that runs already is measured by the same command: it gets its own
+// tables, in an empty database only, and leaves none.
+func TestElsewhere(t *testing.T) {
+	owner := pgtest.Database(t)
+	execAt(t, owner, "create role far_application login")
+	u, err := url.Parse(owner)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.User = url.User("far_application")
+	pooled := pgtest.Pooled(t, u.String(), pgtest.PgBouncer118Transaction)
+	all := Drivers
+	defer func() { Drivers = all }()
+	Drivers = Drivers[slices.IndexFunc(all, func(d Driver) bool { return d.Name == "node-postgres" }):][:1]
+	cfg := Config{
+		Root: "..", Out: filepath.Join(t.TempDir(), "elsewhere.json"), Clients: 4, Operations: 4, Patience: time.Minute, Current: true,
+		Elsewhere: &Elsewhere{Way: Way{Name: "far", Title: "far away"}, Place: "a test", Pooled: pooled, Direct: owner, Servers: 2},
+	}
+	r, err := Run(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range r.Cells {
+		want := Right
+		if c.Work == Settings && c.Form == Default {
+			want = Wrong
+		}
+		if c.Verdict != want || c.Way != "far" || r.Place != "a test" {
+			t.Errorf("%+v, want %s", c, want)
+		}
+	}
+	if len(r.Cells) != 4 {
+		t.Errorf("%d cells", len(r.Cells))
+	}
+	if _, err := Run(t.Context(), cfg); err != nil {
+		t.Errorf("a second run: %v", err)
+	}
+	execAt(t, owner, "create table items (mine int)")
+	if _, err := Run(t.Context(), cfg); !errors.Is(err, ErrNotEmpty) {
+		t.Errorf("in a database with tables: %v", err)
+	}
+	execAt(t, owner, "insert into items values (1)") // it is there
 }
 
 // What a program does not say counts too: an operation that is missing when its

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/url"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -125,9 +124,12 @@ func (l *lab) about(ctx context.Context, r *Results) error {
 	}
 	defer func() { _ = c.Close(context.WithoutCancel(ctx)) }()
 	r.Machine = fmt.Sprintf("%d cores, %s/%s", runtime.NumCPU(), runtime.GOOS, runtime.GOARCH)
-	r.Servers = servers
+	r.Place, r.Servers = "here", servers
 	return c.QueryRow(ctx, "select split_part(current_setting('server_version'), ' ', 1)").Scan(&r.PostgreSQL)
 }
+
+// ways are the names of what open takes.
+func (l *lab) ways() []string { return WayNames() }
 
 // open makes a database for one cell, so that it meets nothing that another has
 // left on the pooler's server connections, and returns its URL by the way, the
@@ -223,6 +225,3 @@ func (l *lab) hostile(ctx context.Context, upstream string, w Way, drop func() (
 	at, err := p.URL(listener.Addr().String())
 	return at, w, end, err
 }
-
-// parse is a URL that we made ourselves.
-func parse(raw string) (*url.URL, error) { return url.Parse(raw) }
