@@ -40,8 +40,8 @@ type Config struct {
 	Tenant string
 	// Statements of the application, as SQL: PostgreSQL parses each, and runs none. Default: none.
 	Statements string
-	// Connections is how many clients [Audit] may open at once. Default 20; it opens more than four only where server
-	// connections are idle that it has not met.
+	// Connections is how many clients [Audit] may open at once. Default 20; it opens more than four only as long as
+	// there are server connections that it has not met.
 	Connections int
 	// Within is how long the look may take: more than Budget for a server that is far away. Default Budget.
 	Within time.Duration

@@ -21,14 +21,15 @@ import (
 )
 
 // How an audit meets server connections. Its clients ask at once, each for so long that no two are on the same server
-// connection. A pooler hands out first what was given back last: to meet what lies below, as many clients have to ask.
+// connection. A pooler hands out first what was given back last: to meet what lies below, as many clients have to ask. While
+// server connections are left that were not met, further clients are opened.
 const (
 	firstClients = 4
 	mostClients  = 20 // unless Config.Connections says otherwise
 	dwell        = 3 * time.Millisecond
 	again        = time.Second // after which a server connection is asked again
 	watchEvery   = 200 * time.Millisecond
-	barren       = 4 // rounds without a new server connection, after which another client is opened
+	barren       = 8 // rounds without a new server connection, after which the clients are opened anew
 )
 
 // holdsSQL asks what residue.SQL does not: what PostgreSQL knows of when it came about, and what belongs to the connection.
@@ -40,7 +41,6 @@ const holdsSQL = `jsonb_build_object(
 	'statements', (select coalesce(jsonb_object_agg(p.name, p.prepare_time), '{}') from pg_prepared_statements p where not p.from_sql and p.name <> ''),
 	'prepared', (select coalesce(jsonb_object_agg(p.name, p.prepare_time), '{}') from pg_prepared_statements p where p.from_sql),
 	'cursors', (select coalesce(jsonb_object_agg(c.name, c.creation_time), '{}') from pg_cursors c where c.is_holdable),
-	'slots', (select coalesce(jsonb_agg(s.slot_name), '[]') from pg_replication_slots s where s.temporary and s.active_pid = a.pid),
 	'libraries', (select coalesce(jsonb_agg(distinct l.name), '[]') from (select split_part(s.name, '.', 1) as name from pg_settings s where s.name like '%.%') l
 		where not exists (select from pg_extension e where e.extname = l.name) and not exists (select from pg_language g where g.lanname = l.name)),
 	'random', case when not a.pid = any ($1::int4[]) then random()::text end)
@@ -58,7 +58,7 @@ type holds struct {
 	Now, Started                  time.Time
 	User, At, Role                string
 	Statements, Prepared, Cursors map[string]time.Time
-	Slots, Libraries              []string
+	Libraries                     []string
 	Random                        string
 }
 
@@ -225,12 +225,10 @@ func (a *audit) run(ctx context.Context) {
 		if len(missing) == 0 && idle > 0 && named && a.on == nil && a.all() {
 			return
 		}
-		if idle >= barren {
+		want = min(a.most(), want+min(len(missing), firstClients))
+		if idle >= barren && a.on == nil { // where each client keeps its server connection, only a new one meets another
 			idle = 0
-			want = min(a.most(), want+a.idle(missing))
-			if a.on == nil { // where each client keeps its server connection, only a new one meets another
-				a.close(ctx)
-			}
+			a.close(ctx)
 		}
 		if a.on != nil {
 			pause(ctx, watchEvery)
@@ -468,7 +466,7 @@ func (a *audit) take(pid int32, state residue.State, h holds) {
 			add(LeftCursor, i.Name, i.Name, h.Cursors[i.Name])
 		case residue.Channel:
 			add(LeftChannel, i.Name, i.Name, time.Time{})
-		case residue.Link:
+		case residue.Link, residue.Slot:
 			add(LeftState, i.Name, i.Name, time.Time{})
 		}
 	}
@@ -477,9 +475,6 @@ func (a *audit) take(pid int32, state residue.State, h holds) {
 			add(LeftStatement, pattern(name), name, at)
 			now[string(LeftStatement)+" "+name].wire = true
 		}
-	}
-	for _, slot := range h.Slots {
-		add(LeftState, "temporary replication slot "+slot, "temporary replication slot "+slot, time.Time{})
 	}
 	a.put(m, now, m.asked, h.Now)
 	m.asked, m.askedHere = h.Now, time.Now()
@@ -527,16 +522,6 @@ func (a *audit) unmet() (missing []other) {
 		}
 	}
 	return missing
-}
-
-// idle is how many of them nobody has.
-func (a *audit) idle(all []other) (n int) {
-	for _, o := range all {
-		if o.State == "idle" {
-			n++
-		}
-	}
-	return n
 }
 
 // pattern is what names that count have in common: "__asyncpg_stmt_#__".

@@ -17,7 +17,7 @@ type leftover struct {
 // ofKind is the fault that each kind of residue is.
 var ofKind = map[residue.Kind]Code{
 	residue.Setting: SessionSetting, residue.Role: SessionRole, residue.Prepared: SQLPrepared, residue.Cursor: HoldCursor, residue.Channel: Listening,
-	residue.Lock: SessionLock, residue.Temp: TempTable, residue.Link: FunctionState,
+	residue.Lock: SessionLock, residue.Temp: TempTable, residue.Link: FunctionState, residue.Slot: FunctionState,
 }
 
 // leftSince lists what is in now and not in before, in a stable order.

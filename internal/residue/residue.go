@@ -21,6 +21,7 @@ const (
 		and d.refclassid operator(pg_catalog.=) 'pg_catalog.pg_namespace'::pg_catalog.regclass and d.refobjid operator(pg_catalog.=) pg_catalog.pg_my_temp_schema()
 		and d.classid operator(pg_catalog.<>) 'pg_catalog.pg_class'::pg_catalog.regclass`
 	locksSQL = `from pg_catalog.pg_locks l where l.locktype operator(pg_catalog.=) 'advisory' and l.pid operator(pg_catalog.=) pg_catalog.pg_backend_pid()`
+	slotsSQL = `from pg_catalog.pg_get_replication_slots() g where g.temporary and g.active_pid operator(pg_catalog.=) pg_catalog.pg_backend_pid()`
 	tempSQL  = `from pg_catalog.pg_class r
 		where pg_catalog.pg_my_temp_schema() operator(pg_catalog.<>) 0 and r.relnamespace operator(pg_catalog.=) pg_catalog.pg_my_temp_schema() and r.relkind operator(pg_catalog.=) any ('{r,v,p,S,m,f}')`
 )
@@ -50,6 +51,7 @@ select ` + InUTF8(`pg_catalog.jsonb_build_object(
 	'channels', (select coalesce(pg_catalog.jsonb_agg(ch order by ch), '[]') `+channelsSQL+`),
 	'locks', (select coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_array(l.classid::pg_catalog.int8, l.objid::pg_catalog.int8, l.objsubid) order by l.objsubid, l.classid, l.objid), '[]') `+locksSQL+`),
 	'temp', (select coalesce(pg_catalog.jsonb_agg(r.relname order by r.relname), '[]') `+tempSQL+`),
+	'slots', (select coalesce(pg_catalog.jsonb_agg('replication slot ' operator(pg_catalog.||) g.slot_name order by g.slot_name), '[]') `+slotsSQL+`),
 	'role', current_user, 'session', session_user)::pg_catalog.text`)
 
 // Glance hashes what SQL lists; a different hash means that something
@@ -67,6 +69,7 @@ const Glance = `select pg_catalog.hashtextextended(pg_catalog.concat_ws('/',
 	'a', (select pg_catalog.string_agg(pg_catalog.concat_ws(',', l.classid, l.objid, l.objsubid, l.mode), ' ' order by l.classid, l.objid, l.objsubid, l.mode) ` + locksSQL + `),
 	'o', (select pg_catalog.string_agg(d.classid operator(pg_catalog.||) ',' operator(pg_catalog.||) d.objid, ' ' order by d.classid, d.objid) ` + tempObjectsSQL + `),
 	't', (select pg_catalog.string_agg(r.relname, ',' order by r.relname) ` + tempSQL + `),
+	's', (select pg_catalog.string_agg(g.slot_name, ',' order by g.slot_name) ` + slotsSQL + `),
 	'r', current_user, session_user) collate pg_catalog."C", 0)::pg_catalog.text`
 
 // State is what a server connection holds beyond a new one.
@@ -81,6 +84,7 @@ type State struct {
 	Objects   []string          `json:"objects"`   // temporary ones that are no relations: "function pg_temp_3.slug(text)"
 	Constants []string          `json:"constants"` // custom settings that have what a new connection has, and that is not ""
 	Links     []string          `json:"-"`         // dblink's named connections
+	Slots     []string          `json:"slots"`     // temporary replication slots: "replication slot x"
 	Role      string            `json:"role"`
 	Session   string            `json:"session"`
 }
@@ -107,6 +111,7 @@ const (
 	Lock     Kind = "lock"     // an advisory one of the session
 	Temp     Kind = "temporary"
 	Link     Kind = "link" // a connection of dblink
+	Slot     Kind = "slot" // of replication, a temporary one
 )
 
 // Item is one thing that a session holds.
@@ -144,6 +149,7 @@ func (s State) Since(before State) []Item {
 		{Temp, s.Temp, before.Temp},
 		{Temp, s.Objects, before.Objects},
 		{Link, s.Links, before.Links},
+		{Slot, s.Slots, before.Slots},
 	} {
 		for _, name := range l.now {
 			if !slices.Contains(l.before, name) {
