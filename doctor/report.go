@@ -27,6 +27,8 @@ type Report struct {
 	// Recipes are settings of the driver for this pooler.
 	Recipes []Recipe `json:"recipes"`
 	Notes   []string `json:"notes,omitempty"`
+	// NotLookedAt is what was left out because the look was to be quick.
+	NotLookedAt []string `json:"not_looked_at,omitempty"`
 }
 
 // Check is the outcome of one check, on one object where something was found.
@@ -100,6 +102,9 @@ func (r *Report) conclude() {
 		}
 	}
 	r.Verdict = fmt.Sprintf("%s: %s, role %s, %s%s", state, where, r.Role, r.knownTenants(), trial)
+	if len(r.NotLookedAt) > 0 {
+		r.Verdict += "; not looked at: " + strings.Join(r.NotLookedAt, ", ")
+	}
 }
 
 // leaks reports whether a finding means that tenants reach each other's rows.

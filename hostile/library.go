@@ -321,6 +321,7 @@ var libraries = []library{
 		fixes: []Advice{
 			{Codes: statementNames, Knob: "no .prepare(name): leave name: out; on postgres.js postgres(url, { prepare: false })", Source: "node/drizzle_prepared.cjs prepare correct; node/postgresjs_all.cjs default correct"},
 			{Codes: settings, Knob: "db.transaction(async tx => { await tx.execute(sql`select set_config(${name}, ${value}, true)`); … })", Source: "node/drizzle_prepared.cjs set correct"},
+			{Codes: []Code{NeverGivenBack}, Knob: "a client of one's own: const client = await pool.connect(); try { await drizzle(client).transaction(…) } finally { client.release(error) }; db.transaction(…) over a pool keeps its client when BEGIN fails", Source: "node/drizzle_badday.cjs transaction correct"},
 		},
 	},
 	{

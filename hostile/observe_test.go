@@ -274,6 +274,19 @@ func TestObservedConnections(t *testing.T) {
 	})
 }
 
+// Two locks whose numbers are one are told apart, also by a glance.
+func TestObservedLocksOfOneNumber(t *testing.T) {
+	p, url, direct := testPooler(t, Config{Observe: true})
+	exec(t, connect(t, direct, ""), `create function deep(q text) returns void language plpgsql as $$begin execute q; end$$`)
+	c := connect(t, url, "exec")
+	exec(t, c, "select pg_advisory_lock(42)")
+	for range 3 {
+		exec(t, c, "select deep($1)", "select 1")
+	}
+	exec(t, c, "select deep($1)", "select pg_advisory_unlock(42), pg_advisory_lock(0, 42)")
+	wantFound(t, p, "PP009 0, 42", "PP009 42")
+}
+
 // What an observed connection holds when it is new is asked of the first of those
 // that open within a second with the same startup parameters, and of no other.
 // What the others leave is found all the same.
