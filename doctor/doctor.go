@@ -98,7 +98,7 @@ func Examine(ctx context.Context, cfg Config) *Report {
 		checks = append(checks, judgeTrial(f, isolate(ctx, r, f))...)
 	}
 	if driver, _ := options.ParseDriver(cfg.Driver); driver != "" && len(report.Through) > 0 {
-		report.Recipes = recipes(driver, report)
+		report.Recipes, report.Scoping = advise(driver, report), scoping(driver, report)
 	}
 	report.Checks = complete(checks, f, cfg.Only)
 	report.conclude()
