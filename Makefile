@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup dev test soak bench lint release
+.PHONY: help setup dev test soak bench matrix lint release
 
 GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@latest
 PROGRESS := bin/testprogress
@@ -39,6 +39,10 @@ soak: ## The tests with many more rounds (up to an hour), then fuzzing (FUZZTIME
 bench: ## Measure scopes against the alternatives, side by side
 	@scripts/setup test
 	@cd bench && go run .
+
+matrix: ## Measure drivers through poolers into docs/matrix/ and docs/matrix.html (ARGS="-for 10m"; ARGS=-help)
+	@scripts/setup test
+	@go run ./scripts/matrix $(ARGS)
 
 lint: ## Run golangci-lint
 	@go run $(GOLANGCI_LINT) run ./...

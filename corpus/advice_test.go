@@ -72,11 +72,16 @@ func TestAdvice(t *testing.T) {
 				return &r
 			}
 		}
+		for _, r := range badDays {
+			if r.program == program && r.form == form {
+				return &r.row
+			}
+		}
 		return nil
 	}
 	has := func(r *row, a hostile.Advice) bool {
 		return slices.ContainsFunc(r.want, func(want string) bool {
-			code, subject, _ := strings.Cut(want, " ")
+			code, subject, _ := strings.Cut(strings.TrimPrefix(want, maybe), " ")
 			return concerns(a, hostile.Code(code), subject)
 		})
 	}
@@ -101,7 +106,7 @@ func TestAdvice(t *testing.T) {
 				faulty := form(tried.program, tried.faulty)
 				if faulty == nil || !has(faulty, a) {
 					t.Errorf("%s, %s: %s %s does not show the fault", l.Name, a.Knob, tried.program, tried.faulty)
-				} else if faulty.shows == nil {
+				} else if faulty.shows == nil && !slices.Contains(a.Codes, hostile.NeverGivenBack) { // which TestBadDays shows
 					t.Errorf("%s, %s: %s %s shows nothing behind PgBouncer", l.Name, a.Knob, tried.program, tried.faulty)
 				}
 				if tried.correct == trackedForm {

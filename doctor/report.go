@@ -29,6 +29,8 @@ type Report struct {
 	// Scoping is the framework's code, if the driver is one of a framework.
 	Scoping *Scoping `json:"scoping,omitempty"`
 	Notes   []string `json:"notes,omitempty"`
+	// NotLookedAt is what was left out because the look was to be quick.
+	NotLookedAt []string `json:"not_looked_at,omitempty"`
 }
 
 // Check is the outcome of one check, on one object where something was found.
@@ -102,6 +104,9 @@ func (r *Report) conclude() {
 		}
 	}
 	r.Verdict = fmt.Sprintf("%s: %s, role %s, %s%s", state, where, r.Role, r.knownTenants(), trial)
+	if len(r.NotLookedAt) > 0 {
+		r.Verdict += "; not looked at: " + strings.Join(r.NotLookedAt, ", ")
+	}
 }
 
 // leaks reports whether a finding means that tenants reach each other's rows.

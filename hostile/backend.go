@@ -78,6 +78,23 @@ func (b *backend) inspectNew() error {
 	return b.snapshot()
 }
 
+// inspectObserved does the same for an observed client's connection. What it
+// holds follows from the database, the user and the startup parameters, so within
+// a second only the first of several is asked: a question takes the server longer
+// than a connection.
+func (b *backend) inspectObserved(startup map[string]string) error {
+	key := poolKey("", "", startup)
+	if known, ok := b.pool.newcomer(key); ok && b.pool.schema.Load() != nil {
+		b.baseline, b.baselineGlance, b.asked = known.held, "", known.asked
+		return nil
+	}
+	err := b.inspectNew()
+	if err == nil {
+		b.pool.rememberNewcomer(key, b)
+	}
+	return err
+}
+
 // serve reads from the server until the connection ends. It is the backend's
 // own goroutine.
 func (b *backend) serve() {

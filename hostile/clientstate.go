@@ -70,8 +70,10 @@ type transaction struct {
 	settingsSet   []string
 	maybeSettings []string      // what could be one, if it may set any
 	sqlPrepared   []string      // statements that it has prepared in SQL
+	callsC        bool          // it may call a function in C of an extension
 	setsUnknown   bool          // it may set any setting
 	runsAny       bool          // it runs SQL that is put together only then
+	settingLeft   bool          // it left a setting
 	idleReported  bool          // it was reported as idle
 	over          *atomic.Bool  // it has ended; nil until somebody wants to know
 	tried         bool          // waitForIdle has waited for it
@@ -148,7 +150,8 @@ func (s *session) recordLocked(t *queryText) {
 		var unknown bool
 		reads, sets, unknown = sc.settingsOf(t)
 		x.setsUnknown = x.setsUnknown || unknown
-		x.noteMaybe(t, unknown || sc.runsAny(t))
+		x.callsC = x.callsC || sc.callsC(t)
+		x.noteMaybe(t, sc, unknown || sc.runsAny(t))
 	}
 	for _, n := range t.strictReads {
 		x.strictReads = appendNew(x.strictReads, n)
@@ -173,7 +176,7 @@ func (s *session) recordLocked(t *queryText) {
 
 // noteMaybe keeps what could be names of settings in the strings of a statement
 // that may set any, or whose SQL is put together only then.
-func (x *transaction) noteMaybe(t *queryText, may bool) {
+func (x *transaction) noteMaybe(t *queryText, sc *schema, may bool) {
 	x.runsAny = x.runsAny || may
 	if !x.runsAny {
 		return
@@ -183,6 +186,8 @@ func (x *transaction) noteMaybe(t *queryText, may bool) {
 			x.maybeSettings = appendNew(x.maybeSettings, n)
 		}
 	}
+	x.maybeSettings = composed(x.maybeSettings, t.parts.prefixes, t.parts.names)
+	x.maybeSettings = composed(x.maybeSettings, sc.parts.prefixes, t.parts.names)
 }
 
 // noteParams records the settings that the parameters of a Bind name. params is
@@ -215,6 +220,10 @@ func (x *transaction) noteParams(t *queryText, sc *schema, params []byte) {
 			for _, n := range found {
 				x.maybeSettings = appendNew(x.maybeSettings, n)
 			}
+		}
+		if name := strings.ToLower(string(v.bytes)); isWholeName(name) {
+			x.maybeSettings = composed(x.maybeSettings, t.parts.prefixes, []string{name})
+			x.maybeSettings = composed(x.maybeSettings, sc.parts.prefixes, []string{name})
 		}
 	}
 }

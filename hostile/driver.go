@@ -1,8 +1,10 @@
 package hostile
 
 import (
+	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -127,17 +129,48 @@ var (
 	lockCall = regexp.MustCompile(`(?i)\bpg_(try_)?advisory_lock(_shared)?\s*\(`)
 	// computedKey is a number that nobody chose: a hash.
 	computedKey = regexp.MustCompile(`[0-9]{9,}`)
+	// plainKey is a key that is written in digits.
+	plainKey = regexp.MustCompile(`^-?[0-9]+(\s*,\s*-?[0-9]+)?$`)
 )
 
+// lockKey is an advisory lock's key, as pg_locks has it: classid, objid and
+// objsubid. With objsubid 1 the first two are the halves of one bigint, with 2
+// they are two ints: (0, 42) is another lock than 42.
+type lockKey [3]int64
+
+// String returns the key as programs write it: "42", or "0, 42".
+func (k lockKey) String() string {
+	class, object := uint32(k[0]), uint32(k[1]) //nolint:gosec // an oid has 32 bits
+	if k[2] == 2 {
+		return fmt.Sprintf("%d, %d", int32(class), int32(object)) //nolint:gosec // the sign is the key's own
+	}
+	return strconv.FormatInt(int64(uint64(class)<<32|uint64(object)), 10) //nolint:gosec // the same
+}
+
+// lockTexts returns the keys as programs write them.
+func lockTexts(keys []lockKey) []string {
+	texts := make([]string, len(keys))
+	for i, k := range keys {
+		texts[i] = k.String()
+	}
+	return texts
+}
+
 // lockPattern returns an advisory lock's key as the program wrote it: what the
-// function was given in the statement, or else the key that is held. Numbers
-// that are too long to be chosen by people become #, because they are hashes
-// and differ from database to database.
+// function was given in the statement, or else the key that is held. A key in
+// digits that is not the one that is held belongs to another lock. Numbers that
+// are too long to be chosen by people become #, because they are hashes and
+// differ from database to database.
 func lockPattern(held, sql string) string {
-	key := strings.TrimPrefix(held, "0,") // of a bigint below 2^32, as people choose them
-	if m := lockCall.FindStringIndex(sql); m != nil {
-		if given := argument(sql[m[1]:]); given != "" {
+	key := held
+	for _, m := range lockCall.FindAllStringIndex(sql, -1) {
+		given := argument(sql[m[1]:])
+		if plainKey.MatchString(given) && strings.Join(strings.Fields(given), "") != strings.ReplaceAll(held, " ", "") {
+			continue
+		}
+		if given != "" {
 			key = given
+			break
 		}
 	}
 	return hexPart.ReplaceAllString(computedKey.ReplaceAllString(key, "#"), "…")

@@ -54,6 +54,9 @@ type BadDay struct {
 	Open   int `json:"open"`
 	Unused int `json:"unused"` // of those: a fault was the last that happened on it
 	Held   int `json:"held"`   // of those: in a transaction of which nothing more came
+	// StoodStill is how long nothing came at the end, if by then all connections of the program were unused after a fault or
+	// held in a transaction: its own pool may be used up.
+	StoodStill time.Duration `json:"stood_still_ns,omitempty"`
 }
 
 // String says it in a sentence or two.
@@ -67,8 +70,12 @@ func (d BadDay) String() string {
 	if played == nil {
 		played = []string{"none: the program has too few transactions for it, or does nothing that the fault could hit"}
 	}
-	return fmt.Sprintf("Faults played (seed %d): %s. The program's connections when its last transaction began: %d open, %d not used again after a fault, %d held in a transaction.",
+	said := fmt.Sprintf("Faults played (seed %d): %s. The program's connections when its last transaction began: %d open, %d not used again after a fault, %d held in a transaction.",
 		d.Seed, strings.Join(played, ", "), d.Open, d.Unused, d.Held)
+	if d.StoodStill > 0 {
+		said += fmt.Sprintf(" Then it stood still for %s: no connection was left that it could have used.", d.StoodStill.Round(100*time.Millisecond))
+	}
+	return said
 }
 
 // refused is what a client meets after a failover.
@@ -102,6 +109,16 @@ type badDay struct {
 	sent     map[uint64]bool   // hashes of writes that the program sent
 	lost     map[uint64]bool   // hashes of writes that were committed and not answered
 	left     []leftClient      // clients that have left
+	heard    time.Time         // when a client said something last
+	still    *stillness        // nil: the program does not stand still, or has a connection that it could use
+}
+
+// stillness is a program of which nothing comes, and whose connections are all
+// unused after a fault or held in a transaction.
+type stillness struct {
+	lost   map[uint32]bool // clients that are unused after a fault
+	others bool            // since one of them met its fault, others were used
+	lasted time.Duration
 }
 
 // leftClient is a client that has left.
@@ -146,11 +163,19 @@ type ordeal struct {
 
 	// session.mu guards these.
 	hurtAt  int  // the turn of a fault after which nothing came; 0: none
+	told    bool // it was reported as never given back
 	again   bool // a write of the transaction was lost before, and is sent again
 	written bool // it had an effect
 	text    *queryText
 	unsaid  []uint64   // the writes whose answers are withheld
 	claim   *queryText // takes a job out of its table, with the answer that is withheld
+}
+
+// hear notes that a client says something.
+func (d *badDay) hear() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.heard, d.still = time.Now(), nil
 }
 
 // draw decides which fault the client's next transaction meets.
@@ -227,6 +252,7 @@ var errHurt = errors.New("the client met a fault (--faults)")
 // is dealt with; the error ends the session.
 func (s *session) suffer(f frame) (done bool, err error) {
 	o := &s.ordeal
+	s.p.badDay.hear()
 	if o.swallowing {
 		if f.typ == protocol.Sync {
 			o.swallowing = false
@@ -604,16 +630,24 @@ func (s *session) judgeUnusedLocked() {
 	if d == nil || s.pool == nil {
 		return
 	}
-	never := d.neverGivenBack(s)
+	s.judgeNeverGivenBackLocked()
 	d.mu.Lock()
 	if len(d.left) >= maxLeftKept {
 		d.left = d.left[1:]
 	}
 	d.left = append(d.left, leftClient{d.turn, o.hurtAt > 0, s.status == protocol.InTransaction || s.status == protocol.FailedTransaction})
 	d.mu.Unlock()
-	if never {
-		s.reportLocked(NeverGivenBack, "", s.lastOfUnit, nil)
+}
+
+// judgeNeverGivenBackLocked reports a client that was not used after a fault,
+// where the program's own pool would have handed it out.
+func (s *session) judgeNeverGivenBackLocked() {
+	never, certain := s.p.badDay.neverGivenBack(s)
+	if !never || s.ordeal.told {
+		return
 	}
+	s.ordeal.told = true
+	s.p.report(fault{code: NeverGivenBack, first: s.occurrenceLocked(s.lastOfUnit, nil), other: !certain})
 }
 
 // finishTime is how long Finish waits for clients to leave.
@@ -641,21 +675,72 @@ func (p *Pooler) Finish() {
 	}
 	for _, s := range sessions {
 		s.mu.Lock()
-		if p.badDay.neverGivenBack(s) {
-			s.reportLocked(NeverGivenBack, "", s.lastOfUnit, nil)
-			s.ordeal.hurtAt = 0 // reported once
-		}
+		s.judgeNeverGivenBackLocked()
 		s.mu.Unlock()
 	}
 }
 
 // neverGivenBack reports whether a client was not used after a fault, although
-// the program opened another one since, and used it. The caller holds its lock.
-func (d *badDay) neverGivenBack(s *session) bool {
+// the program opened another one since, and used it; or although the program
+// stood still since and had no other connection that it could have used. That is
+// certain if others were used between, and else only likely: a program may have
+// nothing to do, but then most say goodbye. The caller holds the session's lock.
+func (d *badDay) neverGivenBack(s *session) (never, certain bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	at := s.ordeal.hurtAt
-	return at > 0 && d.logins[s.pool] > at && d.turn-at >= othersNeeded
+	switch {
+	case at == 0:
+		return false, false
+	case d.logins[s.pool] > at && d.turn-at >= othersNeeded:
+		return true, true
+	case d.still == nil || !d.still.lost[s.id]:
+		return false, false
+	case d.still.others:
+		return true, true
+	}
+	return !s.terminated && d.still.lasted > s.p.cfg.IdleBound, false
+}
+
+// watchStill notes whether the program stands still and has no connection left
+// that it could use. Such a connection may have met its fault long before.
+func (p *Pooler) watchStill() {
+	d := p.badDay
+	if d == nil {
+		return
+	}
+	p.mu.Lock()
+	sessions := make([]*session, 0, len(p.sessions))
+	for _, s := range p.sessions {
+		sessions = append(sessions, s)
+	}
+	p.mu.Unlock()
+	d.mu.Lock()
+	heard, turn := d.heard, d.turn
+	d.mu.Unlock()
+	st := &stillness{lost: map[uint32]bool{}, lasted: time.Since(heard)}
+	if heard.IsZero() || st.lasted < p.cfg.IdleBound/5 {
+		return
+	}
+	for _, s := range sessions {
+		if !s.mu.TryLock() {
+			return // it is busy
+		}
+		hurt, held := s.ordeal.hurtAt > 0, s.unanswered == 0 && !s.unitOpen && (s.status == protocol.InTransaction || s.status == protocol.FailedTransaction)
+		if hurt {
+			st.lost[s.id] = true
+			st.others = st.others || turn-s.ordeal.hurtAt >= othersNeeded
+		}
+		s.mu.Unlock()
+		if !hurt && !held {
+			return
+		}
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(st.lost) > 0 && d.heard.Equal(heard) {
+		d.still = st
+	}
 }
 
 // summary returns what was played.
@@ -679,6 +764,9 @@ func (p *Pooler) summary() *BadDay {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	maps.Copy(day.Played, d.played)
+	if d.still != nil {
+		day.StoodStill = d.still.lasted
+	}
 	for _, l := range d.left {
 		if l.at == d.turn { // it left after the last transaction began
 			day.add(l.hurt, l.inside)

@@ -201,6 +201,74 @@ func TestFaults(t *testing.T) {
 	}
 }
 
+// A program whose own pool is used up stands still: it takes a connection out of
+// its pool, meets a fault and does not give it back, until none is left.
+func TestPoolThatIsUsedUp(t *testing.T) {
+	rounds := 1
+	if os.Getenv("POOLPROOF_SOAK") != "" {
+		rounds = 20
+	}
+	for _, tc := range []struct {
+		name      string
+		size      int
+		loses     bool // a connection after a fault
+		goodbye   bool // it says so when it ends
+		want      string
+		stillness bool
+		unused    int // connections at the end
+	}{
+		{"two, lost", 2, true, false, "PP024", true, 2},
+		{"two, lost, and closed in the end", 2, true, true, "PP024", true, 2},
+		{"the only one, lost", 1, true, false, "PP024, warning", true, 1},
+		{"the only one, and nothing to do", 1, true, true, "", true, 1},
+		{"two, given back", 2, false, false, "", false, 0},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			for range rounds {
+				const bound = 100 * time.Millisecond
+				p, pooled, _ := testPooler(t, Config{Faults: &Faults{Seed: 1, Kinds: []FaultKind{FaultBegin}}, IdleBound: bound, WaitTimeout: 10 * time.Second})
+				var pool, all []*pgx.Conn // the last of pool is the next
+				for range tc.size {
+					pool = append(pool, connect(t, pooled, "exec"))
+				}
+				all = append(all, pool...)
+				for i := 0; i < 40 && len(pool) > 0; i++ {
+					c := pool[0]
+					pool = pool[1:]
+					if _, err := inTx(t.Context(), c, func(pgx.Tx) error { return nil }); err == nil || !tc.loses {
+						pool = append(pool, c)
+					}
+				}
+				for _, c := range pool { // it ends well
+					for c.Ping(t.Context()) != nil { //nolint:revive // until it succeeds
+					}
+				}
+				if tc.stillness {
+					eventually(t, "it stands still", func() bool { return p.Report().BadDay.StoodStill > bound })
+				} else {
+					ended := time.Now()
+					eventually(t, "it was looked at", func() bool { p.watchStill(); return time.Since(ended) > bound })
+				}
+				for _, c := range all {
+					if tc.goodbye {
+						_ = c.Close(context.WithoutCancel(t.Context()))
+					} else {
+						_ = c.PgConn().Conn().Close()
+					}
+				}
+				p.Finish()
+				if got := strings.Join(graded(p), ", "); got != tc.want {
+					t.Errorf("found %q, want %q", got, tc.want)
+				}
+				day := p.Report().BadDay
+				if day.Unused != tc.unused || tc.stillness != (day.StoodStill > 0) || strings.Contains(day.String(), "stood still") != tc.stillness {
+					t.Error(day)
+				}
+			}
+		})
+	}
+}
+
 // The same seed plays the same.
 func TestFaultsAreDeterministic(t *testing.T) {
 	draws := func(seed uint64) string {

@@ -1,6 +1,8 @@
 package hostile
 
 import (
+	"net"
+	"sync/atomic"
 	"time"
 
 	"github.com/poolproof/poolproof/internal/protocol"
@@ -116,6 +118,31 @@ func (s *session) judgeHeldLocked(bound time.Duration) {
 	default:
 		s.reportLocked(HeldForGood, "pipeline without its Sync", s.lastTextLocked(), nil)
 	}
+}
+
+// writes passes on what is written to a client, and says since when it does not
+// read.
+type writes struct {
+	to    net.Conn
+	since atomic.Int64 // when the write under way began, in Unix nanoseconds; 0: none is
+}
+
+// Write writes to the client.
+func (w *writes) Write(b []byte) (int, error) {
+	w.since.Store(time.Now().UnixNano())
+	defer w.since.Store(0)
+	return w.to.Write(b)
+}
+
+// judgeUnreadLocked reports a client that has not read its answer for longer
+// than bound: the server waits to send the rest.
+func (s *session) judgeUnreadLocked(bound time.Duration) {
+	since := s.writes.since.Load()
+	if since == 0 || since == s.unreadFor || s.backend == nil || time.Since(time.Unix(0, since)) <= bound {
+		return
+	}
+	s.unreadFor = since
+	s.p.report(fault{code: HeldForGood, subject: "answer that its client does not read", first: s.occurrenceLocked(s.lastTextLocked(), nil), other: true})
 }
 
 // judgeIdleLocked reports a transaction that has waited longer than bound.

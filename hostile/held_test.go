@@ -131,6 +131,24 @@ func TestRowsAfterTheError(t *testing.T) {
 	}
 }
 
+// An answer that its client does not read is a warning; the client still gets it
+// whole.
+func TestAnswerThatIsNotRead(t *testing.T) {
+	for _, observe := range []bool{false, true} {
+		p, url, _ := testPooler(t, Config{IdleBound: 50 * time.Millisecond, Observe: observe})
+		const long = "select repeat('x', 1000) from generate_series(1, 100000)"
+		c := rawClient(t, url)
+		c.send(query(long))
+		eventually(t, "it is found", func() bool { return slices.Equal(found(p), []string{"PP022 answer that its client does not read"}) })
+		if f := p.Report().Findings[0]; f.Severity != Warning || f.First.SQL != long {
+			t.Errorf("%+v", f)
+		}
+		if code := c.answers(); code != "" {
+			t.Error(code)
+		}
+	}
+}
+
 // A COPY whose rows do not come is a warning; one whose rows come, or whose client
 // leaves, is nothing.
 func TestCopyThatWaits(t *testing.T) {

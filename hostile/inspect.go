@@ -2,10 +2,12 @@ package hostile
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgproto3"
 )
 
 // inspect judges a transaction that is over. Its words come first. Only where
@@ -28,6 +30,7 @@ func (p *Pooler) inspect(b *backend, t *transaction) error {
 	p.reportKept(t, sc)
 	unset := t.readUnset()
 	err := p.inspectState(b, t, sc, unset)
+	p.judgeComputed(t, sc, t.settingLeft)
 	p.judgeReads(b.pool, t, sc, unset)
 	return err
 }
@@ -44,7 +47,7 @@ func (p *Pooler) inspectState(b *backend, t *transaction, sc *schema, unset []st
 	// A setting may have been left before anybody knew its name.
 	unknown := slices.ContainsFunc(unset, func(name string) bool { return isASCII(name) && !slices.Contains(b.asked, name) })
 	if !t.mayLeaveState && !unknown && sc != nil {
-		if !sc.functionsMayLeaveState {
+		if !sc.functionsMayLeaveState && !t.callsC {
 			return nil
 		}
 		if b.baselineGlance != "" && t.leftNothingBefore(sc) {
@@ -61,13 +64,14 @@ func (p *Pooler) inspectState(b *backend, t *transaction, sc *schema, unset []st
 	remains := now.since(b.baseline)
 	b.baseline, b.baselineGlance = now, ""
 	for _, l := range remains {
+		t.settingLeft = t.settingLeft || l.code == SessionSetting
 		if l.code == SessionSetting && slices.Contains(unset, strings.ToLower(l.subject)) {
 			p.reportLeftover(l, b.suspect)
 			continue
 		}
 		p.reportLeftover(l, t.occurrence(t.blame(l.code, l.subject)))
 	}
-	if len(remains) == 0 && sc != nil && sc.functionsMayLeaveState {
+	if len(remains) == 0 && sc != nil && (sc.functionsMayLeaveState || t.callsC) {
 		t.noteLeftNothing(sc)
 		b.baselineGlance, err = b.glance()
 	}
@@ -167,7 +171,7 @@ func (p *Pooler) reportLeftover(l leftover, o Occurrence) {
 	case slices.Contains(p.profile.Tracked, name) && p.profile.Name != profiles[0].Name:
 		p.ledger.note("SET "+l.subject, "the pooler sets it again for each client")
 		return
-	case driverSettings[name]:
+	case driverSettings[name] && !p.mattersLocked(name, l.value, f):
 		l.value = l.value[:min(len(l.value), maxLeak)]
 		agreed, known := p.agreedSettings[l.subject]
 		if !known {
@@ -209,8 +213,50 @@ func costsOnlySpeed(name string) bool {
 // connection. As long as all clients agree on the value, it does not matter who
 // set it.
 var driverSettings = map[string]bool{
-	"application_name": true, "bytea_output": true, "client_encoding": true, "client_min_messages": true, "datestyle": true,
+	"application_name": true, "client_encoding": true, "client_min_messages": true, "datestyle": true,
 	"extra_float_digits": true, "intervalstyle": true, "lc_messages": true, "standard_conforming_strings": true, "timezone": true,
+}
+
+// activeRecordIntervals is what ActiveRecord sets when it connects, whether or not
+// its program has intervals.
+var activeRecordIntervals = regexp.MustCompile(`(?i)^\s*SET\s+intervalstyle\s*=\s*iso_8601\s*;?\s*$`)
+
+// mattersLocked reports whether it matters to others that a setting of
+// driverSettings has this value, although all who set it agree. f is the fault
+// that it would be. Where IntervalStyle is not tracked, whoever reads intervals
+// as text needs it: programs that set it, and with ActiveRecord those that are
+// seen to read one.
+func (p *Pooler) mattersLocked(name, value string, f fault) bool {
+	switch name {
+	case "extra_float_digits": // from 1 on all digits that a number needs are shown (PostgreSQL's documentation)
+		return value <= "0"
+	case "intervalstyle":
+		if p.intervalRead || !activeRecordIntervals.MatchString(f.first.SQL) {
+			return true
+		}
+		if !p.watchIntervals.Swap(true) {
+			p.intervalSet = f
+		}
+	}
+	return false
+}
+
+// intervalType is the oid of interval (pg_type.dat).
+const intervalType = 1186
+
+// onRowDescription notes an interval in a result that is text.
+func (p *Pooler) onRowDescription(f frame) {
+	var msg pgproto3.RowDescription
+	if !p.watchIntervals.Load() || !f.complete() || msg.Decode(f.body()) != nil ||
+		!slices.ContainsFunc(msg.Fields, func(c pgproto3.FieldDescription) bool { return c.DataTypeOID == intervalType && c.Format == 0 }) {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.intervalRead {
+		p.intervalRead = true
+		p.report(p.intervalSet)
+	}
 }
 
 // What is remembered of custom settings that were left behind: the number of

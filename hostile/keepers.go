@@ -18,6 +18,10 @@ type keeper struct {
 
 const seedKept, unnamedLink = "setseed", "dblink, unnamed"
 
+// Subjects of what extensions keep in the backend's memory: pg_variables, whose
+// functions have a name for each type, and orafce.
+const pgVariables, oracleOutput, oracleFiles = "pg_variables", "dbms_output", "utl_file"
+
 // keepers are these functions, by name (PostgreSQL's documentation, "System
 // Administration Functions", and those of dblink and HypoPG). pg_start_backup is
 // pg_backup_start's name before 15.
@@ -29,6 +33,12 @@ var keepers = map[string]keeper{
 	"pg_backup_start":                     {"pg_backup_start", "pg_backup_stop"},
 	"pg_start_backup":                     {"pg_start_backup", "pg_stop_backup"},
 	"pg_replication_origin_session_setup": {"pg_replication_origin_session_setup", "pg_replication_origin_session_reset"},
+	"pgv_set":                             {pgVariables, "pgv_remove"},
+	"pgv_insert":                          {pgVariables, "pgv_remove"},
+	"dbms_output.enable":                  {oracleOutput, "dbms_output.disable"},
+	"dbms_output.serveroutput":            {oracleOutput, "dbms_output.disable"},
+	"dbms_alert.register":                 {"dbms_alert", "dbms_alert.remove"},
+	"utl_file.fopen":                      {oracleFiles, "utl_file.fclose"},
 }
 
 // namesFunctions are first words of statements that name functions and do not
@@ -43,13 +53,31 @@ var keeperOf = func() map[string]string {
 			all[k.undo] = k.subject
 		}
 	}
+	all["pgv_free"] = pgVariables
+	all["dbms_alert.removeall"] = "dbms_alert"
+	all["utl_file.fclose_all"] = oracleFiles
 	return all
 }()
+
+// keeperName returns a function's name as keepers has it: without its schema,
+// unless only that says whose it is, and pg_variables' without the type.
+func keeperName(function string) string {
+	for _, schema := range []string{"dbms_output.", "dbms_alert.", "utl_file."} {
+		if strings.HasPrefix(function, schema) {
+			return function
+		}
+	}
+	function = unqualified(function)
+	if strings.HasPrefix(function, "pgv_set_") {
+		return "pgv_set"
+	}
+	return function
+}
 
 // keepCall records that a function keeps something for the session, or takes it
 // away; args stands right after its name.
 func (t *queryText) keepCall(function string, args sqltext.Scanner) {
-	function = unqualified(function)
+	function = keeperName(function)
 	k, keeps := keepers[function]
 	undone := keeperOf[function]
 	if !keeps && undone == "" {
@@ -139,6 +167,9 @@ var languageGlobals = []struct {
 }{
 	{"plperl", regexp.MustCompile(`\$_SHARED\s*\{[^}]*\}\s*=[^=~]`)},
 	{"plpython", regexp.MustCompile(`\bGD\s*\[[^\]]*\]\s*=[^=]`)},
+	{"plv8", regexp.MustCompile(`\b(plv8|globalThis)(\.\w+|\[[^\]]*\])\s*=[^=>]`)},
+	{"pllua", regexp.MustCompile(`\bsetshared\s*\(|\bshared(\.\w+|\[[^\]]*\])\s*=[^=]`)},
+	{"plr", regexp.MustCompile(`<<-|\bassign\s*\([^)]*(\.GlobalEnv|globalenv)`)},
 	{"pltcl", regexp.MustCompile(`\b(set|incr|append|lappend)\s+(::|GD\()|\bglobal\s[^;\n]+[;\n](?s:.*)\b(set|incr|append|lappend)\s`)},
 }
 

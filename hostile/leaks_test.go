@@ -1,6 +1,7 @@
 package hostile
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -208,6 +209,47 @@ func TestDblinkConnections(t *testing.T) {
 	wantFound(t, p)
 	exec(t, c, "select tools.dblink_connect('rem', $1)", direct)
 	wantFound(t, p, "PP020 dblink rem")
+}
+
+// Who sets IntervalStyle for the session is found where no pooler tracks it. What
+// ActiveRecord sets when it connects is found as soon as somebody reads an
+// interval as text.
+func TestIntervalStyle(t *testing.T) {
+	for _, tc := range []struct {
+		name, profile, set, read, mode string
+		want                           []string
+	}{
+		{"the program's own", "", "set intervalstyle = 'iso_8601'", "", "simple_protocol", []string{"PP004 IntervalStyle"}},
+		{"as PgBouncer 1.18", "pgbouncer-1.18", "set intervalstyle = 'iso_8601'", "", "simple_protocol", []string{"PP004 IntervalStyle"}},
+		{"as PgBouncer 1.24", "pgbouncer-1.24", "set intervalstyle = 'iso_8601'", "select interval '1 day'", "simple_protocol", nil},
+		{"what new connections have", "", "set intervalstyle = 'postgres'", "select interval '1 day'", "simple_protocol", nil},
+		{"ActiveRecord's", "", "SET intervalstyle = iso_8601", "select now() - interval '1 day', 1 as n", "simple_protocol", nil},
+		{"ActiveRecord's, and an interval is read", "", "SET intervalstyle = iso_8601", "select 1 as n, interval '1 day'", "simple_protocol", []string{"PP004 IntervalStyle"}},
+		{"ActiveRecord's, and an interval is read in binary", "", "SET intervalstyle = iso_8601", "select 1 as n, interval '1 day'", "cache_describe", nil},
+	} {
+		for _, observe := range []bool{false, true} {
+			if observe && tc.profile != "" {
+				continue
+			}
+			t.Run(fmt.Sprint(tc.name, " ", observe), func(t *testing.T) {
+				p, url, _ := testPooler(t, Config{Profile: tc.profile, Observe: observe})
+				c := connect(t, url, tc.mode)
+				exec(t, c, tc.set)
+				if tc.read != "" {
+					var n, day any
+					rows, err := c.Query(t.Context(), tc.read)
+					if err != nil {
+						t.Fatal(err)
+					}
+					for rows.Next() {
+						_ = rows.Scan(&n, &day)
+					}
+					rows.Close()
+				}
+				wantFound(t, p, tc.want...)
+			})
+		}
+	}
 }
 
 // What each PgBouncer does with IntervalStyle, and with a driver's DEALLOCATE ALL.

@@ -86,6 +86,11 @@ type Pooler struct {
 	agreedSettings  map[string]string       // settings that drivers make when they connect, and the value that all clients agree on
 	unsetReads      map[string]Occurrence   // by custom setting: who first read it without setting it, as long as nobody has left it
 	leaks           map[string][]leak       // custom settings that were left behind, by the last two clients that did
+	intervalSet     fault                   // ActiveRecord set IntervalStyle, if watchIntervals
+	watchIntervals  atomic.Bool             // somebody may read an interval that this changes
+	intervalRead    bool                    // somebody has
+	computedSet     *Occurrence             // who first set a setting for the session whose name is computed, if nobody knows which
+	computedRead    bool                    // a transaction read one whose name is computed, and set none
 	leftTempTables  []string                // names of temporary tables that were left behind
 	closing         bool
 	wg              sync.WaitGroup
@@ -342,10 +347,14 @@ func (p *Pooler) watchIdle(ctx context.Context) {
 		}
 		p.mu.Unlock()
 		for _, s := range sessions {
-			s.mu.Lock()
+			if !s.mu.TryLock() { // it is busy, or its client does not read the end of an answer: it is asked again soon
+				continue
+			}
 			s.judgeIdleLocked(p.cfg.IdleBound)
 			s.judgeHeldLocked(p.cfg.IdleBound)
+			s.judgeUnreadLocked(p.cfg.IdleBound)
 			s.mu.Unlock()
 		}
+		p.watchStill()
 	}
 }

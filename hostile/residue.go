@@ -19,6 +19,7 @@ const (
 		and d.refclassid operator(pg_catalog.=) 'pg_catalog.pg_namespace'::pg_catalog.regclass and d.refobjid operator(pg_catalog.=) pg_catalog.pg_my_temp_schema()
 		and d.classid operator(pg_catalog.<>) 'pg_catalog.pg_class'::pg_catalog.regclass`
 	locksSQL = `from pg_catalog.pg_locks l where l.locktype operator(pg_catalog.=) 'advisory' and l.pid operator(pg_catalog.=) pg_catalog.pg_backend_pid()`
+	slotsSQL = `from pg_catalog.pg_get_replication_slots() g where g.temporary and g.active_pid operator(pg_catalog.=) pg_catalog.pg_backend_pid()`
 	tempSQL  = `from pg_catalog.pg_class r
 		where pg_catalog.pg_my_temp_schema() operator(pg_catalog.<>) 0 and r.relnamespace operator(pg_catalog.=) pg_catalog.pg_my_temp_schema() and r.relkind operator(pg_catalog.=) any ('{r,v,p,S,m,f}')`
 )
@@ -46,8 +47,9 @@ select ` + inUTF8(`pg_catalog.jsonb_build_object(
 	'prepared', (select coalesce(pg_catalog.jsonb_agg(p.name order by p.name), '[]') `+preparedSQL+`),
 	'cursors', (select coalesce(pg_catalog.jsonb_agg(c.name order by c.name), '[]') `+cursorsSQL+`),
 	'channels', (select coalesce(pg_catalog.jsonb_agg(ch order by ch), '[]') `+channelsSQL+`),
-	'locks', (select coalesce(pg_catalog.jsonb_agg(l.classid operator(pg_catalog.||) ',' operator(pg_catalog.||) l.objid order by l.classid, l.objid), '[]') `+locksSQL+`),
+	'locks', (select coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_array(l.classid::pg_catalog.int8, l.objid::pg_catalog.int8, l.objsubid) order by l.objsubid, l.classid, l.objid), '[]') `+locksSQL+`),
 	'temp', (select coalesce(pg_catalog.jsonb_agg(r.relname order by r.relname), '[]') `+tempSQL+`),
+	'slots', (select coalesce(pg_catalog.jsonb_agg('replication slot ' operator(pg_catalog.||) g.slot_name order by g.slot_name), '[]') `+slotsSQL+`),
 	'role', current_user, 'session', session_user)::pg_catalog.text`)
 
 // glanceSQL hashes what residueSQL lists; a different hash means that something
@@ -63,9 +65,10 @@ const glanceSQL = `select pg_catalog.hashtextextended(pg_catalog.concat_ws('/',
 	'p', (select pg_catalog.string_agg(p.name, ',' order by p.name) ` + preparedSQL + `),
 	'c', (select pg_catalog.string_agg(c.name, ',' order by c.name) ` + cursorsSQL + `),
 	'l', (select pg_catalog.string_agg(ch, ',' order by ch) ` + channelsSQL + `),
-	'a', (select pg_catalog.string_agg(l.classid operator(pg_catalog.||) ',' operator(pg_catalog.||) l.objid, ' ' order by l.classid, l.objid) ` + locksSQL + `),
+	'a', (select pg_catalog.string_agg(pg_catalog.concat_ws(',', l.classid, l.objid, l.objsubid, l.mode), ' ' order by l.classid, l.objid, l.objsubid, l.mode) ` + locksSQL + `),
 	'o', (select pg_catalog.string_agg(d.classid operator(pg_catalog.||) ',' operator(pg_catalog.||) d.objid, ' ' order by d.classid, d.objid) ` + tempObjectsSQL + `),
 	't', (select pg_catalog.string_agg(r.relname, ',' order by r.relname) ` + tempSQL + `),
+	's', (select pg_catalog.string_agg(g.slot_name, ',' order by g.slot_name) ` + slotsSQL + `),
 	'r', current_user, session_user) collate pg_catalog."C", 0)::pg_catalog.text`
 
 // residue is what a server connection holds beyond a new one.
@@ -75,11 +78,12 @@ type residue struct {
 	Prepared  []string          `json:"prepared"`
 	Cursors   []string          `json:"cursors"`
 	Channels  []string          `json:"channels"`
-	Locks     []string          `json:"locks"`
+	Locks     []lockKey         `json:"locks"`
 	Temp      []string          `json:"temp"`
 	Objects   []string          `json:"objects"`   // temporary ones that are no relations: "function pg_temp_3.slug(text)"
 	Constants []string          `json:"constants"` // custom settings that have what a new connection has, and that is not ""
 	Links     []string          `json:"-"`         // dblink's named connections
+	Slots     []string          `json:"slots"`     // temporary replication slots
 	Role      string            `json:"role"`
 	Session   string            `json:"session"`
 }
@@ -122,8 +126,8 @@ func (r residue) since(before residue) []leftover {
 		now, before []string
 	}{
 		{SQLPrepared, r.Prepared, before.Prepared}, {HoldCursor, r.Cursors, before.Cursors}, {Listening, r.Channels, before.Channels},
-		{SessionLock, r.Locks, before.Locks}, {TempTable, r.Temp, before.Temp},
-		{TempTable, r.Objects, before.Objects}, {FunctionState, r.Links, before.Links},
+		{SessionLock, lockTexts(r.Locks), lockTexts(before.Locks)}, {TempTable, r.Temp, before.Temp},
+		{TempTable, r.Objects, before.Objects}, {FunctionState, r.Links, before.Links}, {FunctionState, r.Slots, before.Slots},
 	} {
 		for _, name := range l.now {
 			if !slices.Contains(l.before, name) {

@@ -28,6 +28,9 @@ type queryText struct {
 	setsUnknown   bool              // it sets a setting whose name is not in the text
 	runsAny       bool              // it runs SQL that it puts together: EXECUTE in a DO block or a function
 	maybeSettings []string          // what its strings hold that could be the name of a custom setting
+	parts         nameParts         // what its strings hold of which one could be put together
+	computesSet   bool              // it may set a setting for the session whose name it computes
+	computesRead  bool              // it reads one whose name it computes
 	keeps         []string          // what it keeps for the session (keepers.go)
 	undoes        []string          // what of that it takes away
 	usesSequence  bool              // nextval, setval or INSERT
@@ -85,7 +88,9 @@ var statefulWords = map[string]bool{
 	"set_config": true, "temp": true, "temporary": true, "pg_temp": true, "hold": true,
 	"pg_advisory_lock": true, "pg_advisory_lock_shared": true, "pg_try_advisory_lock": true, "pg_try_advisory_lock_shared": true,
 	"pg_advisory_unlock": true, "pg_advisory_unlock_shared": true, "pg_advisory_unlock_all": true,
-	"dblink": true, "dblink_connect": true, "dblink_exec": true,
+	"dblink": true, "dblink_connect": true, "dblink_exec": true, "set_limit": true, // pg_trgm's
+	"pg_create_physical_replication_slot": true, "pg_create_logical_replication_slot": true,
+	"pg_copy_physical_replication_slot": true, "pg_copy_logical_replication_slot": true,
 }
 
 // maxWords bounds the words that are kept of one text.
@@ -158,7 +163,7 @@ func scan(sql string, truncated bool) *queryText {
 			if st.words[0] == "do" {
 				t.include(scanFunctionBody(tok.Text))
 			} else {
-				t.maybeSettings = appendNames(t.maybeSettings, tok.Text)
+				t.keepString(tok.Text, sc)
 			}
 		default:
 			if n == 0 && tok.Kind == sqltext.Other && !tok.Is("(") { // "(select …)" begins with select
@@ -173,10 +178,11 @@ func scan(sql string, truncated bool) *queryText {
 func scanFunctionBody(body string) *queryText {
 	t := &queryText{sql: body}
 	sc := sqltext.New(body)
-	start := true
+	start, mayMakeSet := true, false
 	for {
 		tok := sc.Next()
 		if tok.Kind == sqltext.End {
+			t.computesSet = t.computesSet || mayMakeSet && t.runsAny
 			return t
 		}
 		w := tok.Text
@@ -185,7 +191,8 @@ func scanFunctionBody(body string) *queryText {
 			start = true
 			continue
 		case tok.Kind == sqltext.String:
-			t.maybeSettings = appendNames(t.maybeSettings, tok.Text)
+			t.keepString(tok.Text, sc)
+			mayMakeSet = mayMakeSet || makesSet.MatchString(tok.Text)
 			start = false
 			continue
 		case tok.Kind != sqltext.Word:
@@ -251,6 +258,8 @@ func (t *queryText) settingCall(function string, sc sqltext.Scanner) {
 			if alone {
 				t.strictReads = appendNew(t.strictReads, name)
 			}
+		case name == "":
+			t.computesRead = true
 		}
 	case "set_config":
 		name, param, _ := settingNamed(sc)
@@ -263,6 +272,8 @@ func (t *queryText) settingCall(function string, sc sqltext.Scanner) {
 			t.keeps = appendNew(t.keeps, seedKept)
 		default:
 			t.setsUnknown = true
+			local, _ := sc.Local()
+			t.computesSet = t.computesSet || !local
 		}
 	}
 }
@@ -281,6 +292,9 @@ func (t *queryText) include(block *queryText) {
 	for _, n := range block.maybeSettings {
 		t.maybeSettings = appendNew(t.maybeSettings, n)
 	}
+	t.parts.add(block.parts)
+	t.computesSet = t.computesSet || block.computesSet
+	t.computesRead = t.computesRead || block.computesRead
 	t.setsUnknown = t.setsUnknown || block.setsUnknown
 	t.runsAny = t.runsAny || block.runsAny
 	for _, n := range block.keeps {
@@ -300,9 +314,7 @@ func appendNames(list []string, text string) []string {
 	if !strings.Contains(text, ".") || len(text) > maxTextKept {
 		return list
 	}
-	for _, w := range strings.FieldsFunc(text, func(r rune) bool {
-		return r != '.' && r != '_' && r != '$' && (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z')
-	}) {
+	for _, w := range strings.FieldsFunc(text, func(r rune) bool { return r != '.' && notInName(r) }) {
 		if first, rest, dotted := strings.Cut(w, "."); len(list) < maxMaybe && dotted && isName(first) && isName(rest) {
 			list = appendNew(list, strings.ToLower(w))
 		}
@@ -332,7 +344,7 @@ func settingNamed(s sqltext.Scanner) (name string, param int, alone bool) {
 	}
 	switch tok := s.Next(); {
 	case tok.Kind == sqltext.String:
-		name = strings.ToLower(tok.Text)
+		name = strings.ToLower(tok.Text + concatenated(&s))
 	case tok.Is("$"):
 		param = s.Number()
 	default:

@@ -20,7 +20,10 @@ type schema struct {
 	policyReads            map[string]bool       // settings that a policy reads
 	strictReads            map[string]bool       // settings that are read without missing_ok somewhere
 	readTogether           map[string][]string   // by setting: those that a function or policy reads as well, as a fall-back
+	parts                  nameParts             // of which such functions could put names together
+	computing              map[string]*queryText // functions that compute the name of a setting which they set or read
 	anyByFunction          map[string]bool       // functions that run SQL which they put together
+	inC                    map[string]bool       // volatile functions in C of extensions
 	keptByFunction         map[string]*queryText // functions that keep something for the session, or take it away
 	dblink                 string                // the schema of the extension dblink, quoted; "": it is not there
 	setByFunction          map[string][]string   // by function: the settings that it may set
@@ -29,11 +32,18 @@ type schema struct {
 	functionsMayLeaveState bool                  // some function may leave something behind, so any transaction may
 }
 
-// schemaVersionSQL returns a text that changes when functions or policies do.
+// schemaVersionSQL returns a text that changes when functions, policies or columns'
+// defaults do. A temporary table's defaults count only if they read a setting: many
+// programs make such tables, and each change costs a reading of all.
 const schemaVersionSQL = `select pg_catalog.concat_ws('/',
 	(select pg_catalog.concat_ws('.', pg_catalog.count(*), pg_catalog.max(p.oid), pg_catalog.max(p.xmin::pg_catalog.text::pg_catalog.int8)) from pg_catalog.pg_proc p where p.oid operator(pg_catalog.>=) 16384),
 	(select pg_catalog.concat_ws('.', pg_catalog.count(*), pg_catalog.max(p.oid), pg_catalog.max(p.xmin::pg_catalog.text::pg_catalog.int8)) from pg_catalog.pg_policy p),
-	(select pg_catalog.concat_ws('.', pg_catalog.count(*), pg_catalog.max(d.oid), pg_catalog.max(d.xmin::pg_catalog.text::pg_catalog.int8)) from pg_catalog.pg_attrdef d))`
+	(select pg_catalog.concat_ws('.', pg_catalog.count(*), pg_catalog.max(d.oid), pg_catalog.max(d.xmin::pg_catalog.text::pg_catalog.int8)) from pg_catalog.pg_attrdef d
+		where not exists (select from pg_catalog.pg_class c where c.oid operator(pg_catalog.=) d.adrelid and c.relpersistence operator(pg_catalog.=) 't' and d.adbin::pg_catalog.text operator(pg_catalog.!~) ` + readsSetting + `)))`
+
+// readsSetting matches the stored form of an expression that calls current_setting
+// (its oids: pg_proc.dat).
+const readsSetting = `':funcid (2077|3294) '`
 
 // parsedBody is the part of schemaSQL for functions whose bodies are kept
 // parsed. PostgreSQL has them since 14.
@@ -41,8 +51,10 @@ const parsedBody = ` operator(pg_catalog.||) ' ' operator(pg_catalog.||) coalesc
 
 // schemaSQL lists the database's own functions with their sources, policies with
 // their tables, columns' defaults that read a setting, and domains whose check
-// sets one. Functions of the system and those in C are left out. The oids are
-// those of current_setting (pg_proc.dat).
+// sets one. Functions of the system are left out; of those in C the names of
+// volatile ones are listed, which may keep what the server can be asked for,
+// except those that are known to keep nothing and those that only the server
+// calls (their types' oids: pg_type.dat).
 var schemaSQL = `select ` + inUTF8("kind") + `, ` + inUTF8("name") + `, ` + inUTF8("body") + ` from (
 select 'function', p.proname::pg_catalog.text, p.prosrc` + parsedBody + `
 	from pg_catalog.pg_proc p join pg_catalog.pg_language l on l.oid operator(pg_catalog.=) p.prolang
@@ -50,7 +62,13 @@ select 'function', p.proname::pg_catalog.text, p.prosrc` + parsedBody + `
 union all
 select 'globals', p.proname::pg_catalog.text, l.lanname::pg_catalog.text operator(pg_catalog.||) E'\n' operator(pg_catalog.||) p.prosrc
 	from pg_catalog.pg_proc p join pg_catalog.pg_language l on l.oid operator(pg_catalog.=) p.prolang
-	where l.lanname::pg_catalog.text operator(pg_catalog.~) '^pl(perl|python|tcl)'
+	where l.lanname::pg_catalog.text operator(pg_catalog.~) '^pl(perl|python|tcl|v8|lua|r$)'
+union all
+select 'extension', p.proname::pg_catalog.text, ''
+	from pg_catalog.pg_proc p join pg_catalog.pg_language l on l.oid operator(pg_catalog.=) p.prolang
+	where p.oid operator(pg_catalog.>=) 16384 and l.lanname operator(pg_catalog.=) 'c' and p.provolatile operator(pg_catalog.=) 'v'
+	and p.prorettype operator(pg_catalog.<>) all ('{325,2279,2280,2281,3115,3838}'::pg_catalog.oid[])
+	and p.proname operator(pg_catalog.!~) '^(uuid_generate|gen_random|gen_salt|pgp_|armor|encrypt|decrypt|_?st_|_?postgis)'
 union all
 select 'policy', c.relname::pg_catalog.text, coalesce(pg_catalog.pg_get_expr(p.polqual, p.polrelid), '') operator(pg_catalog.||) ' ' operator(pg_catalog.||) coalesce(pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid), '')
 	from pg_catalog.pg_policy p join pg_catalog.pg_class c on c.oid operator(pg_catalog.=) p.polrelid
@@ -58,7 +76,7 @@ select 'policy', c.relname::pg_catalog.text, coalesce(pg_catalog.pg_get_expr(p.p
 union all
 select 'default', c.relname::pg_catalog.text, pg_catalog.pg_get_expr(d.adbin, d.adrelid)
 	from pg_catalog.pg_attrdef d join pg_catalog.pg_class c on c.oid operator(pg_catalog.=) d.adrelid
-	where d.adbin::pg_catalog.text operator(pg_catalog.~) ':funcid (2077|3294) '
+	where d.adbin::pg_catalog.text operator(pg_catalog.~) ` + readsSetting + `
 union all
 select 'domain', c.contypid::pg_catalog.text, pg_catalog.pg_get_constraintdef(c.oid)
 	from pg_catalog.pg_constraint c where c.contypid operator(pg_catalog.<>) 0 and pg_catalog.strpos(pg_catalog.pg_get_constraintdef(c.oid), 'set_config') operator(pg_catalog.>) 0
@@ -131,7 +149,7 @@ func schemaSQLFor(version string) string {
 // newSchema reads the rows of schemaSQL.
 func newSchema(rows [][]string) *schema {
 	s := &schema{readByTable: map[string][]string{}, setByFunction: map[string][]string{}, unknownSetByFunction: map[string]bool{}, settingDomains: map[uint32]bool{},
-		policyReads: map[string]bool{}, strictReads: map[string]bool{}, readTogether: map[string][]string{}, anyByFunction: map[string]bool{}, keptByFunction: map[string]*queryText{}}
+		policyReads: map[string]bool{}, strictReads: map[string]bool{}, readTogether: map[string][]string{}, anyByFunction: map[string]bool{}, computing: map[string]*queryText{}, inC: map[string]bool{}, keptByFunction: map[string]*queryText{}}
 	functionReads := map[string][]string{}
 	for _, row := range rows {
 		if len(row) != 3 {
@@ -139,6 +157,10 @@ func newSchema(rows [][]string) *schema {
 		}
 		if row[0] == "globals" {
 			s.keepsGlobals(strings.ToLower(row[1]), row[2])
+			continue
+		}
+		if row[0] == "extension" {
+			s.inC[strings.ToLower(row[1])] = true
 			continue
 		}
 		name, t := strings.ToLower(row[1]), scanFunctionBody(row[2])
@@ -158,7 +180,12 @@ func newSchema(rows [][]string) *schema {
 				s.anyByFunction[name] = true
 			}
 			s.keeps(name, t.keeps, t.undoes)
-			if t.runsAny || t.setsUnknown {
+			if t.computesSet || t.computesRead {
+				s.computing[name] = t
+			}
+			if t.runsAny || t.setsUnknown || t.computesRead {
+				s.parts.add(t.parts)
+				t.maybeSettings = composed(t.maybeSettings, t.parts.prefixes, t.parts.names)
 				for _, n := range t.maybeSettings[:min(len(t.maybeSettings), max(maxMaybeAll-len(s.maybeSettings), 0))] {
 					s.maybeSettings = appendNew(s.maybeSettings, n)
 				}
@@ -208,6 +235,12 @@ func (s *schema) readAsOne(names []string) {
 // by itself or through a function.
 func (s *schema) runsAny(t *queryText) bool {
 	return t.runsAny || len(s.anyByFunction) > 0 && slices.ContainsFunc(t.words, func(w string) bool { return s.anyByFunction[unqualified(w)] })
+}
+
+// callsC reports whether a statement may call a volatile function in C of an
+// extension.
+func (s *schema) callsC(t *queryText) bool {
+	return len(s.inC) > 0 && slices.ContainsFunc(t.words, func(w string) bool { return s.inC[unqualified(w)] })
 }
 
 // settingsOf returns the settings that a statement with these words reads and

@@ -1,6 +1,7 @@
 package hostile
 
 import (
+	"bufio"
 	"cmp"
 	"context"
 	"errors"
@@ -71,6 +72,10 @@ type session struct {
 	moved      chan struct{} // closed when the client moves; nil: nobody waits for that
 	fatal      string        // why the pooler that is played hangs up on the client; its own goroutine alone uses it
 
+	writes     writes // to the client
+	describes  bool   // a statement, not a result; the backend's goroutine alone uses it
+	terminated bool   // it said goodbye
+	unreadFor  int64  // the write that was reported as not read
 	clientState
 	ordeal ordeal // fault.go
 }
@@ -78,6 +83,8 @@ type session struct {
 // newSession returns a session for a client's connection. It has no pool yet.
 func (p *Pooler) newSession(conn net.Conn) *session {
 	s := &session{stream: newStream(conn), p: p, params: map[string]string{}}
+	s.w = bufio.NewWriterSize(&s.writes, bufferSize)
+	s.writes.to = conn
 	s.changed = sync.NewCond(&s.mu)
 	s.prepared = map[string]*preparedStatement{}
 	return s
@@ -92,6 +99,9 @@ func (s *session) run(ctx context.Context) {
 			return
 		}
 		if f.typ == protocol.Terminate {
+			s.mu.Lock()
+			s.terminated = true
+			s.mu.Unlock()
 			s.onTerminate()
 			return
 		}
@@ -378,7 +388,22 @@ func (s *session) onServerMessage(b *backend, f frame) error {
 		s.onCommandCompleteLocked(b, f)
 		s.onAnsweredLocked()
 		s.mu.Unlock()
-	case protocol.BindComplete, protocol.RowDescription, protocol.NoData, protocol.PortalSuspended, protocol.EmptyQueryResponse:
+	case protocol.ParameterDescription:
+		s.describes = true
+	case protocol.RowDescription:
+		if !s.describes { // of a statement it does not say in which form results will be
+			s.p.onRowDescription(f)
+		}
+		s.describes = false
+		s.mu.Lock()
+		s.onAnsweredLocked()
+		s.mu.Unlock()
+	case protocol.NoData:
+		s.describes = false
+		s.mu.Lock()
+		s.onAnsweredLocked()
+		s.mu.Unlock()
+	case protocol.BindComplete, protocol.PortalSuspended, protocol.EmptyQueryResponse:
 		s.mu.Lock()
 		s.onAnsweredLocked()
 		s.mu.Unlock()

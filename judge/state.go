@@ -273,7 +273,7 @@ func advisoryLock(h *hearing) error {
 		return err
 	}
 	// Each time that it was got counts.
-	clean := "do $$ begin while exists (select from pg_locks where locktype = 'advisory' and pid = pg_backend_pid() and (classid::bigint << 32 | objid::bigint) = " +
+	clean := "do $$ begin while exists (select from pg_locks where locktype = 'advisory' and pid = pg_backend_pid() and objsubid = 1 and (classid::bigint << 32 | objid::bigint) = " +
 		h.lock() + ") loop perform pg_advisory_unlock(" + h.lock() + "); end loop; end $$"
 	home, err := h.left(clients[0], residue{leave: "select pg_advisory_lock(" + h.lock() + ")", clean: clean})
 	if err != nil {
@@ -304,7 +304,7 @@ func locked(h *hearing, clients []*client) error {
 		}
 	}
 	if free.Load() {
-		got, err := clients[0].ask("select exists (select from pg_locks where locktype = 'advisory' and (classid::bigint << 32 | objid::bigint) = " + h.lock() + ")")
+		got, err := clients[0].ask("select exists (select from pg_locks where locktype = 'advisory' and objsubid = 1 and (classid::bigint << 32 | objid::bigint) = " + h.lock() + ")")
 		if err != nil {
 			return err
 		}

@@ -50,7 +50,7 @@ func residues(hex, searchPath string) []*residue {
 		{
 			name: AdvisoryLocks, leave: fmt.Sprintf("select pg_catalog.pg_try_advisory_lock(%d)", n),
 			seen: fmt.Sprintf(`exists (select from pg_catalog.pg_locks where locktype operator(pg_catalog.=) 'advisory' and pid operator(pg_catalog.=) pg_catalog.pg_backend_pid()
-				and classid operator(pg_catalog.=) %d::pg_catalog.oid and objid operator(pg_catalog.=) %d::pg_catalog.oid)`, n>>32, n&0xffffffff),
+				and classid operator(pg_catalog.=) %d::pg_catalog.oid and objid operator(pg_catalog.=) %d::pg_catalog.oid and objsubid operator(pg_catalog.=) 1)`, n>>32, n&0xffffffff),
 			clean: fmt.Sprintf("select pg_catalog.pg_advisory_unlock(%d)", n),
 		},
 		{name: TempTables, leave: "create temporary table " + own + " ()", seen: "pg_catalog.to_regclass('pg_temp." + own + "') is not null", clean: "drop table pg_temp." + own},

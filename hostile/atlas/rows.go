@@ -47,7 +47,7 @@ var rows = []Row{
 	},
 	{
 		Name: "IntervalStyle", Make: []string{"set intervalstyle = 'iso_8601'"}, Witness: "select interval '1 day'", Sees: "intervals in another form",
-		Missing: "PgBouncer 1.18 does not track it, 1.24 does; prove notes it", DiscardAll: Removed, Narrower: "reset all",
+		Codes: []hostile.Code{hostile.SessionSetting}, DiscardAll: Removed, Narrower: "reset all",
 		Fates:       map[Pooler]Fate{PgBouncer124: Tracked, PgBouncerReset: Lost, Odyssey: Lost, PgCat: Lost, PgDog: Tracked, RDSProxy: Pins},
 		Differences: []string{"setting IntervalStyle", "reported:IntervalStyle"},
 	},
@@ -70,7 +70,13 @@ var rows = []Row{
 	{
 		Name: "custom setting that dynamic SQL makes", Make: []string{"do $$begin execute format('set %s = %L', 'app.' || 'hidden', 'a'); end$$"},
 		Witness: "select coalesce(current_setting('app.hidden', true), '')", Sees: "another tenant's rows", DiscardAll: Removed, Narrower: "reset all",
-		Missing: "no statement and no function says its name, and PostgreSQL lists no custom settings", Fates: unseen,
+		Codes: []hostile.Code{hostile.SessionSetting}, Fates: unseen,
+	},
+	{
+		Name: "custom setting whose name is computed", Make: []string{"do $$begin perform set_config(reverse('neddih.ppa'), 'a', false); end$$"},
+		Use:     "select current_setting(reverse('neddih.ppa'), true)",
+		Witness: "select coalesce(current_setting('app.hidden', true), '')", Sees: "another tenant's rows, if it reads it: by name, or by a computed name", DiscardAll: Removed, Narrower: "reset all",
+		Codes: []hostile.Code{hostile.SessionSetting}, Fates: unseen,
 	},
 	{
 		Name: "custom setting whose name is a parameter", Wire: "Parse select set_config($1, $2, false), Bind app.bound and a value, Sync",
@@ -275,8 +281,17 @@ var rows = []Row{
 		Codes: []hostile.Code{hostile.FunctionState}, DiscardAll: Stays, Differences: []string{"globals:atlas_tcl_get", "memory:PL/Tcl spi_prepare query"},
 	},
 	{
-		Name: "variables of extensions", Documented: "pg_variables, orafce's dbms_output, PL/v8", Sees: "what another client left", DiscardAll: Stays,
-		Missing: "variables that an extension keeps in the backend's memory",
+		Name: "limit of pg_trgm", Needs: []string{"pg_trgm"}, Make: []string{"select set_limit(0.6)"}, Witness: "select show_limit()", Sees: "other rows by the operator %",
+		Codes: []hostile.Code{hostile.SessionSetting}, DiscardAll: Removed, Narrower: "reset all", Fates: unseen,
+	},
+	{
+		Name: "variables of an extension (orafce)", Needs: []string{"orafce"}, Make: []string{"select dbms_output.enable(), dbms_output.put_line('of another client')"},
+		Witness: "select (dbms_output.get_line()).line", Sees: "what another client left", Codes: []hostile.Code{hostile.FunctionState}, DiscardAll: Stays,
+		Narrower: "select dbms_output.disable()",
+	},
+	{
+		Name: "variables of pg_variables, and globals of PL/v8, PL/Lua and PL/R", Documented: "they are not run here; prove knows the names of pg_variables' functions, and how functions in these languages set globals",
+		Sees: "what another client left", Codes: []hostile.Code{hostile.FunctionState}, DiscardAll: Stays,
 	},
 
 	{
@@ -297,8 +312,8 @@ var rows = []Row{
 	},
 	{
 		Name: "temporary replication slot", Make: []string{"select pg_create_physical_replication_slot('atlas_' || pg_backend_pid(), true, true)"},
-		Witness: "select count(*) from pg_replication_slots where active_pid = pg_backend_pid()", Sees: "nothing; the server keeps WAL as long as the pooler keeps the connection",
-		Missing: "temporary slots", DiscardAll: Stays, Narrower: "select pg_drop_replication_slot('atlas_' || pg_backend_pid())", Differences: []string{"temporary slot"},
+		Witness: "select count(*) from pg_replication_slots where active_pid = pg_backend_pid()", Sees: "slot already exists, or is active; the server keeps WAL as long as the pooler keeps the connection",
+		Codes: []hostile.Code{hostile.FunctionState}, DiscardAll: Stays, Narrower: "select pg_drop_replication_slot('atlas_' || pg_backend_pid())", Differences: []string{"temporary slot"},
 	},
 	{
 		Name: "base backup that was begun", Make: []string{"select pg_backup_start('atlas', true)"}, Witness: "select labelfile <> '' from pg_backup_stop(false)",
@@ -332,7 +347,7 @@ var rows = []Row{
 	},
 	{
 		Name: "answer that is not read", Wire: "Query for more rows than the sockets take, and no reading", Holds: "active", Sees: "waits for a server connection",
-		Missing: "a client that does not read", DiscardAll: Refused,
+		Codes: []hostile.Code{hostile.HeldForGood}, DiscardAll: Refused,
 	},
 	{
 		Name: "Syncs in flight", Wire: "a second Query before the first is answered", Sees: "the second one's answer, where the pooler gives back at the first",

@@ -39,7 +39,7 @@ type subject struct {
 	Subject   string // the finding's, or a stand-in
 	Statement string // what client a says
 	Value     string // of a startup parameter
-	Key       int64  // of an advisory lock
+	Key       string // of an advisory lock: a number, or two
 }
 
 // script is a line of the README.
@@ -161,6 +161,10 @@ var (
 	plainLocal = regexp.MustCompile(`(?is)^\s*set\s+local\s+([a-z_][a-z0-9_.]*)\s*(=|\s+to\s+)[^;$(]*;?\s*$`)
 )
 
+// plainKey is an advisory lock's key that a script can repeat: numbers, and none
+// that is too long for one of two.
+var plainKey = regexp.MustCompile(`^-?[0-9]{1,9}(, ?-?[0-9]{1,9})?$`)
+
 // subjectOf returns what a script needs of a finding, with a stand-in where the
 // finding has none.
 func subjectOf(f hostile.Finding) subject {
@@ -190,18 +194,10 @@ func subjectOf(f hostile.Finding) subject {
 		orElse("p")
 	case hostile.SettingNotSet:
 		orElse("app.tenant")
-	case hostile.SessionLock: // a key as the program wrote it, or class and object, the halves of one
-		var err error
-		if class, object, halves := strings.Cut(s.Subject, ","); halves {
-			var high, low uint64
-			high, _ = strconv.ParseUint(class, 10, 32)
-			low, err = strconv.ParseUint(object, 10, 32)
-			s.Key = int64(high<<32 | low) // the sign is the key's own
-		} else {
-			s.Key, err = strconv.ParseInt(s.Subject, 10, 64)
-		}
-		if err != nil {
-			s.Key = 42
+	case hostile.SessionLock:
+		s.Key = "42"
+		if plainKey.MatchString(s.Subject) {
+			s.Key = s.Subject
 		}
 	case hostile.StartupParameter:
 		orElse("search_path")

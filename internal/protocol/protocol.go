@@ -46,6 +46,7 @@ const (
 	NoData               byte = 'n'
 	NoticeResponse       byte = 'N'
 	NotificationResponse byte = 'A'
+	ParameterDescription byte = 't'
 	ParameterStatus      byte = 'S'
 	ParseComplete        byte = '1'
 	PortalSuspended      byte = 's'
