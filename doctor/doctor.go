@@ -103,7 +103,7 @@ func Examine(ctx context.Context, cfg Config) *Report {
 	more := append(aboutOptions(ctx, cfg, &report.Pooler), fits(ctx, conn, cfg)...)
 	report.judge(ctx, r, f, cfg, more)
 	if driver, _ := options.ParseDriver(cfg.Driver); driver != "" && len(report.Through) > 0 {
-		report.Recipes = recipes(driver, report)
+		report.Recipes, report.Scoping = advise(driver, report), scoping(driver, report)
 	}
 	report.conclude()
 	return report

@@ -26,6 +26,8 @@ type Report struct {
 	Checks        []Check        `json:"checks"`
 	// Recipes are settings of the driver for this pooler.
 	Recipes []Recipe `json:"recipes"`
+	// Scoping is the framework's code, if the driver is one of a framework.
+	Scoping *Scoping `json:"scoping,omitempty"`
 	Notes   []string `json:"notes,omitempty"`
 	// Residue is what [Audit] and [Watch] saw; nil in the report of Examine.
 	Residue *Residue `json:"residue,omitempty"`

@@ -55,6 +55,15 @@ type statement struct {
 // local reports whether it is SET LOCAL.
 func (s statement) local() bool { return s.kind == "set" && s.words[1] == "local" }
 
+// temporary reports whether it is CREATE TEMPORARY TABLE, VIEW or SEQUENCE.
+func (s statement) temporary() bool {
+	scope := s.words[1]
+	if scope == "local" || scope == "global" { // which PostgreSQL ignores
+		scope = s.words[2]
+	}
+	return s.kind == "create" && (scope == "temp" || scope == "temporary")
+}
+
 // deallocates returns the name of the statement that a DEALLOCATE removes.
 func (s statement) deallocates() string {
 	if s.words[1] == "prepare" && s.words[2] != "" {

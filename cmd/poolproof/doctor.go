@@ -30,7 +30,7 @@ type doctorCommand struct {
 	Statements    string         `placeholder:"FILE" help:"SQL that the application sends: PostgreSQL parses each statement, and runs none. Do they fit the schema?"`
 	Instances     int            `placeholder:"N" help:"How many instances of the application run."`
 	PoolSize      int            `placeholder:"M" help:"How many connections each of them opens."`
-	Driver        string         `placeholder:"NAME[@VERSION]" help:"The application's driver: print its settings for this pooler."`
+	Driver        string         `placeholder:"NAME[@VERSION]" help:"The application's driver or framework: print its settings for this pooler, and the framework's code that keeps tenants apart."`
 	Option        []string       `placeholder:"KEY=VALUE" sep:"none" help:"An option of the driver as it stands in code: refused by name if it is unknown to that version or contradicts the pooler (repeatable)."`
 	Error         string         `placeholder:"TEXT" help:"Explain an error message; needs no URL and no network."`
 	Within        *time.Duration `placeholder:"TIME" help:"How long it may look (default 5s; with --watch until it is interrupted): more for a server that is far away."`
