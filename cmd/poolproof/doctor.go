@@ -165,11 +165,11 @@ func (c *doctorCommand) look(ctx context.Context, p *program, cfg doctor.Config)
 func (c *doctorCommand) tell(p *program, e doctor.Event) {
 	if c.JSON {
 		if line, err := json.Marshal(e); err == nil { // [unexpected] otherwise: it is made of texts and times
-			fmt.Fprintf(p.stdout, "%s\n", visible.JSON(line))
+			_, _ = fmt.Fprintf(p.stdout, "%s\n", visible.JSON(line)) // a reader that has gone is told by the report
 		}
 		return
 	}
-	fmt.Fprintln(p.stdout, visible.Line(e.String()))
+	_, _ = fmt.Fprintln(p.stdout, visible.Line(e.String())) // as above
 }
 
 // write prints the report, and writes the files that the flags name.
