@@ -58,7 +58,7 @@ func TestOnlyWhatChanged(t *testing.T) {
 		{looked(pooler.Unknown, unclear, slow, option), "", "", `["PD021","PD024"] []`},
 		{looked(pooler.Transaction, leaks, slow, option), "pooler.mode: session → transaction; through.named_statements: works → leaks", "", `["PD021","PD024"] [{"what":"pooler.mode","before":"session","after":"transaction"}]`},
 		{looked(pooler.Transaction, unclear, option), "PD021 app: warn → ok", "", `["PD024"] [{"what":"PD021","before":"warn","after":"ok"}]`},
-		{looked(pooler.Transaction, leaks, option, open, other), "PD004 public.notes: ok → fail; PD004 public.others: ok → fail", "PD004 PD004", `["PD004","PD024"] [{"what":"PD004","before":"ok","after":"fail"}]`},
+		{looked(pooler.Transaction, leaks, option, open, other), "PD004 public.notes: ok → fail; PD004 public.others: ok → fail", "PD004, PD004", `["PD004","PD024"] [{"what":"PD004","before":"ok","after":"fail"}]`},
 		{looked(pooler.Transaction, leaks, option, open, other), "", "", `["PD004","PD024"] [{"what":"PD004","before":"ok","after":"fail"}]`}, // it still says what changed last
 	} {
 		changes, fresh := record.Note(step.found, time.Unix(int64(i), 0))
@@ -66,7 +66,7 @@ func TestOnlyWhatChanged(t *testing.T) {
 		for n, f := range fresh {
 			codes[n] = string(f.Code)
 		}
-		if got := describe(changes); got != step.changes || strings.Join(codes, " ") != step.fresh {
+		if got := describe(changes); got != step.changes || strings.Join(codes, ", ") != step.fresh {
 			t.Errorf("look %d: changed %q, new %q; want %q and %q", i, got, codes, step.changes, step.fresh)
 		}
 		public, err := json.Marshal(record.Last().Public())
