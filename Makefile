@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup dev test soak bench lint release
+.PHONY: help setup dev test soak bench matrix lint release
 
 GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@latest
 PROGRESS := bin/testprogress
@@ -30,15 +30,19 @@ test: ## Vet and test everything, with the race detector
 	@go build -o $(PROGRESS) ./scripts/testprogress
 	@go test -race -p 4 -timeout $(TIMEOUT) -json $(PACKAGES) | $(PROGRESS)
 
-soak: ## The tests with many more rounds (up to an hour), then fuzzing (FUZZTIME=10m each)
+soak: ## The tests with many more rounds (up to two hours), then fuzzing (FUZZTIME=10m each)
 	@scripts/setup test
 	@go build -o $(PROGRESS) ./scripts/testprogress
-	@POOLPROOF_SOAK=1 go test -race -timeout 60m -count 1 -json $(PACKAGES) | $(PROGRESS)
+	@POOLPROOF_SOAK=1 go test -race -timeout 120m -count 1 -json $(PACKAGES) | $(PROGRESS)
 	@for target in $(FUZZED); do go test -run '^$$' -fuzz "^$${target#*:}$$" -fuzztime $(FUZZTIME) "./$${target%:*}"; done
 
 bench: ## Measure scopes against the alternatives, side by side
 	@scripts/setup test
 	@cd bench && go run .
+
+matrix: ## Measure drivers through poolers into docs/matrix/ and docs/matrix.html (ARGS="-for 10m"; ARGS=-help)
+	@scripts/setup test
+	@go run ./scripts/matrix $(ARGS)
 
 lint: ## Run golangci-lint
 	@go run $(GOLANGCI_LINT) run ./...

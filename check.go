@@ -21,9 +21,34 @@ type Isolation struct {
 
 // Problem is one reason why row-level security does not isolate.
 type Problem struct {
-	Table string // schema-qualified; "" if it is about the role
-	What  string // what is wrong
-	Hint  string // the SQL, or the step, that mends it
+	Code     string // the doctor's, such as PD004: poolproof explain prints its page
+	Severity string // as the doctor has it: "fail", or "warn" where the role is not bound by it today
+	Table    string // schema-qualified; "" if it is about the role
+	What     string // what is wrong
+	Why      string // what it means in production
+	Hint     string // the SQL, or the step, that mends it
+}
+
+// The problems' codes and consequences are those of package doctor, which has the whole catalogue; its tests hold
+// these to it.
+const (
+	superuser  = "PD001"
+	bypassRLS  = "PD002"
+	ownsTable  = "PD003"
+	rlsOff     = "PD004"
+	notForced  = "PD005"
+	openPolicy = "PD007"
+	noPolicy   = "PD008"
+)
+
+var why = map[string]string{
+	superuser:  "no policy applies to it: every tenant's rows are read and written",
+	bypassRLS:  "no policy applies to it: every tenant's rows are read and written",
+	ownsTable:  "an owner can switch the policies off, and is bound by none that is not forced",
+	rlsOff:     "every tenant reads and writes the whole table",
+	notForced:  "the owner's statements see every tenant: jobs, migrations, views and SECURITY DEFINER functions",
+	openPolicy: "permissive policies are alternatives: one that is open opens the table",
+	noPolicy:   "the setting that the application makes is not read: no rows, or those of whoever set the other one",
 }
 
 // String returns the problem in one line, without its hint.
@@ -85,6 +110,9 @@ order by 1`
 // policy that reads the tenant setting. A table that has neither such a policy nor
 // one of Config.TenantColumns is taken for one that all tenants share. It reads only.
 //
+// Its codes are the doctor's. ExamineDB of package doctor also looks at the rest: views and functions that go around, writes, the live
+// trial, performance.
+//
 // An error means that the check could not be made: of kind ErrConfig if cfg cannot
 // work, of kind ErrUnavailable if the database cannot be reached. What the check
 // found is in Isolation, whose Err makes an error of it.
@@ -110,10 +138,10 @@ func (db *DB) Check(ctx context.Context) (*Isolation, error) {
 		}
 		role := pgx.Identifier{found.Role}.Sanitize()
 		if super {
-			found.add("", "role "+found.Role+" is a superuser, whom no policy applies to", "connect as another role, or alter role "+role+" nosuperuser")
+			found.add(superuser, "", "role "+found.Role+" is a superuser, whom no policy applies to", "connect as another role, or alter role "+role+" nosuperuser")
 		}
 		if bypass {
-			found.add("", "role "+found.Role+" has BYPASSRLS", "alter role "+role+" nobypassrls")
+			found.add(bypassRLS, "", "role "+found.Role+" has BYPASSRLS", "alter role "+role+" nobypassrls")
 		}
 		return nil
 	})
@@ -126,19 +154,19 @@ func (db *DB) Check(ctx context.Context) (*Isolation, error) {
 			}
 			found.Tables = append(found.Tables, table)
 			if owner {
-				found.add(table, "role "+found.Role+" owns the table, or is a member of its owner, and could switch its policies off", "alter table "+table+" owner to another role")
+				found.add(ownsTable, table, "role "+found.Role+" owns the table, or is a member of its owner, and could switch its policies off", "alter table "+table+" owner to another role")
 			}
 			if !enabled {
-				found.add(table, "row-level security is off", "alter table "+table+" enable row level security")
+				found.add(rlsOff, table, "row-level security is off", "alter table "+table+" enable row level security")
 			}
 			if !forced {
-				found.add(table, "row-level security is not forced", "alter table "+table+" force row level security")
+				found.add(notForced, table, "row-level security is not forced", "alter table "+table+" force row level security")
 			}
 			if enabled && !policy {
-				found.add(table, "no policy for reading compares a column with "+db.config.TenantSetting, "create a policy as in the documentation of package poolproof")
+				found.add(noPolicy, table, "no policy for reading compares a column with "+db.config.TenantSetting, "create a policy as in the documentation of package poolproof")
 			}
 			if open != "" {
-				found.add(table, "policy "+open+" lets every tenant through", "drop policy "+open+" on "+table)
+				found.add(openPolicy, table, "policy "+open+" lets every tenant through", "drop policy "+open+" on "+table)
 			}
 		}
 		return rows.Err()
@@ -149,6 +177,10 @@ func (db *DB) Check(ctx context.Context) (*Isolation, error) {
 	return found, nil
 }
 
-func (i *Isolation) add(table, what, hint string) {
-	i.Problems = append(i.Problems, Problem{Table: table, What: what, Hint: hint})
+func (i *Isolation) add(code, table, what, hint string) {
+	severity := "fail"
+	if code == notForced {
+		severity = "warn"
+	}
+	i.Problems = append(i.Problems, Problem{code, severity, table, what, why[code], hint})
 }

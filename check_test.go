@@ -57,7 +57,7 @@ func TestCheckFindsFaultyIsolation(t *testing.T) {
 				if i < 0 {
 					t.Fatalf("not found: %+v", found.Problems)
 				}
-				if p := found.Problems[i]; !strings.Contains(p.Hint, tt.hint) || tt.role != (p.Table == "") {
+				if p := found.Problems[i]; !strings.Contains(p.Hint, tt.hint) || tt.role != (p.Table == "") || !strings.HasPrefix(p.Code, "PD0") || p.Why == "" || (p.Severity == "warn") != (p.Code == "PD005") {
 					t.Errorf("got %+v", p)
 				}
 				if err := found.Err(); !errors.Is(err, poolproof.ErrConfig) || !strings.Contains(err.Error(), tt.what) {
@@ -85,6 +85,9 @@ func TestCheckOfARole(t *testing.T) {
 		t.Fatalf("its role does not: %+v, %v", found, err)
 	}
 	db := open(t, cfg.URL, func(c *poolproof.Config) { c.Role = cfg.Role })
+	if c := db.Config(); c.URL != "" || c.Role != cfg.Role || c.TenantSetting != poolproof.DefaultTenantSetting || !slices.Equal(c.TenantColumns, []string{poolproof.DefaultTenantColumn}) {
+		t.Errorf("the configuration in use: %+v", c)
+	}
 	var n int
 	if err := db.Tenant(tenant(0)).QueryRow(t.Context(), "select count(*) from documents").Scan(&n); err != nil || n != 10 {
 		t.Errorf("%d rows, %v", n, err)

@@ -25,7 +25,7 @@ import (
 // client that keeps leaving another tenant's id on the server connections, and
 // beside a bystander that looks for ids that we left there.
 func TestConformance(t *testing.T) {
-	rounds := 4 // of everything, by each of the 16
+	rounds := 2 // of everything, by each of the 16
 	if os.Getenv("POOLPROOF_SOAK") != "" {
 		rounds = 600
 	}

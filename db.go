@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -205,6 +206,14 @@ func unavailableOr(ctx context.Context, op string, err error) error {
 
 // Report returns what Open's probe saw. It is not refreshed later.
 func (db *DB) Report() pooler.Report { return db.report }
+
+// Config returns the configuration in use: defaults are filled in, and the URL, which may hold a password, is left out.
+func (db *DB) Config() Config {
+	c := db.config
+	c.URL = ""
+	c.Settings, c.TenantColumns = slices.Clone(c.Settings), slices.Clone(c.TenantColumns)
+	return c
+}
 
 // Mode returns the mode in use, which changes once at most: to ModeExec, after a
 // fall-back.

@@ -15,7 +15,7 @@ const modulePath = "github.com/poolproof/poolproof"
 // serviceLevels is service/ from the bottom up: a package imports packages of
 // lower levels, and of no other level of service/.
 var serviceLevels = [][]string{
-	{"service/tenancy", "service/internal/exactjson", "service/internal/oracle", "service/httpapi/openapi", "service/console"},
+	{"service/tenancy", "service/internal/exactjson", "service/internal/oracle", "service/httpapi/openapi", "service/console", "service/checkup"},
 	{"service/internal/guarded", "service/httpapi/token", "service/migrations"},
 	{"service/internal/migrated", "service/audit", "service/feature", "service/platform", "service/rbac"},
 	{"service/legacy", "service/httpapi"},

@@ -81,7 +81,7 @@ func TestAdvice(t *testing.T) {
 	}
 	has := func(r *row, a hostile.Advice) bool {
 		return slices.ContainsFunc(r.want, func(want string) bool {
-			code, subject, _ := strings.Cut(want, " ")
+			code, subject, _ := strings.Cut(strings.TrimPrefix(want, maybe), " ")
 			return concerns(a, hostile.Code(code), subject)
 		})
 	}

@@ -44,9 +44,23 @@ func TestMain(m *testing.M) {
 type row struct {
 	program, form string
 	copies        int         // that run at once before the hostile pooler
-	want          []string    // codes and subjects of what is found; none: the form is correct
+	want          []string    // codes and subjects of what is found, see maybe; none: the form is correct
 	fix           string      // words that the first finding's fix must have
 	shows         consequence // of a faulty form, behind a real PgBouncer; nil: it works while it is alone
+}
+
+// maybe begins what the program's own timing decides: it may be found, and need
+// not be.
+const maybe = "maybe "
+
+// explains reports whether just that was found which the row wants.
+func (r row) explains(found []string) bool {
+	for _, want := range r.want {
+		if !strings.HasPrefix(want, maybe) && !slices.Contains(found, want) {
+			return false
+		}
+	}
+	return !slices.ContainsFunc(found, func(f string) bool { return !slices.Contains(r.want, f) && !slices.Contains(r.want, maybe+f) })
 }
 
 // table is what every run of the tests runs. Libraries above the drivers, whose
@@ -255,7 +269,7 @@ func (r row) proveAs(t *testing.T, cfg hostile.Config) {
 	for _, f := range report.Findings {
 		found = append(found, strings.TrimSpace(string(f.Code)+" "+f.Subject))
 	}
-	if !slices.Equal(found, r.want) {
+	if !r.explains(found) {
 		t.Errorf("found %q, want %q", found, r.want)
 	}
 	if len(report.Findings) > 0 && !strings.Contains(report.Findings[0].Fix, r.fix) {
@@ -296,6 +310,9 @@ func TestEveryCode(t *testing.T) {
 func TestBehindPgBouncer(t *testing.T) {
 	at := newBouncer(t, pgtest.PgBouncer118Transaction)
 	for _, r := range rows() {
+		if r.shows == nil && !*every {
+			continue
+		}
 		t.Run(r.program+" "+r.form, func(t *testing.T) {
 			t.Parallel()
 			at(t, r).showsOr()
@@ -319,7 +336,7 @@ func (b *bouncer) showsOr() {
 func TestBehindPgBouncer124(t *testing.T) {
 	at := newBouncer(t, pgtest.PgBouncer124Transaction)
 	for _, r := range rows()[len(table):] {
-		if len(r.want) == 0 || !r.onlyTracked() {
+		if (len(r.want) == 0 || !r.onlyTracked()) && (r.shows != nil || *every) {
 			t.Run(r.program+" "+r.form, func(t *testing.T) {
 				t.Parallel()
 				at(t, r).showsOr()
@@ -352,6 +369,7 @@ func TestAlterRole(t *testing.T) {
 // that is found.
 func (r row) onlyTracked() bool {
 	return !slices.ContainsFunc(r.want, func(want string) bool {
+		want = strings.TrimPrefix(want, maybe)
 		return want != string(hostile.ResetsOthers)+" DEALLOCATE ALL" && // which it answers itself
 			!slices.Contains([]string{string(hostile.MissingNamed), string(hostile.NameCollision), string(hostile.SyncsInFlight)}, want[:5])
 	})

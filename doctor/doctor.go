@@ -33,12 +33,23 @@ type Config struct {
 	Instances, PoolSize int
 	// Only these codes are reported. Default: all. What stands between is then only probed: its mode, not its kind.
 	Only []Code
-	// Fast looks as with Only, and reports all codes.
+	// Fast looks as with Only, and reports all codes: three connections of the probe and one more, some 20 round trips, and
+	// three more for each 25 tenant tables. Report.NotLookedAt says what was left out.
 	Fast bool
+	// Tenant is one that has rows: it is looked whether it sees any. Default: none.
+	Tenant string
+	// Statements of the application, as SQL: PostgreSQL parses each, and runs none. Default: none.
+	Statements string
+	// Connections is how many clients [Audit] may open at once. Default 20; it opens more than four only as long as
+	// there are server connections that it has not met.
+	Connections int
 	// Within is how long the look may take: more than Budget for a server that is far away. Default Budget.
 	Within time.Duration
 	// Intrusive also tries what leaves something on a server connection until it is cleaned up: see [pooler.Options].
 	Intrusive bool
+	// NoCancels leaves cancel requests out, for a look in the background: they are connections of their own, which count where a
+	// pooler bounds them.
+	NoCancels bool
 	// Driver of the application, as [options.ParseDriver] takes it, and Options of it as they stand in its code: KEY=VALUE.
 	Driver  string
 	Options []string
@@ -54,7 +65,7 @@ func Examine(ctx context.Context, cfg Config) *Report {
 	}
 	ctx, cancel := context.WithTimeout(ctx, cfg.Within)
 	defer cancel()
-	report := &Report{Version: 1, Pooler: pooler.Fingerprint{Kind: pooler.UnknownKind, Mode: pooler.Unknown}, Capabilities: map[string]bool{}, Recipes: []Recipe{}}
+	report := newReport()
 	config, dropped, err := parse(cfg.URL)
 	if err != nil {
 		return report.unreachable(err, "write it as postgres://user:password@host:port/database, with %40 for an @ in the password")
@@ -81,7 +92,7 @@ func Examine(ctx context.Context, cfg Config) *Report {
 		return report.unreachable(reach(ctx, config, err, dialed.Load(), began))
 	}
 	defer conn.Close(context.WithoutCancel(ctx)) //nolint:errcheck // only read
-	r := &reader{conn: conn, role: cfg.Role, implicit: seen.ImplicitScope || seen.Mode == pooler.Statement || seen.Undecided}
+	r := onConn(conn, cfg.Role, !seen.ImplicitScope && seen.Mode != pooler.Statement && !seen.Undecided)
 	f, err := look(ctx, r, cfg)
 	if err != nil {
 		return report.unreachable(reach(ctx, config, err, true, began))
@@ -89,20 +100,31 @@ func Examine(ctx context.Context, cfg Config) *Report {
 	if f.pooled = seen.Present; f.pooled && f.instances*f.poolSize > 0 {
 		f.poolerSays = showConfig(ctx, &config.Config)
 	}
-	report.Role, report.TenantSetting, report.TenantTables = f.role.Name, f.setting, []string{}
-	for _, t := range f.tenantTables() {
-		report.TenantTables = append(report.TenantTables, t.Name)
-	}
-	checks := append(judge(f), aboutOptions(ctx, cfg, &report.Pooler)...)
-	if len(cfg.Only) == 0 || slices.Contains(cfg.Only, Trial) {
-		checks = append(checks, judgeTrial(f, isolate(ctx, r, f))...)
-	}
+	more := append(aboutOptions(ctx, cfg, &report.Pooler), fits(ctx, conn, cfg)...)
+	report.judge(ctx, r, f, cfg, more)
 	if driver, _ := options.ParseDriver(cfg.Driver); driver != "" && len(report.Through) > 0 {
 		report.Recipes = recipes(driver, report)
 	}
-	report.Checks = complete(checks, f, cfg.Only)
 	report.conclude()
 	return report
+}
+
+// judge adds what the facts show, what the trial does, and more, which is known already.
+func (r *Report) judge(ctx context.Context, rd *reader, f *facts, cfg Config, more []Check) {
+	r.Role, r.TenantSetting, r.TenantTables = f.role.Name, f.setting, []string{}
+	for _, t := range f.tenantTables() {
+		r.TenantTables = append(r.TenantTables, t.Name)
+	}
+	checks := append(judge(f), more...)
+	if len(cfg.Only) == 0 || slices.Contains(cfg.Only, Trial) {
+		checks = append(checks, judgeTrial(f, isolate(ctx, rd, f))...)
+	}
+	checks = append(checks, sees(ctx, rd, f, cfg)...)
+	r.Checks = complete(checks, f, cfg.Only)
+}
+
+func newReport() *Report {
+	return &Report{Version: 1, Pooler: pooler.Fingerprint{Kind: pooler.UnknownKind, Mode: pooler.Unknown}, Capabilities: map[string]bool{}, Recipes: []Recipe{}}
 }
 
 // exec is a configuration that prepares nothing.
@@ -123,6 +145,9 @@ func complete(checks []Check, f *facts, only []Code) []Check {
 			continue
 		}
 		c := Check{ID: code, Status: OK, Basis: k.basis, Title: k.fine, Page: Page(code)}
+		if why := unasked(code); why != "" {
+			c.Status, c.Basis, c.Title, c.Hint = Skip, NotLookedAt, k.title, why
+		}
 		if code == Fleet && f.instances*f.poolSize == 0 {
 			c.Status, c.Basis, c.Title, c.Hint = Skip, NotLookedAt, "the fleet's arithmetic", "say --instances N --pool-size M"
 		}
@@ -142,6 +167,9 @@ func (r *Report) join(f pooler.Findings) {
 	}
 	r.Through = f.Capabilities
 	r.Notes = append(r.Notes, f.Notes...)
+	if f.Pooler.Kind == pooler.UnknownKind && len(f.Capabilities) == 0 {
+		r.NotLookedAt = []string{"the pooler's kind, version and known faults", "what works through it"}
+	}
 }
 
 // knownTenants says how the tenant tables were known, for the verdict.

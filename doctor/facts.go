@@ -202,29 +202,21 @@ order by 1, 2, 3`
 // limit is how long one question may take.
 const limit = 2 * time.Second
 
-// look asks the catalogue, in one transaction per question.
+// look asks the catalogue, in one transaction and one round trip.
 func look(ctx context.Context, r *reader, cfg Config) (*facts, error) {
 	f := &facts{instances: cfg.Instances, poolSize: cfg.PoolSize}
-	roles, err := ask(ctx, r, nil, limit, pgx.RowToStructByPos[role], roleSQL)
+	var roles []role
+	err := r.ask(ctx, nil, limit,
+		rows(&roles, pgx.RowToStructByPos[role], roleSQL),
+		rows(&f.tables, tableRow, tablesSQL),
+		rows(&f.policies, pgx.RowToStructByPos[policy], policiesSQL),
+		rows(&f.views, pgx.RowToStructByPos[viewUse], viewsSQL),
+		rows(&f.functions, pgx.RowToStructByPos[definer], functionsSQL),
+		rows(&f.grants, pgx.RowToStructByPos[defaultGrant], grantsSQL))
 	if err != nil {
 		return nil, err
 	}
 	f.role = roles[0]
-	if f.tables, err = ask(ctx, r, nil, limit, tableRow, tablesSQL); err != nil {
-		return nil, err
-	}
-	if f.policies, err = ask(ctx, r, nil, limit, pgx.RowToStructByPos[policy], policiesSQL); err != nil {
-		return nil, err
-	}
-	if f.views, err = ask(ctx, r, nil, limit, pgx.RowToStructByPos[viewUse], viewsSQL); err != nil {
-		return nil, err
-	}
-	if f.functions, err = ask(ctx, r, nil, limit, pgx.RowToStructByPos[definer], functionsSQL); err != nil {
-		return nil, err
-	}
-	if f.grants, err = ask(ctx, r, nil, limit, pgx.RowToStructByPos[defaultGrant], grantsSQL); err != nil {
-		return nil, err
-	}
 	f.infer(cfg)
 	return f, nil
 }

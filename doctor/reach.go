@@ -49,7 +49,11 @@ func parse(raw string) (*pgx.ConnConfig, []string, error) {
 func probe(ctx context.Context, config *pgx.ConnConfig, cfg Config) (seen pooler.Findings, _ *pgx.ConnConfig, dropped []string, err error) {
 	look := func() (pooler.Findings, error) {
 		if !cfg.Fast && len(cfg.Only) == 0 {
-			return pooler.Examine(ctx, config, pooler.Options{Within: cfg.Within * 3 / 5, Intrusive: cfg.Intrusive})
+			opts := pooler.Options{Within: cfg.Within * 3 / 5, Intrusive: cfg.Intrusive}
+			if cfg.NoCancels {
+				opts.Cancels = -1
+			}
+			return pooler.Examine(ctx, config, opts)
 		}
 		report, err := pooler.Probe(ctx, config)
 		return brief(report), err

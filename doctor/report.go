@@ -27,6 +27,10 @@ type Report struct {
 	// Recipes are settings of the driver for this pooler.
 	Recipes []Recipe `json:"recipes"`
 	Notes   []string `json:"notes,omitempty"`
+	// Residue is what [Audit] and [Watch] saw; nil in the report of Examine.
+	Residue *Residue `json:"residue,omitempty"`
+	// NotLookedAt is what was left out because the look was to be quick.
+	NotLookedAt []string `json:"not_looked_at,omitempty"`
 }
 
 // Check is the outcome of one check, on one object where something was found.
@@ -68,6 +72,10 @@ func (r *Report) with(checks []Check) *Report {
 // conclude writes the verdict of a database that was reached.
 func (r *Report) conclude() {
 	r.Reached = true
+	if r.Residue != nil {
+		r.concludeAudit()
+		return
+	}
 	fails, warns, known := r.counts()
 	version, _, _ := strings.Cut(r.ServerVersion, " ") // without a distribution's own
 	where := "PostgreSQL " + version
@@ -100,6 +108,9 @@ func (r *Report) conclude() {
 		}
 	}
 	r.Verdict = fmt.Sprintf("%s: %s, role %s, %s%s", state, where, r.Role, r.knownTenants(), trial)
+	if len(r.NotLookedAt) > 0 {
+		r.Verdict += "; not looked at: " + strings.Join(r.NotLookedAt, ", ")
+	}
 }
 
 // leaks reports whether a finding means that tenants reach each other's rows.
@@ -108,7 +119,7 @@ func (r *Report) leaks() bool {
 		return false
 	}
 	for _, c := range r.Checks {
-		if c.Status == Fail && c.Known == nil && c.ID != Fleet && c.ID != RowSecurityOff && c.ID != BadOption {
+		if c.Status == Fail && c.Known == nil && c.ID != Fleet && c.ID != RowSecurityOff && c.ID != BadOption && c.ID != DoesNotFit {
 			return true
 		}
 	}

@@ -66,7 +66,7 @@ func (r *Report) between(b *strings.Builder, all bool) {
 
 // is names what stands between, in a few words.
 func (r *Report) is() string {
-	if r.Pooler.Kind == pooler.UnknownKind && len(r.Through) == 0 { // it was not looked at
+	if len(r.NotLookedAt) > 0 {
 		return "a pooler in " + string(r.Pooler.Mode) + " mode"
 	}
 	return r.Pooler.String()

@@ -97,7 +97,8 @@ func (t *tried) try(ctx context.Context, r *reader, who string, settings map[str
 		parts[i] = fmt.Sprintf("select '%d'::text as i where exists (select from %s t where t.%s is not null and not (t.%s::text = any($%d::text[])))", i, table.Name, table.quoted, table.quoted, i+1)
 		args[i] = constants(table)
 	}
-	found, err := ask(ctx, r, settings, limit, pgx.RowTo[string], strings.Join(parts, "\nunion all "), args...)
+	var found []string
+	err := r.ask(ctx, settings, limit, rows(&found, pgx.RowTo[string], strings.Join(parts, "\nunion all "), args...))
 	pg, refused := errors.AsType[*pgconn.PgError](err)
 	switch {
 	case err == nil:

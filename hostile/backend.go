@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 
 	"github.com/poolproof/poolproof/internal/protocol"
+	"github.com/poolproof/poolproof/internal/residue"
 )
 
 // backend is one connection to PostgreSQL. While a session is attached, the
@@ -42,10 +43,10 @@ type backend struct {
 	planted         map[string]string // custom settings that we set to what another client left
 
 	// What transactions are compared with.
-	baseline       residue    // what it held when it was last asked
-	baselineGlance string     // glance's hash of that; "": there is none
-	asked          []string   // the custom settings that it was asked for then
-	suspect        Occurrence // the last transaction that may have set any setting, for one that is asked for only later
+	baseline       residue.State // what it held when it was last asked
+	baselineGlance string        // glance's hash of that; "": there is none
+	asked          []string      // the custom settings that it was asked for then
+	suspect        Occurrence    // the last transaction that may have set any setting, for one that is asked for only later
 
 	// How it is used, and how it ends.
 	writing sync.Mutex    // held while something is written to it; taken before session.mu (doc.go)
@@ -76,6 +77,23 @@ func (b *backend) inspectNew() error {
 		}
 	}
 	return b.snapshot()
+}
+
+// inspectObserved does the same for an observed client's connection. What it
+// holds follows from the database, the user and the startup parameters, so within
+// a second only the first of several is asked: a question takes the server longer
+// than a connection.
+func (b *backend) inspectObserved(startup map[string]string) error {
+	key := poolKey("", "", startup)
+	if known, ok := b.pool.newcomer(key); ok && b.pool.schema.Load() != nil {
+		b.baseline, b.baselineGlance, b.asked = known.held, "", known.asked
+		return nil
+	}
+	err := b.inspectNew()
+	if err == nil {
+		b.pool.rememberNewcomer(key, b)
+	}
+	return err
 }
 
 // serve reads from the server until the connection ends. It is the backend's

@@ -12,20 +12,20 @@ import (
 // bytes. The first finding of each code is kept; what is not kept is counted.
 func TestKept(t *testing.T) {
 	l := newLedger()
-	long := strings.Repeat("x", 100_000)
+	long := strings.Repeat("x", 20_000)
 	calls := 0
 	l.onFinding = func(Finding, bool) { calls++ }
 	add := func(code Code, i int) {
 		l.add(fault{code: code, subject: fmt.Sprintf("%d %s", i, long), first: Occurrence{
-			SQL: shorten(fmt.Sprintf("select %d %s", i, long)), Types: make([]string, 5000), Client: Client{ApplicationName: long}, Tags: map[string]string{long: long},
+			SQL: shorten(fmt.Sprintf("select %d %s", i, long)), Types: make([]string, 2000), Client: Client{ApplicationName: long}, Tags: map[string]string{long: long},
 			Trace: make([]Step, 24),
 		}})
 	}
-	for i := range 5000 {
+	for i := range 2000 {
 		add(SessionSetting, i)
 	}
-	for i := range 5000 {
-		add(StartupParameter, i%7000)
+	for i := range 2000 {
+		add(StartupParameter, i%2800)
 	}
 	for _, code := range Codes() {
 		add(code, 1)
@@ -46,7 +46,7 @@ func TestKept(t *testing.T) {
 	if len(codes) != len(Codes()) || codes[SessionSetting] != MaxFindings || codes[StartupParameter] > MaxFindings {
 		t.Errorf("kept %v", codes)
 	}
-	if want := 5000 + 5000 + len(Codes()) + 50; seen != want || left[SessionSetting] != 5000-MaxFindings {
+	if want := 2000 + 2000 + len(Codes()) + 50; seen != want || left[SessionSetting] != 2000-MaxFindings {
 		t.Errorf("%d of %d are counted, left out %v", seen, want, left)
 	}
 	raw, err := json.Marshal(findings)

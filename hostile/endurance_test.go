@@ -52,9 +52,9 @@ func footprintNow(t *testing.T, most footprint) footprint {
 // names and settings that no other has, holds in the end no more than half way
 // through.
 func TestEndurance(t *testing.T) {
-	clients := 1000
+	clients := 400
 	if os.Getenv("POOLPROOF_SOAK") != "" {
-		clients = 500_000
+		clients = 100_000 // the command's hour is cmd/poolproof's TestProxyEndures
 	}
 	for _, tc := range []struct {
 		name  string
@@ -77,7 +77,7 @@ func TestEndurance(t *testing.T) {
 				p.rememberPID(uint32(1<<30+i), &transaction{})
 			}
 			n := clients / tc.share
-			visit(t, pooled, 0, max(n/5, 200)) // what is made once is there
+			visit(t, pooled, 0, max(n/5, 100)) // what is made once is there
 			slack := footprint{heap: 256 << 10, goroutines: 4, descriptors: 4}
 			first := footprintNow(t, footprint{})
 			for half := 1; half <= 2; half++ {

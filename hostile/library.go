@@ -350,7 +350,10 @@ var libraries = []library{
 		fixes: []Advice{
 			{Codes: statementNames, Knob: "?pgbouncer=true on the pooled URL, and directUrl for migrations", Source: documented("Prisma 6, docs on databases, configure Prisma Client with PgBouncer")},
 			{Codes: settings, Knob: "$transaction([tx.$executeRaw`select set_config(…, true)`, query]), both in one", Source: "node/prisma_tenant.cjs faulty correct"},
-			{Codes: locking, Knob: "directUrl for prisma migrate, which locks for the session", Source: documented("Prisma 6, docs on databases, configure Prisma Client with PgBouncer")},
+			{
+				Codes: locking, Knob: "the direct URL for prisma migrate, which locks for the session: that of the adapter in prisma.config", Also: "directUrl in the datasource, where the engine is no driver adapter",
+				Source: "node/prisma_migrate.cjs pooled direct",
+			},
 		},
 	},
 	{
@@ -364,7 +367,7 @@ var libraries = []library{
 		name: "postgraphile", language: "Node", over: []string{driverNodePg}, packages: []string{"postgraphile", "@dataplan/", "graphile-build-pg", "postgraphile-core"},
 		fixes: []Advice{
 			{Codes: statementNames, Knob: "POSTGRAPHILE_PREPARED_STATEMENT_CACHE_SIZE=0 in the environment (version 4)", Also: "version 5: preparedStatementCacheSize: 0 in makePgService's adaptorSettings", Source: "node/postgraphile_schema.cjs default correct"},
-			{Codes: listening, Knob: "ownerConnectionString (watch) and live queries over the direct URL", Source: documented("postgraphile 4.14.1, build/interfaces.d.ts, ownerConnectionString")},
+			{Codes: listening, Knob: "no watchPg (--watch) in production; where it watches, the direct URL for the whole of postgraphile(): ownerConnectionString only installs what it listens for", Also: "live queries over the direct URL", Source: "node/postgraphile_watch.cjs pooled direct"},
 		},
 	},
 	{
@@ -457,7 +460,7 @@ var libraries = []library{
 				Source: "java/VertxApp default correct; java/VertxApp cached correct",
 			},
 			{Codes: startup, Knob: "take it out of PgConnectOptions.setProperties / addProperty: ALTER ROLE … SET", Source: "java/VertxApp properties correct"},
-			{Codes: []Code{SyncsInFlight}, Knob: "PgConnectOptions.setPipeliningLimit(1)", Source: documented("vertx-pg-client 5.0.7, PgConnectOptions, setPipeliningLimit")},
+			{Codes: []Code{SyncsInFlight}, Knob: "PgConnectOptions.setPipeliningLimit(1)", Source: "java/VertxApp pipelined limited"},
 			{Codes: listening, Knob: "PgSubscriber with options for the direct URL", Source: "java/VertxApp listen correct"},
 		},
 	},
@@ -515,7 +518,7 @@ var libraries = []library{
 		name: "atlas", language: "Go", over: []string{driverPgx, driverLibPQ}, words: []string{"atlas_schema_revisions", "atlas_migrate_execute"},
 		fixes: []Advice{
 			{Codes: locking, Knob: "--url with the direct URL: Atlas locks for the session", Source: "go/atlas default direct unrecognized"},
-			{Codes: startup, Setting: "search_path", Knob: "--url with the direct URL, or ?search_path= left out and --schema instead", Source: documented("Atlas 0.32, docs on concepts, URLs")},
+			{Codes: startup, Setting: "search_path", Knob: "?search_path= left out of --url, and --schema instead", Source: "go/atlas search_path schema unrecognized"},
 		},
 	},
 	{
@@ -663,7 +666,7 @@ var libraries = []library{
 	},
 	{
 		name: driverLibpq, language: "C",
-		fixes: []Advice{{Codes: []Code{SyncsInFlight}, Knob: "one PQpipelineSync at a time", Source: documented("PostgreSQL 15, libpq, pipeline mode")}},
+		fixes: []Advice{{Codes: []Code{SyncsInFlight}, Knob: "one PQpipelineSync for all queries, or wait for its result before the next", Source: "python/libpq_pipeline.py faulty correct unrecognized"}},
 	},
 
 	// Names that begin with nothing of their own come last: letters and a number, or a number.

@@ -176,7 +176,7 @@ func (s *session) onLoginComplete(b *backend, f frame) error {
 	}
 	s.p.registerLocked(s)
 	s.judgeStartupLocked()
-	if err := s.whileInspectingLocked(func() error { return s.p.tolerateUnanswered(b, b.inspectNew()) }); err != nil {
+	if err := s.whileInspectingLocked(func() error { return s.p.tolerateUnanswered(b, b.inspectObserved(s.startup)) }); err != nil {
 		return err
 	}
 	s.unanswered, s.unitOpen, s.startingUp = 0, false, false

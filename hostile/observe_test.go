@@ -14,6 +14,9 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
+
+	"github.com/poolproof/poolproof/internal/pgtest"
+	"github.com/poolproof/poolproof/internal/protocol"
 )
 
 // Our own questions use the client's server connection. Whatever the client has
@@ -282,4 +285,35 @@ func TestObservedLocksOfOneNumber(t *testing.T) {
 	}
 	exec(t, c, "select deep($1)", "select pg_advisory_unlock(42), pg_advisory_lock(0, 42)")
 	wantFound(t, p, "PP009 0, 42", "PP009 42")
+}
+
+// What an observed connection holds when it is new is asked of the first of those
+// that open within a second with the same startup parameters, and of no other.
+// What the others leave is found all the same.
+func TestObservedNewcomers(t *testing.T) {
+	upstream, messages := pgtest.CountMessages(t, pgtest.Database(t))
+	p, url := StartWith(t, Config{Upstream: upstream, Observe: true})
+	connect(t, url, "simple_protocol") // which parses nothing itself
+	p.mu.Lock()
+	for _, pl := range p.pools { // a second may be short on a busy machine
+		pl.mu.Lock()
+		for key, n := range pl.newcomers {
+			n.at = n.at.Add(time.Hour)
+			pl.newcomers[key] = n
+		}
+		pl.mu.Unlock()
+	}
+	p.mu.Unlock()
+	asked := messages(protocol.Parse)
+	second := connect(t, url, "simple_protocol")
+	if n := messages(protocol.Parse); asked == 0 || n != asked {
+		t.Errorf("%d questions to the first, %d to the second", asked, n-asked)
+	}
+	exec(t, second, "set app.x = '1'")
+	wantFound(t, p, "PP004 app.x")
+	asked = messages(protocol.Parse)
+	connect(t, url+"&work_mem=8MB", "simple_protocol")
+	if messages(protocol.Parse) == asked {
+		t.Error("a connection with other startup parameters was not asked")
+	}
 }

@@ -15,6 +15,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/poolproof/poolproof/internal/residue"
 )
 
 // pool holds the server connections for one user, database and set of startup
@@ -40,6 +42,36 @@ type pool struct {
 	maybeSettings   []string        // what could be one, in the strings and parameters of transactions that may set any
 	constants       map[string]bool // custom settings that a new connection has
 	schemaCheckedAt time.Time       // when we last asked whether functions and policies have changed
+	newcomers       map[string]newcomer
+}
+
+// newcomer is what a new connection of an observed client held.
+type newcomer struct {
+	held  residue.State
+	asked []string // the custom settings that it was asked for
+	at    time.Time
+}
+
+// maxNewcomers bounds the sets of startup parameters for which that is kept.
+const maxNewcomers = 32
+
+// newcomer returns what a connection with these startup parameters held when it
+// was new, if one was asked within a second.
+func (pl *pool) newcomer(startup string) (newcomer, bool) {
+	pl.mu.Lock()
+	defer pl.mu.Unlock()
+	n, known := pl.newcomers[startup]
+	return n, known && time.Since(n.at) < time.Second
+}
+
+// rememberNewcomer keeps what a new connection holds.
+func (pl *pool) rememberNewcomer(startup string, b *backend) {
+	pl.mu.Lock()
+	defer pl.mu.Unlock()
+	if pl.newcomers == nil || len(pl.newcomers) >= maxNewcomers {
+		pl.newcomers = map[string]newcomer{}
+	}
+	pl.newcomers[startup] = newcomer{b.baseline, b.asked, time.Now()}
 }
 
 // newPool returns a pool without connections. cfg's password is not proven yet.

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/poolproof/poolproof/internal/residue"
 )
 
 // schema is what a database's functions, policies and domains add to the words
@@ -32,11 +34,18 @@ type schema struct {
 	functionsMayLeaveState bool                  // some function may leave something behind, so any transaction may
 }
 
-// schemaVersionSQL returns a text that changes when functions or policies do.
+// schemaVersionSQL returns a text that changes when functions, policies or columns'
+// defaults do. A temporary table's defaults count only if they read a setting: many
+// programs make such tables, and each change costs a reading of all.
 const schemaVersionSQL = `select pg_catalog.concat_ws('/',
 	(select pg_catalog.concat_ws('.', pg_catalog.count(*), pg_catalog.max(p.oid), pg_catalog.max(p.xmin::pg_catalog.text::pg_catalog.int8)) from pg_catalog.pg_proc p where p.oid operator(pg_catalog.>=) 16384),
 	(select pg_catalog.concat_ws('.', pg_catalog.count(*), pg_catalog.max(p.oid), pg_catalog.max(p.xmin::pg_catalog.text::pg_catalog.int8)) from pg_catalog.pg_policy p),
-	(select pg_catalog.concat_ws('.', pg_catalog.count(*), pg_catalog.max(d.oid), pg_catalog.max(d.xmin::pg_catalog.text::pg_catalog.int8)) from pg_catalog.pg_attrdef d))`
+	(select pg_catalog.concat_ws('.', pg_catalog.count(*), pg_catalog.max(d.oid), pg_catalog.max(d.xmin::pg_catalog.text::pg_catalog.int8)) from pg_catalog.pg_attrdef d
+		where not exists (select from pg_catalog.pg_class c where c.oid operator(pg_catalog.=) d.adrelid and c.relpersistence operator(pg_catalog.=) 't' and d.adbin::pg_catalog.text operator(pg_catalog.!~) ` + readsSetting + `)))`
+
+// readsSetting matches the stored form of an expression that calls current_setting
+// (its oids: pg_proc.dat).
+const readsSetting = `':funcid (2077|3294) '`
 
 // parsedBody is the part of schemaSQL for functions whose bodies are kept
 // parsed. PostgreSQL has them since 14.
@@ -47,9 +56,8 @@ const parsedBody = ` operator(pg_catalog.||) ' ' operator(pg_catalog.||) coalesc
 // sets one. Functions of the system are left out; of those in C the names of
 // volatile ones are listed, which may keep what the server can be asked for,
 // except those that are known to keep nothing and those that only the server
-// calls (their types' oids: pg_type.dat). The oids of functions are those of
-// current_setting (pg_proc.dat).
-var schemaSQL = `select ` + inUTF8("kind") + `, ` + inUTF8("name") + `, ` + inUTF8("body") + ` from (
+// calls (their types' oids: pg_type.dat).
+var schemaSQL = `select ` + residue.InUTF8("kind") + `, ` + residue.InUTF8("name") + `, ` + residue.InUTF8("body") + ` from (
 select 'function', p.proname::pg_catalog.text, p.prosrc` + parsedBody + `
 	from pg_catalog.pg_proc p join pg_catalog.pg_language l on l.oid operator(pg_catalog.=) p.prolang
 	where p.oid operator(pg_catalog.>=) 16384 and l.lanname operator(pg_catalog.<>) all ('{c,internal}')
@@ -70,7 +78,7 @@ select 'policy', c.relname::pg_catalog.text, coalesce(pg_catalog.pg_get_expr(p.p
 union all
 select 'default', c.relname::pg_catalog.text, pg_catalog.pg_get_expr(d.adbin, d.adrelid)
 	from pg_catalog.pg_attrdef d join pg_catalog.pg_class c on c.oid operator(pg_catalog.=) d.adrelid
-	where d.adbin::pg_catalog.text operator(pg_catalog.~) ':funcid (2077|3294) '
+	where d.adbin::pg_catalog.text operator(pg_catalog.~) ` + readsSetting + `
 union all
 select 'domain', c.contypid::pg_catalog.text, pg_catalog.pg_get_constraintdef(c.oid)
 	from pg_catalog.pg_constraint c where c.contypid operator(pg_catalog.<>) 0 and pg_catalog.strpos(pg_catalog.pg_get_constraintdef(c.oid), 'set_config') operator(pg_catalog.>) 0
@@ -79,8 +87,8 @@ select 'domain', c.contypid::pg_catalog.text, pg_catalog.pg_get_constraintdef(c.
 // settableSQL lists the server's settings that a session may set.
 const settableSQL = `select name from pg_catalog.pg_settings where context operator(pg_catalog.=) any ('{user,superuser}')`
 
-// dblinkSQL returns the schema of the extension dblink, quoted, if it is there.
-const dblinkSQL = `select pg_catalog.quote_ident(n.nspname) from pg_catalog.pg_proc p
+// DBLinkSQL is a query of the schema of the extension dblink, quoted, if it is there.
+const DBLinkSQL = `select pg_catalog.quote_ident(n.nspname) from pg_catalog.pg_proc p
 	join pg_catalog.pg_namespace n on n.oid operator(pg_catalog.=) p.pronamespace
 	join pg_catalog.pg_language l on l.oid operator(pg_catalog.=) p.prolang
 	where p.proname operator(pg_catalog.=) 'dblink_get_connections' and p.pronargs operator(pg_catalog.=) 0 and l.lanname operator(pg_catalog.=) 'c'
@@ -108,7 +116,7 @@ func (b *backend) readSchema() error {
 	for _, row := range rows {
 		s.settable = append(s.settable, row...)
 	}
-	if rows, err = b.ask(question{name: schemaName, sql: dblinkSQL}); err != nil {
+	if rows, err = b.ask(question{name: schemaName, sql: DBLinkSQL}); err != nil {
 		return fmt.Errorf("look for dblink: %w", err)
 	}
 	for _, row := range rows {
@@ -264,4 +272,38 @@ func unqualified(name string) string {
 		return name[i+1:]
 	}
 	return name
+}
+
+// SettingsSQL returns a query of what functions, policies, defaults and domains
+// of a database say, for [SettingNames]. The server's version is as server_version
+// has it.
+func SettingsSQL(version string) string { return schemaSQLFor(version) }
+
+// SettingNames returns the custom settings that the rows of SettingsSQL name,
+// sorted: those that are read or set by name, and what could be the name of one
+// in functions that put their SQL together.
+func SettingNames(rows [][]string) []string {
+	s := newSchema(rows)
+	names := slices.Concat(s.settingNames, s.maybeSettings)
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// SettingsIn returns the custom settings that a statement names.
+func SettingsIn(sql string) []string {
+	t := scan(sql, false)
+	return slices.Concat(t.settingsRead, t.settingsSet, t.maybeSettings)
+}
+
+// PolicySettings returns the custom settings that policies read which bind the
+// role that ran SettingsSQL, sorted.
+func PolicySettings(rows [][]string) []string {
+	var names []string
+	for name, reads := range newSchema(rows).policyReads {
+		if reads {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }

@@ -61,18 +61,23 @@ type Whys struct {
 	Version Reason `json:"version"`
 }
 
+// Versions is what is known of the version in a few words: "1.18.0", "1.19.1 or earlier", or "".
+func (f Fingerprint) Versions() string {
+	switch {
+	case f.Version != "":
+		return f.Version
+	case f.VersionMin != "" && f.VersionMax != "":
+		return f.VersionMin + " to " + f.VersionMax
+	case f.VersionMin != "":
+		return f.VersionMin + " or later"
+	case f.VersionMax != "":
+		return f.VersionMax + " or earlier"
+	}
+	return ""
+}
+
 // String is the fingerprint in a few words: "pgbouncer 1.18.0 in transaction mode".
 func (f Fingerprint) String() string {
-	version := f.Version
-	switch {
-	case version != "":
-	case f.VersionMin != "" && f.VersionMax != "":
-		version = f.VersionMin + " to " + f.VersionMax
-	case f.VersionMin != "":
-		version = f.VersionMin + " or later"
-	case f.VersionMax != "":
-		version = f.VersionMax + " or earlier"
-	}
 	if f.Kind == NoPooler {
 		return "no pooler"
 	}
@@ -80,7 +85,7 @@ func (f Fingerprint) String() string {
 	if f.Kind == UnknownKind {
 		name = "an unknown pooler"
 	}
-	return strings.Join(strings.Fields(fmt.Sprintf("%s %s in %s mode", name, version, f.Mode)), " ")
+	return strings.Join(strings.Fields(fmt.Sprintf("%s %s in %s mode", name, f.Versions(), f.Mode)), " ")
 }
 
 // evidence is what the kind and the version are concluded from.

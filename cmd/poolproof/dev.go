@@ -17,6 +17,7 @@ import (
 
 	"github.com/poolproof/poolproof/hostile"
 	"github.com/poolproof/poolproof/internal/devdb"
+	"github.com/poolproof/poolproof/service/checkup"
 	"github.com/poolproof/poolproof/service/console"
 	"github.com/poolproof/poolproof/service/httpapi/token"
 	"github.com/poolproof/poolproof/service/migrations"
@@ -231,7 +232,7 @@ func (d *devSystem) serve(ctx context.Context, listener net.Listener) error {
 		}
 	}()
 	err := runServer(ctx, serverOptions{
-		Listener: listener, DatabaseURL: d.pooled, Tokens: tokens, Pages: console.Handler(), Logger: d.log,
+		Listener: listener, DatabaseURL: d.pooled, Tokens: tokens, Pages: console.Handler(), Logger: d.log, CheckEvery: checkup.DefaultEvery,
 		Ready: func() { close(ready) },
 	})
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {

@@ -25,7 +25,7 @@ const asPoolproof = "POOLPROOF_TEST_MAIN"
 // shellVariables may stand in a developer's shell: what commands read.
 var shellVariables = []string{
 	"DATABASE_URL", "DIRECT_URL", "POOLPROOF_ADDR", "POOLPROOF_ROLE", "POOLPROOF_MAX_CONNS", "POOLPROOF_MAX_REQUESTS_PER_TENANT",
-	"POOLPROOF_CORS_ORIGINS",
+	"POOLPROOF_CORS_ORIGINS", "POOLPROOF_CHECK_EVERY",
 	"POOLPROOF_JWT_SECRET", "POOLPROOF_JWKS_URL", "POOLPROOF_JWT_ISSUER", "POOLPROOF_JWT_AUDIENCE", "POOLPROOF_PROXY_PASSWORD",
 	"POOLPROOF_OIDC_CLIENT_ID", "POOLPROOF_OIDC_ISSUER", "POOLPROOF_OIDC_SCOPES", "POOLPROOF_OIDC_TOKEN",
 }
@@ -190,6 +190,7 @@ func TestServeBadConfiguration(t *testing.T) {
 		"secret and keys":  {[]string{"--jwks-url", "https://issuer.test/jwks"}, map[string]string{"DATABASE_URL": url}, exitUsage, "both"},
 		"another audience": {nil, map[string]string{"DATABASE_URL": url, "POOLPROOF_OIDC_CLIENT_ID": "console", "POOLPROOF_OIDC_ISSUER": "https://id.example", "POOLPROOF_OIDC_TOKEN": "id_token"}, exitUsage, "audience of ID tokens"},
 		"plain provider":   {[]string{"--oidc-client-id", "console", "--oidc-issuer", "http://id.example"}, map[string]string{"DATABASE_URL": url}, exitUsage, "not https"},
+		"check every":      {[]string{"--check-every=-1s"}, map[string]string{"DATABASE_URL": url}, exitUsage, "--check-every 5m"},
 		"address in vain":  {[]string{"--addr", "203.0.113.1:80"}, map[string]string{"DATABASE_URL": url}, exitFailure, "--addr"},
 		"malformed URL":    {nil, map[string]string{"DATABASE_URL": "postgres://app:pa55word@host:port/x"}, exitFailure, "postgres://user"},
 		"dangerous option": {nil, map[string]string{"DATABASE_URL": url + "?default_query_exec_mode=describe_exec"}, exitFailure, "default_query_exec_mode"},

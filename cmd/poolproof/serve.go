@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"time"
 
 	"github.com/poolproof/poolproof/service/console"
 	"github.com/poolproof/poolproof/service/httpapi/token"
@@ -13,12 +14,13 @@ import (
 
 // serveCommand is poolproof serve.
 type serveCommand struct {
-	DatabaseURL string   `env:"DATABASE_URL" placeholder:"URL" help:"The database, usually through its pooler."`
-	Addr        string   `env:"POOLPROOF_ADDR" default:"127.0.0.1:8000" placeholder:"HOST:PORT" help:"Where to listen (default ${default})."`
-	Role        string   `env:"POOLPROOF_ROLE" placeholder:"ROLE" help:"Role that every transaction takes on, for platforms with a single login."`
-	MaxConns    int32    `env:"POOLPROOF_MAX_CONNS" placeholder:"N" help:"Most connections to the pooler (default: 4, or the number of CPUs)."`
-	PerTenant   int      `env:"POOLPROOF_MAX_REQUESTS_PER_TENANT" placeholder:"N" help:"Most requests of one tenant that are answered at a time; further ones wait, and get 429 after two seconds (default: half of the connections, at least 2)."`
-	Origins     []string `env:"POOLPROOF_CORS_ORIGINS" name:"cors-origin" placeholder:"ORIGIN" help:"Web origins whose pages may call the API, such as https://app.example.org (default: only its own; * for any)."`
+	DatabaseURL string        `env:"DATABASE_URL" placeholder:"URL" help:"The database, usually through its pooler."`
+	Addr        string        `env:"POOLPROOF_ADDR" default:"127.0.0.1:8000" placeholder:"HOST:PORT" help:"Where to listen (default ${default})."`
+	Role        string        `env:"POOLPROOF_ROLE" placeholder:"ROLE" help:"Role that every transaction takes on, for platforms with a single login."`
+	MaxConns    int32         `env:"POOLPROOF_MAX_CONNS" placeholder:"N" help:"Most connections to the pooler (default: 4, or the number of CPUs)."`
+	PerTenant   int           `env:"POOLPROOF_MAX_REQUESTS_PER_TENANT" placeholder:"N" help:"Most requests of one tenant that are answered at a time; further ones wait, and get 429 after two seconds (default: half of the connections, at least 2)."`
+	CheckEvery  time.Duration `env:"POOLPROOF_CHECK_EVERY" default:"5m" placeholder:"TIME" help:"How often the doctor looks at a database in use without another reason (default ${default}; 0: only at the start and after a lost connection)."`
+	Origins     []string      `env:"POOLPROOF_CORS_ORIGINS" name:"cors-origin" placeholder:"ORIGIN" help:"Web origins whose pages may call the API, such as https://app.example.org (default: only its own; * for any)."`
 	tokenFlags
 	signInFlags
 }
@@ -27,7 +29,7 @@ type serveCommand struct {
 func (serveCommand) Help() string {
 	return `POOLPROOF_JWT_SECRET is read from the environment only. Started before its database, serve stays up,
 answers 503 and serves as soon as it can. It refuses to start on what an operator must change: isolation that does not
-hold, another schema than the program's, wrong configuration. With --oidc-client-id people sign in to the console at an
+hold, another schema than the program's, wrong configuration. The doctor looks again when a connection was lost, and says what changed. With --oidc-client-id people sign in to the console at an
 OpenID provider; see docs/console.md.
 
 Example:
@@ -41,6 +43,9 @@ func (c *serveCommand) Run(ctx context.Context, p *program) error {
 	if c.DatabaseURL == "" {
 		return usage("set DATABASE_URL to the pooler's URL of the runtime login; poolproof migrate up --login NAME prints one",
 			"no database is named")
+	}
+	if c.CheckEvery < 0 {
+		return usage("write it as --check-every 5m, or 0 for never", "--check-every, or POOLPROOF_CHECK_EVERY, is less than 0")
 	}
 	pages, err := c.pages(c.tokenFlags, p.log)
 	if err != nil {
@@ -56,6 +61,7 @@ func (c *serveCommand) Run(ctx context.Context, p *program) error {
 		Role:        c.Role,
 		MaxConns:    c.MaxConns,
 		PerTenant:   c.PerTenant,
+		CheckEvery:  c.CheckEvery,
 		Origins:     c.Origins,
 		Tokens:      c.config(),
 		Pages:       pages,

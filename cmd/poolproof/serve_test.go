@@ -123,6 +123,12 @@ type served struct {
 
 func serve(t *testing.T, databaseURL string) *served {
 	t.Helper()
+	return serveEvery(t, databaseURL, 0)
+}
+
+// serveEvery is serve with a database that is looked at every so often.
+func serveEvery(t *testing.T, databaseURL string, every time.Duration) *served {
+	t.Helper()
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -143,7 +149,7 @@ func serve(t *testing.T, databaseURL string) *served {
 			Listener: listener, DatabaseURL: databaseURL,
 			Tokens: token.Config{Issuer: testIssuer, Audience: testAudience, Secret: []byte(testSecret)},
 			Logger: slog.New(slog.NewTextHandler(s.log, nil)),
-			Ready:  func() { close(s.ready) },
+			Ready:  func() { close(s.ready) }, CheckEvery: every,
 		})
 	}()
 	t.Cleanup(func() {

@@ -4,8 +4,11 @@ import io.vertx.pgclient.PgConnectOptions;
 import io.vertx.pgclient.PgConnection;
 import io.vertx.pgclient.pubsub.PgSubscriber;
 import io.vertx.sqlclient.PoolOptions;
+import io.vertx.sqlclient.Row;
+import io.vertx.sqlclient.RowSet;
 import io.vertx.sqlclient.Tuple;
 import java.net.URI;
+import java.util.ArrayList;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
 
@@ -30,6 +33,38 @@ class VertxApp {
         }
     }
 
+    static long setting(String name) {
+        return Long.parseLong(System.getenv().getOrDefault(name, "0"));
+    }
+
+    /** Eight queries on one connection, as many at once as its pipelining limit lets. */
+    static int together(PgConnectOptions options) throws Exception {
+        var connection = PgConnection.connect(Vertx.vertx(), options).toCompletionStage().toCompletableFuture().get(20, TimeUnit.SECONDS);
+        var padding = "x".repeat((int) setting("CORPUS_BYTES"));
+        long first = Math.max(setting("CORPUS_FIRST"), 1);
+        long patience = System.getenv().containsKey("CORPUS_PATIENCE") ? setting("CORPUS_PATIENCE") : 20_000;
+        var answers = new ArrayList<CompletableFuture<RowSet<Row>>>();
+        for (int n = 0; n < 8; n++) {
+            answers.add(connection.preparedQuery("select name from item where id = $1 and length($2) >= 0 and pg_sleep($3) is not null")
+                .execute(Tuple.of((int) first + n, padding, setting("CORPUS_MS") / 1000.0)).toCompletionStage().toCompletableFuture());
+        }
+        int faults = 0;
+        for (int n = 0; n < 8; n++) {
+            String name;
+            try {
+                var rows = answers.get(n).get(patience, TimeUnit.MILLISECONDS);
+                name = rows.size() == 0 ? "nothing" : rows.iterator().next().getString(0);
+            } catch (Exception e) {
+                name = String.valueOf(e.getMessage());
+            }
+            if (!("item " + (first + n)).equals(name)) {
+                System.out.println("wrong: item " + (first + n) + " is " + name);
+                faults++;
+            }
+        }
+        return faults;
+    }
+
     public static void main(String[] args) throws Exception {
         var url = URI.create(System.getenv("DATABASE_URL"));
         var user = url.getUserInfo().split(":", 2);
@@ -40,6 +75,9 @@ class VertxApp {
         options.setUseLayer7Proxy(!form.equals("default") && !form.equals("cached"));
         if (form.equals("properties")) {
             options.addProperty("statement_timeout", "5000");
+        }
+        if (form.equals("pipelined") || form.equals("limited")) {
+            System.exit(together(options.setPipeliningLimit(form.equals("limited") ? 1 : PgConnectOptions.DEFAULT_PIPELINING_LIMIT)) > 0 ? 1 : 0);
         }
         if (form.equals("listen") || form.equals("correct")) {
             listen(options, form);

@@ -129,9 +129,13 @@ func (r *Recorder) Locate(report *hostile.Report, dir string) error {
 		}
 		if c, ok := sites[key(o.SQL)]; ok {
 			o.File, o.Line = c.File, c.Line
-			report.Findings[i].SentBy(c.Via...)
-			if len(c.Via) > len(via[o.Client.ID]) {
-				via[o.Client.ID] = c.Via
+			way := c.Via
+			if c.File == "" && within(way, connected) { // what a driver sends when it connects is for all that stands on it
+				way = connected
+			}
+			report.Findings[i].SentBy(way...)
+			if len(way) > len(via[o.Client.ID]) {
+				via[o.Client.ID] = way
 			}
 		}
 		if o.File == "" {

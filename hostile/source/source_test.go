@@ -190,6 +190,33 @@ func TestEnvironKeepsWhatIsThere(t *testing.T) {
 	}
 }
 
+// What a library sends in the background, with nothing of the program's on the
+// stack, is the affair of the library that the program calls.
+func TestBackground(t *testing.T) {
+	r, err := New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	const calls = `{"sql":"set search_path to \"tenant_b\"","via":["pg","knex"]}
+{"sql":"select 1","file":"/app/main.js","line":7,"via":["pg","knex","objection"]}
+`
+	if err := os.WriteFile(r.calls(), []byte(calls), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	report := hostile.Report{Findings: []hostile.Finding{{Code: hostile.SessionSetting, Subject: "search_path", First: hostile.Occurrence{SQL: `set search_path to "tenant_b"`}}}}
+	if err := r.Locate(&report, "/app"); err != nil {
+		t.Fatal(err)
+	}
+	if f := report.Findings[0]; f.First.Client.Driver != "objection" || f.First.File != "" {
+		t.Errorf("%+v, %s", f.First, f.Fix)
+	}
+}
+
 func TestKey(t *testing.T) {
 	long := "select '" + strings.Repeat("é", 2000) + "'"
 	cut := strings.ToValidUTF8(long[:2000], "") + " …" // as the pooler keeps it

@@ -143,6 +143,12 @@ func (b *PgBouncer) userList() string {
 
 func sortedKeys(m map[string]string) []string { return slices.Sorted(maps.Keys(m)) }
 
+// SetMode changes the pool mode in the configuration, which Restart, or RELOAD on the console, reads.
+func (b *PgBouncer) SetMode(mode string) error {
+	b.cfg.Mode = mode
+	return writeFor(b.acc, b.path(iniFile), []byte(b.config(b.Pooler)))
+}
+
 // Admin runs a command on PgBouncer's admin console and returns the rows of its
 // answer, all values as text.
 func (b *PgBouncer) Admin(ctx context.Context, command string) ([][]string, error) {

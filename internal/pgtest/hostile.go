@@ -11,7 +11,7 @@ import (
 
 // Pace of the clients of Hostile: often enough to be met all the time, seldom
 // enough to leave the two server connections to others.
-const pace = 200 * time.Microsecond
+const pace = 2 * time.Millisecond
 
 // Hostile runs two clients beside a test, through the same pooler and login.
 // One leaves `SET app.current_tenant_id` to victim on the server connections,

@@ -115,6 +115,9 @@ func (p *page) everywhere(s *service, narrow bool, look func(what string)) {
 	look("a problem")
 	p.click("#audit-reset")
 	p.ready("audit")
+	p.section("doctor")
+	p.shows("#doctor-findings", "alter table poolproof.audit_log enable row level security;")
+	look("the doctor's report")
 }
 
 // axe finds nothing on any page, section or dialog, in light and in dark.
@@ -136,6 +139,7 @@ func TestAxeFindsNothing(t *testing.T) {
 	}
 	p.reload()
 	p.platform(s, "roles")
+	s.examined(t)
 	// A role that inherits: every kind of cell is in the matrix.
 	s.exec(t, `insert into poolproof.roles (tenant_id, id, name) values ($1, 90, 'Heir')`, migrations.DemoPlatform)
 	s.exec(t, `insert into poolproof.role_parents (tenant_id, role_id, parent_id) values ($1, 90, 1)`, migrations.DemoPlatform)
@@ -163,6 +167,7 @@ func TestAxeFindsNothing(t *testing.T) {
 func TestTheConsoleFitsAPhone(t *testing.T) {
 	s, p := newService(t), openBrowser(t)
 	p.expect(400, 409)
+	s.examined(t)
 	// The longest names that the service takes.
 	s.exec(t, `insert into poolproof.roles (tenant_id, id, name, description) values ($1, 90, repeat('Longwinded', 10), repeat('without_any_space', 20))`, migrations.DemoPlatform)
 	s.exec(t, `update poolproof.profiles set name = repeat('Maximilian', 20), email = repeat('maximilian', 20) || '@example.org' where tenant_id = $1`, migrations.DemoPlatform)
@@ -195,7 +200,7 @@ func TestTheConsoleFitsAPhone(t *testing.T) {
 	p.fitsWidth("the features page")
 	for _, width := range []int64{320, 700, 800, 1000, 1100} {
 		p.size(width, 800)
-		for _, name := range []string{"roles", "members", "sidebar", "tenants", "audit"} {
+		for _, name := range []string{"roles", "members", "sidebar", "tenants", "audit", "doctor"} {
 			p.visit(s.url + "/#" + name)
 			p.ready(name)
 			p.fitsWidth(fmt.Sprintf("%s at %d px", name, width))
@@ -234,6 +239,11 @@ func TestTheConsoleInLightAndDark(t *testing.T) {
 	p.scheme("light")
 	p.platform(s, "tenants")
 	p.picture("console-tenants-light.png")
+	if os.Getenv("POOLPROOF_SCREENSHOTS") != "" {
+		s.examined(t)
+		p.section("doctor")
+		p.picture("console-doctor-light.png")
+	}
 	p.size(360, 740)
 	p.section("roles")
 	p.picture("console-phone.png")

@@ -55,17 +55,7 @@ func sharedBrowser(t *testing.T) context.Context {
 	if oneBrowser.ctx != nil {
 		return oneBrowser.ctx
 	}
-	options := []chromedp.ExecAllocatorOption{
-		chromedp.ExecPath(chromium.Path(t)), chromedp.Headless, chromedp.NoSandbox, chromedp.DisableGPU, chromedp.NoFirstRun,
-		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-background-networking", true),
-		chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-sync", true),
-		chromedp.Flag("disable-dev-shm-usage", true), chromedp.Flag("lang", "en-US"),
-		// A tab behind another is as fast as that.
-		chromedp.Flag("disable-background-timer-throttling", true), chromedp.Flag("disable-renderer-backgrounding", true),
-		chromedp.Flag("disable-backgrounding-occluded-windows", true),
-	}
-	// The browser's profile is a temporary folder that the allocator removes.
-	allocator, stop := chromedp.NewExecAllocator(context.Background(), options...)
+	allocator, stop := chromedp.NewExecAllocator(context.Background(), chromium.Options(t)...)
 	ctx, closeTab := chromedp.NewContext(allocator)
 	if err := enable(ctx, runtime.Enable, cdp.Empty{}); err != nil { // the first command starts it, and it lives as long as its context
 		closeTab()

@@ -2,6 +2,7 @@ package console_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -78,7 +79,7 @@ func TestASidebarItemsGatesAreChanged(t *testing.T) {
 func TestATenantIsMadeAndDeletedByForce(t *testing.T) {
 	s, p := newService(t), openBrowser(t)
 	p.platform(s, "tenants")
-	if got := p.offered(); got != "Roles Members Features Sidebar Tenants Audit" {
+	if got := p.offered(); got != "Roles Members Features Sidebar Tenants Audit Doctor" {
 		t.Errorf("the platform's administrator is offered %q", got)
 	}
 	p.shows("#tenants-count", "3 tenants")
@@ -167,5 +168,35 @@ func TestAFeatureIsAddedToTheCatalogue(t *testing.T) {
 	p.until(`document.querySelector('#delete-problem [data-fact="request-id"]')`)
 	if n := one[int](t, s, `select count(*)::int from poolproof.features`); n != 9 {
 		t.Errorf("%d features in the database, want 9", n)
+	}
+}
+
+// The operator of the platform reads what the doctor found, what changed and what to do; nobody else is shown any of it.
+func TestTheDoctorsReport(t *testing.T) {
+	s, p := newService(t), openBrowser(t)
+	p.platform(s, "doctor")
+	p.shows("#doctor-state", "Not looked at yet")
+	p.shows("#doctor-verdict", "nobody has looked yet")
+	s.examined(t)
+	p.click("#doctor-again")
+	p.shows("#doctor-state", "Faults")
+	p.shows("#doctor-verdict", "tenants are not isolated")
+	p.shows("#section-doctor", "pgbouncer 1.19.1 or earlier in transaction mode")
+	p.shows("#doctor-changes", "session → transaction")
+	p.shows("#doctor-changes", "PD004 poolproof.audit_log")
+	p.shows(`#doctor-findings [data-code="PD004"]`, "row-level security is off")
+	p.shows(`#doctor-findings [data-code="PD004"]`, "every tenant reads and writes the whole table")
+	p.shows("#doctor-findings", "alter table poolproof.audit_log enable row level security;")
+
+	// A tenant's SUPER_ADMIN is offered nothing of it, and an address does not help.
+	p.click("#sign-out")
+	p.console(s, "roles", s.token, s.tenant)
+	if got := p.offered(); strings.Contains(got, "Doctor") {
+		t.Errorf("SUPER_ADMIN of a tenant is offered %q", got)
+	}
+	p.visit(s.url + "/#doctor")
+	p.shows("#section-doctor .notice", "manage_tenants")
+	if got := eval[string](p, `document.documentElement.outerHTML`); strings.Contains(got, "pgbouncer") || strings.Contains(got, "poolproof.audit_log") {
+		t.Error("the page of a tenant's SUPER_ADMIN holds the report")
 	}
 }

@@ -13,7 +13,9 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/poolproof/poolproof"
+	"github.com/poolproof/poolproof/doctor"
 	"github.com/poolproof/poolproof/internal/pgtest"
+	"github.com/poolproof/poolproof/service/checkup"
 	"github.com/poolproof/poolproof/service/console"
 	"github.com/poolproof/poolproof/service/httpapi"
 	"github.com/poolproof/poolproof/service/httpapi/token"
@@ -30,8 +32,10 @@ type service struct {
 	token  string // of user, the demo tenant's SUPER_ADMIN
 	tenant string
 	api    *httpapi.Server
-	db     *poolproof.DB // as the runtime login, through PgBouncer
-	owner  *pgxpool.Pool // direct, bound by no policy: for assertions
+	record *checkup.Record // the doctor's reports: see examined
+	login  string          // the runtime login's URL, direct
+	db     *poolproof.DB   // as the runtime login, through PgBouncer
+	owner  *pgxpool.Pool   // direct, bound by no policy: for assertions
 }
 
 func newService(t *testing.T) *service {
@@ -58,7 +62,7 @@ func newServiceWith(t *testing.T, accepted token.Config, pages http.Handler, log
 	}
 	t.Cleanup(db.Close)
 
-	s := &service{user: user, token: tokenOf(t, user, time.Hour), tenant: migrations.DemoTenant.String(), db: db, owner: owner}
+	s := &service{record: &checkup.Record{}, login: login, user: user, token: tokenOf(t, user, time.Hour), tenant: migrations.DemoTenant.String(), db: db, owner: owner}
 	s.url, s.api = s.serve(t, accepted, pages, log)
 	return s
 }
@@ -70,7 +74,7 @@ func (s *service) serve(t *testing.T, accepted token.Config, pages http.Handler,
 	if err != nil {
 		t.Fatal(err)
 	}
-	api, err := httpapi.New(httpapi.Config{Tokens: tokens, Pages: pages, Logger: log})
+	api, err := httpapi.New(httpapi.Config{Tokens: tokens, Pages: pages, Logger: log, Checkup: s.record})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,6 +82,22 @@ func (s *service) serve(t *testing.T, accepted token.Config, pages http.Handler,
 	srv := httptest.NewServer(api)
 	t.Cleanup(srv.Close)
 	return srv.URL, api
+}
+
+// examined has the doctor look twice: through a pooler in session mode, and then, after a table has lost its policies, in
+// transaction mode.
+func (s *service) examined(t *testing.T) {
+	t.Helper()
+	for _, kind := range []pgtest.Kind{pgtest.PgBouncer118Session, pgtest.PgBouncer118Transaction} {
+		report := doctor.Examine(t.Context(), doctor.Config{URL: pgtest.Pooled(t, s.login, kind), Within: time.Minute, Fast: kind == pgtest.PgBouncer118Session})
+		if !report.Reached {
+			t.Fatal(report.Verdict)
+		}
+		s.record.Note(report, time.Now())
+		if kind == pgtest.PgBouncer118Session {
+			s.exec(t, `alter table poolproof.audit_log disable row level security`)
+		}
+	}
 }
 
 const (

@@ -39,6 +39,17 @@ func (o *optional[T]) UnmarshalJSON(raw []byte) error {
 	return json.Unmarshal(raw, &o.value)
 }
 
+// takes makes an endpoint of what is done with a body.
+func takes[T any](write func(c *call, body T) error) func(*call) error {
+	return func(c *call) error {
+		var body T
+		if err := c.readBody(&body); err != nil {
+			return err
+		}
+		return write(c, body)
+	}
+}
+
 // readBody decodes a request's JSON object into the struct at into. Names are
 // taken by the letter, unknown fields are ignored, and a name that is there
 // twice is refused. So is a tenant_id, in whatever case, that is not the

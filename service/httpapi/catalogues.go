@@ -28,11 +28,7 @@ type permissionFields struct {
 	Scope        *string `json:"scope"` // of POST only
 }
 
-func createPermission(c *call) error {
-	var body permissionFields
-	if err := c.readBody(&body); err != nil {
-		return err
-	}
+func createPermission(c *call, body permissionFields) error {
 	if body.Name == nil {
 		return invalidField("/name", "is required")
 	}
@@ -47,11 +43,7 @@ func createPermission(c *call) error {
 	return c.sendCreated("/api/v3/rbac/permissions/"+permission.ID.String(), envelope{permission}, permission.Version, epoch, err)
 }
 
-func updatePermission(c *call) error {
-	var body permissionFields
-	if err := c.readBody(&body); err != nil {
-		return err
-	}
+func updatePermission(c *call, body permissionFields) error {
 	if body.Scope != nil {
 		return invalidField("/scope", "cannot be changed")
 	}
@@ -81,11 +73,7 @@ type featureFields struct {
 	DefaultEnabled *bool   `json:"default_enabled"`
 }
 
-func createFeature(c *call) error {
-	var body featureFields
-	if err := c.readBody(&body); err != nil {
-		return err
-	}
+func createFeature(c *call, body featureFields) error {
 	if body.Name == nil {
 		return invalidField("/name", "is required")
 	}
@@ -95,11 +83,7 @@ func createFeature(c *call) error {
 	return c.sendCreated("/api/v3/rbac/features/"+f.ID.String(), envelope{f}, f.Version, epoch, err)
 }
 
-func updateFeature(c *call) error {
-	var body featureFields
-	if err := c.readBody(&body); err != nil {
-		return err
-	}
+func updateFeature(c *call, body featureFields) error {
 	f, epoch, err := c.features.Update(c.ctx(), c.caller, pathUUID(c, "id"), feature.Patch(body), c.match())
 	return c.sendWritten(http.StatusOK, envelope{f}, f.Version, epoch, err)
 }
@@ -109,13 +93,12 @@ func deleteFeature(c *call) error {
 	return c.sendMessage("Feature deleted successfully", epoch, err)
 }
 
-func setFeatureStatus(c *call) error {
-	var body struct {
-		Enabled *bool `json:"enabled"`
-	}
-	if err := c.readBody(&body); err != nil {
-		return err
-	}
+// featureStatus is the body of POST.
+type featureStatus struct {
+	Enabled *bool `json:"enabled"`
+}
+
+func setFeatureStatus(c *call, body featureStatus) error {
 	if body.Enabled == nil {
 		return invalidField("/enabled", "is required")
 	}
@@ -157,11 +140,7 @@ func (f sidebarFields) patch() (feature.SidebarPatch, error) {
 	return p, nil
 }
 
-func createSidebarItem(c *call) error {
-	var body sidebarFields
-	if err := c.readBody(&body); err != nil {
-		return err
-	}
+func createSidebarItem(c *call, body sidebarFields) error {
 	patch, err := body.patch()
 	if err != nil {
 		return err
@@ -170,11 +149,7 @@ func createSidebarItem(c *call) error {
 	return c.sendCreated("/api/v3/rbac/sidebar-items/"+item.ID.String(), envelope{item}, item.Version, epoch, err)
 }
 
-func updateSidebarItem(c *call) error {
-	var body sidebarFields
-	if err := c.readBody(&body); err != nil {
-		return err
-	}
+func updateSidebarItem(c *call, body sidebarFields) error {
 	patch, err := body.patch()
 	if err != nil {
 		return err

@@ -17,14 +17,13 @@ func tenantFeatures(c *call) error {
 	return c.sendCached(c.caller, all)
 }
 
-func setFeature(c *call) error {
-	var body struct {
-		FeatureName *string `json:"feature_name"`
-		Enabled     *bool   `json:"enabled"`
-	}
-	if err := c.readBody(&body); err != nil {
-		return err
-	}
+// featureValue is the body of POST.
+type featureValue struct {
+	FeatureName *string `json:"feature_name"`
+	Enabled     *bool   `json:"enabled"`
+}
+
+func setFeature(c *call, body featureValue) error {
 	switch {
 	case body.FeatureName == nil:
 		return invalidField("/feature_name", "is required")

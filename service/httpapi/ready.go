@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/poolproof/poolproof/service/checkup"
 	"github.com/poolproof/poolproof/service/migrations"
 )
 
@@ -32,6 +33,8 @@ type state struct {
 		ExecMode string `json:"exec_mode"` // exec, cache_describe or cache_statement
 	} `json:"pooler"`
 	Schema string `json:"schema"` // ok, older, newer or unknown
+	// Doctor is what anybody may see of the last report. It does not decide Status: what breaks isolation ends the service.
+	Doctor checkup.Public `json:"doctor"`
 }
 
 // readiness keeps the last state for a moment.
@@ -51,6 +54,7 @@ func (s *Server) healthz(x *exchange) error {
 // readyz says whether requests can be answered now: 200, or 503.
 func (s *Server) readyz(x *exchange) error {
 	st := s.state(x.r.Context())
+	st.Doctor = s.cfg.Checkup.Last().Public()
 	status := http.StatusOK
 	if st.Status != stateOK {
 		status = http.StatusServiceUnavailable
@@ -65,7 +69,10 @@ func (s *Server) state(ctx context.Context) state {
 	r := &s.ready
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	st := s.stores.Load()
+	st, err := s.connected()
+	if err == nil {
+		defer st.use.RUnlock()
+	}
 	if r.db == st && st != nil && time.Since(r.at) < readyFor {
 		return r.last
 	}

@@ -40,11 +40,7 @@ type roleFields struct {
 	ParentIDs   *[]int32 `json:"parent_ids"`
 }
 
-func createRole(c *call) error {
-	var body roleFields
-	if err := c.readBody(&body); err != nil {
-		return err
-	}
+func createRole(c *call, body roleFields) error {
 	if body.Name == nil {
 		return invalidField("/name", "is required")
 	}
@@ -56,11 +52,7 @@ func createRole(c *call) error {
 	return c.sendCreated("/api/v3/rbac/roles/"+strconv.Itoa(int(role.ID)), envelope{role}, role.Version, epoch, err)
 }
 
-func updateRole(c *call) error {
-	var body roleFields
-	if err := c.readBody(&body); err != nil {
-		return err
-	}
+func updateRole(c *call, body roleFields) error {
 	role, epoch, err := c.roles.UpdateRole(c.ctx(), c.caller, roleID(c, "id"), rbac.RolePatch(body), c.match())
 	return c.sendWritten(http.StatusOK, envelope{role}, role.Version, epoch, err)
 }
@@ -93,13 +85,12 @@ func listRolePermissions(c *call, p tenancy.Page) (tenancy.Listed[rbac.Permissio
 	return c.roles.RolePermissions(c.ctx(), c.caller, roleID(c, "role_id"), p)
 }
 
-func grantPermission(c *call) error {
-	var body struct {
-		PermissionID *string `json:"permission_id"`
-	}
-	if err := c.readBody(&body); err != nil {
-		return err
-	}
+// permissionGrant is the body of POST.
+type permissionGrant struct {
+	PermissionID *string `json:"permission_id"`
+}
+
+func grantPermission(c *call, body permissionGrant) error {
 	permission, err := bodyUUID("/permission_id", body.PermissionID)
 	if err != nil {
 		return err

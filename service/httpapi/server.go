@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 
 	"github.com/poolproof/poolproof"
 	"github.com/poolproof/poolproof/service/audit"
+	"github.com/poolproof/poolproof/service/checkup"
 	"github.com/poolproof/poolproof/service/feature"
 	"github.com/poolproof/poolproof/service/httpapi/token"
 	"github.com/poolproof/poolproof/service/platform"
@@ -49,6 +51,8 @@ type Config struct {
 	// PerTenant bounds the requests of one tenant that are answered at a time; further ones wait, at most two seconds, and
 	// are answered by 429 then. Default: half of the database's connections, at least two, so that no tenant can take all.
 	PerTenant int
+	// Checkup has the doctor's last report. Default: an empty one.
+	Checkup *checkup.Record
 }
 
 // Server is the HTTP API. It is an http.Handler, safe for concurrent use.
@@ -64,6 +68,7 @@ type Server struct {
 
 // stores is what endpoints work with.
 type stores struct {
+	use      sync.RWMutex // held for reading by whoever uses them
 	db       *poolproof.DB
 	roles    *rbac.Store
 	features *feature.Store
@@ -83,6 +88,9 @@ func New(cfg Config) (*Server, error) {
 	}
 	if cfg.Registry == nil {
 		cfg.Registry = prometheus.NewRegistry()
+	}
+	if cfg.Checkup == nil {
+		cfg.Checkup = &checkup.Record{}
 	}
 	if cfg.Timeout <= 0 {
 		cfg.Timeout = DefaultTimeout
@@ -104,18 +112,24 @@ func New(cfg Config) (*Server, error) {
 
 // SetDatabase makes the API answer from db, whose schema and isolation the
 // caller has verified; nil makes it unavailable again. The server does not
-// close db.
-func (s *Server) SetDatabase(db *poolproof.DB) {
-	if db == nil {
-		s.stores.Store(nil)
-		return
+// close db. What it returns waits until no request uses the database that was there before.
+func (s *Server) SetDatabase(db *poolproof.DB) (unused func()) {
+	var st *stores
+	if db != nil {
+		perTenant := s.cfg.PerTenant
+		if perTenant <= 0 {
+			perTenant = max(2, int(db.Stat().MaxConns())/2)
+		}
+		st = &stores{db: db, shares: newShares(perTenant),
+			roles: rbac.NewStore(db), features: feature.NewStore(db), tenants: platform.NewStore(db), log: audit.NewStore(db)}
 	}
-	perTenant := s.cfg.PerTenant
-	if perTenant <= 0 {
-		perTenant = max(2, int(db.Stat().MaxConns())/2)
+	before := s.stores.Swap(st)
+	return func() {
+		if before != nil {
+			before.use.Lock()
+			before.use.Unlock() //nolint:staticcheck // nobody new comes: see connected
+		}
 	}
-	s.stores.Store(&stores{db: db, shares: newShares(perTenant),
-		roles: rbac.NewStore(db), features: feature.NewStore(db), tenants: platform.NewStore(db), log: audit.NewStore(db)})
 }
 
 // ServeHTTP answers one request, logs and counts it.
@@ -225,6 +239,7 @@ func (s *Server) inTurn(c *call, f func(*call) error) (err error) {
 	if c.stores, err = s.connected(); err != nil {
 		return err
 	}
+	defer c.use.RUnlock()
 	leave, err := c.shares.enter(c.ctx(), c.caller)
 	if err != nil {
 		return err
@@ -289,10 +304,16 @@ func sameQueryTenant(r *http.Request, c tenancy.Caller) error {
 
 var errNoDatabase = errors.New("no database has been reached yet")
 
-// connected returns the stores, or unavailable before there are any.
+// connected returns the stores, for use until use.RUnlock, or unavailable before there are any.
 func (s *Server) connected() (*stores, error) {
-	if st := s.stores.Load(); st != nil {
-		return st, nil
+	for st := s.stores.Load(); st != nil; st = s.stores.Load() {
+		if !st.use.TryRLock() {
+			continue // another database has taken its place
+		}
+		if s.stores.Load() == st {
+			return st, nil
+		}
+		st.use.RUnlock()
 	}
 	return nil, &tenancy.Error{Code: tenancy.Unavailable, Err: errNoDatabase}
 }

@@ -211,9 +211,9 @@ func (s *service) play(t *testing.T, made *string, sc scenario) answer {
 
 func TestReady(t *testing.T) {
 	for kind, want := range map[pgtest.Kind]string{
-		pgtest.PgBouncer118Transaction: `{"status":"ok","database":"ok","pooler":{"present":true,"mode":"transaction","scope":"one_sync","exec_mode":"exec"},"schema":"ok"}`,
-		pgtest.PgBouncer118Statement:   `{"status":"ok","database":"ok","pooler":{"present":true,"mode":"statement","scope":"one_sync","exec_mode":"exec"},"schema":"ok"}`,
-		pgtest.Direct:                  `{"status":"ok","database":"ok","pooler":{"present":false,"mode":"none","scope":"one_sync","exec_mode":"cache_statement"},"schema":"ok"}`,
+		pgtest.PgBouncer118Transaction: `{"status":"ok","database":"ok","pooler":{"present":true,"mode":"transaction","scope":"one_sync","exec_mode":"exec"},"schema":"ok","doctor":{"verdict":"unknown","codes":[],"changed":[]}}`,
+		pgtest.PgBouncer118Statement:   `{"status":"ok","database":"ok","pooler":{"present":true,"mode":"statement","scope":"one_sync","exec_mode":"exec"},"schema":"ok","doctor":{"verdict":"unknown","codes":[],"changed":[]}}`,
+		pgtest.Direct:                  `{"status":"ok","database":"ok","pooler":{"present":false,"mode":"none","scope":"one_sync","exec_mode":"cache_statement"},"schema":"ok","doctor":{"verdict":"unknown","codes":[],"changed":[]}}`,
 	} {
 		t.Run(kind.String(), func(t *testing.T) {
 			s := newService(t, through(t, kind))

@@ -16,16 +16,15 @@ func getTenant(c *call) error {
 	return c.sendObject(envelope{t}, t.Version, err)
 }
 
-func createTenant(c *call) error {
-	var body struct {
-		Name       *string `json:"name"`
-		Slug       *string `json:"slug"`
-		Admin      *string `json:"admin_user_id"`
-		AdminEmail *string `json:"admin_email"`
-	}
-	if err := c.readBody(&body); err != nil {
-		return err
-	}
+// newTenantFields is the body of POST.
+type newTenantFields struct {
+	Name       *string `json:"name"`
+	Slug       *string `json:"slug"`
+	Admin      *string `json:"admin_user_id"`
+	AdminEmail *string `json:"admin_email"`
+}
+
+func createTenant(c *call, body newTenantFields) error {
 	if body.Name == nil {
 		return invalidField("/name", "is required")
 	}
@@ -39,14 +38,13 @@ func createTenant(c *call) error {
 	return c.sendCreated("/api/v3/rbac-admin/tenants/"+t.ID.String(), envelope{t}, t.Version, epoch, err)
 }
 
-func updateTenant(c *call) error {
-	var body struct {
-		Name *string `json:"name"`
-		Slug *string `json:"slug"`
-	}
-	if err := c.readBody(&body); err != nil {
-		return err
-	}
+// tenantFields is the body of PUT; null counts as not named.
+type tenantFields struct {
+	Name *string `json:"name"`
+	Slug *string `json:"slug"`
+}
+
+func updateTenant(c *call, body tenantFields) error {
 	t, epoch, err := c.tenants.Update(c.ctx(), c.caller, pathUUID(c, "id"), platform.Patch(body), c.match())
 	return c.sendWritten(http.StatusOK, envelope{t}, t.Version, epoch, err)
 }

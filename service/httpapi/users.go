@@ -23,14 +23,13 @@ func listUserPermissions(c *call, p tenancy.Page) (tenancy.Listed[rbac.Permissio
 	return c.roles.UserPermissions(c.ctx(), c.caller, pathUUID(c, "user_id"), p)
 }
 
-func assignRole(c *call) error {
-	var body struct {
-		RoleID    *int32           `json:"role_id"`
-		ExpiresAt optional[string] `json:"expires_at"` // null clears it
-	}
-	if err := c.readBody(&body); err != nil {
-		return err
-	}
+// assignmentFields is the body of POST.
+type assignmentFields struct {
+	RoleID    *int32           `json:"role_id"`
+	ExpiresAt optional[string] `json:"expires_at"` // null clears it
+}
+
+func assignRole(c *call, body assignmentFields) error {
 	if body.RoleID == nil {
 		return invalidField("/role_id", "is required")
 	}
@@ -82,11 +81,7 @@ type profileFields struct {
 
 // createProfile takes the user's id, or the identity provider's own, of which
 // the user's id is made as it is from tokens.
-func (s *Server) createProfile(c *call) error {
-	var body profileFields
-	if err := c.readBody(&body); err != nil {
-		return err
-	}
+func (s *Server) createProfile(c *call, body profileFields) error {
 	n := rbac.NewProfile{
 		ExternalID: strings.TrimSpace(or(body.ExternalID, "")), Email: or(body.Email, ""), Name: or(body.Name, ""), Active: or(body.Active, true),
 	}
@@ -106,11 +101,7 @@ func (s *Server) createProfile(c *call) error {
 	return c.sendCreated("/api/v3/profiles/"+profile.UserID.String(), envelope{profile}, profile.Version, epoch, err)
 }
 
-func updateProfile(c *call) error {
-	var body profileFields
-	if err := c.readBody(&body); err != nil {
-		return err
-	}
+func updateProfile(c *call, body profileFields) error {
 	user := pathUUID(c, "user_id")
 	if body.UserID != nil {
 		if id, err := uuid.Parse(*body.UserID); err != nil || id != user {

@@ -94,6 +94,14 @@ func (s *Store) Tenants(ctx context.Context, c tenancy.Caller, page tenancy.Page
 	return guarded.Paged(page, all, func(t Tenant) string { return t.ID.String() + "/" + t.Name }), err
 }
 
+var operates = guarded.Statement{Op: "read the doctor's report", Needs: manageTenants, OnPlatform: true, SQL: `select coalesce(m.refused, 'row') from ` + reader}
+
+// Operates returns nil if the caller is an operator of the platform. Refusals: not_a_member, forbidden, stale.
+func (s *Store) Operates(ctx context.Context, c tenancy.Caller) error {
+	_, err := guarded.One(ctx, s.db, c, operates, func(*struct{}) []any { return nil })
+	return err
+}
+
 var one = guarded.Statement{Op: "read a tenant", Needs: manageTenants, OnPlatform: true, Missing: detailNoTenant, SQL: `select coalesce(m.refused, case when t.id is null then 'not_found' else 'row' end), t.id, t.name, t.slug, t.created_at, t.version
 from ` + reader + `
 left join poolproof.tenants t on m.refused is null and t.id = $5::uuid`}

@@ -25,7 +25,7 @@ import (
 // leaving another tenant's id on the server connections. Every name says whose
 // it is, so that a foreign one is seen wherever it appears.
 func TestStoresConform(t *testing.T) {
-	rounds := 2
+	rounds := 1
 	if os.Getenv("POOLPROOF_SOAK") != "" {
 		rounds = 100
 	}

@@ -25,7 +25,7 @@ import (
 // gets an answer, none deadlocks, and what is left keeps the rules and is what
 // the API says it is.
 func TestSixteenCallers(t *testing.T) {
-	each, kinds := 70, []pgtest.Kind{pgtest.PgBouncer118Transaction, pgtest.PgBouncer118Statement}
+	each, kinds := 40, []pgtest.Kind{pgtest.PgBouncer118Transaction, pgtest.PgBouncer118Statement}
 	if os.Getenv("POOLPROOF_SOAK") != "" {
 		each, kinds = 700, append(kinds, pgtest.Direct)
 	}

@@ -24,7 +24,7 @@ import (
 // TestModel plays random histories to the API and to the oracle: same answers,
 // same state. A failure is shrunk and printed as the requests that lead to it.
 func TestModel(t *testing.T) {
-	histories := 30
+	histories := 16
 	if os.Getenv("POOLPROOF_SOAK") != "" {
 		histories = 2000
 	}

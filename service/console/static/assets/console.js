@@ -6,6 +6,7 @@ import { Client } from './api.js';
 import { AuditSection } from './audit-section.js';
 import { ConfirmDialog } from './confirm-dialog.js';
 import { ConnectForm } from './connect-form.js';
+import { DoctorSection } from './doctor-section.js';
 import { announce, byId, h, setText } from './dom.js';
 import { FeaturesSection } from './features-section.js';
 import { Lamps } from './lamps.js';
@@ -52,7 +53,7 @@ const app = {
   },
 };
 
-const sections = new Map([RolesSection, MembersSection, FeaturesSection, SidebarSection, TenantsSection, AuditSection]
+const sections = new Map([RolesSection, MembersSection, FeaturesSection, SidebarSection, TenantsSection, AuditSection, DoctorSection]
   .map((Kind) => new Kind(app)).map((section) => [section.id, section]));
 const notFound = new NotFound(() => [...sections.values()].filter((section) => section.offered()));
 for (const section of [...sections.values(), notFound]) byId('main').append(section.el);

@@ -1,0 +1,1 @@
+create table made (id int primary key);
