@@ -35,10 +35,14 @@ const beside = "application_name=beside"
 
 // newRealDay starts a PgBouncer of its own before a database of the program's.
 // Writes take a moment, so that something can happen meanwhile.
-func newRealDay(t *testing.T, version pgtest.Kind) *realDay {
+func newRealDay(t *testing.T, version pgtest.Kind, kind hostile.FaultKind) *realDay {
 	t.Helper()
 	d := &realDay{T: t, direct: database(t) + "&" + beside}
-	pooled, _ := pgtest.PrivatePooler(t, strings.TrimSuffix(d.direct, "&"+beside), version, map[string]string{"query_wait_timeout": "1", "server_login_retry": "0"})
+	wait := "60"
+	if kind == hostile.FaultCheckout {
+		wait = "1" // it is what is waited for; else a busy machine would play it
+	}
+	pooled, _ := pgtest.PrivatePooler(t, strings.TrimSuffix(d.direct, "&"+beside), version, map[string]string{"query_wait_timeout": wait, "server_login_retry": "0"})
 	d.pooled = pgtest.Between(t, pooled, d.link)
 	var err error
 	if d.admin, err = pgx.Connect(t.Context(), d.direct); err != nil {
@@ -225,7 +229,7 @@ func TestRealBadDays(t *testing.T) {
 					t.Parallel()
 					for range rounds {
 						if len(r.want) == 0 {
-							d := newRealDay(t, version)
+							d := newRealDay(t, version, kind)
 							if ran := d.suffers(r.row, kind, 5); ran.exit != 0 || d.played == 0 {
 								t.Errorf("after %d faults it exits with %d, and says\n%s", d.played, ran.exit, ran.output)
 							}
@@ -233,7 +237,7 @@ func TestRealBadDays(t *testing.T) {
 						}
 						last := run{}
 						for range tries {
-							if last = newRealDay(t, version).suffers(r.row, kind, 5); last.exit != 0 && regexp.MustCompile(r.says).MatchString(last.output) {
+							if last = newRealDay(t, version, kind).suffers(r.row, kind, 5); last.exit != 0 && regexp.MustCompile(r.says).MatchString(last.output) {
 								break
 							}
 						}
