@@ -135,9 +135,10 @@ elif form == "undone":  # what would stay for the session, undone in its own tra
             client.ask(query(sql))
 elif form == "style":  # IntervalStyle for the session
     client = Client()
-    client.ask(query("set intervalstyle = 'iso_8601'"))
+    style, day = (("iso_8601", "P1D"), ("sql_standard", "1 0:00:00"))[os.getpid() % 2]
+    client.ask(query(f"set intervalstyle = '{style}'"))
     for _ in range(4):
-        expect(client.ask(query("select interval '1 day'")), ["P1D"])
+        expect(client.ask(query("select interval '1 day'")), [day])
 elif form == "style-local":  # and for the transaction
     client = Client()
     for _ in range(4):
@@ -146,9 +147,9 @@ elif form == "style-local":  # and for the transaction
         client.ask(query("commit"))
 elif form == "pieces":  # a setting whose name is put together
     client = Client()
-    client.ask(query("do $$begin execute format('set %s = %L', 'app.' || 'piece', 'mine'); end$$"))
+    client.ask(query(f"do $$begin execute format('set %s = %L', 'app.' || 'piece', 'of {os.getpid()}'); end$$"))
     for _ in range(4):
-        expect(client.ask(query("select current_setting('app.' || 'piece', true)")), ["mine"])
+        expect(client.ask(query("select current_setting('app.' || 'piece', true)")), [f"of {os.getpid()}"])
 elif form == "pieces-local":  # for the transaction
     client = Client()
     for _ in range(4):
