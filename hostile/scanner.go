@@ -14,7 +14,7 @@ import (
 // queryText is what the words of a query say. This is not a parser. It knows
 // strings, comments and where statements end. That is enough to say that a text
 // cannot leave anything behind. If it cannot say so, the server is asked
-// (residue.go).
+// (package residue).
 type queryText struct {
 	sql           string
 	statements    []statement
