@@ -16,6 +16,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -74,13 +75,34 @@ func readFile(t *testing.T, path string) string {
 	return string(text)
 }
 
-// build builds the program.
+// build puts the program, which is built once, where it is wanted.
 func build(t *testing.T, binary string) {
 	t.Helper()
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "github.com/poolproof/poolproof/cmd/poolproof").CombinedOutput(); err != nil {
-		t.Fatalf("building: %v\n%s", err, out)
+	built, err := program()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Dir(binary), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(built, binary); err != nil {
+		t.Fatal(err)
 	}
 }
+
+// program builds it, in a folder that goes when all tests have run.
+var program = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "poolproof-docs-")
+	if err != nil {
+		return "", err
+	}
+	pgtest.AtEnd(func() error { return os.RemoveAll(dir) })
+	binary := filepath.Join(dir, "poolproof")
+	if out, err := exec.Command("go", "build", "-o", binary, "github.com/poolproof/poolproof/cmd/poolproof").CombinedOutput(); err != nil {
+		return "", fmt.Errorf("building: %w\n%s", err, out)
+	}
+	return binary, nil
+})
 
 // runDoc runs a document's tested blocks as a reader would, with these values
 // of variables, and returns what they printed.
@@ -99,7 +121,7 @@ func runDoc(t *testing.T, doc string, values map[string]string) string {
 		t.Fatal(err)
 	}
 	defer output.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "bash", "-c", script)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, output, output

@@ -215,6 +215,12 @@ func TestDoctorDriver(t *testing.T) {
 		{"lib/pq, direct", direct, []string{"--driver", "lib/pq"}, exitOK, []string{"leave the driver's statement cache as it is"}, "binary_parameters"},
 		{"psycopg2, 1.18", old, []string{"--driver", "psycopg2"}, exitOK, []string{"nothing: psycopg2 names no statements by itself"}, ""},
 		{"settings leak", old, []string{"--driver", "postgres.js"}, exitOK, []string{advice(hostile.MissingNamed, "postgres.js"), advice(hostile.SessionSetting, "postgres.js"), "setting_set_config: leaks"}, ""},
+		{"SQLAlchemy, 1.18", old, []string{"--driver", "sqlalchemy"}, exitOK, []string{"\ncode of sqlalchemy that keeps tenants apart (sqlalchemy.py):\n\n", "\"prepared_statement_name_func\": lambda", "set_config('app.current_tenant_id', :tenant, true)", "\nmeasured on ", "through PgBouncer 1.18 0 wrong, 0 failed", "      poolclass=NullPool", "the session's after_begin event", "statement_cache_size=0 for connect()"}, "[untracked]"},
+		{"SQLAlchemy, 1.24", newer, []string{"--driver", "sqlalchemy+asyncpg"}, exitOK, []string{"\ncode of sqlalchemy that keeps tenants apart (sqlalchemy.py):\n\n", "leave the driver's statement cache as it is"}, "\"prepared_statement_name_func\": lambda"},
+		{"sqlx, 1.24", newer, []string{"--driver", "sqlx"}, exitOK, []string{"pub async fn begin("}, ".persistent(false)"},
+		{"Ent, statement mode", pgtest.Pooled(t, direct, pgtest.PgBouncer118Statement), []string{"--driver", "ent"}, exitOK, []string{"code of ent that keeps tenants apart: none, because it needs a transaction"}, "func inTenant"},
+		{"a driver without a framework", old, []string{"--driver", "pgx"}, exitOK, []string{"settings of pgx"}, "code of pgx"},
+		{"pgx, 1.24", newer, []string{"--driver", "pgx"}, exitOK, []string{"leave the driver's statement cache as it is"}, "never describe_exec"},
 		{"lib/pq, 1.18", old, []string{"--driver", "pq"}, exitOK, []string{advice(hostile.MissingNamed, "lib/pq"), advice(hostile.ForeignUnnamed, "lib/pq")}, "one PQpipelineSync"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

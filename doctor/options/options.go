@@ -47,7 +47,7 @@ func ParseDriver(text string) (name, version string) {
 
 var otherNames = map[string]string{
 	"node-postgres": "pg", "postgres.js": "postgres", "lib/pq": "pq", "libpq": "psycopg2", "psycopg3": "psycopg", "psycopg2-binary": "psycopg2",
-	"sqlx": "sqlx-postgres", "tokio": "tokio-postgres", "sqlalchemy+asyncpg": "sqlalchemy",
+	"sqlx": "sqlx-postgres", "tokio": "tokio-postgres", "sqlalchemy+asyncpg": "sqlalchemy", "activerecord": "rails", "drizzle-orm": "drizzle", "@prisma/client": "prisma",
 }
 
 //go:embed known.json
