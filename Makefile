@@ -30,10 +30,10 @@ test: ## Vet and test everything, with the race detector
 	@go build -o $(PROGRESS) ./scripts/testprogress
 	@go test -race -p 4 -timeout $(TIMEOUT) -json $(PACKAGES) | $(PROGRESS)
 
-soak: ## The tests with many more rounds (up to an hour), then fuzzing (FUZZTIME=10m each)
+soak: ## The tests with many more rounds (up to two hours), then fuzzing (FUZZTIME=10m each)
 	@scripts/setup test
 	@go build -o $(PROGRESS) ./scripts/testprogress
-	@POOLPROOF_SOAK=1 go test -race -timeout 60m -count 1 -json $(PACKAGES) | $(PROGRESS)
+	@POOLPROOF_SOAK=1 go test -race -timeout 120m -count 1 -json $(PACKAGES) | $(PROGRESS)
 	@for target in $(FUZZED); do go test -run '^$$' -fuzz "^$${target#*:}$$" -fuzztime $(FUZZTIME) "./$${target%:*}"; done
 
 bench: ## Measure scopes against the alternatives, side by side

@@ -35,6 +35,17 @@ const (
 	Fleet            Code = "PD022"
 	ReadOnly         Code = "PD023"
 	BadOption        Code = "PD024"
+	LeftTenant       Code = "PD025"
+	LeftSetting      Code = "PD026"
+	LeftRole         Code = "PD027"
+	LeftLock         Code = "PD028"
+	LeftTemp         Code = "PD029"
+	LeftStatement    Code = "PD030"
+	LeftCursor       Code = "PD031"
+	LeftChannel      Code = "PD032"
+	LeftState        Code = "PD033"
+	NothingSeen      Code = "PD034"
+	DoesNotFit       Code = "PD035"
 )
 
 // Status is a check's outcome.
@@ -93,6 +104,17 @@ var catalogue = map[Code]codeInfo{
 	Fleet:            {Fail, Inferred, "the fleet does not fit", "the fleet fits", "the last instances to start get no connection: too many clients already, or waits in the pooler"},
 	ReadOnly:         {Warn, Measured, "the server takes only reads", "the server takes writes", "every INSERT, UPDATE and DELETE fails: cannot execute in a read-only transaction"},
 	BadOption:        {Fail, Documented, "an option is unknown to the driver, or contradicts the pooler", "nothing in the URL and the options contradicts the driver or the pooler", "the program ends at its first connection, or the option does nothing and the fault that it was to mend stays"},
+	LeftTenant:       {Fail, Measured, "a setting that policies read is left on a server connection", "no setting that policies read is left on a server connection", "whoever gets the server connection next and sets no tenant works as the one that is left there"},
+	LeftSetting:      {Warn, Measured, "a setting is left on a server connection", "no setting is left on a server connection", "whoever gets the server connection next works with it: a timeout, a search_path, a read-only session"},
+	LeftRole:         {Fail, Measured, "a role is left on a server connection", "no role is left on a server connection", "whoever gets the server connection next works with the rights of this role"},
+	LeftLock:         {Fail, Measured, "an advisory lock is held by nobody that is connected", "no advisory lock is held by nobody", "everybody else waits for the lock as long as the server connection lives; whoever gets that connection has the lock without asking"},
+	LeftTemp:         {Warn, Measured, "a temporary object is left on a server connection", "no temporary object is left on a server connection", "the next client that makes one of this name fails, or reads rows of another client"},
+	LeftStatement:    {Warn, Measured, "prepared statements are left on a server connection", "no prepared statement is left on a server connection", "the next client that chooses this name fails, or runs another client's statement without an error"},
+	LeftCursor:       {Warn, Measured, "a cursor is left on a server connection", "no cursor is left on a server connection", "the next client that opens one of this name fails, or fetches rows of another client"},
+	LeftChannel:      {Warn, Measured, "a LISTEN is left on a server connection", "no LISTEN is left on a server connection", "the client that asked for the notifications misses them; others get them, payload included"},
+	LeftState:        {Warn, Measured, "a function's state is left on a server connection", "no function's state that can be asked for is left on a server connection", "the next client has it without knowing, and not even DISCARD ALL takes it away"},
+	NothingSeen:      {Warn, Measured, "the tenant sees no row of its own", "the tenant sees rows of its own", "the application answers this tenant with an empty list, or {}, and no error: it looks as if nothing were there"},
+	DoesNotFit:       {Fail, Measured, "a statement of the application does not fit the schema", "every statement of the application fits the schema", "the statement fails each time that it is sent: undefined column, undefined table"},
 }
 
 // Codes returns all codes, sorted.

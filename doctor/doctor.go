@@ -36,6 +36,13 @@ type Config struct {
 	// Fast looks as with Only, and reports all codes: three connections of the probe and one more, some 20 round trips, and
 	// three more for each 25 tenant tables. Report.NotLookedAt says what was left out.
 	Fast bool
+	// Tenant is one that has rows: it is looked whether it sees any. Default: none.
+	Tenant string
+	// Statements of the application, as SQL: PostgreSQL parses each, and runs none. Default: none.
+	Statements string
+	// Connections is how many clients [Audit] may open at once. Default 20; it opens more than four only as long as
+	// there are server connections that it has not met.
+	Connections int
 	// Within is how long the look may take: more than Budget for a server that is far away. Default Budget.
 	Within time.Duration
 	// Intrusive also tries what leaves something on a server connection until it is cleaned up: see [pooler.Options].
@@ -93,7 +100,8 @@ func Examine(ctx context.Context, cfg Config) *Report {
 	if f.pooled = seen.Present; f.pooled && f.instances*f.poolSize > 0 {
 		f.poolerSays = showConfig(ctx, &config.Config)
 	}
-	report.judge(ctx, r, f, cfg, aboutOptions(ctx, cfg, &report.Pooler))
+	more := append(aboutOptions(ctx, cfg, &report.Pooler), fits(ctx, conn, cfg)...)
+	report.judge(ctx, r, f, cfg, more)
 	if driver, _ := options.ParseDriver(cfg.Driver); driver != "" && len(report.Through) > 0 {
 		report.Recipes, report.Scoping = advise(driver, report), scoping(driver, report)
 	}
@@ -111,6 +119,7 @@ func (r *Report) judge(ctx context.Context, rd *reader, f *facts, cfg Config, mo
 	if len(cfg.Only) == 0 || slices.Contains(cfg.Only, Trial) {
 		checks = append(checks, judgeTrial(f, isolate(ctx, rd, f))...)
 	}
+	checks = append(checks, sees(ctx, rd, f, cfg)...)
 	r.Checks = complete(checks, f, cfg.Only)
 }
 
@@ -136,6 +145,9 @@ func complete(checks []Check, f *facts, only []Code) []Check {
 			continue
 		}
 		c := Check{ID: code, Status: OK, Basis: k.basis, Title: k.fine, Page: Page(code)}
+		if why := unasked(code); why != "" {
+			c.Status, c.Basis, c.Title, c.Hint = Skip, NotLookedAt, k.title, why
+		}
 		if code == Fleet && f.instances*f.poolSize == 0 {
 			c.Status, c.Basis, c.Title, c.Hint = Skip, NotLookedAt, "the fleet's arithmetic", "say --instances N --pool-size M"
 		}

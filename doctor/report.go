@@ -29,6 +29,8 @@ type Report struct {
 	// Scoping is the framework's code, if the driver is one of a framework.
 	Scoping *Scoping `json:"scoping,omitempty"`
 	Notes   []string `json:"notes,omitempty"`
+	// Residue is what [Audit] and [Watch] saw; nil in the report of Examine.
+	Residue *Residue `json:"residue,omitempty"`
 	// NotLookedAt is what was left out because the look was to be quick.
 	NotLookedAt []string `json:"not_looked_at,omitempty"`
 }
@@ -72,6 +74,10 @@ func (r *Report) with(checks []Check) *Report {
 // conclude writes the verdict of a database that was reached.
 func (r *Report) conclude() {
 	r.Reached = true
+	if r.Residue != nil {
+		r.concludeAudit()
+		return
+	}
 	fails, warns, known := r.counts()
 	version, _, _ := strings.Cut(r.ServerVersion, " ") // without a distribution's own
 	where := "PostgreSQL " + version
@@ -115,7 +121,7 @@ func (r *Report) leaks() bool {
 		return false
 	}
 	for _, c := range r.Checks {
-		if c.Status == Fail && c.Known == nil && c.ID != Fleet && c.ID != RowSecurityOff && c.ID != BadOption {
+		if c.Status == Fail && c.Known == nil && c.ID != Fleet && c.ID != RowSecurityOff && c.ID != BadOption && c.ID != DoesNotFit {
 			return true
 		}
 	}

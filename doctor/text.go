@@ -47,7 +47,10 @@ func (r *Report) Text(w io.Writer, all bool) error {
 			b.WriteString("\n") // after the list of what is right
 		}
 	}
-	if lines > 0 && r.Reached {
+	if r.Residue != nil && all {
+		r.Residue.write(&b)
+	}
+	if lines > 0 && r.Reached && r.Residue == nil {
 		r.between(&b, all)
 		r.isolation(&b)
 		if all {
@@ -103,12 +106,24 @@ func (r *Report) JSON(w io.Writer) error {
 	return write(w, "the report as JSON", string(visible.JSON(b.Bytes())))
 }
 
+// JSONLine writes the same in one line, as the last of a watch's.
+func (r *Report) JSONLine(w io.Writer) error {
+	var whole, b bytes.Buffer
+	if err := r.JSON(&whole); err != nil { // [unexpected] a buffer takes all
+		return err
+	}
+	if err := json.Compact(&b, whole.Bytes()); err != nil { // [unexpected] it was just written
+		return fmt.Errorf("write the report as JSON: %w", err)
+	}
+	return write(w, "the report as JSON", b.String()+"\n")
+}
+
 // Markdown writes the report for a bug report.
 func (r *Report) Markdown(w io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "### poolproof doctor: %s\n\n", cell(r.Verdict))
 	var between strings.Builder
-	if r.Reached {
+	if r.Reached && r.Residue == nil {
 		r.between(&between, false)
 		r.isolation(&between)
 		r.settings(&between)

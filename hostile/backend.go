@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 
 	"github.com/poolproof/poolproof/internal/protocol"
+	"github.com/poolproof/poolproof/internal/residue"
 )
 
 // backend is one connection to PostgreSQL. While a session is attached, the
@@ -42,10 +43,10 @@ type backend struct {
 	planted         map[string]string // custom settings that we set to what another client left
 
 	// What transactions are compared with.
-	baseline       residue    // what it held when it was last asked
-	baselineGlance string     // glance's hash of that; "": there is none
-	asked          []string   // the custom settings that it was asked for then
-	suspect        Occurrence // the last transaction that may have set any setting, for one that is asked for only later
+	baseline       residue.State // what it held when it was last asked
+	baselineGlance string        // glance's hash of that; "": there is none
+	asked          []string      // the custom settings that it was asked for then
+	suspect        Occurrence    // the last transaction that may have set any setting, for one that is asked for only later
 
 	// How it is used, and how it ends.
 	writing sync.Mutex    // held while something is written to it; taken before session.mu (doc.go)

@@ -236,7 +236,7 @@ func (s *session) judgeStatementLocked(st statement, t *queryText, x *transactio
 	}
 	switch st.kind {
 	case "create", "alter", "drop", "do":
-		x.ddl = true
+		x.ddl = x.ddl || !st.temporary() || slices.Contains(t.words, "current_setting")
 	case "prepare":
 		if st.words[1] != "transaction" && len(x.sqlPrepared) < maxSQLPrepared { // inspect reports it if it is left behind
 			x.sqlPrepared = appendNew(x.sqlPrepared, st.words[1])

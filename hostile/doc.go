@@ -49,7 +49,7 @@
 //
 // Most transactions are judged by the words of their statements alone
 // (scanner.go). It takes a SET, a LISTEN, a function that may hold one … to leave
-// something behind. The server is asked (question.go, residue.go) only if a word
+// something behind. The server is asked (question.go, internal/residue) only if a word
 // leaves a doubt, or a function or trigger of the database does (schema.go). So
 // relaying stays fast, and what a function does is not missed.
 //

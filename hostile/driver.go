@@ -1,10 +1,8 @@
 package hostile
 
 import (
-	"fmt"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -132,29 +130,6 @@ var (
 	// plainKey is a key that is written in digits.
 	plainKey = regexp.MustCompile(`^-?[0-9]+(\s*,\s*-?[0-9]+)?$`)
 )
-
-// lockKey is an advisory lock's key, as pg_locks has it: classid, objid and
-// objsubid. With objsubid 1 the first two are the halves of one bigint, with 2
-// they are two ints: (0, 42) is another lock than 42.
-type lockKey [3]int64
-
-// String returns the key as programs write it: "42", or "0, 42".
-func (k lockKey) String() string {
-	class, object := uint32(k[0]), uint32(k[1]) //nolint:gosec // an oid has 32 bits
-	if k[2] == 2 {
-		return fmt.Sprintf("%d, %d", int32(class), int32(object)) //nolint:gosec // the sign is the key's own
-	}
-	return strconv.FormatInt(int64(uint64(class)<<32|uint64(object)), 10) //nolint:gosec // the same
-}
-
-// lockTexts returns the keys as programs write them.
-func lockTexts(keys []lockKey) []string {
-	texts := make([]string, len(keys))
-	for i, k := range keys {
-		texts[i] = k.String()
-	}
-	return texts
-}
 
 // lockPattern returns an advisory lock's key as the program wrote it: what the
 // function was given in the statement, or else the key that is held. A key in

@@ -61,7 +61,7 @@ func (p *Pooler) inspectState(b *backend, t *transaction, sc *schema, unset []st
 		return err
 	}
 	b.pool.learnConstants(now.Constants)
-	remains := now.since(b.baseline)
+	remains := leftSince(now, b.baseline)
 	b.baseline, b.baselineGlance = now, ""
 	for _, l := range remains {
 		t.settingLeft = t.settingLeft || l.code == SessionSetting

@@ -15,6 +15,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/poolproof/poolproof/internal/residue"
 )
 
 // pool holds the server connections for one user, database and set of startup
@@ -45,7 +47,7 @@ type pool struct {
 
 // newcomer is what a new connection of an observed client held.
 type newcomer struct {
-	held  residue
+	held  residue.State
 	asked []string // the custom settings that it was asked for
 	at    time.Time
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 
 	"github.com/poolproof/poolproof/internal/protocol"
+	"github.com/poolproof/poolproof/internal/residue"
 )
 
 // question is a query of our own. It is parsed under a name, so that the
@@ -29,8 +30,8 @@ const (
 
 // The questions that are asked after transactions.
 var (
-	residueQuestion = question{name: residueName, sql: residueSQL, persistent: true}
-	glanceQuestion  = question{name: glanceName, sql: glanceSQL, persistent: true}
+	residueQuestion = question{name: residueName, sql: residue.SQL, persistent: true}
+	glanceQuestion  = question{name: glanceName, sql: residue.Glance, persistent: true}
 )
 
 // send writes the question's messages, without flushing them.
@@ -148,7 +149,7 @@ const queryCanceled = "57014"
 // on an observed connection is not repeated, because the client waits. The last
 // try leaves out custom settings, because the role may not be allowed to read
 // one of them.
-func (b *backend) residue() (residue, error) {
+func (b *backend) residue() (residue.State, error) {
 	const tries = 3
 	asked := b.pool.settingNames() // kept even if the last try leaves them out: they would be refused again
 	for try := 1; ; try++ {
@@ -161,9 +162,9 @@ func (b *backend) residue() (residue, error) {
 			continue
 		}
 		if err != nil {
-			return residue{}, fmt.Errorf("ask what a server connection holds: %w", err)
+			return residue.State{}, fmt.Errorf("ask what a server connection holds: %w", err)
 		}
-		r, err := parseResidue([]byte(raw))
+		r, err := residue.Parse([]byte(raw))
 		if err != nil {
 			return r, err
 		}
@@ -183,7 +184,7 @@ func (b *backend) links() ([]string, error) {
 	if sc == nil || sc.dblink == "" {
 		return nil, nil
 	}
-	rows, err := b.ask(question{name: linksName, sql: `select ` + inUTF8("'dblink ' operator(pg_catalog.||) name") + ` from pg_catalog.unnest(` + sc.dblink + `.dblink_get_connections()) name order by name`, persistent: true})
+	rows, err := b.ask(question{name: linksName, sql: `select ` + residue.InUTF8("'dblink ' operator(pg_catalog.||) name") + ` from pg_catalog.unnest(` + sc.dblink + `.dblink_get_connections()) name order by name`, persistent: true})
 	if _, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return nil, nil
 	}
@@ -214,13 +215,6 @@ func (b *backend) glance() (string, error) {
 	}
 	links, err := b.links()
 	return hash + strings.Join(links, " "), err
-}
-
-// inUTF8 returns an expression for a text as bytes, which client_encoding does
-// not touch. An encoding that lacks one of the text's characters would be an
-// error. In a database without an encoding they are the bytes that are stored.
-func inUTF8(sql string) string {
-	return `pg_catalog.convert_to(` + sql + `, case when pg_catalog.getdatabaseencoding() operator(pg_catalog.=) 'SQL_ASCII' then 'SQL_ASCII' else 'UTF8' end)`
 }
 
 // textArray returns a text[] in text form.

@@ -14,7 +14,7 @@ import (
 // queryText is what the words of a query say. This is not a parser. It knows
 // strings, comments and where statements end. That is enough to say that a text
 // cannot leave anything behind. If it cannot say so, the server is asked
-// (residue.go).
+// (package residue).
 type queryText struct {
 	sql           string
 	statements    []statement
@@ -54,6 +54,15 @@ type statement struct {
 
 // local reports whether it is SET LOCAL.
 func (s statement) local() bool { return s.kind == "set" && s.words[1] == "local" }
+
+// temporary reports whether it is CREATE TEMPORARY TABLE, VIEW or SEQUENCE.
+func (s statement) temporary() bool {
+	scope := s.words[1]
+	if scope == "local" || scope == "global" { // which PostgreSQL ignores
+		scope = s.words[2]
+	}
+	return s.kind == "create" && (scope == "temp" || scope == "temporary")
+}
 
 // deallocates returns the name of the statement that a DEALLOCATE removes.
 func (s statement) deallocates() string {

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/poolproof/poolproof/internal/residue"
 )
 
 // schema is what a database's functions, policies and domains add to the words
@@ -55,7 +57,7 @@ const parsedBody = ` operator(pg_catalog.||) ' ' operator(pg_catalog.||) coalesc
 // volatile ones are listed, which may keep what the server can be asked for,
 // except those that are known to keep nothing and those that only the server
 // calls (their types' oids: pg_type.dat).
-var schemaSQL = `select ` + inUTF8("kind") + `, ` + inUTF8("name") + `, ` + inUTF8("body") + ` from (
+var schemaSQL = `select ` + residue.InUTF8("kind") + `, ` + residue.InUTF8("name") + `, ` + residue.InUTF8("body") + ` from (
 select 'function', p.proname::pg_catalog.text, p.prosrc` + parsedBody + `
 	from pg_catalog.pg_proc p join pg_catalog.pg_language l on l.oid operator(pg_catalog.=) p.prolang
 	where p.oid operator(pg_catalog.>=) 16384 and l.lanname operator(pg_catalog.<>) all ('{c,internal}')
@@ -85,8 +87,8 @@ select 'domain', c.contypid::pg_catalog.text, pg_catalog.pg_get_constraintdef(c.
 // settableSQL lists the server's settings that a session may set.
 const settableSQL = `select name from pg_catalog.pg_settings where context operator(pg_catalog.=) any ('{user,superuser}')`
 
-// dblinkSQL returns the schema of the extension dblink, quoted, if it is there.
-const dblinkSQL = `select pg_catalog.quote_ident(n.nspname) from pg_catalog.pg_proc p
+// DBLinkSQL is a query of the schema of the extension dblink, quoted, if it is there.
+const DBLinkSQL = `select pg_catalog.quote_ident(n.nspname) from pg_catalog.pg_proc p
 	join pg_catalog.pg_namespace n on n.oid operator(pg_catalog.=) p.pronamespace
 	join pg_catalog.pg_language l on l.oid operator(pg_catalog.=) p.prolang
 	where p.proname operator(pg_catalog.=) 'dblink_get_connections' and p.pronargs operator(pg_catalog.=) 0 and l.lanname operator(pg_catalog.=) 'c'
@@ -114,7 +116,7 @@ func (b *backend) readSchema() error {
 	for _, row := range rows {
 		s.settable = append(s.settable, row...)
 	}
-	if rows, err = b.ask(question{name: schemaName, sql: dblinkSQL}); err != nil {
+	if rows, err = b.ask(question{name: schemaName, sql: DBLinkSQL}); err != nil {
 		return fmt.Errorf("look for dblink: %w", err)
 	}
 	for _, row := range rows {
@@ -270,4 +272,38 @@ func unqualified(name string) string {
 		return name[i+1:]
 	}
 	return name
+}
+
+// SettingsSQL returns a query of what functions, policies, defaults and domains
+// of a database say, for [SettingNames]. The server's version is as server_version
+// has it.
+func SettingsSQL(version string) string { return schemaSQLFor(version) }
+
+// SettingNames returns the custom settings that the rows of SettingsSQL name,
+// sorted: those that are read or set by name, and what could be the name of one
+// in functions that put their SQL together.
+func SettingNames(rows [][]string) []string {
+	s := newSchema(rows)
+	names := slices.Concat(s.settingNames, s.maybeSettings)
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// SettingsIn returns the custom settings that a statement names.
+func SettingsIn(sql string) []string {
+	t := scan(sql, false)
+	return slices.Concat(t.settingsRead, t.settingsSet, t.maybeSettings)
+}
+
+// PolicySettings returns the custom settings that policies read which bind the
+// role that ran SettingsSQL, sorted.
+func PolicySettings(rows [][]string) []string {
+	var names []string
+	for name, reads := range newSchema(rows).policyReads {
+		if reads {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }

@@ -152,7 +152,7 @@ func TestExamine(t *testing.T) {
 			if e.calm {
 				return // as many server connections as clients
 			}
-			defer busyClients(t, url, 50)()
+			defer pgtest.Busy(t, url, 50)()
 			for range times {
 				e.examine(t, url, false)
 				if times > 1 && !e.alone {
@@ -215,39 +215,6 @@ func (e examined) examine(t *testing.T, url string, intrusive bool) {
 		t.Error(err)
 	}
 	t.Logf("%s: %v, %d server connections", what, f.Elapsed, f.ServerConnections)
-}
-
-// busyClients runs n clients that ask without a pause until the function that it
-// returns.
-func busyClients(t *testing.T, url string, n int) (stop func()) {
-	t.Helper()
-	stopped, cancel := context.WithCancel(context.Background())
-	var clients, asked sync.WaitGroup
-	for range n {
-		asked.Add(1)
-		clients.Go(func() {
-			first := sync.OnceFunc(asked.Done)
-			defer first()
-			conn, err := pgx.Connect(context.Background(), url)
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			defer func() { _ = conn.Close(context.Background()) }()
-			for stopped.Err() == nil {
-				if _, err := conn.Exec(context.Background(), "select 1", pgx.QueryExecModeExec); err != nil {
-					t.Error(err)
-					return
-				}
-				first()
-			}
-		})
-	}
-	asked.Wait()
-	return func() {
-		cancel()
-		clients.Wait()
-	}
 }
 
 // TestExamineCutAtAnyMoment closes all connections of an examination at once, as a

@@ -110,7 +110,7 @@ func TestOpenFindsOutThePooler(t *testing.T) {
 				return // its two server connections cannot serve 16 clients
 			}
 			t.Run("busy", func(t *testing.T) {
-				defer busyClients(t, url, 16)()
+				defer pgtest.Busy(t, url, 16)()
 				w.open(t, url)
 			})
 		})

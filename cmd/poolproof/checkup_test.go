@@ -141,6 +141,9 @@ func TestThePoolerIsSwitchedFromSessionToTransactionMode(t *testing.T) {
 	if status, _, body := s.ask(t.Context(), "GET", doctorPath, ""); status != 403 || strings.Contains(body, "pgbouncer") {
 		t.Errorf("the report, for a tenant's administrator: %d %s", status, body)
 	}
+	if n := strings.Count(s.log.String(), "the doctor has looked"); n != 1 {
+		t.Errorf("%d lines have a verdict: %s", n, s.log)
+	}
 	if n := strings.Count(s.log.String(), "has changed"); n != 1 || !strings.Contains(s.log.String(), "pooler.mode: session → transaction; ") {
 		t.Errorf("%d lines say that it has changed: %s", n, s.log)
 	}

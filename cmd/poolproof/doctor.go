@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -16,30 +17,36 @@ import (
 	"github.com/poolproof/poolproof/docs"
 	"github.com/poolproof/poolproof/doctor"
 	"github.com/poolproof/poolproof/doctor/explain"
+	"github.com/poolproof/poolproof/internal/visible"
 )
 
 // doctorCommand is poolproof doctor.
 type doctorCommand struct {
-	URL           string        `arg:"" optional:"" help:"The database, as the application reaches it (default $$DATABASE_URL)."`
-	Role          string        `env:"POOLPROOF_ROLE" placeholder:"NAME" help:"Look as this role, which the application takes on in each transaction."`
-	TenantSetting string        `placeholder:"NAME" help:"The setting that policies read (default: the one that most of them do)."`
-	TenantColumn  []string      `placeholder:"NAME" help:"A column that names a tenant (repeatable; default: inferred)."`
-	Instances     int           `placeholder:"N" help:"How many instances of the application run."`
-	PoolSize      int           `placeholder:"M" help:"How many connections each of them opens."`
-	Driver        string        `placeholder:"NAME[@VERSION]" help:"The application's driver or framework: print its settings for this pooler, and the framework's code that keeps tenants apart."`
-	Option        []string      `placeholder:"KEY=VALUE" sep:"none" help:"An option of the driver as it stands in code: refused by name if it is unknown to that version or contradicts the pooler (repeatable)."`
-	Error         string        `placeholder:"TEXT" help:"Explain an error message; needs no URL and no network."`
-	Within        time.Duration `default:"5s" placeholder:"TIME" help:"How long it may look (default ${default}): more for a server that is far away."`
-	Intrusive     bool          `help:"Try also what stays on a server connection until it is cleaned up: session settings, LISTEN, session locks, temporary tables."`
-	Fast          bool          `help:"Look only at what keeps tenants apart, not at the pooler's kind: for doctor --fast && exec CMD."`
-	Only          []string      `placeholder:"CODE" help:"Report only this code (repeatable)."`
-	FailOn        string        `enum:"warn,fail,never" default:"warn" placeholder:"warn|fail|never" help:"What makes the exit status 1 (default ${default})."`
-	Verbose       bool          `short:"v" help:"Show also what is right, and what was not looked at."`
-	JSON          bool          `name:"json" xor:"form" help:"Print the report as JSON."`
-	Markdown      bool          `xor:"form" help:"Print the report for a bug report."`
-	SARIF         string        `name:"sarif" placeholder:"FILE" help:"Write the report as SARIF 2.1.0, for code scanning."`
-	Output        string        `placeholder:"FILE" help:"Write the SQL that mends what was found. It is never run."`
-	Baseline      string        `placeholder:"FILE" help:"Findings that are known: by code and object, with a reason and an expiry."`
+	URL           string         `arg:"" optional:"" help:"The database, as the application reaches it (default $$DATABASE_URL)."`
+	Role          string         `env:"POOLPROOF_ROLE" placeholder:"NAME" help:"Look as this role, which the application takes on in each transaction."`
+	TenantSetting string         `placeholder:"NAME" help:"The setting that policies read (default: the one that most of them do)."`
+	TenantColumn  []string       `placeholder:"NAME" help:"A column that names a tenant (repeatable; default: inferred)."`
+	Tenant        string         `placeholder:"ID" help:"A tenant that has rows: does it see them?"`
+	Statements    string         `placeholder:"FILE" help:"SQL that the application sends: PostgreSQL parses each statement, and runs none. Do they fit the schema?"`
+	Instances     int            `placeholder:"N" help:"How many instances of the application run."`
+	PoolSize      int            `placeholder:"M" help:"How many connections each of them opens."`
+	Driver        string         `placeholder:"NAME[@VERSION]" help:"The application's driver or framework: print its settings for this pooler, and the framework's code that keeps tenants apart."`
+	Option        []string       `placeholder:"KEY=VALUE" sep:"none" help:"An option of the driver as it stands in code: refused by name if it is unknown to that version or contradicts the pooler (repeatable)."`
+	Error         string         `placeholder:"TEXT" help:"Explain an error message; needs no URL and no network."`
+	Within        *time.Duration `placeholder:"TIME" help:"How long it may look (default 5s; with --watch until it is interrupted): more for a server that is far away."`
+	Residue       bool           `help:"Meet the pooler's server connections, and say what each holds that a fresh one has not."`
+	Watch         bool           `help:"As --residue, again and again, with a line for each thing that comes and goes; ends when it is interrupted, or after --within."`
+	Connections   int            `placeholder:"N" help:"How many clients --residue and --watch may open at once (default 20)."`
+	Intrusive     bool           `help:"Try also what stays on a server connection until it is cleaned up: session settings, LISTEN, session locks, temporary tables."`
+	Fast          bool           `help:"Look only at what keeps tenants apart, not at the pooler's kind: for doctor --fast && exec CMD."`
+	Only          []string       `placeholder:"CODE" help:"Report only this code (repeatable)."`
+	FailOn        string         `enum:"warn,fail,never" default:"warn" placeholder:"warn|fail|never" help:"What makes the exit status 1 (default ${default})."`
+	Verbose       bool           `short:"v" help:"Show also what is right, and what was not looked at."`
+	JSON          bool           `name:"json" xor:"form" help:"Print the report as JSON."`
+	Markdown      bool           `xor:"form" help:"Print the report for a bug report."`
+	SARIF         string         `name:"sarif" placeholder:"FILE" help:"Write the report as SARIF 2.1.0, for code scanning."`
+	Output        string         `placeholder:"FILE" help:"Write the SQL that mends what was found. It is never run."`
+	Baseline      string         `placeholder:"FILE" help:"Findings that are known: by code and object, with a reason and an expiry."`
 }
 
 // Help is the long help.
@@ -57,6 +64,9 @@ Example:
   poolproof doctor --only PD019
   poolproof doctor --baseline doctor-baseline.json --sarif doctor.sarif --fail-on fail
   poolproof doctor --output fix.sql
+  poolproof doctor --tenant 550e8400-e29b-41d4-a716-446655440000 --statements queries.sql
+  poolproof doctor --residue
+  poolproof doctor --watch --within 10m
   poolproof doctor --fast --fail-on fail && exec my-program`
 }
 
@@ -73,10 +83,25 @@ func (c *doctorCommand) Run(ctx context.Context, p *program) error {
 	}
 	cfg := doctor.Config{
 		URL: c.URL, Role: c.Role, TenantSetting: c.TenantSetting, TenantColumns: c.TenantColumn, Instances: c.Instances, PoolSize: c.PoolSize,
-		Fast: c.Fast, Within: c.Within, Intrusive: c.Intrusive, Driver: c.Driver, Options: c.Option,
+		Fast: c.Fast, Intrusive: c.Intrusive, Driver: c.Driver, Options: c.Option, Connections: c.Connections, Tenant: c.Tenant,
 	}
-	if c.Within <= 0 {
-		return usage("say how long it may look: --within 20s", "--within must be more than 0")
+	if c.Statements != "" {
+		raw, err := os.ReadFile(c.Statements)
+		if err != nil {
+			return usage("name a file of SQL, with semicolons between the statements", "--statements: %w", err)
+		}
+		cfg.Statements = string(raw)
+	}
+	if c.Within != nil {
+		if cfg.Within = *c.Within; cfg.Within <= 0 {
+			return usage("say how long it may look: --within 20s", "--within must be more than 0")
+		}
+	}
+	if c.Connections < 0 || c.Connections > 0 && !c.Residue && !c.Watch {
+		return usage("poolproof doctor URL --residue --connections 40", "--connections takes a number of clients, and goes with --residue or --watch")
+	}
+	if (c.Residue || c.Watch) && (c.Fast || c.Intrusive || c.Driver != "" || c.Instances > 0 || c.Tenant != "" || c.Statements != "") {
+		return usage("run them one after the other", "--residue and --watch look at nothing else")
 	}
 	if c.Driver == "" && len(c.Option) > 0 {
 		return usage("say whose: --driver asyncpg@0.30", "--option needs --driver")
@@ -103,10 +128,8 @@ func (c *doctorCommand) Run(ctx context.Context, p *program) error {
 			return usage(`write it as {"known":[{"code":"PD005","object":"public.t","reason":"…","expires":"2027-01-31"}]}`, "%w", err)
 		}
 	}
-	slow := time.AfterFunc(2*time.Second, func() { p.log.Info("still looking", "at most", c.Within) })
-	report := doctor.Examine(ctx, cfg)
-	slow.Stop()
-	if err := context.Cause(ctx); err != nil {
+	report := c.look(ctx, p, cfg)
+	if err := context.Cause(ctx); err != nil && !c.Watch {
 		return usage("run it again", "%w", err)
 	}
 	report.Mark(known, time.Now())
@@ -122,10 +145,39 @@ func (c *doctorCommand) Run(ctx context.Context, p *program) error {
 	return nil
 }
 
+// look looks, as the flags say.
+func (c *doctorCommand) look(ctx context.Context, p *program, cfg doctor.Config) *doctor.Report {
+	if c.Watch {
+		return doctor.Watch(ctx, cfg, func(e doctor.Event) { c.tell(p, e) })
+	}
+	most := cfg.Within
+	if most == 0 {
+		most = doctor.Budget
+	}
+	defer time.AfterFunc(2*time.Second, func() { p.log.Info("still looking", "at most", most) }).Stop()
+	if c.Residue {
+		return doctor.Audit(ctx, cfg)
+	}
+	return doctor.Examine(ctx, cfg)
+}
+
+// tell prints what --watch saw: a line each, of JSON with --json, whose last one is the report.
+func (c *doctorCommand) tell(p *program, e doctor.Event) {
+	if c.JSON {
+		if line, err := json.Marshal(e); err == nil { // [unexpected] otherwise: it is made of texts and times
+			fmt.Fprintf(p.stdout, "%s\n", visible.JSON(line))
+		}
+		return
+	}
+	fmt.Fprintln(p.stdout, visible.Line(e.String()))
+}
+
 // write prints the report, and writes the files that the flags name.
 func (c *doctorCommand) write(p *program, report *doctor.Report) error {
 	var errs []error
 	switch {
+	case c.JSON && c.Watch:
+		errs = append(errs, report.JSONLine(p.stdout))
 	case c.JSON:
 		errs = append(errs, report.JSON(p.stdout))
 	case c.Markdown:

@@ -96,6 +96,7 @@ func TestServeWhenThePasswordChanges(t *testing.T) {
 	if status, _, body := s.ask(t.Context(), "GET", "/readyz", ""); status != 200 {
 		t.Fatalf("%d %s", status, body)
 	}
+	eventually(t, 20*time.Second, "the doctor's first look", func() bool { return strings.Contains(s.log.String(), "the doctor has looked") })
 	adminSQL(t, server, "alter role app password 'another'; select pg_terminate_backend(pid, 5000) from pg_stat_activity where usename = 'app'")
 	burst(t, s, rolesPath)
 	log, err := os.ReadFile(filepath.Join(server.Dir(), "postgres.log"))

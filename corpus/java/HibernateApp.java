@@ -19,9 +19,14 @@ class HibernateApp {
         try {
             run(args);
         } catch (RuntimeException e) {
-            System.out.println("wrong: " + e);
+            System.out.println("wrong: " + root(e));
             System.exit(1);
         }
+    }
+
+    /** What the server said, which Hibernate wraps. */
+    static Throwable root(Throwable e) {
+        return e.getCause() == null ? e : root(e.getCause());
     }
 
     static void run(String[] args) {
@@ -49,7 +54,7 @@ class HibernateApp {
                 try (var session = factory.openSession()) {
                     name = session.find(Item.class, n).name;
                 } catch (RuntimeException e) {
-                    name = String.valueOf(e.getMessage());
+                    name = String.valueOf(root(e).getMessage());
                 }
                 if (!name.equals("item " + n)) {
                     System.out.println("wrong: item " + n + " is " + name);

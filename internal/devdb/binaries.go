@@ -16,8 +16,23 @@ import (
 	embeddedpostgres "github.com/fergusstrange/embedded-postgres"
 )
 
-// downloadVersion is what is fetched where no PostgreSQL is installed.
-const downloadVersion = embeddedpostgres.V18
+// downloads are the versions that can be fetched, by major version. The newest is
+// fetched where no PostgreSQL is installed.
+var downloads = map[int]embeddedpostgres.PostgresVersion{
+	14: embeddedpostgres.V14, 15: embeddedpostgres.V15, 16: embeddedpostgres.V16, 17: embeddedpostgres.V17, newest: embeddedpostgres.V18,
+}
+
+const newest = 18
+
+// FindMajor returns the folder that holds initdb and postgres of a major version:
+// Debian's if it is installed, else one in the cache, which is fetched if it is
+// not there yet.
+func FindMajor(major int) (string, error) {
+	if dir := fmt.Sprintf("/usr/lib/postgresql/%d/bin", major); hasServer(dir) {
+		return dir, nil
+	}
+	return downloadPostgres(major)
+}
 
 // FindPostgres returns the folder that holds initdb and postgres: of Debian's
 // versioned folders the newest, else what pg_config on the PATH names, else the
@@ -75,7 +90,11 @@ func CacheDir() (string, error) {
 
 // downloadPostgres returns the bin folder of a PostgreSQL in the cache, fetched
 // now if it is not there yet (some 20 MB).
-func downloadPostgres() (string, error) {
+func downloadPostgres(major int) (string, error) {
+	downloadVersion, ok := downloads[major]
+	if !ok {
+		return "", fmt.Errorf("PostgreSQL %d cannot be fetched", major)
+	}
 	cache, err := CacheDir()
 	if err != nil {
 		return "", err

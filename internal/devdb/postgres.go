@@ -83,7 +83,7 @@ func StartPostgres(ctx context.Context, cfg PostgresConfig) (*Postgres, error) {
 		p.bin = FindPostgres(ctx)
 	}
 	if p.bin == "" {
-		if p.bin, err = downloadPostgres(); err != nil {
+		if p.bin, err = downloadPostgres(newest); err != nil {
 			return nil, err
 		}
 	}

@@ -15,6 +15,22 @@ import (
 // pg_hba.conf, and without any they log in by scram-sha-256. settings may be nil.
 func PrivateServer(t testing.TB, rules string, settings map[string]string) *devdb.Postgres {
 	t.Helper()
+	return private(t, "", rules, settings)
+}
+
+// PrivateServerOf is PrivateServer of a major version, which is fetched if it is
+// not there yet.
+func PrivateServerOf(t testing.TB, major int, rules string, settings map[string]string) *devdb.Postgres {
+	t.Helper()
+	bin, err := devdb.FindMajor(major)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return private(t, bin, rules, settings)
+}
+
+func private(t testing.TB, bin, rules string, settings map[string]string) *devdb.Postgres {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "poolproof-private-") //nolint:usetesting // t.TempDir is closed to the account that root's servers run under
 	if err != nil {
 		t.Fatal(err)
@@ -33,7 +49,7 @@ func PrivateServer(t testing.TB, rules string, settings map[string]string) *devd
 	}
 	all := map[string]string{"hba_file": hba}
 	maps.Copy(all, settings)
-	server, err := devdb.StartPostgres(t.Context(), devdb.PostgresConfig{Dir: filepath.Join(dir, "pg"), Settings: all})
+	server, err := devdb.StartPostgres(t.Context(), devdb.PostgresConfig{Dir: filepath.Join(dir, "pg"), BinDir: bin, Settings: all})
 	if err != nil {
 		t.Fatalf(`start PostgreSQL ("make setup" installs it): %v`, err)
 	}

@@ -255,3 +255,26 @@ func isWordStart(c byte) bool {
 }
 
 func isWordPart(c byte) bool { return isWordStart(c) || c >= '0' && c <= '9' || c == '$' }
+
+// Statements returns the statements of a text, without their semicolons. What
+// only has comments is none.
+func Statements(sql string) []string {
+	var all []string
+	s, begin, words := New(sql), 0, 0
+	for {
+		tok := s.Next()
+		end := len(sql) - len(s.rest)
+		switch tok.Kind {
+		case Semicolon, End:
+			if words > 0 {
+				all = append(all, strings.TrimSpace(strings.TrimSuffix(sql[begin:end], ";")))
+			}
+			if tok.Kind == End {
+				return all
+			}
+			begin, words = end, 0
+		default:
+			words++
+		}
+	}
+}

@@ -34,11 +34,12 @@ type Watch struct {
 	// cannot be reached just now. Its error ends Run.
 	Reopen func(context.Context) (*poolproof.DB, error)
 
+	told    bool // the first look's verdict is in the log
 	another bool // what stands before the database is not what it was opened for
 }
 
 // Run looks at db at once, and then whenever a connection was lost and the database answers again, three times in a row and once
-// a minute after that, and every w.Every while it is in use, until ctx ends: then it returns nil. It logs only what is not as it was at the last look.
+// a minute after that, and every w.Every while it is in use, until ctx ends: then it returns nil. It logs the first verdict, and then only what is not as it was at the last look.
 //
 // An error, of kind ErrConfig or Reopen's own, says that the database came back and must not be served from.
 func (w *Watch) Run(ctx context.Context, db *poolproof.DB) error {
@@ -107,6 +108,10 @@ func (w *Watch) look(ctx context.Context, db *poolproof.DB) (next *poolproof.DB,
 		return nil, false, nil
 	}
 	changes := w.note(ctx, found)
+	if !w.told {
+		w.told = true
+		w.Logger.LogAttrs(ctx, slog.LevelInfo, "the doctor has looked", slog.String("verdict", found.Verdict))
+	}
 	if fault(found) != nil { // another look, by the service's own connections, decides
 		if _, err := Isolates(ctx, db); errors.Is(err, poolproof.ErrConfig) {
 			return nil, true, err

@@ -15,6 +15,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -128,10 +129,9 @@ func handler(signIn *signIn) http.Handler {
 const signInPath = "/sign-in.json"
 
 // load returns the embedded files, and the pages in their layout, by the path they
-// are served at. A file that it
-// cannot read or has no type for is a fault of the build, found by the first
-// test that calls Handler; it panics.
-func load() map[string]page {
+// are served at. It reads them once. A file that it cannot read or has no type for
+// is a fault of the build, found by the first test that calls Handler; it panics.
+var load = sync.OnceValue(func() map[string]page {
 	pages := map[string]page{}
 	err := fs.WalkDir(static, "static", func(name string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
@@ -166,7 +166,7 @@ func load() map[string]page {
 		panic(fmt.Sprintf("console: reading the embedded pages: %v", err))
 	}
 	return pages
-}
+})
 
 // render puts a page's text into the layout.
 func render(url, text string) ([]byte, error) {

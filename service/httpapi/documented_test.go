@@ -90,7 +90,7 @@ func TestEveryCodeIsDocumented(t *testing.T) {
 }
 
 // ofThePlatform are the operations that need manage_tenants.
-var ofThePlatform = regexp.MustCompile(`^(create|update|delete)(Permission|Feature|SidebarItem)$|Tenants?$`)
+var ofThePlatform = regexp.MustCompile(`^(create|update|delete)(Permission|Feature|SidebarItem)$|Tenants?$|DoctorReport$`)
 
 // askAs is who is sure to be permitted an operation, in which tenant.
 func askAs(op *operation) (user uuid.UUID, tenant string) {

@@ -283,7 +283,7 @@ func TestWithoutDatabase(t *testing.T) {
 		t.Errorf("/healthz: %d %s", a.StatusCode, a.body)
 	}
 	a := askOnce(t, s, "GET", "/readyz", nil)
-	const want = `{"status":"unavailable","database":"unavailable","pooler":{"present":false,"mode":"unknown","scope":"unknown","exec_mode":"unknown"},"schema":"unknown"}` + "\n"
+	const want = `{"status":"unavailable","database":"unavailable","pooler":{"present":false,"mode":"unknown","scope":"unknown","exec_mode":"unknown"},"schema":"unknown","doctor":{"verdict":"unknown","codes":[],"changed":[]}}` + "\n"
 	if a.StatusCode != 503 || a.body != want || a.Header.Get("Retry-After") != "1" {
 		t.Errorf("/readyz: %d %s", a.StatusCode, a.body)
 	}

@@ -50,7 +50,7 @@ export class DoctorSection extends Section {
     ].filter(([, value]) => value !== '').map(([name, value]) => h('div', {}, h('dt', { text: name }), h('dd', {}, value))));
     this.changes.hidden = report.changes.length === 0;
     this.changes.replaceChildren(h('h2', {}, 'What changed', report.changed_at ? h('time', { class: 'second', datetime: report.changed_at, title: report.changed_at, text: minute(report.changed_at) }) : null),
-      h('dl', { class: 'diff' }, ...report.changes.map(({ what, before, after }) => h('div', {}, h('dt', { text: what }),
+      h('dl', { class: 'diff wide' }, ...report.changes.map(({ what, before, after }) => h('div', {}, h('dt', { text: what }),
         h('dd', {}, h('del', { text: before }), h('span', { class: 'arrow', text: ' → ' }), h('ins', { text: after }))))));
     setText(this.count, report.at ? plural(report.findings.length, 'finding') : '');
     this.findings.hidden = report.findings.length === 0;

@@ -1,0 +1,260 @@
+package corpus
+
+import (
+	"context"
+	"io"
+	"net"
+	"os"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/poolproof/poolproof/hostile"
+	"github.com/poolproof/poolproof/internal/pgtest"
+)
+
+// realDay is a bad day of a real PgBouncer with two server connections: what
+// prove plays with --faults is made here by holding, cancelling, ending and
+// cutting what is real.
+type realDay struct {
+	*testing.T
+	direct, pooled string
+	admin          *pgx.Conn // on the server itself
+
+	mu     sync.Mutex
+	links  []net.Conn // the program's connections to PgBouncer
+	played int        // faults
+}
+
+// beside names the connections of the program and of the test that do not go
+// through PgBouncer.
+const beside = "application_name=beside"
+
+// newRealDay starts a PgBouncer of its own before a database of the program's.
+// Writes take a moment, so that something can happen meanwhile.
+func newRealDay(t *testing.T, version pgtest.Kind) *realDay {
+	t.Helper()
+	d := &realDay{T: t, direct: database(t) + "&" + beside}
+	pooled, _ := pgtest.PrivatePooler(t, strings.TrimSuffix(d.direct, "&"+beside), version, map[string]string{"query_wait_timeout": "1", "server_login_retry": "0"})
+	d.pooled = pgtest.Between(t, pooled, d.link)
+	var err error
+	if d.admin, err = pgx.Connect(t.Context(), d.direct); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = d.admin.Close(context.WithoutCancel(t.Context())) })
+	return d
+}
+
+// link passes on what the program and PgBouncer say.
+func (d *realDay) link(client, server net.Conn) {
+	d.mu.Lock()
+	d.links = append(d.links, client, server)
+	d.mu.Unlock()
+	for _, pair := range [][2]net.Conn{{client, server}, {server, client}} {
+		go func() {
+			_, _ = io.Copy(pair[0], pair[1]) // either end is the end
+			_ = client.Close()
+			_ = server.Close()
+		}()
+	}
+}
+
+// cut ends the program's connections to PgBouncer, whatever is on its way.
+func (d *realDay) cut() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, c := range d.links {
+		_ = c.Close()
+	}
+	d.links = nil
+}
+
+// ask runs a statement on the server itself and returns its first value, a
+// number. The error is the end of the test.
+func (d *realDay) ask(ctx context.Context, sql string) (n int, ok bool) {
+	return n, d.admin.QueryRow(ctx, sql, pgx.QueryExecModeSimpleProtocol).Scan(&n) == nil
+}
+
+// count counts faults, and returns how many there were.
+func (d *realDay) count(n int) int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.played += n
+	return d.played
+}
+
+// pooledOnes are PgBouncer's connections to the database.
+const pooledOnes = " from pg_stat_activity where datname = current_database() and backend_type = 'client backend' and application_name <> 'beside'"
+
+// realFaults are, by what prove plays, what makes it real. Each goes on until the
+// program has ended, at most so many times.
+var realFaults = map[hostile.FaultKind]func(d *realDay, ctx context.Context, most int){
+	// Others hold both server connections for longer than query_wait_timeout.
+	hostile.FaultCheckout: func(d *realDay, ctx context.Context, most int) {
+		for range most {
+			var held []*pgx.Conn
+			for range 2 {
+				c, err := pgx.Connect(ctx, d.pooled+"&default_query_exec_mode=exec")
+				if err == nil {
+					held = append(held, c)
+					_, _ = c.Exec(ctx, "begin")
+				}
+			}
+			c, err := pgx.Connect(ctx, d.pooled+"&default_query_exec_mode=exec")
+			if err == nil { // it waits as long as the program, which came before
+				if _, err := c.Exec(ctx, "select 1"); err != nil && strings.Contains(err.Error(), "query_wait_timeout") {
+					d.count(1)
+				}
+				held = append(held, c)
+			}
+			for _, c := range held {
+				_ = c.Close(context.WithoutCancel(ctx))
+			}
+			if _, ok := d.ask(ctx, "select 1 from pg_sleep(0.05)"); !ok {
+				return
+			}
+		}
+	},
+	// Cancel requests come in bursts, some of them while BEGIN runs.
+	hostile.FaultCancel: func(d *realDay, ctx context.Context, most int) {
+		for d.count(0) < most {
+			_, err := d.admin.Exec(ctx, `do $$declare pids int[] = array(select pid`+pooledOnes+`); stop timestamptz = clock_timestamp() + '1 ms'; begin
+				while clock_timestamp() < stop loop perform pg_cancel_backend(p) from unnest(pids) p; end loop;
+				perform pg_sleep(0.004); end$$`, pgx.QueryExecModeSimpleProtocol)
+			n, ok := d.ask(ctx, "select count(*)"+pooledOnes)
+			if err != nil || !ok {
+				return
+			}
+			d.count(min(n, 1))
+		}
+	},
+	// A server connection ends.
+	hostile.FaultCut: func(d *realDay, ctx context.Context, most int) {
+		for d.count(0) < most {
+			n, ok := d.ask(ctx, "with once as (select pg_terminate_backend(pid)"+pooledOnes+" order by random() limit 1) select count(*) from once, pg_sleep(0.05)")
+			if !ok {
+				return
+			}
+			d.count(n)
+		}
+	},
+	// All end at once, as in a failover.
+	hostile.FaultFailover: func(d *realDay, ctx context.Context, most int) {
+		for d.count(0) < most {
+			n, ok := d.ask(ctx, "with once as (select pg_terminate_backend(pid)"+pooledOnes+") select count(*) from once, pg_sleep(0.1)")
+			if !ok {
+				return
+			}
+			d.count(n)
+		}
+	},
+	// The network between program and PgBouncer is cut while a write runs, which PostgreSQL ends all the same.
+	hostile.FaultAnswer: func(d *realDay, ctx context.Context, most int) {
+		for _, table := range []string{"payment", "job"} { // writes take a moment
+			for n := 0; n == 0; {
+				var ok bool
+				if n, ok = d.ask(ctx, "select count(*) from pg_class where relname = '"+table+"' and relkind = 'r'"); !ok {
+					return
+				}
+			}
+			_, err := d.admin.Exec(ctx, "create or replace function slow() returns trigger language plpgsql as $$begin perform pg_sleep(0.05); return coalesce(new, old); end$$;"+
+				"create trigger slow before insert or delete on "+table+" for each row execute function slow()", pgx.QueryExecModeSimpleProtocol)
+			if err != nil {
+				return
+			}
+		}
+		for cuts := 0; cuts < most; {
+			n, ok := d.ask(ctx, "select count(*)"+pooledOnes+" and state = 'active' and query ~ '^(insert into payment|delete from job)' and query_start < clock_timestamp() - interval '10 ms'")
+			if !ok {
+				return
+			}
+			if n > 0 {
+				d.cut()
+				d.count(1)
+				cuts++
+				for n > 0 && ok { // one write is cut once
+					n, ok = d.ask(ctx, "select count(*)"+pooledOnes+" and state = 'active' and query ~ '^(insert into payment|delete from job)' and query_start < clock_timestamp() - interval '10 ms'")
+				}
+			}
+		}
+	},
+}
+
+// suffers runs a program on a real bad day.
+func (d *realDay) suffers(r row, kind hostile.FaultKind, most int) run {
+	d.Helper()
+	ctx, cancel := context.WithCancel(d.Context())
+	var fault sync.WaitGroup
+	fault.Go(func() {
+		for n := 0; n == 0; { // it is about to begin
+			var ok bool
+			if n, ok = d.ask(ctx, "select count(*) from pg_class where relname in ('badday', 'payment')"); !ok {
+				return
+			}
+		}
+		realFaults[kind](d, ctx, most)
+	})
+	ran := execute(d.T, r.program, r.form, d.pooled, d.direct)
+	cancel()
+	fault.Wait()
+	return ran
+}
+
+// What prove says of a bad day is what programs suffer on one of a real PgBouncer:
+// what is found with --faults does its harm, and what is right stays right
+// whatever happens. A BEGIN that fails while the connection stays, as prove plays
+// it, is a cancel request that comes at that moment.
+func TestRealBadDays(t *testing.T) {
+	soak := os.Getenv("POOLPROOF_SOAK") != ""
+	rounds, versions := 1, []pgtest.Kind{pgtest.PgBouncer118Transaction}
+	if soak {
+		rounds, versions = 5, append(versions, pgtest.PgBouncer124Transaction)
+	}
+	harmful := map[string][]hostile.FaultKind{
+		"node/pg_badday.cjs leak": {hostile.FaultCancel, hostile.FaultCheckout}, "node/pg_badday.cjs goes-on": {hostile.FaultCancel},
+		"node/drizzle_badday.cjs transaction": {hostile.FaultCancel, hostile.FaultCheckout},
+		"python/psycopg_badday.py twice":      {hostile.FaultAnswer}, "python/psycopg_badday.py job": {hostile.FaultAnswer},
+	}
+	for _, version := range versions {
+		for _, r := range badDays {
+			name := r.program + " " + r.form
+			kinds := harmful[name]
+			if len(r.want) == 0 {
+				for _, kind := range []hostile.FaultKind{hostile.FaultCheckout, hostile.FaultCancel, hostile.FaultCut, hostile.FaultFailover, hostile.FaultAnswer} {
+					if kind != hostile.FaultAnswer || strings.HasPrefix(r.program, "python") {
+						kinds = append(kinds, kind)
+					}
+				}
+			}
+			for _, kind := range kinds {
+				if !soak && !(kind == hostile.FaultAnswer && !strings.HasSuffix(name, "job") || name == "node/drizzle_badday.cjs transaction" && kind == hostile.FaultCheckout) {
+					continue // a program of each language
+				}
+				t.Run(version.String()+" "+name+" "+string(kind), func(t *testing.T) {
+					t.Parallel()
+					for range rounds {
+						if len(r.want) == 0 {
+							d := newRealDay(t, version)
+							if ran := d.suffers(r.row, kind, 5); ran.exit != 0 || d.played == 0 {
+								t.Errorf("after %d faults it exits with %d, and says\n%s", d.played, ran.exit, ran.output)
+							}
+							continue
+						}
+						last := run{}
+						for range tries {
+							if last = newRealDay(t, version).suffers(r.row, kind, 1000); last.exit != 0 && regexp.MustCompile(r.says).MatchString(last.output) {
+								break
+							}
+						}
+						if !regexp.MustCompile(r.says).MatchString(last.output) {
+							t.Errorf("want output like %q in %d tries; the last was\n%s", r.says, tries, last.output)
+						}
+					}
+				})
+			}
+		}
+	}
+}
