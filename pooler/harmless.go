@@ -396,16 +396,21 @@ func (x *examination) cancels(ctx context.Context, a, b *client) {
 		return
 	}
 	c := Capability{Basis: Measured}
-	for c.Tried < tries && c.Tried-c.Done < 2 && !a.broken && ctx.Err() == nil {
+	ignored := 0 // taken, and without effect; one that was late says nothing
+	for c.Tried < tries && ignored < 2 && !a.broken && ctx.Err() == nil {
 		c.Tried++
-		arrived, err := x.cancel(ctx, a, b, fmt.Sprintf("%s_%d", x.name, c.Tried))
+		end, err := x.cancel(ctx, a, b, fmt.Sprintf("%s_%d", x.name, c.Tried))
 		if err != nil {
 			c = x.refusal(ctx, err)
 			x.set(Cancel, c)
 			return
 		}
-		if arrived {
+		switch end {
+		case cancelArrived:
 			c.Done++
+		case cancelIgnored:
+			ignored++
+		case cancelLate:
 		}
 	}
 	if c.Tried <= 0 {
@@ -413,8 +418,12 @@ func (x *examination) cancels(ctx context.Context, a, b *client) {
 		return
 	}
 	c.Value, c.Text = Works, fmt.Sprintf("%d of %d cancel requests stopped their statement", c.Done, c.Tried)
-	if c.Done == 0 { // one or the other may be lost: it is a request
+	switch {
+	case c.Done > 0: // one or the other may be lost: it is a request
+	case ignored > 0:
 		c.Value = Ignored
+	default:
+		c = Capability{Value: Unclear, Basis: Untold, Tried: c.Tried, Text: fmt.Sprintf("%d cancel requests still waited when their statements had ended: the pooler is busy", c.Tried)}
 	}
 	for _, other := range []*client{a, b, a, b} {
 		if other.broken {
@@ -432,10 +441,19 @@ func canceled(err error) bool {
 	return ok && pgErr.Code == "57014"
 }
 
+// cancelEnd is what became of a cancel request.
+type cancelEnd int
+
+const (
+	cancelArrived cancelEnd = iota // it stopped its statement
+	cancelIgnored                  // it was taken, and its statement ran to its end
+	cancelLate                     // it was not taken before the end of its statement
+)
+
 // cancel has a sleep, and a request end it.
-func (x *examination) cancel(ctx context.Context, a, b *client, mark string) (bool, error) {
+func (x *examination) cancel(ctx context.Context, a, b *client, mark string) (cancelEnd, error) {
 	if err := a.send(statement("", "select pg_catalog.pg_sleep("+sleepFor+") as "+mark), &pgproto3.Sync{}); err != nil {
-		return false, err
+		return cancelIgnored, err
 	}
 	const looks = 20
 	for range looks {
@@ -457,14 +475,23 @@ func (x *examination) cancel(ctx context.Context, a, b *client, mark string) (bo
 	if x.found.Pooler.Kind == Pgpool && canceled(err) {
 		stop()
 	}
-	requestErr := <-requested
+	end := cancelIgnored
+	var requestErr error
+	select {
+	case requestErr = <-requested:
+	default:
+		if x.found.Pooler.Kind != Pgpool {
+			end = cancelLate
+		}
+		requestErr = <-requested
+	}
 	switch {
 	case canceled(err):
-		return true, nil
+		return cancelArrived, nil
 	case err != nil:
-		return false, err
+		return cancelIgnored, err
 	case requestErr != nil && !errors.Is(requestErr, context.Canceled) && !pgconn.Timeout(requestErr):
-		return false, fmt.Errorf("the cancel request failed: %w", requestErr)
+		return cancelIgnored, fmt.Errorf("the cancel request failed: %w", requestErr)
 	}
-	return false, nil
+	return end, nil
 }
