@@ -283,7 +283,7 @@ func (p *program) process(ctx context.Context, at string, k Key, firstClient, cl
 		s.stderr = err.Error()
 	}
 	for lines := bufio.NewScanner(&out); lines.Scan(); {
-		s.take(lines.Text())
+		s.take(strings.ReplaceAll(lines.Text(), p.dir+"/", "")) // results do not say where this machine has the program
 	}
 	missing := max(0, clients*operations-s.All())
 	switch {
@@ -389,7 +389,7 @@ func environment(at string) []string {
 	}
 	password, _ := u.User.Password()
 	return []string{
-		"PATH=" + os.Getenv("PATH"), "HOME=" + os.TempDir(), "LANG=C.UTF-8",
+		"PATH=" + os.Getenv("PATH"), "HOME=" + os.TempDir(), "LANG=C.UTF-8", "PYTHONDONTWRITEBYTECODE=1",
 		"DATABASE_URL=" + at,
 		"PGHOST=" + u.Hostname(), "PGPORT=" + u.Port(), "PGUSER=" + u.User.Username(), "PGPASSWORD=" + password,
 		"PGDATABASE=" + strings.TrimPrefix(u.Path, "/"), "PGSSLMODE=disable",
