@@ -278,7 +278,7 @@ func (p *program) process(ctx context.Context, at string, k Key, firstClient, cl
 		err = cmd.Wait()
 		close(ended)
 	}
-	s := said{stderr: short(errout.String())}
+	s := said{stderr: short(strings.ReplaceAll(errout.String(), p.dir+"/", ""))}
 	if err != nil && s.stderr == "" {
 		s.stderr = err.Error()
 	}
