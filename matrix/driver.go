@@ -2,6 +2,8 @@ package matrix
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -143,8 +145,11 @@ func prepare(ctx context.Context, root string, d Driver, older string) (*program
 		}
 		p.argv = []string{"java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", classes + ":" + jars, name}
 	case "rust":
-		p.argv = []string{filepath.Join(cache, "bin", name+"-"+filepath.Base(into))}
-		err = buildRust(ctx, p.dir, older, filepath.Join(cache, "rust-target"), p.argv[0])
+		var sources string
+		if sources, err = rustSources(p.dir, older); err == nil {
+			p.argv = []string{filepath.Join(cache, "bin", name+"-"+sources)}
+			err = buildRust(ctx, p.dir, older, filepath.Join(cache, "rust-target"), p.argv[0])
+		}
 	case "ruby", "php", "perl":
 		p.argv = []string{language, filepath.Join(p.dir, name)}
 	default:
@@ -175,8 +180,26 @@ func buildGo(ctx context.Context, dir, older, target string) error {
 	return command(ctx, scratch, "go", "build", "-mod=mod", "-o", target, ".")
 }
 
-// buildRust builds the crate in a copy, in an older version of its driver if it is one.
+// rustSources is a hash of what the program is built from.
+func rustSources(dir, older string) (string, error) {
+	h := sha256.New()
+	for _, name := range []string{"Cargo.toml", "src/main.rs"} {
+		content, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			return "", err
+		}
+		h.Write(content)
+	}
+	h.Write([]byte(older))
+	return hex.EncodeToString(h.Sum(nil))[:12], nil
+}
+
+// buildRust builds the crate in a copy, in an older version of its driver if it is
+// one, unless the program is there.
 func buildRust(ctx context.Context, dir, older, target, program string) error {
+	if _, err := os.Stat(program); err == nil {
+		return nil
+	}
 	scratch, err := os.MkdirTemp("", "poolproof-matrix-")
 	if err != nil {
 		return err

@@ -278,12 +278,12 @@ func (p *program) process(ctx context.Context, at string, k Key, firstClient, cl
 		err = cmd.Wait()
 		close(ended)
 	}
-	s := said{stderr: short(errout.String())}
+	s := said{stderr: short(strings.ReplaceAll(errout.String(), p.dir+"/", ""))}
 	if err != nil && s.stderr == "" {
 		s.stderr = err.Error()
 	}
 	for lines := bufio.NewScanner(&out); lines.Scan(); {
-		s.take(lines.Text())
+		s.take(strings.ReplaceAll(lines.Text(), p.dir+"/", "")) // results do not say where this machine has the program
 	}
 	missing := max(0, clients*operations-s.All())
 	switch {
@@ -389,7 +389,7 @@ func environment(at string) []string {
 	}
 	password, _ := u.User.Password()
 	return []string{
-		"PATH=" + os.Getenv("PATH"), "HOME=" + os.TempDir(), "LANG=C.UTF-8",
+		"PATH=" + os.Getenv("PATH"), "HOME=" + os.TempDir(), "LANG=C.UTF-8", "PYTHONDONTWRITEBYTECODE=1",
 		"DATABASE_URL=" + at,
 		"PGHOST=" + u.Hostname(), "PGPORT=" + u.Port(), "PGUSER=" + u.User.Username(), "PGPASSWORD=" + password,
 		"PGDATABASE=" + strings.TrimPrefix(u.Path, "/"), "PGSSLMODE=disable",

@@ -36,13 +36,12 @@ async def statements(c, client, n):
 
 async def settings(c, client, n):
     tenant = plan(client, n)[0]
-    if not RECIPE:
-        await c.execute(text(f"SET app.tenant TO '{tenant}'"))
-        await scoped(c, client, n)
-        return
-    async with c.begin():
+    if RECIPE:
         await c.execute(text("select set_config('app.tenant', :tenant, true)"), {"tenant": tenant})
-        await scoped(c, client, n)
+    else:
+        await c.execute(text(f"SET app.tenant TO '{tenant}'"))
+        await c.commit()
+    await scoped(c, client, n)
 
 
 async def scoped(c, client, n):
@@ -56,12 +55,9 @@ async def scoped(c, client, n):
 async def run(engine, client):
     for n in range(OPERATIONS):
         try:
-            # In autocommit, except where the recipe begins a transaction itself.
-            transaction = RECIPE and WORK == "settings"
-            async with engine.connect() as c:
-                if not transaction:
-                    c = await c.execution_options(isolation_level="AUTOCOMMIT")
+            async with engine.connect() as c:  # in a transaction, as everything is by default
                 await {"statements": statements, "settings": settings}[WORK](c, client, n)
+                await c.commit()
             say("right")
         except Wrong as e:
             say("wrong", e)
