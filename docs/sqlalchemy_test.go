@@ -76,6 +76,16 @@ func TestSQLAlchemyGuide(t *testing.T) {
 					t.Errorf("%s: the guide says %q", row[1], want)
 				}
 			}
+			_, shown, _ := strings.Cut(text, "```text\n")
+			shown, _, _ = strings.Cut(shown, "```")
+			for line := range strings.Lines(shown) {
+				if tt.supavisor && strings.HasPrefix(line, "server_settings: ") {
+					line = "server_settings: 20 rows\n" // the setting is dropped
+				}
+				if !strings.Contains(printed, line) {
+					t.Errorf("the guide shows what is not printed: %q", line)
+				}
+			}
 			if t.Failed() {
 				t.Log(printed)
 			}

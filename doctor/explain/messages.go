@@ -4,7 +4,7 @@ package explain
 const (
 	doctor     = `poolproof doctor "$DATABASE_URL"`
 	proveIt    = `poolproof prove -- CMD`
-	asyncpgOff = `asyncpg: statement_cache_size=0 (SQLAlchemy: also prepared_statement_cache_size=0); then ` + doctor + ` --driver asyncpg`
+	asyncpgOff = `asyncpg: statement_cache_size=0; ` + doctor + ` --driver sqlalchemy prints what SQLAlchemy needs besides, --driver asyncpg the rest`
 	seeUser    = `see the user name: a pooler that serves many projects wants the project's in it, as in postgres.REF`
 	seePass    = `see whether the password is right, once: poolers lock an address out after a few wrong ones`
 	longTx     = `look for long transactions: select pid, state, now() - xact_start, left(query, 60) from pg_stat_activity where xact_start is not null order by 3 desc`
@@ -77,6 +77,7 @@ var messages = []message{
 	says("cloudsql-hba", "Cloud SQL", `cloudsql(admin)?.*no pg_hba|connections? to .* from address .* not authorized`, "this address is not among the authorized networks", "nobody gets in", `add the network, or use the Auth Proxy`),
 
 	// --- drivers: options, names and pools -----------------------------------
+	says("asyncpg-sslmode", "asyncpg", `unexpected keyword argument '?sslmode`, "SQLAlchemy passes the URL's parameters on to asyncpg, which calls this one ssl", "the program dies at its first connection", `write ?ssl= in the engine's URL; sslmode= is for libpq (psql, psycopg)`),
 	says("unknown-option", "a driver", `got an unexpected keyword argument '(\w+)'|connect\(\) got an unexpected keyword`, "the driver, in this version, does not know that option", "the program dies at its first connection", `poolproof doctor --driver NAME@VERSION --option KEY=VALUE names the option and where it belongs`),
 	says("libpq-option", "libpq (psycopg, Rails, PHP)", `invalid (connection option|URI query parameter)`, "the URL has a parameter that libpq does not know: often another driver's, such as pgbouncer=true, schema= or prepare=", "the program cannot connect", `take it out of the URL; poolproof doctor --driver psycopg --option KEY=VALUE`),
 	says("tokio-option", "tokio-postgres, sqlx", "unknown option( |: )?`?\\w+`?|invalid connection string: unknown option", "the URL has a parameter that the driver does not know, such as pgbouncer=true", "the program cannot connect", `take it out of the URL; poolproof doctor --driver tokio-postgres --option KEY=VALUE`),
@@ -98,6 +99,7 @@ var messages = []message{
 	says("postgresjs-closed", "postgres.js", `write CONNECTION_(CLOSED|ENDED|DESTROYED)`, "the connection was closed under a statement, or used after sql.end()", "whether the statement took effect is unknown", `prepare: false behind a transaction pooler; `+doctor+` --driver postgres`),
 	says("prisma-pool", "Prisma", `Timed out fetching a new connection from the connection pool|P2024`, "Prisma's own pool (connection_limit) is used up", "the request fails", `connection_limit in the URL, fewer parallel queries; `+doctor),
 	says("prisma-reach", "Prisma", `Can't reach database server at|P1001`, "host and port do not answer from here: down, a firewall, or an IPv6-only host", "nobody gets in", toPooler),
+	says("prisma-tx-wait", "Prisma", `Unable to start a transaction in the given time`, "no connection came free within maxWait, 2 s by default: Prisma's own pool or the pooler's is used up", "the transaction was not begun", `new PrismaClient({ transactionOptions: { maxWait: 30_000, timeout: 30_000 } }); `+doctor+` --driver prisma prints the code`),
 	says("prisma-tx-closed", "Prisma", `P2028|Transaction API error`, "an interactive transaction ended before its statements: too slow, or the pooler moved it", "it was rolled back", `shorter transactions, a longer timeout, and a pooler that tracks statements; `+doctor),
 	says("prisma-lock", "Prisma", `P1002|Timed out trying to acquire a postgres advisory lock`, "prisma migrate takes a session lock, which through a transaction pooler is another client's or left behind", "the migration does not run", `directUrl = env("DIRECT_URL"), and run it again; the lock: select * from pg_locks where locktype = 'advisory'`),
 	says("npgsql-pool", "Npgsql", `The connection pool has been exhausted`, "connections are not disposed, or Maximum Pool Size is small", "the request fails", `await using for each connection; `+longTx),

@@ -166,7 +166,7 @@ type Run struct {
 	// recipe's scope with the driver's defaults.
 	Form       string `json:"form"`
 	Operations int    `json:"operations"`
-	Wrong      int    `json:"wrong"`
+	Wrong      int    `json:"wrong"` // answers, and rows stored for another tenant
 	Failed     int    `json:"failed"`
 	First      string `json:"first,omitempty"` // the first error
 }
@@ -197,16 +197,14 @@ func (m Measured) String() string {
 		return "not measured"
 	}
 	var with, without []string
-	operations := 0
 	for _, run := range m.Runs {
 		if run.Form == "recipe" {
-			operations = run.Operations
-			with = append(with, fmt.Sprintf("through %s %d wrong, %d failed", run.Through, run.Wrong, run.Failed))
+			with = append(with, fmt.Sprintf("of %d concurrent operations through %s %d wrong, %d failed", run.Operations, run.Through, run.Wrong, run.Failed))
 		} else if run.Wrong+run.Failed > 0 {
-			without = append(without, fmt.Sprintf("%s through %s: of %d %d wrong, %d failed", replaced[run.Form], run.Through, run.Operations, run.Wrong, run.Failed))
+			without = append(without, fmt.Sprintf("%s through %s: of %d %d wrong (answers and stored rows), %d failed", replaced[run.Form], run.Through, run.Operations, run.Wrong, run.Failed))
 		}
 	}
-	return fmt.Sprintf("measured on %s: of %d concurrent operations %s; without it, %s", m.Date, operations, strings.Join(with, ", "), strings.Join(without, "; "))
+	return fmt.Sprintf("measured on %s: %s; without it, %s", m.Date, strings.Join(with, ", "), strings.Join(without, "; "))
 }
 
 // replaced says what the forms do that a recipe replaces.
