@@ -78,7 +78,7 @@ func (t table) indexed() bool {
 	}
 	return slices.ContainsFunc(t.Indexes, func(index string) bool {
 		before, _, ok := strings.Cut(","+index+",", ","+t.column+",")
-		for _, column := range strings.Split(strings.TrimPrefix(before, ","), ",") {
+		for column := range strings.SplitSeq(strings.TrimPrefix(before, ","), ",") {
 			for _, p := range t.policies {
 				ok = ok && slices.ContainsFunc(p.settings(), func(s string) bool { return slices.Contains(p.compared(s, t), column) })
 			}

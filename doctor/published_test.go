@@ -88,7 +88,7 @@ func TestPublishedSchemas(t *testing.T) {
 			u.User = url.User(p.role)
 			r := doctor.Examine(t.Context(), doctor.Config{URL: pgtest.Pooled(t, u.String(), pgtest.PgBouncer124Transaction), Within: inTests, Fast: true, TenantSetting: p.setting})
 			var got []string
-			for _, c := range strings.Fields(findings(r)) {
+			for c := range strings.FieldsSeq(findings(r)) {
 				if c != string(doctor.ServerVersion) && !slices.Contains(got, c) {
 					got = append(got, c)
 				}
