@@ -33,7 +33,7 @@ type Problem struct {
 // these to it.
 const (
 	superuser  = "PD001"
-	bypassRLS  = "PD002"
+	exempt     = "PD002"
 	ownsTable  = "PD003"
 	rlsOff     = "PD004"
 	notForced  = "PD005"
@@ -43,7 +43,7 @@ const (
 
 var why = map[string]string{
 	superuser:  "no policy applies to it: every tenant's rows are read and written",
-	bypassRLS:  "no policy applies to it: every tenant's rows are read and written",
+	exempt:     "no policy applies to it: every tenant's rows are read and written",
 	ownsTable:  "an owner can switch the policies off, and is bound by none that is not forced",
 	rlsOff:     "every tenant reads and writes the whole table",
 	notForced:  "the owner's statements see every tenant: jobs, migrations, views and SECURITY DEFINER functions",
@@ -141,7 +141,7 @@ func (db *DB) Check(ctx context.Context) (*Isolation, error) {
 			found.add(superuser, "", "role "+found.Role+" is a superuser, whom no policy applies to", "connect as another role, or alter role "+role+" nosuperuser")
 		}
 		if bypass {
-			found.add(bypassRLS, "", "role "+found.Role+" has BYPASSRLS", "alter role "+role+" nobypassrls")
+			found.add(exempt, "", "role "+found.Role+" has BYPASSRLS", "alter role "+role+" nobypassrls")
 		}
 		return nil
 	})

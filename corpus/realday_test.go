@@ -17,8 +17,8 @@ import (
 )
 
 // realDay is a bad day of a real PgBouncer with two server connections: what
-// prove plays with --faults is made here by holding, cancelling, ending and
-// cutting what is real.
+// prove plays with --faults is made here by holding, ending and cutting what is
+// real.
 type realDay struct {
 	*testing.T
 	direct, pooled string
@@ -35,10 +35,14 @@ const beside = "application_name=beside"
 
 // newRealDay starts a PgBouncer of its own before a database of the program's.
 // Writes take a moment, so that something can happen meanwhile.
-func newRealDay(t *testing.T, version pgtest.Kind) *realDay {
+func newRealDay(t *testing.T, version pgtest.Kind, kind hostile.FaultKind) *realDay {
 	t.Helper()
 	d := &realDay{T: t, direct: database(t) + "&" + beside}
-	pooled, _ := pgtest.PrivatePooler(t, strings.TrimSuffix(d.direct, "&"+beside), version, map[string]string{"query_wait_timeout": "1", "server_login_retry": "0"})
+	wait := "60"
+	if kind == hostile.FaultCheckout {
+		wait = "1" // it is what is waited for; else a busy machine would play it
+	}
+	pooled, _ := pgtest.PrivatePooler(t, strings.TrimSuffix(d.direct, "&"+beside), version, map[string]string{"query_wait_timeout": wait, "server_login_retry": "0"})
 	d.pooled = pgtest.Between(t, pooled, d.link)
 	var err error
 	if d.admin, err = pgx.Connect(t.Context(), d.direct); err != nil {
@@ -118,19 +122,6 @@ var realFaults = map[hostile.FaultKind]func(d *realDay, ctx context.Context, mos
 			}
 		}
 	},
-	// Cancel requests come in bursts, some of them while BEGIN runs.
-	hostile.FaultCancel: func(d *realDay, ctx context.Context, most int) {
-		for d.count(0) < most {
-			_, err := d.admin.Exec(ctx, `do $$declare pids int[] = array(select pid`+pooledOnes+`); stop timestamptz = clock_timestamp() + '1 ms'; begin
-				while clock_timestamp() < stop loop perform pg_cancel_backend(p) from unnest(pids) p; end loop;
-				perform pg_sleep(0.004); end$$`, pgx.QueryExecModeSimpleProtocol)
-			n, ok := d.ask(ctx, "select count(*)"+pooledOnes)
-			if err != nil || !ok {
-				return
-			}
-			d.count(min(n, 1))
-		}
-	},
 	// A server connection ends.
 	hostile.FaultCut: func(d *realDay, ctx context.Context, most int) {
 		for d.count(0) < most {
@@ -204,9 +195,10 @@ func (d *realDay) suffers(r row, kind hostile.FaultKind, most int) run {
 }
 
 // What prove says of a bad day is what programs suffer on one of a real PgBouncer:
-// what is found with --faults does its harm, and what is right stays right
-// whatever happens. A BEGIN that fails while the connection stays, as prove plays
-// it, is a cancel request that comes at that moment.
+// what is found with --faults does its harm, and what is right stays right. A
+// BEGIN that fails while the connection stays takes a cancel request that comes
+// within microseconds: nobody waits here for that, so that what goes on after it
+// (PP025) is not among them.
 func TestRealBadDays(t *testing.T) {
 	soak := os.Getenv("POOLPROOF_SOAK") != ""
 	rounds, versions := 1, []pgtest.Kind{pgtest.PgBouncer118Transaction}
@@ -214,8 +206,8 @@ func TestRealBadDays(t *testing.T) {
 		rounds, versions = 5, append(versions, pgtest.PgBouncer124Transaction)
 	}
 	harmful := map[string][]hostile.FaultKind{
-		"node/pg_badday.cjs leak": {hostile.FaultCancel, hostile.FaultCheckout}, "node/pg_badday.cjs goes-on": {hostile.FaultCancel},
-		"node/drizzle_badday.cjs transaction": {hostile.FaultCancel, hostile.FaultCheckout},
+		"node/pg_badday.cjs leak":             {hostile.FaultCheckout},
+		"node/drizzle_badday.cjs transaction": {hostile.FaultCheckout},
 		"python/psycopg_badday.py twice":      {hostile.FaultAnswer}, "python/psycopg_badday.py job": {hostile.FaultAnswer},
 	}
 	for _, version := range versions {
@@ -223,21 +215,23 @@ func TestRealBadDays(t *testing.T) {
 			name := r.program + " " + r.form
 			kinds := harmful[name]
 			if len(r.want) == 0 {
-				for _, kind := range []hostile.FaultKind{hostile.FaultCheckout, hostile.FaultCancel, hostile.FaultCut, hostile.FaultFailover, hostile.FaultAnswer} {
+				for _, kind := range []hostile.FaultKind{hostile.FaultCheckout, hostile.FaultCut, hostile.FaultFailover, hostile.FaultAnswer} {
 					if kind != hostile.FaultAnswer || strings.HasPrefix(r.program, "python") {
 						kinds = append(kinds, kind)
 					}
 				}
 			}
 			for _, kind := range kinds {
-				if !soak && !(kind == hostile.FaultAnswer && !strings.HasSuffix(name, "job") || name == "node/drizzle_badday.cjs transaction" && kind == hostile.FaultCheckout) {
+				answer := kind == hostile.FaultAnswer && !strings.HasSuffix(name, "job")
+				usedUp := kind == hostile.FaultCheckout && name == "node/drizzle_badday.cjs transaction"
+				if !soak && !answer && !usedUp {
 					continue // a program of each language
 				}
 				t.Run(version.String()+" "+name+" "+string(kind), func(t *testing.T) {
 					t.Parallel()
 					for range rounds {
 						if len(r.want) == 0 {
-							d := newRealDay(t, version)
+							d := newRealDay(t, version, kind)
 							if ran := d.suffers(r.row, kind, 5); ran.exit != 0 || d.played == 0 {
 								t.Errorf("after %d faults it exits with %d, and says\n%s", d.played, ran.exit, ran.output)
 							}
@@ -245,7 +239,7 @@ func TestRealBadDays(t *testing.T) {
 						}
 						last := run{}
 						for range tries {
-							if last = newRealDay(t, version).suffers(r.row, kind, 1000); last.exit != 0 && regexp.MustCompile(r.says).MatchString(last.output) {
+							if last = newRealDay(t, version, kind).suffers(r.row, kind, 5); last.exit != 0 && regexp.MustCompile(r.says).MatchString(last.output) {
 								break
 							}
 						}

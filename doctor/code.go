@@ -46,6 +46,7 @@ const (
 	LeftState        Code = "PD033"
 	NothingSeen      Code = "PD034"
 	DoesNotFit       Code = "PD035"
+	OtherDoor        Code = "PD036"
 )
 
 // Status is a check's outcome.
@@ -115,6 +116,7 @@ var catalogue = map[Code]codeInfo{
 	LeftState:        {Warn, Measured, "a function's state is left on a server connection", "no function's state that can be asked for is left on a server connection", "the next client has it without knowing, and not even DISCARD ALL takes it away"},
 	NothingSeen:      {Warn, Measured, "the tenant sees no row of its own", "the tenant sees rows of its own", "the application answers this tenant with an empty list, or {}, and no error: it looks as if nothing were there"},
 	DoesNotFit:       {Fail, Measured, "a statement of the application does not fit the schema", "every statement of the application fits the schema", "the statement fails each time that it is sent: undefined column, undefined table"},
+	OtherDoor:        {Warn, Measured, "another setting opens a policy", "no other setting opens a policy", "whoever makes this setting is bound by no tenant; behind a pooler also whoever gets the server connection on which it was left"},
 }
 
 // Codes returns all codes, sorted.

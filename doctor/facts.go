@@ -60,7 +60,8 @@ type table struct {
 	Reads, Inserts, Updates         bool
 	Rows                            float32 // PostgreSQL's estimate, -1 if it has none
 	Columns, Types, Quoted, Leading []string
-	column, quoted, typ             string // the tenant's, "" if it has none
+	Indexes                         []string // the first columns of each, at most four, with commas between
+	column, quoted, typ             string   // the tenant's, "" if it has none
 	policies                        []policy
 }
 
@@ -78,7 +79,10 @@ select c.oid, format('%I.%I', n.nspname, c.relname), c.relname::text, c.relrowse
             union all select p.partattrs[0] from pg_partitioned_table p where p.partrelid = c.oid
             union all select pp.partattrs[0] from pg_inherits h join pg_partitioned_table pp on pp.partrelid = h.inhparent
                 join pg_attribute pa on pa.attrelid = pp.partrelid and pa.attnum = pp.partattrs[0] where h.inhrelid = c.oid and c.relispartition
-            ) l join pg_attribute k on k.attrelid = c.oid and k.attnum = l.first), '{}')
+            ) l join pg_attribute k on k.attrelid = c.oid and k.attnum = l.first), '{}'),
+       array(select (select string_agg(k.attname::text, ',' order by n.i) from generate_series(0, least(i.indnkeyatts, 4) - 1) n(i) join pg_attribute k on k.attrelid = c.oid and k.attnum = i.indkey[n.i])
+            from pg_index i join pg_class ic on ic.oid = i.indexrelid join pg_am m on m.oid = ic.relam
+            where i.indrelid = c.oid and i.indisvalid and i.indpred is null and m.amname = 'btree' and 0 <> all (i.indkey))
 from pg_class c
 join pg_namespace n on n.oid = c.relnamespace
 cross join lateral (
@@ -223,7 +227,7 @@ func look(ctx context.Context, r *reader, cfg Config) (*facts, error) {
 
 func tableRow(row pgx.CollectableRow) (t table, err error) {
 	err = row.Scan(&t.OID, &t.Name, &t.Bare, &t.Enabled, &t.Forced, &t.Owner, &t.Partition, &t.Touched, &t.Reads, &t.Inserts, &t.Updates, &t.Rows,
-		&t.Columns, &t.Types, &t.Quoted, &t.Leading)
+		&t.Columns, &t.Types, &t.Quoted, &t.Leading, &t.Indexes)
 	return t, err
 }
 

@@ -64,11 +64,27 @@ func aboutTables(f *facts) (found []Check) {
 		} else if !t.Forced {
 			found = append(found, finding(NotForced, t.Name, "", "alter table "+t.Name+" force row level security;", ""))
 		}
-		if !slices.Contains(t.Leading, t.column) && !(t.Rows >= 0 && t.Rows < 1000) {
+		if !slices.Contains(t.Leading, t.column) && !t.indexed() && !(t.Rows >= 0 && t.Rows < 1000) {
 			found = append(found, finding(NoIndex, t.Name, "column "+t.quoted, "create index concurrently on "+t.Name+" ("+t.quoted+");", ""))
 		}
 	}
 	return found
+}
+
+// indexed reports whether an index has the tenant column behind columns that each policy compares with a setting as well.
+func (t table) indexed() bool {
+	if len(t.policies) == 0 {
+		return false
+	}
+	return slices.ContainsFunc(t.Indexes, func(index string) bool {
+		before, _, ok := strings.Cut(","+index+",", ","+t.column+",")
+		for column := range strings.SplitSeq(strings.TrimPrefix(before, ","), ",") {
+			for _, p := range t.policies {
+				ok = ok && slices.ContainsFunc(p.settings(), func(s string) bool { return slices.Contains(p.compared(s, t), column) })
+			}
+		}
+		return ok
+	})
 }
 
 // policyFor is the policy that a table lacks.
@@ -138,6 +154,9 @@ func (f *facts) otherSetting(t table) (Check, bool) {
 
 func (f *facts) aboutPolicy(t table, p policy) (found []Check) {
 	object := p.Name + " on " + t.Name
+	for _, name := range p.doors(f.setting) {
+		found = append(found, finding(OtherDoor, object, "the setting "+name, "", "leave it out of the policy, and give the work that needs every tenant a role of its own, with a policy for that role"))
+	}
 	if p.Permissive {
 		if t.Reads && p.covers("r") && trivial(p.Using, t.quoted) && !f.restricted(t, "r") {
 			found = append(found, finding(OpenRead, object, "using ("+p.Using+")", "drop policy "+object+";", ""))

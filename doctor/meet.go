@@ -55,11 +55,16 @@ where a.backend_type = 'client backend' and a.datname = current_database() and a
 
 // holds is the answer to holdsSQL.
 type holds struct {
-	Now, Started                  time.Time
-	User, At, Role                string
-	Statements, Prepared, Cursors map[string]time.Time
-	Libraries                     []string
-	Random                        string
+	Now        time.Time            `json:"now"`
+	Started    time.Time            `json:"started"`
+	User       string               `json:"user"`
+	At         string               `json:"at"`
+	Role       string               `json:"role"`
+	Statements map[string]time.Time `json:"statements"`
+	Prepared   map[string]time.Time `json:"prepared"`
+	Cursors    map[string]time.Time `json:"cursors"`
+	Libraries  []string             `json:"libraries"`
+	Random     string               `json:"random"`
 }
 
 // other is a row of activitySQL.

@@ -20,7 +20,9 @@ var (
 	emptyCompared = regexp.MustCompile(`(?:=|<>|!=|NULLIF\(|nullif\()[^=]*''`)
 	sqlComment    = regexp.MustCompile(`(?s)--[^\n]*|/\*.*?\*/`)
 	namesRole     = regexp.MustCompile(`(?i)\b(current_user|session_user|current_role|pg_has_role)\b`)
-	constant      = regexp.MustCompile(`'((?:[^']|'')*)'::`)
+	// A setting that is compared with a constant, as an alternative to the rest: current_setting('app.bypass'::text, true) = 'on'::text.
+	alternative = regexp.MustCompile(`(?i)(\bOR [( ]+)?(?:SELECT )?\bcurrent_setting\('((?:[^']|'')+)'::text(?:, true)?\)(?: AS "?\w+"?)?\)* = '(?:[^']|'')+'::text\)*( OR\b)?`)
+	constant    = regexp.MustCompile(`'((?:[^']|'')*)'::`)
 )
 
 // settingsOf lists the settings that a text reads, each once.
@@ -29,6 +31,23 @@ func settingsOf(text string) []string {
 	for _, m := range settingRead.FindAllStringSubmatch(sqlComment.ReplaceAllString(text, ""), -1) {
 		if name := strings.ToLower(m[1]); strings.Contains(name, ".") && !slices.Contains(all, name) {
 			all = append(all, name)
+		}
+	}
+	return all
+}
+
+// doors are settings other than the tenant's that a permissive policy lets everything through for.
+func (p policy) doors(tenant string) []string {
+	var all []string
+	if !p.Permissive {
+		return nil
+	}
+	for _, expr := range []string{p.Using, p.Check} {
+		expr = strings.Join(strings.Fields(expr), " ")
+		for _, m := range alternative.FindAllStringSubmatch(expr, -1) {
+			if name := strings.ToLower(m[2]); (m[1] != "" || m[3] != "") && name != tenant && !slices.Contains(all, name) {
+				all = append(all, name)
+			}
 		}
 	}
 	return all

@@ -29,6 +29,8 @@ type Report struct {
 	// Scoping is the framework's code, if the driver is one of a framework.
 	Scoping *Scoping `json:"scoping,omitempty"`
 	Notes   []string `json:"notes,omitempty"`
+	// Static is what a linter said: see [Report.AddSARIF].
+	Static []Static `json:"static,omitempty"`
 	// Residue is what [Audit] and [Watch] saw; nil in the report of Examine.
 	Residue *Residue `json:"residue,omitempty"`
 	// NotLookedAt is what was left out because the look was to be quick.

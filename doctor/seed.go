@@ -39,7 +39,7 @@ func foretold(drawn map[string]bool) map[string]string {
 type generator struct{ a, b uint64 }
 
 func setseed(seed float64) *generator {
-	n := uint64(int64(float64(1<<52-1) * seed)) //nolint:gosec // as PostgreSQL does: two's complement
+	n := uint64(int64(float64(1<<52-1) * seed)) // as PostgreSQL does: two's complement
 	return &generator{splitmix(&n), splitmix(&n)}
 }
 

@@ -58,6 +58,7 @@ func (r *Report) Text(w io.Writer, all bool) error {
 		}
 	}
 	r.settings(&b) // they were asked for
+	r.static(&b, all)
 	if all || lines > 0 {
 		for _, n := range r.Notes {
 			fmt.Fprintf(&b, "\nnote: %s\n", visible.Line(n))

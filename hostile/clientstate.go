@@ -532,10 +532,40 @@ const (
 	longGraces = 4
 )
 
+// Of the observed clients of one program, only so many are held back, and then one
+// of so many: what a program does its next clients do as well, and all of them
+// wait. Programs are told apart by what their clients say they are.
+const (
+	graceClients  = 20
+	graceSample   = 10
+	gracePrograms = 100 // more are taken for one
+)
+
+// holdsBack reports whether to hold back a client's answers; it is asked once of
+// each.
+func (p *Pooler) holdsBack(program Client) bool {
+	if !p.cfg.Observe {
+		return true
+	}
+	program.ID, program.ApplicationName = 0, program.ApplicationName[:min(len(program.ApplicationName), 63)] // more of it PostgreSQL does not show
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n, known := p.heldBack[program]
+	if !known && len(p.heldBack) >= gracePrograms {
+		program = Client{}
+		n = p.heldBack[program]
+	}
+	p.heldBack[program] = n + 1
+	return n < graceClients || n%graceSample == 0
+}
+
 // holdBackReady waits before a ReadyForQuery is sent, as the constants say.
 func (s *session) holdBackReady() {
 	s.mu.Lock()
 	wait := !s.spokeEarly && s.gracesUsed < graceTimes && !s.unitOpen
+	if wait && s.gracesUsed == 0 && !s.p.holdsBack(s.client) {
+		s.gracesUsed, wait = graceTimes, false
+	}
 	long := s.gracesUsed < longGraces
 	if wait {
 		s.gracesUsed++

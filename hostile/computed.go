@@ -88,11 +88,8 @@ func concatenated(s *sqltext.Scanner) string {
 	var all strings.Builder
 	for {
 		ahead := *s
-		if !ahead.Next().Is("|") || !ahead.Next().Is("|") {
-			return all.String()
-		}
-		tok := ahead.Next()
-		if tok.Kind != sqltext.String {
+		first, second, tok := ahead.Next(), ahead.Next(), ahead.Next()
+		if !first.Is("|") || !second.Is("|") || tok.Kind != sqltext.String {
 			return all.String()
 		}
 		all.WriteString(tok.Text)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -316,4 +317,75 @@ func TestObservedNewcomers(t *testing.T) {
 	if messages(protocol.Parse) == asked {
 		t.Error("a connection with other startup parameters was not asked")
 	}
+}
+
+// Of an observed program's clients the first ones' answers are held back for a
+// moment, and then one client's of ten; another program's are its own.
+func TestObservedClientsHeldBack(t *testing.T) {
+	p, _ := StartWith(t, Config{Upstream: pgtest.Database(t), Observe: true})
+	held := 0
+	for i := range 120 {
+		if p.holdsBack(Client{ID: uint32(i), ApplicationName: "shop"}) {
+			held++
+		}
+	}
+	if held != graceClients+(120-graceClients)/graceSample {
+		t.Errorf("%d of 120 clients are held back", held)
+	}
+	if !p.holdsBack(Client{ID: 1000, ApplicationName: "cron"}) {
+		t.Error("another program's first client is not held back")
+	}
+	for i := range 2 * gracePrograms {
+		p.holdsBack(Client{ApplicationName: strings.Repeat("x", i)})
+	}
+	if n := len(p.heldBack); n > gracePrograms+1 {
+		t.Errorf("%d programs are remembered", n)
+	}
+	strict, _ := StartWith(t, Config{Upstream: pgtest.Database(t)})
+	for i := range 120 {
+		if !strict.holdsBack(Client{ID: uint32(i)}) {
+			t.Fatalf("client %d of prove itself is not held back", i)
+		}
+	}
+}
+
+// A client that is not held back gets its answers at once, and what it sends early
+// by itself is still found.
+func TestObservedClientsNotHeldBack(t *testing.T) {
+	p, url, _ := testPooler(t, Config{Observe: true})
+	for range graceClients {
+		p.holdsBack(Client{})
+	}
+	p.mu.Lock()
+	p.heldBack[Client{}]++ // the next is none of the sample
+	p.mu.Unlock()
+	c := connect(t, url, "simple_protocol")
+	exec(t, c, "select 1")
+	p.mu.Lock()
+	sessions := slices.Collect(maps.Values(p.sessions))
+	p.mu.Unlock()
+	for _, s := range sessions {
+		s.mu.Lock()
+		if s.gracesUsed != graceTimes {
+			t.Errorf("%d answers were held back", s.gracesUsed)
+		}
+		s.mu.Unlock()
+	}
+	frontend := c.PgConn().Frontend()
+	for range 2 {
+		frontend.Send(&pgproto3.Query{String: "select pg_sleep(0.01)"})
+	}
+	if err := frontend.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	for ready := 0; ready < 2; {
+		msg, err := frontend.Receive()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, ok := msg.(*pgproto3.ReadyForQuery); ok {
+			ready++
+		}
+	}
+	wantFound(t, p, "PP019")
 }

@@ -84,6 +84,7 @@ type Pooler struct {
 	statementsLeft  atomic.Bool             // statementOwners is not empty
 	askedPIDs       map[uint32]*atomic.Bool // server processes whose number a client has asked for, and whether the transaction that did last is over
 	agreedSettings  map[string]string       // settings that drivers make when they connect, and the value that all clients agree on
+	heldBack        map[Client]int          // by program: how many of its clients were looked at, see holdsBack
 	unsetReads      map[string]Occurrence   // by custom setting: who first read it without setting it, as long as nobody has left it
 	leaks           map[string][]leak       // custom settings that were left behind, by the last two clients that did
 	intervalSet     fault                   // ActiveRecord set IntervalStyle, if watchIntervals
@@ -131,7 +132,7 @@ func New(cfg Config) (*Pooler, error) {
 	p := &Pooler{
 		cfg: cfg, profile: profile, upstream: upstream, started: time.Now(), ledger: newLedger(), texts: newTexts(),
 		strangers: newStrangers(),
-		pools:     map[string]*pool{}, sessions: map[uint32]*session{}, statementOwners: map[string]uint32{}, askedPIDs: map[uint32]*atomic.Bool{}, agreedSettings: map[string]string{}, leaks: map[string][]leak{}, unsetReads: map[string]Occurrence{},
+		pools:     map[string]*pool{}, sessions: map[uint32]*session{}, statementOwners: map[string]uint32{}, askedPIDs: map[uint32]*atomic.Bool{}, agreedSettings: map[string]string{}, leaks: map[string][]leak{}, unsetReads: map[string]Occurrence{}, heldBack: map[Client]int{},
 	}
 	p.ledger.onFinding = cfg.Found
 	if p.badDay, err = newBadDay(cfg.Faults); err != nil {

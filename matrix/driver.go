@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -45,9 +46,10 @@ var Drivers = []Driver{
 	{Name: "psycopg2", Language: "Python", Library: "psycopg2", Program: "python/psycopg2_matrix.py", Older: []string{"psycopg2-binary==2.9.5"}},
 	{Name: "SQLAlchemy on asyncpg", Language: "Python", Library: "asyncpg", Program: "python/sqlalchemy_matrix.py", Knob: `"prepared_statement_cache_size": 0`, Advised: "prepared_statement_cache_size=0", Older: []string{"SQLAlchemy==2.0.9 asyncpg==0.27.0"}},
 	{Name: "node-postgres", Language: "Node", Library: "node-postgres", Program: "node/pg_matrix.cjs", Older: []string{"pg@8.7.1"}},
-	{Name: "node-postgres, named queries", Language: "Node", Library: "node-postgres", Program: "node/pg_matrix.cjs", Args: []string{"named"}, Knob: "named ? { name,", Advised: "leave name: out", Older: []string{"pg@8.7.1"}},
+	{Name: "node-postgres, named", Language: "Node", Library: "node-postgres", Program: "node/pg_matrix.cjs", Args: []string{"named"}, Knob: "named ? { name,", Advised: "leave name: out", Older: []string{"pg@8.7.1"}},
 	{Name: "postgres.js", Language: "Node", Library: "postgres.js", Program: "node/postgresjs_matrix.cjs", Knob: "prepare: false", Advised: "prepare: false", Older: []string{"postgres@3.2.4"}},
-	{Name: "ruby-pg, named statements", Language: "Ruby", Library: "ruby-pg", Program: "ruby/pg_matrix.rb", Knob: "exec_params", Advised: "exec_params"},
+	{Name: "tokio-postgres", Language: "Rust", Library: "tokio-postgres", Program: "rust/tokio_matrix", Knob: "query_typed", Advised: "query_typed", Older: []string{"tokio-postgres@0.7.12"}},
+	{Name: "ruby-pg, named", Language: "Ruby", Library: "ruby-pg", Program: "ruby/pg_matrix.rb", Knob: "exec_params", Advised: "exec_params"},
 	{Name: "PDO", Language: "PHP", Library: "pdo", Program: "php/pdo_matrix.php", Knob: "PDO::ATTR_EMULATE_PREPARES => true", Advised: "ATTR_EMULATE_PREPARES", Single: true},
 	{Name: "DBD::Pg", Language: "Perl", Library: "DBD::Pg", Program: "perl/dbd_matrix.pl", Knob: "pg_server_prepare => 0", Advised: "pg_server_prepare => 0", Single: true},
 }
@@ -73,6 +75,8 @@ func (d Driver) Source(root string) (string, error) {
 		name += "/main.go"
 	case "java":
 		name += ".java"
+	case "rust":
+		name = "rust/src/main.rs"
 	}
 	raw, err := os.ReadFile(filepath.Join(root, "matrix", "programs", name))
 	return string(raw), err
@@ -100,7 +104,7 @@ func prepare(ctx context.Context, root string, d Driver, older string) (*program
 	cache = filepath.Join(cache, "matrix")
 	into := filepath.Join(cache, language+"-"+strings.NewReplacer("/", "_", ":", "_").Replace(older))
 	var installed string
-	if language == "python" || language == "node" || language == "java" || language == "rust" {
+	if language == "python" || language == "node" || language == "java" {
 		if installed, err = corpus.Installed(language); err != nil {
 			return nil, err
 		}
@@ -138,6 +142,9 @@ func prepare(ctx context.Context, root string, d Driver, older string) (*program
 			err = command(ctx, p.dir, "javac", "-proc:none", "-cp", jars, "-d", classes, name+".java")
 		}
 		p.argv = []string{"java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", classes + ":" + jars, name}
+	case "rust":
+		p.argv = []string{filepath.Join(cache, "bin", name+"-"+filepath.Base(into))}
+		err = buildRust(ctx, p.dir, older, filepath.Join(cache, "rust-target"), p.argv[0])
 	case "ruby", "php", "perl":
 		p.argv = []string{language, filepath.Join(p.dir, name)}
 	default:
@@ -168,6 +175,32 @@ func buildGo(ctx context.Context, dir, older, target string) error {
 	return command(ctx, scratch, "go", "build", "-mod=mod", "-o", target, ".")
 }
 
+// buildRust builds the crate in a copy, in an older version of its driver if it is one.
+func buildRust(ctx context.Context, dir, older, target, program string) error {
+	scratch, err := os.MkdirTemp("", "poolproof-matrix-")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(scratch) }() // scratch: a leftover does no harm
+	if err := os.CopyFS(scratch, os.DirFS(dir)); err != nil {
+		return err
+	}
+	if crate, version, ok := strings.Cut(older, "@"); ok {
+		manifest, err := os.ReadFile(filepath.Join(scratch, "Cargo.toml"))
+		if err != nil {
+			return err
+		}
+		pinned := regexp.MustCompile(`(?m)^`+regexp.QuoteMeta(crate)+` = .*$`).ReplaceAll(manifest, []byte(crate+` = "=`+version+`"`))
+		if err := os.WriteFile(filepath.Join(scratch, "Cargo.toml"), pinned, 0o600); err != nil { //nolint:gosec // a folder of our own
+			return err
+		}
+	}
+	if err := command(ctx, scratch, "cargo", "build", "--quiet", "--target-dir", target); err != nil {
+		return err
+	}
+	return command(ctx, scratch, "cp", filepath.Join(target, "debug", "tokio_matrix"), program)
+}
+
 // once runs a command that fills a folder, "{}" among its arguments, unless the
 // folder is there: whole or not at all.
 func once(ctx context.Context, into, dir string, argv ...string) error {
@@ -196,8 +229,7 @@ func command(ctx context.Context, dir string, argv ...string) error {
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Dir = dir
 	out, err := cmd.CombinedOutput()
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
+	if _, exited := errors.AsType[*exec.ExitError](err); exited {
 		return fmt.Errorf("%s: %w\n%s", strings.Join(argv, " "), err, out)
 	}
 	return err

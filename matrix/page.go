@@ -63,7 +63,7 @@ type table struct {
 	Ways   []column
 	Groups []group
 	Data   template.JS // what the script shows of a cell
-	Runs   []*Results  // that were measured
+	Runs   []string    // what was measured, where and when
 	Counts map[string]int
 	Cells  int
 	Style  template.CSS
@@ -156,7 +156,10 @@ func newTable(root string, all []*Results) (*table, error) {
 			}
 		}
 		if r.Clients > 0 {
-			t.Runs = append(t.Runs, r)
+			run := fmt.Sprintf("%d clients on %d server connections, PostgreSQL %s, %s, %s", r.Clients, r.Servers, r.PostgreSQL, r.Date, r.Place)
+			if !slices.Contains(t.Runs, run) {
+				t.Runs = append(t.Runs, run)
+			}
 		}
 	}
 	for _, name := range WayNames() {

@@ -83,9 +83,10 @@ func TestResults(t *testing.T) {
 			t.Errorf("there is no %s", pattern)
 		}
 	}
-	has(`(pgx|lib/pq) \S+ pgbouncer-1.18-transaction settings default`, Wrong)
-	has(`lib/pq \S+ pgbouncer-1.18-transaction statements default`, Wrong)
-	has(`(pgx|lib/pq) \S+ pgbouncer-1.18-transaction (statements|settings) recipe`, Right)
+	has(`(pgx|lib/pq|asyncpg|psycopg|node-postgres) \S+ pgbouncer-1.18-transaction settings default`, Wrong)
+	has(`(lib/pq|asyncpg) \S+ pgbouncer-1.18-transaction statements default`, Wrong)
+	has(`lib/pq \S+ pgbouncer-1.24-transaction statements default`, Wrong)
+	has(`.* (pgbouncer-1.18-transaction|pgbouncer-1.24-transaction|hostile) (statements|settings) recipe`, Right)
 	has(`poolproof of this tree (direct|pgbouncer\S+|odyssey\S+|hostile) (statements|settings) \S+`, Right)
 	has(`.* direct (statements|settings) (default|recipe)`, Right)
 }

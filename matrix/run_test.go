@@ -38,7 +38,7 @@ func TestRun(t *testing.T) {
 		Drivers: []string{"pgx", "node-postgres"}, Ways: []string{"pgbouncer-1.18-transaction", "hostile"}, Current: true,
 		Told: func(text string) { log = append(log, text) },
 	}
-	// Not "node-postgres, named queries".
+	// Not "node-postgres, named".
 	all := Drivers
 	defer func() { Drivers = all }()
 	Drivers = nil

@@ -76,6 +76,9 @@ func newLab(ctx context.Context) (*lab, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := os.Chmod(dir, 0o711); err != nil { //nolint:gosec // the servers' account must pass through
+		return nil, err
+	}
 	l := &lab{dir: dir, poolers: map[string]running{}}
 	l.server, err = devdb.StartPostgres(ctx, devdb.PostgresConfig{Dir: filepath.Join(dir, "postgres"), Settings: map[string]string{"max_connections": "300"}})
 	if err != nil {

@@ -50,7 +50,7 @@ var (
 	bouncer = expect(asPostgres, "", expected{pooler.StartupParameter: pooler.Refused, pooler.StartupOptions: pooler.Refused})
 	// The version is known to be 1.19 at most: what only 1.18 has is not certain.
 	bouncer118   = expect(bouncer, "", expected{pooler.NamedStatements: pooler.Leaks, pooler.UnnamedStatement: pooler.Wrong, pooler.LateCopy: pooler.Wrong, pooler.SeveralSyncs: pooler.Unclear, pooler.Protocol32: pooler.Refused})
-	bouncer124   = expect(bouncer, "", expected{pooler.NamedStatements: pooler.Tracked, pooler.UnnamedStatement: pooler.Wrong, pooler.LateCopy: pooler.Unclear})
+	bouncer124   = expect(bouncer, "", expected{pooler.NamedStatements: pooler.Tracked, pooler.UnnamedStatement: pooler.Wrong, pooler.LateCopy: pooler.Wrong})
 	unmeasured   = expect(asPostgres, "", expected{pooler.LateCopy: pooler.Unclear, pooler.SeveralSyncs: pooler.Unclear})
 	odyssey      = expect(unmeasured, "", expected{pooler.NamedStatements: pooler.Tracked, pooler.UnnamedStatement: pooler.Tracked, pooler.StartupParameter: pooler.Ignored, pooler.StartupOptions: pooler.Ignored, pooler.PipelineError: pooler.Wrong, pooler.Protocol32: pooler.Refused})
 	pgpool       = expect(unmeasured, "", expected{pooler.Protocol32: pooler.Refused})
@@ -313,7 +313,7 @@ func TestExamineReadsTheConsole(t *testing.T) {
 		limit          int
 	}{
 		{pgtest.PgBouncer118Transaction, "1.18.0", "several-syncs", 0},
-		{pgtest.PgBouncer124Transaction, "1.24.1", "late-copy", 7},
+		{pgtest.PgBouncer124Transaction, "1.24.1", "late-copy-stays", 7},
 	} {
 		settings := map[string]string{"stats_users": "postgres"}
 		if tt.limit > 0 {

@@ -75,9 +75,19 @@ var poolerFaults = []Fault{
 		Fix:   "let something restart it, as systemd does, or a newer PgBouncer (fixed when is not known to us)", Source: "PgBouncer issue 801; seen with 1.18.0 by poolproof", Date: "2026-11",
 	},
 	{
-		ID: "late-copy", kind: PgBouncer, from: "", fixed: "1.26.0", modes: []Mode{Transaction, Statement},
-		Title: "a client that goes on sending COPY data after the error holds its server connection for good, until the pool is used up",
-		Fix:   "PgBouncer 1.26", Source: "PgBouncer pull request 1471", Date: "2026-05-30",
+		ID: "late-copy", kind: PgBouncer, from: "", fixed: "", modes: []Mode{Transaction, Statement},
+		Title: "a client that sends more data of a COPY, or its end, after it has read the error holds its server connection until its next statement or its end: as many idle ones as the pool has stop everybody",
+		Fix:   "let the program send its next statement, or leave, right after a COPY that failed; COPY over the direct URL", Source: "measured with 1.18.0, 1.24.1 and 1.26.1 by poolproof (TestLateCopy); 1.26's fix, pull request 1471, does not cover it", Date: "2026-11",
+	},
+	{
+		ID: "late-copy-stays", kind: PgBouncer, from: "1.24.0", fixed: "1.26.0", modes: []Mode{Transaction, Statement},
+		Title: "such a client holds its server connection for good: not even its next statement hands it back",
+		Fix:   "PgBouncer 1.26", Source: "PgBouncer pull request 1471; measured with 1.24.1 (fault), 1.18.0 and 1.26.1 (right; between them not tried) by poolproof", Date: "2026-11",
+	},
+	{
+		ID: "copy-error-holds", kind: PgBouncer, from: "1.26.0", fixed: "", modes: []Mode{Transaction, Statement},
+		Title: "a client whose COPY failed by its data holds its server connection until its next statement or its end, even if it sends nothing more",
+		Fix:   "let the program send its next statement, or leave, right after a COPY that failed", Source: "measured with 1.26.1 (fault), 1.18.0 and 1.24.1 (right) by poolproof (TestLateCopy)", Date: "2026-11",
 	},
 	{
 		ID: "duplicate-negotiation", kind: PgBouncer, from: "1.25.0", fixed: "1.26.0",

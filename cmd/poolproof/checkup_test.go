@@ -220,7 +220,7 @@ func TestServeEndsWhenIsolationIsGone(t *testing.T) {
 	if err := bouncer.Restart(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	_, _, _ = s.ask(t.Context(), "GET", rolesPath, "") // somebody meets the connection that was lost
+	s.atOnce(t.Context(), 1) // somebody meets the connection that was lost
 	err := s.refused(t)
 	if err == nil || !strings.Contains(err.Error(), "poolproof.roles: row-level security is off") {
 		t.Errorf("ended with %v", err)

@@ -45,6 +45,7 @@ type doctorCommand struct {
 	JSON          bool           `name:"json" xor:"form" help:"Print the report as JSON."`
 	Markdown      bool           `xor:"form" help:"Print the report for a bug report."`
 	SARIF         string         `name:"sarif" placeholder:"FILE" help:"Write the report as SARIF 2.1.0, for code scanning."`
+	Pgrls         string         `placeholder:"FILE" help:"SARIF of pgrls lint, to be shown with the report; the exit status is the doctor's."`
 	Output        string         `placeholder:"FILE" help:"Write the SQL that mends what was found. It is never run."`
 	Baseline      string         `placeholder:"FILE" help:"Findings that are known: by code and object, with a reason and an expiry."`
 }
@@ -133,6 +134,11 @@ func (c *doctorCommand) Run(ctx context.Context, p *program) error {
 		return usage("run it again", "%w", err)
 	}
 	report.Mark(known, time.Now())
+	if c.Pgrls != "" {
+		if err := addStatic(report, c.Pgrls); err != nil {
+			return usage("pgrls lint --format sarif > pgrls.sarif", "--pgrls: %w", err)
+		}
+	}
 	if err := c.write(p, report); err != nil {
 		return failure("see that the folder is there and may be written to", "%w", err)
 	}
@@ -143,6 +149,16 @@ func (c *doctorCommand) Run(ctx context.Context, p *program) error {
 		return exitStatus(exitFailure)
 	}
 	return nil
+}
+
+// addStatic adds a linter's results to the report.
+func addStatic(report *doctor.Report, name string) error {
+	f, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close() //nolint:errcheck // only read
+	return report.AddSARIF(f)
 }
 
 // look looks, as the flags say.
@@ -165,11 +181,11 @@ func (c *doctorCommand) look(ctx context.Context, p *program, cfg doctor.Config)
 func (c *doctorCommand) tell(p *program, e doctor.Event) {
 	if c.JSON {
 		if line, err := json.Marshal(e); err == nil { // [unexpected] otherwise: it is made of texts and times
-			fmt.Fprintf(p.stdout, "%s\n", visible.JSON(line))
+			_, _ = fmt.Fprintf(p.stdout, "%s\n", visible.JSON(line)) // a reader that has gone is told by the report
 		}
 		return
 	}
-	fmt.Fprintln(p.stdout, visible.Line(e.String()))
+	_, _ = fmt.Fprintln(p.stdout, visible.Line(e.String())) // as above
 }
 
 // write prints the report, and writes the files that the flags name.

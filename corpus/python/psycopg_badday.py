@@ -21,8 +21,10 @@ def again(step, *args):
             if conn is None or conn.closed:
                 conn = psycopg.connect(os.environ["DATABASE_URL"], autocommit=True, prepare_threshold=None)
             return step(*args)
-        except psycopg.OperationalError:
-            pass
+        # InternalError: the server's farewell came right behind the answer to COMMIT.
+        except (psycopg.OperationalError, psycopg.InternalError):
+            if conn and conn.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
+                conn.close()  # a ROLLBACK that was cancelled, too
     sys.exit("nothing succeeds any more")
 
 

@@ -133,6 +133,29 @@ elif form == "undone":  # what would stay for the session, undone in its own tra
     ]:
         for sql in ("begin", do, "select 1", undo, "commit"):
             client.ask(query(sql))
+elif form == "style":  # IntervalStyle for the session
+    client = Client()
+    style, day = (("iso_8601", "P1D"), ("sql_standard", "1 0:00:00"))[os.getpid() % 2]
+    client.ask(query(f"set intervalstyle = '{style}'"))
+    for _ in range(4):
+        expect(client.ask(query("select interval '1 day'")), [day])
+elif form == "style-local":  # and for the transaction
+    client = Client()
+    for _ in range(4):
+        client.ask(query("begin; set local intervalstyle = 'iso_8601'"))
+        expect(client.ask(query("select interval '1 day'")), ["P1D"])
+        client.ask(query("commit"))
+elif form == "pieces":  # a setting whose name is put together
+    client = Client()
+    client.ask(query(f"do $$begin execute format('set %s = %L', 'app.' || 'piece', 'of {os.getpid()}'); end$$"))
+    for _ in range(4):
+        expect(client.ask(query("select current_setting('app.' || 'piece', true)")), [f"of {os.getpid()}"])
+elif form == "pieces-local":  # for the transaction
+    client = Client()
+    for _ in range(4):
+        client.ask(query("begin; do $$begin execute format('set local %s = %L', 'app.' || 'piece', 'mine'); end$$"))
+        expect(client.ask(query("select current_setting('app.' || 'piece', true)")), ["mine"])
+        client.ask(query("commit"))
 elif form == "interval":  # IntervalStyle as a startup parameter
     client = Client(IntervalStyle="iso_8601")
     for _ in range(4):

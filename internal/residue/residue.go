@@ -167,11 +167,11 @@ type LockKey [3]int64
 
 // String returns the key as programs write it: "42", or "0, 42".
 func (k LockKey) String() string {
-	class, object := uint32(k[0]), uint32(k[1]) //nolint:gosec // an oid has 32 bits
+	class, object := uint32(k[0]), uint32(k[1]) // an oid has 32 bits
 	if k[2] == 2 {
-		return fmt.Sprintf("%d, %d", int32(class), int32(object)) //nolint:gosec // the sign is the key's own
+		return fmt.Sprintf("%d, %d", int32(class), int32(object)) // the sign is the key's own
 	}
-	return strconv.FormatInt(int64(uint64(class)<<32|uint64(object)), 10) //nolint:gosec // the same
+	return strconv.FormatInt(int64(uint64(class)<<32|uint64(object)), 10) // the same
 }
 
 // lockTexts returns the keys as programs write them.

@@ -16,22 +16,23 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx); err != nil {
+	if err := run(); err != nil {
 		fmt.Fprintln(os.Stderr, "matrix:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context) error {
-	cfg := matrix.Config{Told: func(text string) { fmt.Println(text) }}
+func run() error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	cfg := matrix.Config{Told: func(text string) { _, _ = fmt.Fprintln(os.Stdout, text) }}
 	flag.StringVar(&cfg.Root, "root", ".", "the repository's `folder`")
 	flag.StringVar(&cfg.Out, "out", "docs/matrix/"+matrix.Today()+"-here.json", "the `file` of results, which a run adds to")
 	flag.IntVar(&cfg.Clients, "clients", 16, "clients at once, 16 at most")
 	flag.IntVar(&cfg.Operations, "operations", 8, "operations of each client")
-	flag.DurationVar(&cfg.Patience, "patience", 25*time.Second, "how long no operation may end; what has not ended then hangs")
+	flag.DurationVar(&cfg.Patience, "patience", time.Minute, "how long a program may wait without an operation that ends; what has not ended then hangs")
 	flag.BoolVar(&cfg.Current, "current", false, "leave older versions out")
+	flag.BoolVar(&cfg.Older, "older", false, "leave the corpus's own versions out")
 	flag.BoolVar(&cfg.Again, "again", false, "measure cells that the file has, too")
 	drivers := flag.String("drivers", "", "only these, by the beginning of their names, with commas between")
 	ways := flag.String("ways", "", "only these, by the beginning of their names: "+strings.Join(matrix.WayNames(), ", "))

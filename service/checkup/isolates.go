@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/poolproof/poolproof"
@@ -44,11 +45,14 @@ func fault(r *doctor.Report) error {
 	return &poolproof.Error{Kind: poolproof.ErrConfig, Op: "check isolation", Hint: hint, Err: errors.New("row-level security does not isolate tenants: " + strings.Join(lines, "; "))}
 }
 
-// breaksIsolation reports whether a check has measured that tenants can reach each other's rows, or that only the owner's
-// absence keeps them from it. What leaves out rows, options of the URL and arithmetic of connections do not.
+// isolation are the codes that mean, where they were measured, that tenants can reach each other's rows, or that only the
+// owner's absence keeps them from it (NotForced).
+var isolation = []doctor.Code{
+	doctor.Superuser, doctor.BypassRLS, doctor.OwnsTable, doctor.RLSOff, doctor.NotForced, doctor.OpenWrite, doctor.OpenRead, doctor.OtherSetting,
+	doctor.DefinerView, doctor.DefinerFunction, doctor.MatView, doctor.Trial,
+}
+
+// breaksIsolation reports whether a check has measured that tenants are not isolated.
 func breaksIsolation(c doctor.Check) bool {
-	if c.Basis != doctor.Measured || c.ID == doctor.RowSecurityOff || c.ID == doctor.NoConnection {
-		return false
-	}
-	return c.Status == doctor.Fail || c.Status == doctor.Warn && c.ID == doctor.NotForced
+	return (c.Status == doctor.Fail || c.Status == doctor.Warn) && c.Basis == doctor.Measured && slices.Contains(isolation, c.ID)
 }

@@ -58,7 +58,7 @@ func TestOnlyWhatChanged(t *testing.T) {
 		{looked(pooler.Unknown, unclear, slow, option), "", "", `["PD021","PD024"] []`},
 		{looked(pooler.Transaction, leaks, slow, option), "pooler.mode: session → transaction; through.named_statements: works → leaks", "", `["PD021","PD024"] [{"what":"pooler.mode","before":"session","after":"transaction"}]`},
 		{looked(pooler.Transaction, unclear, option), "PD021 app: warn → ok", "", `["PD024"] [{"what":"PD021","before":"warn","after":"ok"}]`},
-		{looked(pooler.Transaction, leaks, option, open, other), "PD004 public.notes: ok → fail; PD004 public.others: ok → fail", "PD004 PD004", `["PD004","PD024"] [{"what":"PD004","before":"ok","after":"fail"}]`},
+		{looked(pooler.Transaction, leaks, option, open, other), "PD004 public.notes: ok → fail; PD004 public.others: ok → fail", "PD004, PD004", `["PD004","PD024"] [{"what":"PD004","before":"ok","after":"fail"}]`},
 		{looked(pooler.Transaction, leaks, option, open, other), "", "", `["PD004","PD024"] [{"what":"PD004","before":"ok","after":"fail"}]`}, // it still says what changed last
 	} {
 		changes, fresh := record.Note(step.found, time.Unix(int64(i), 0))
@@ -66,7 +66,7 @@ func TestOnlyWhatChanged(t *testing.T) {
 		for n, f := range fresh {
 			codes[n] = string(f.Code)
 		}
-		if got := describe(changes); got != step.changes || strings.Join(codes, " ") != step.fresh {
+		if got := describe(changes); got != step.changes || strings.Join(codes, ", ") != step.fresh {
 			t.Errorf("look %d: changed %q, new %q; want %q and %q", i, got, codes, step.changes, step.fresh)
 		}
 		public, err := json.Marshal(record.Last().Public())
@@ -95,14 +95,15 @@ func TestOnlyWhatChanged(t *testing.T) {
 	}
 }
 
-// TestWhatRefuses: measured faults of isolation do, policies that are not forced, and nothing else.
+// TestWhatRefuses: measured faults of isolation do, and nothing else.
 func TestWhatRefuses(t *testing.T) {
+	refuse := strings.Fields("PD001 PD002 PD003 PD004 PD005 PD006 PD007 PD008 PD013 PD014 PD015 PD019")
 	for _, code := range doctor.Codes() {
 		for _, status := range []doctor.Status{doctor.Fail, doctor.Warn, doctor.OK, doctor.Skip} {
-			for _, basis := range []doctor.Basis{doctor.Measured, doctor.Inferred, doctor.Documented} {
+			for _, basis := range []doctor.Basis{doctor.Measured, doctor.Inferred, doctor.Documented, doctor.NotLookedAt} {
 				err := fault(looked(pooler.Transaction, nil, doctor.Check{ID: code, Status: status, Basis: basis, Object: "public.notes", Hint: "mend it"}))
-				spared := slices.Contains([]doctor.Code{doctor.RowSecurityOff, doctor.NoConnection}, code)
-				if want := (status == doctor.Fail || status == doctor.Warn && code == doctor.NotForced) && basis == doctor.Measured && !spared; (err != nil) != want {
+				wrong := status == doctor.Fail || status == doctor.Warn
+				if want := wrong && basis == doctor.Measured && slices.Contains(refuse, string(code)); (err != nil) != want {
 					t.Errorf("%s %s %s: %v", code, status, basis, err)
 				}
 			}

@@ -34,7 +34,7 @@ var (
 func say(outcome, text string) {
 	out.Lock()
 	defer out.Unlock()
-	fmt.Println(strings.TrimSpace(outcome + " " + strings.Join(strings.Fields(text), " ")))
+	_, _ = fmt.Fprintln(os.Stdout, strings.TrimSpace(outcome+" "+strings.Join(strings.Fields(text), " ")))
 }
 
 func number(name string) int {
@@ -97,8 +97,7 @@ func settings(s poolproof.Session, client, n int) error {
 }
 
 func main() {
-	version := "of this tree"
-	say("version", version)
+	say("version", "of this tree")
 	clients, operations := number("CLIENTS"), number("OPERATIONS")
 	if operations == 0 {
 		return
