@@ -324,7 +324,7 @@ func TestMeasured(t *testing.T) {
 	for _, r := range recipes.All() {
 		said := r.Measured().String()
 		if said == "not measured" {
-			t.Logf("%s was not measured, or with other code than now: go test ./doctor/recipes -run TestRecipes -every -write", r.Framework)
+			t.Errorf("%s was not measured, or with other code than now: go test ./doctor/recipes -run TestRecipes -every -write", r.Framework)
 			continue
 		}
 		for _, p := range through {
