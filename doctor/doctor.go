@@ -2,10 +2,8 @@ package doctor
 
 import (
 	"context"
-	"net"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -70,13 +68,7 @@ func Examine(ctx context.Context, cfg Config) *Report {
 	if err != nil {
 		return report.unreachable(err, "write it as postgres://user:password@host:port/database, with %40 for an @ in the password")
 	}
-	var dialed atomic.Bool
-	dial := config.DialFunc
-	config.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
-		c, err := dial(ctx, network, addr)
-		dialed.Store(dialed.Load() || err == nil)
-		return c, err
-	}
+	dialed := noteDials(config)
 	between, config, refused, err := probe(ctx, config, cfg)
 	dropped = append(dropped, refused...)
 	if err != nil {

@@ -5,11 +5,9 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"net"
 	"regexp"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/poolproof/poolproof/hostile"
@@ -161,13 +159,7 @@ func audited(ctx context.Context, cfg Config, on func(Event)) *Report {
 	if err != nil {
 		return report.unreachable(err, "write it as postgres://user:password@host:port/database, with %40 for an @ in the password")
 	}
-	var dialed atomic.Bool
-	dial := config.DialFunc
-	config.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
-		c, err := dial(ctx, network, addr)
-		dialed.Store(dialed.Load() || err == nil)
-		return c, err
-	}
+	dialed := noteDials(config)
 	a := &audit{on: on, cfg: cfg, told: map[string]string{}, tenant: map[string]bool{}, met: map[int32]*met{}, others: map[int32]other{}}
 	refused, err := a.open(ctx, exec(config))
 	if err != nil {

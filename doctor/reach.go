@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -42,6 +43,19 @@ func parse(raw string) (*pgx.ConnConfig, []string, error) {
 		}
 	}
 	return config, dropped, nil
+}
+
+// noteDials has config note whether any of its connections got through to the
+// other side, whatever was answered there.
+func noteDials(config *pgx.ConnConfig) *atomic.Bool {
+	dialed := new(atomic.Bool)
+	dial := config.DialFunc
+	config.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		c, err := dial(ctx, network, addr)
+		dialed.Store(dialed.Load() || err == nil)
+		return c, err
+	}
+	return dialed
 }
 
 // probe asks the pooler package, without the URL's parameters that the server refuses: they are a driver's own. If it is

@@ -1,27 +1,21 @@
 package matrix
 
 import (
-	"context"
 	"flag"
 	"fmt"
-	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
-	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
-	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/chromedp"
 
 	"github.com/poolproof/poolproof/hostile"
 	"github.com/poolproof/poolproof/internal/chromium"
-	"github.com/poolproof/poolproof/internal/devdb"
 )
 
 var update = flag.Bool("update", false, "write docs/matrix.html")
@@ -124,40 +118,11 @@ func TestRecipes(t *testing.T) {
 // The page in a browser: it filters, a cell shows its numbers, its fix and its
 // program, axe finds nothing, in light and dark, and a phone's width is enough.
 func TestPageInBrowser(t *testing.T) {
-	cache, err := devdb.CacheDir()
-	if err != nil {
-		t.Fatal(err)
-	}
-	found, err := filepath.Glob(filepath.Join(cache, "axe-core-*", "axe.min.js"))
-	if err != nil || len(found) == 0 {
-		t.Fatal("axe-core is not there; install what the tests need: make setup")
-	}
-	axe, err := os.ReadFile(found[len(found)-1])
-	if err != nil {
-		t.Fatal(err)
-	}
 	file, err := filepath.Abs(filepath.Join("..", Page))
 	if err != nil {
 		t.Fatal(err)
 	}
-	allocator, stop := chromedp.NewExecAllocator(context.Background(), chromedp.ExecPath(chromium.Path(t)), chromedp.Headless, chromedp.NoSandbox,
-		chromedp.DisableGPU, chromedp.NoFirstRun, chromedp.Flag("disable-dev-shm-usage", true), chromedp.Flag("disable-background-networking", true))
-	defer stop()
-	var mu sync.Mutex
-	var faults []string
-	ctx, closeTab := chromedp.NewContext(allocator, chromedp.WithListener(func(event any) {
-		if e, ok := event.(*log.EventEntryAdded); ok {
-			mu.Lock()
-			defer mu.Unlock()
-			faults = append(faults, e.Entry.Text)
-		}
-	}))
-	defer closeTab()
-	if _, err := chromedp.Call(ctx, log.Enable, cdp.Empty{}); err != nil {
-		t.Fatalf("starting the browser: %v", err)
-	}
-	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
-	defer cancel()
+	ctx, axe := chromium.OpenFile(t, file, 3*time.Minute), chromium.Axe(t)
 	look := func(script string) string {
 		t.Helper()
 		got, err := chromedp.Run(ctx, chromedp.Evaluate[string](script))
@@ -189,10 +154,10 @@ func TestPageInBrowser(t *testing.T) {
 		if _, err := chromedp.Call(ctx, emulation.SetEmulatedMedia, params); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := chromedp.Run(ctx, chromedp.Navigate((&url.URL{Scheme: "file", Path: file}).String())); err != nil {
+		if _, err := chromedp.Run(ctx, chromedp.Reload()); err != nil {
 			t.Fatal(err)
 		}
-		look(string(axe) + "; ''")
+		look(axe + "; ''")
 		if got := look(`String(document.documentElement.scrollWidth)`); got != fmt.Sprint(window.width) {
 			t.Errorf("%s: the page is %s wide", window.name, got)
 		}
@@ -226,10 +191,5 @@ func TestPageInBrowser(t *testing.T) {
 	// axe would see a fault.
 	if bad := look(`document.body.append(document.createElement('input')); ''`) + violations(every); !strings.Contains(bad, "label: ") {
 		t.Errorf("axe does not see a field without a label: %s", bad)
-	}
-	mu.Lock()
-	defer mu.Unlock()
-	if len(faults) > 0 {
-		t.Errorf("the browser says %q", faults)
 	}
 }

@@ -1,19 +1,14 @@
 package report
 
 import (
-	"context"
 	"io"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
-	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
-	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/chromedp"
 
 	"github.com/poolproof/poolproof/internal/chromium"
@@ -32,29 +27,10 @@ func TestHTML(t *testing.T) {
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	allocator, stop := chromedp.NewExecAllocator(context.Background(), chromium.Options(t)...)
-	defer stop()
-	var mu sync.Mutex
-	var faults []string
-	ctx, closeTab := chromedp.NewContext(allocator, chromedp.WithListener(func(event any) {
-		if e, ok := event.(*log.EventEntryAdded); ok {
-			mu.Lock()
-			defer mu.Unlock()
-			faults = append(faults, e.Entry.Text)
-		}
-	}))
-	defer closeTab()
-	if _, err := chromedp.Call(ctx, log.Enable, cdp.Empty{}); err != nil {
-		t.Fatalf("starting the browser: %v", err)
-	}
-	bounded, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	if _, err := chromedp.Run(bounded, chromedp.Navigate((&url.URL{Scheme: "file", Path: file}).String())); err != nil {
-		t.Fatal(err)
-	}
+	ctx := chromium.OpenFile(t, file, 30*time.Second)
 	look := func(script string) string {
 		t.Helper()
-		got, err := chromedp.Run(bounded, chromedp.Evaluate[string](script))
+		got, err := chromedp.Run(ctx, chromedp.Evaluate[string](script))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -65,7 +41,7 @@ func TestHTML(t *testing.T) {
 	if got := look(`[...document.querySelectorAll('nav a')].map(a => document.querySelector(a.hash).querySelector('h2').innerText == a.innerText).join()`); got != "true,true,true,true" {
 		t.Errorf("the list does not lead to the findings: %s", got)
 	}
-	if _, err := chromedp.Run(bounded, chromedp.EmulateViewport(360, 800)); err != nil {
+	if _, err := chromedp.Run(ctx, chromedp.EmulateViewport(360, 800)); err != nil {
 		t.Fatal(err)
 	}
 	if got := look(`String(document.documentElement.scrollWidth)`); got != "360" {
@@ -73,17 +49,12 @@ func TestHTML(t *testing.T) {
 	}
 	for scheme, want := range map[string]string{"light": "rgb(255, 255, 255)", "dark": "rgb(13, 17, 23)"} {
 		params := emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}}
-		if _, err := chromedp.Call(bounded, emulation.SetEmulatedMedia, params); err != nil {
+		if _, err := chromedp.Call(ctx, emulation.SetEmulatedMedia, params); err != nil {
 			t.Fatal(err)
 		}
 		if got := look(`getComputedStyle(document.body).backgroundColor`); got != want {
 			t.Errorf("%s: the background is %s, want %s", scheme, got, want)
 		}
-	}
-	mu.Lock()
-	defer mu.Unlock()
-	if len(faults) > 0 {
-		t.Errorf("the browser complains: %q", faults)
 	}
 }
 

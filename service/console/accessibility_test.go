@@ -3,33 +3,15 @@ package console_test
 import (
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/chromedp/chromedp/kb"
 
-	"github.com/poolproof/poolproof/internal/devdb"
+	"github.com/poolproof/poolproof/internal/chromium"
 	"github.com/poolproof/poolproof/service/migrations"
 )
-
-// axeVersion is the one that scripts/setup puts into the cache.
-const axeVersion = "4.14.1"
-
-// axe returns the text of axe-core.
-func axe(t *testing.T) string {
-	t.Helper()
-	cache, err := devdb.CacheDir()
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := os.ReadFile(filepath.Join(cache, "axe-core-"+axeVersion, "axe.min.js"))
-	if err != nil {
-		t.Fatalf("axe-core is not there; install what the tests need: make setup (%v)", err)
-	}
-	return string(text)
-}
 
 // everyRule asks for WCAG 2.2 A and AA and for good practice; contrast alone is
 // what differs between light and dark.
@@ -42,7 +24,7 @@ const (
 func (p *page) accessible(what, rules string) {
 	p.t.Helper()
 	if !eval[bool](p, `'axe' in window`) {
-		eval[bool](p, axe(p.t)+"; true")
+		eval[bool](p, chromium.Axe(p.t)+"; true")
 	}
 	// What is fading in or out has the colours of neither state.
 	p.until(`document.getAnimations().every((a) => a.playState !== 'running' || a.effect.getComputedTiming().iterations === Infinity)`)
