@@ -83,7 +83,7 @@ func Examine(ctx context.Context, cfg Config) *Report {
 	if err != nil {
 		return report.unreachable(reach(ctx, config, err, dialed.Load(), began))
 	}
-	defer conn.Close(context.WithoutCancel(ctx)) //nolint:errcheck // only read
+	defer hangUp(conn)
 	r := onConn(conn, cfg.Role, !seen.ImplicitScope && seen.Mode != pooler.Statement && !seen.Undecided)
 	f, err := look(ctx, r, cfg)
 	if err != nil {

@@ -180,7 +180,7 @@ func audited(ctx context.Context, cfg Config, on func(Event)) *Report {
 	} else {
 		report.Pooler.Kind, report.Pooler.Mode = pooler.NoPooler, pooler.None
 	}
-	a.close(ctx)
+	a.close()
 	if len(a.met) == 0 && a.pooled && on == nil {
 		return report.unreachable(reach(ctx, config, cmp.Or(ctx.Err(), context.DeadlineExceeded), true, began))
 	}

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -45,6 +46,24 @@ func objects(r *doctor.Report) (all []string) {
 	return all
 }
 
+// untilConnected waits until the pooler's login has n server connections.
+func untilConnected(t *testing.T, owner string, n int) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), owner)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(t.Context()) //nolint:errcheck // only a fixture
+	for deadline, got := time.Now().Add(time.Minute), 0; got < n; {
+		if err := conn.QueryRow(t.Context(), `select count(*) from pg_stat_activity where usename = 'doctor_login' and datname = current_database()`).Scan(&got); err != nil {
+			t.Fatal(err)
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the pooler has %d server connections, not %d", got, n)
+		}
+	}
+}
+
 func say(t *testing.T, url, sql string) {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), url)
@@ -71,6 +90,7 @@ func TestResidue(t *testing.T) {
 			cfg := doctor.Config{URL: url, Within: within}
 			for range times {
 				stop := pgtest.Busy(t, url+"&application_name=worker", 50)
+				untilConnected(t, owner, 20) // the pooler opens them one after the other
 				say(t, url+"&application_name=culprit", leaves)
 				r := doctor.Audit(t.Context(), cfg)
 				stop()

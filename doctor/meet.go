@@ -188,12 +188,8 @@ func (a *audit) know(names ...string) {
 	}
 }
 
-func (a *audit) close(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
-	defer cancel()
-	for _, c := range a.clients {
-		_ = c.Close(ctx) // only read
-	}
+func (a *audit) close() {
+	hangUp(a.clients...)
 	a.clients = nil
 }
 
@@ -233,7 +229,7 @@ func (a *audit) run(ctx context.Context) {
 		want = min(a.most(), want+min(len(missing), firstClients))
 		if idle >= barren && a.on == nil { // where each client keeps its server connection, only a new one meets another
 			idle = 0
-			a.close(ctx)
+			a.close()
 		}
 		if a.on != nil {
 			pause(ctx, watchEvery)

@@ -45,6 +45,26 @@ func parse(raw string) (*pgx.ConnConfig, []string, error) {
 	return config, dropped, nil
 }
 
+// hangUpTime bounds how long hangUp waits.
+const hangUpTime = 2 * time.Second
+
+// hangUp closes connections that were only read. One that was given up in the middle of a statement has asked the server to
+// stop it (pgconn does that), and hangUp waits for the end of that request: PgBouncer 1.18 ends itself when a cancel request
+// is hung up that the server has not answered (pgbouncer's issue 801), as a program does that ends right after.
+func hangUp(conns ...*pgx.Conn) {
+	ctx, cancel := context.WithTimeout(context.Background(), hangUpTime)
+	defer cancel()
+	for _, c := range conns {
+		_ = c.Close(ctx) // only read
+	}
+	for _, c := range conns {
+		select {
+		case <-c.PgConn().CleanupDone():
+		case <-ctx.Done():
+		}
+	}
+}
+
 // noteDials has config note whether any of its connections got through to the
 // other side, whatever was answered there.
 func noteDials(config *pgx.ConnConfig) *atomic.Bool {

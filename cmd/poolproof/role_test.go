@@ -57,8 +57,8 @@ func TestServeWithASingleLogin(t *testing.T) {
 		role string
 		want []string
 	}{
-		{"", []string{login + " has BYPASSRLS", login + " owns the table"}},
-		{login, []string{login + " has BYPASSRLS", login + " owns the table"}},
+		{"", []string{login + ": the role has BYPASSRLS", "poolproof.roles: the role owns a tenant table"}},
+		{login, []string{login + ": the role has BYPASSRLS", "poolproof.roles: the role owns a tenant table"}},
 		{migrations.RuntimeRole, []string{"permission denied to set role", "or grant it " + migrations.RuntimeRole}}, // not yet granted
 		{"no_such_role", []string{`"no_such_role" does not exist`, "hint: set POOLPROOF_ROLE"}},
 	} {

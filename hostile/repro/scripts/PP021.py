@@ -9,6 +9,9 @@ b.bind("")
 b.execute()
 b.put(b"S")
 b.flush()
+for _ in range(100):  # until it runs: a request before that stops nothing
+    if a.query(f"select 1 from pg_stat_activity where pid = {other} and query like 'select pg_sleep%'"):
+        break
 
 a.fails(a.query, f"select pg_cancel_backend({pid})")
 
