@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -20,7 +21,10 @@ import (
 func build(t *testing.T) string {
 	t.Helper()
 	binary := filepath.Join(t.TempDir(), "poolproof")
-	args := append(append([]string{"build"}, buildFlags...), "-o", binary, "github.com/poolproof/poolproof/cmd/poolproof")
+	args := []string{"build", "-o", binary, "github.com/poolproof/poolproof/cmd/poolproof"}
+	if os.Getenv("POOLPROOF_SOAK") != "" { // a race is then its exit status, 66
+		args = slices.Insert(args, 1, "-race")
+	}
 	if out, err := exec.CommandContext(t.Context(), "go", args...).CombinedOutput(); err != nil { //nolint:gosec // our own
 		t.Fatalf("building: %v\n%s", err, out)
 	}
