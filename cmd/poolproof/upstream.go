@@ -77,9 +77,19 @@ func (c *hostileFlags) findUpstream(ctx context.Context, p *program) (_ *upstrea
 		raw = without(raw, name)
 		found, err = pooler.Probe(ctx, cfg)
 	}
+	for range 2 {
+		if err != nil || !found.TimedOut { // a busy machine is no pooler
+			break
+		}
+		found, err = pooler.Probe(ctx, cfg)
+	}
 	if err != nil {
 		hint, cause := unreachable(err)
 		return nil, usage(hint+or, "reaching the server of %s (%s): %w", by, net.JoinHostPort(cfg.Host, strconv.Itoa(int(cfg.Port))), cause)
+	}
+	if found.Present && found.Mode == pooler.Unknown && found.TimedOut {
+		return nil, usage("try again when it is less busy, or name another server: --upstream URL"+or,
+			"the server of %s did not answer in time, so that it cannot be told whether it is a pooler", by)
 	}
 	if found.Present {
 		return nil, usage("name the server behind the pooler: --upstream URL"+or,

@@ -342,7 +342,7 @@ var rows = []Row{
 	{
 		Name: "CopyData after the error", Setup: []string{"create table if not exists atlas_copied (a int)"},
 		Wire: "Query copy … from stdin, a wrong row; after the error and its ReadyForQuery another row and CopyDone", Holds: "idle",
-		Sees:  "waits for a server connection: PgBouncer before 1.26 keeps it active for good; PostgreSQL itself ignores the rows",
+		Sees:  "waits for a server connection: PgBouncer keeps it active until the client's next statement or its end (1.18, 1.24, 1.26); PostgreSQL itself ignores the rows",
 		Codes: []hostile.Code{hostile.HeldForGood}, DiscardAll: Refused,
 	},
 	{
