@@ -28,7 +28,7 @@ test: ## Vet and test everything, with the race detector
 	@scripts/setup test
 	@go vet ./...
 	@go build -o $(PROGRESS) ./scripts/testprogress
-	@go test -race -p 4 -timeout $(TIMEOUT) -json $(PACKAGES) | $(PROGRESS)
+	@go test -vet=off -race -p 4 -timeout $(TIMEOUT) -json $(PACKAGES) | $(PROGRESS)
 
 soak: ## The tests with many more rounds (up to two hours), then fuzzing (FUZZTIME=10m each)
 	@scripts/setup test
