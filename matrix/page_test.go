@@ -61,11 +61,13 @@ func TestResults(t *testing.T) {
 			}
 		}
 	}
+	// The recipe's option is of a later version. The driver says so, and nothing goes wrong in silence.
+	const without = "SQLAlchemy on asyncpg 2.0.9 "
 	has := func(pattern string, verdict Verdict) {
 		t.Helper()
 		re, found := regexp.MustCompile("^"+pattern+"$"), 0
 		for name, c := range cells {
-			if !re.MatchString(name) {
+			if !re.MatchString(name) || verdict != Errors && strings.HasPrefix(name, without) && strings.HasSuffix(name, string(Recipe)) {
 				continue
 			}
 			found++
@@ -83,6 +85,7 @@ func TestResults(t *testing.T) {
 	has(`.* (pgbouncer-1.18-transaction|pgbouncer-1.24-transaction|hostile) (statements|settings) recipe`, Right)
 	has(`poolproof of this tree (direct|pgbouncer\S+|odyssey\S+|hostile) (statements|settings) \S+`, Right)
 	has(`.* direct (statements|settings) (default|recipe)`, Right)
+	has(without+`.* recipe`, Errors)
 }
 
 // A recipe is what prove and doctor advise: the knob stands in the advice and in
