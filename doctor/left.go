@@ -398,16 +398,9 @@ func (r *Report) concludeAudit() {
 		}
 	}
 	met := fmt.Sprintf("%d of %s met", r.Residue.Met, count(r.Residue.Known, "server connection"))
-	var parts []string
-	if fails > 0 {
-		parts = append(parts, count(fails, "fault"))
-	}
-	if warns > 0 {
-		parts = append(parts, count(warns, "warning"))
-	}
 	state := "clean: nothing was left"
-	if len(parts) > 0 {
-		state = fmt.Sprintf("%s: %s not clean", strings.Join(parts, ", "), count(dirty, "server connection"))
+	if found := tally(fails, warns); found != "" {
+		state = fmt.Sprintf("%s: %s not clean", found, count(dirty, "server connection"))
 	}
 	if known > 0 {
 		state += fmt.Sprintf(" (%d known)", known)

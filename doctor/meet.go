@@ -256,7 +256,7 @@ func (a *audit) all() bool {
 	return true
 }
 
-// toItsEnd gives a question under way a little longer than the audit has. A client that leaves before it is answered costs
+// toItsEnd lets a question under way take a little longer than the audit may. A client that leaves before it is answered costs
 // the pooler its server connection, and us what was on it.
 func toItsEnd(ctx context.Context) (context.Context, context.CancelFunc) {
 	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))

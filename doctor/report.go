@@ -73,6 +73,18 @@ func (r *Report) with(checks []Check) *Report {
 	return r
 }
 
+// tally is numbers of faults and warnings in words, "" if there are none.
+func tally(fails, warns int) string {
+	var parts []string
+	if fails > 0 {
+		parts = append(parts, count(fails, "fault"))
+	}
+	if warns > 0 {
+		parts = append(parts, count(warns, "warning"))
+	}
+	return strings.Join(parts, ", ")
+}
+
 // conclude writes the verdict of a database that was reached.
 func (r *Report) conclude() {
 	r.Reached = true
@@ -88,16 +100,9 @@ func (r *Report) conclude() {
 	} else {
 		where = r.is() + ", " + where
 	}
-	var parts []string
-	if fails > 0 {
-		parts = append(parts, count(fails, "fault"))
-	}
-	if warns > 0 {
-		parts = append(parts, count(warns, "warning"))
-	}
 	state := "healthy"
-	if len(parts) > 0 {
-		state = strings.Join(parts, ", ")
+	if found := tally(fails, warns); found != "" {
+		state = found
 		if r.leaks() {
 			state += "; tenants are not isolated"
 		}

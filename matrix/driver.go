@@ -161,19 +161,29 @@ func prepare(ctx context.Context, root string, d Driver, older string) (*program
 	return p, nil
 }
 
+// copied is a copy of a program's folder, and what removes it.
+func copied(dir string) (scratch string, remove func(), err error) {
+	if scratch, err = os.MkdirTemp("", "poolproof-matrix-"); err != nil {
+		return "", nil, err
+	}
+	remove = func() { _ = os.RemoveAll(scratch) } // a leftover does no harm
+	if err := os.CopyFS(scratch, os.DirFS(dir)); err != nil {
+		remove()
+		return "", nil, err
+	}
+	return scratch, remove, nil
+}
+
 // buildGo builds a program's module, in an older version of its driver in a copy.
 func buildGo(ctx context.Context, dir, older, target string) error {
 	if older == "" {
 		return command(ctx, dir, "go", "build", "-o", target, ".")
 	}
-	scratch, err := os.MkdirTemp("", "poolproof-matrix-")
+	scratch, remove, err := copied(dir)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = os.RemoveAll(scratch) }() // scratch: a leftover does no harm
-	if err := os.CopyFS(scratch, os.DirFS(dir)); err != nil {
-		return err
-	}
+	defer remove()
 	if err := command(ctx, scratch, "go", "get", older); err != nil {
 		return err
 	}
@@ -200,14 +210,11 @@ func buildRust(ctx context.Context, dir, older, target, program string) error {
 	if _, err := os.Stat(program); err == nil {
 		return nil
 	}
-	scratch, err := os.MkdirTemp("", "poolproof-matrix-")
+	scratch, remove, err := copied(dir)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = os.RemoveAll(scratch) }() // scratch: a leftover does no harm
-	if err := os.CopyFS(scratch, os.DirFS(dir)); err != nil {
-		return err
-	}
+	defer remove()
 	if crate, version, ok := strings.Cut(older, "@"); ok {
 		manifest, err := os.ReadFile(filepath.Join(scratch, "Cargo.toml"))
 		if err != nil {
