@@ -272,8 +272,9 @@ func (p *program) process(ctx context.Context, at string, k Key, firstClient, cl
 	if err == nil {
 		ended := make(chan struct{})
 		go func() {
-			defer cancel()
-			waits(ended, patience, func() (int64, time.Duration) { return lines.Load(), computed(cmd.Process.Pid) })
+			if waits(ended, patience, func() (int64, time.Duration) { return lines.Load(), computed(cmd.Process.Pid) }) {
+				cancel()
+			}
 		}()
 		err = cmd.Wait()
 		close(ended)
@@ -308,24 +309,25 @@ func (c *counted) Write(b []byte) (int, error) {
 	return c.Buffer.Write(b)
 }
 
-// waits returns when ended is closed, or when a process has waited so long: it has
-// written nothing and hardly computed. A virtual machine computes a little while it
-// waits, so that four times as long is long enough for one that has written nothing.
-func waits(ended <-chan struct{}, patience time.Duration, progress func() (int64, time.Duration)) {
+// waits reports whether a process hangs: it has waited so long, written nothing and
+// hardly computed. It returns false when ended is closed. A virtual machine computes a
+// little while it waits, so that four times as long is long enough for one that has
+// written nothing.
+func waits(ended <-chan struct{}, patience time.Duration, progress func() (int64, time.Duration)) bool {
 	tick := time.NewTicker(patience)
 	defer tick.Stop()
 	lines, used := progress()
 	for quiet := 0; ; {
 		select {
 		case <-ended:
-			return
+			return false
 		case <-tick.C:
 		}
 		nowLines, nowUsed := progress()
 		if nowLines != lines {
 			quiet = 0
 		} else if quiet++; nowUsed-used < 20*time.Millisecond || quiet == 4 && nowUsed-used < patience/100 {
-			return
+			return true
 		}
 		lines, used = nowLines, nowUsed
 	}

@@ -88,7 +88,7 @@ func (c *heldConn) note(kind byte) {
 }
 
 func (c *heldConn) answers(client io.Writer) {
-	messages(client, c.server, false, func(kind byte, _ int) { c.note(kind) })
+	Messages(client, c.server, false, func(kind byte, _ int) { c.note(kind) })
 }
 
 // requests passes on what a client sends: each message at once, or, while a stop
@@ -96,7 +96,7 @@ func (c *heldConn) answers(client io.Writer) {
 func (c *heldConn) requests(client io.Reader) {
 	var kind byte // of the message at hand; 0: the startup message
 	var exchange [][]byte
-	messages(writer(func(message []byte) error {
+	Messages(writer(func(message []byte) error {
 		c.holder.mu.Lock()
 		held := c.holder.armed
 		c.holder.mu.Unlock()

@@ -29,8 +29,8 @@ func Tap(t testing.TB, url string) (tapped string, said func() []string) {
 	}
 	tapped = Between(t, url, func(client, server net.Conn) {
 		end := func() { _, _ = client.Close(), server.Close() }
-		go func() { defer end(); messages(server, client, true, note(">")) }()
-		go func() { defer end(); messages(client, server, false, note("<")) }()
+		go func() { defer end(); Messages(server, client, true, note(">")) }()
+		go func() { defer end(); Messages(client, server, false, note("<")) }()
 	})
 	return tapped, func() []string {
 		mu.Lock()
@@ -41,9 +41,9 @@ func Tap(t testing.TB, url string) (tapped string, said func() []string) {
 	}
 }
 
-// messages passes messages on, and tells of each but the first of a client, which
+// Messages passes messages on, and tells of each but the first of a client, which
 // has no type.
-func messages(to io.Writer, from io.Reader, startup bool, note func(kind byte, size int)) {
+func Messages(to io.Writer, from io.Reader, startup bool, note func(kind byte, size int)) {
 	for {
 		head := make([]byte, 5)
 		if startup {

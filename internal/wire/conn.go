@@ -23,6 +23,7 @@ import (
 type Conn struct {
 	pgx      *pgx.Conn
 	pg       *pgconn.PgConn
+	out      *pgproto3.Frontend // writes only; pg's own one writes too, when it ends the connection, while we may be writing
 	shared   *Descriptions
 	builder  pgx.ExtendedQueryBuilder
 	named    map[string]*list.Element // by statement name; values are *description
@@ -50,7 +51,7 @@ func Of(conn *pgx.Conn, shared *Descriptions) *Conn {
 		return c
 	}
 	c := &Conn{
-		pgx: conn, pg: conn.PgConn(), shared: shared,
+		pgx: conn, pg: conn.PgConn(), out: pgproto3.NewFrontend(nil, conn.PgConn().Conn()), shared: shared,
 		named: map[string]*list.Element{}, recent: list.New(), capacity: shared.capacity,
 	}
 	c.stop = func() { _ = c.pg.Conn().SetDeadline(longAgo) }
@@ -113,9 +114,9 @@ func (c *Conn) holds(d *description) bool {
 
 // parse sends what is needed for d to be bound next and returns the name to bind.
 func (x *Exchange) parse(d *description) string {
-	c, fe := x.conn, x.fe
+	c, out := x.conn, x.conn.out
 	if x.mode != CacheStatement {
-		fe.SendParse(&pgproto3.Parse{Query: d.sql, ParameterOIDs: d.paramOIDs})
+		out.SendParse(&pgproto3.Parse{Query: d.sql, ParameterOIDs: d.paramOIDs})
 		x.parsing, x.script = append(x.parsing, nil), append(x.script, parsed)
 		return ""
 	}
@@ -135,7 +136,7 @@ func (x *Exchange) parse(d *description) string {
 		c.unremember(oldest.name)
 	}
 	x.sendCloses()
-	fe.SendParse(&pgproto3.Parse{Name: d.name, Query: d.sql, ParameterOIDs: d.paramOIDs})
+	out.SendParse(&pgproto3.Parse{Name: d.name, Query: d.sql, ParameterOIDs: d.paramOIDs})
 	x.parsing, x.script = append(x.parsing, d), append(x.script, parsed)
 	c.remember(d)
 	return d.name
@@ -145,7 +146,7 @@ func (x *Exchange) parse(d *description) string {
 // list until the server has said that it is closed.
 func (x *Exchange) sendCloses() {
 	for _, name := range x.conn.closing[x.closesSent:] {
-		x.fe.SendClose(&pgproto3.Close{ObjectType: 'S', Name: name})
+		x.conn.out.SendClose(&pgproto3.Close{ObjectType: 'S', Name: name})
 		x.closesSent++
 		x.script = append(x.script, closed)
 	}
@@ -191,7 +192,7 @@ func (c *Conn) describe(ctx context.Context, mode Mode, calls []Call, st Stateme
 	calls = slices.DeleteFunc(slices.Clone(calls), func(call Call) bool { return !call.ChangesNames })
 	x.sendCalls(calls)
 	name := x.parse(sent)
-	x.fe.SendDescribe(&pgproto3.Describe{ObjectType: 'S', Name: name})
+	x.conn.out.SendDescribe(&pgproto3.Describe{ObjectType: 'S', Name: name})
 	x.script = append(x.script, parameters, described)
 	x.sync(0)
 	done := 0 // calls

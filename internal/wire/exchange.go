@@ -30,7 +30,6 @@ type Exchange struct {
 	mu sync.Mutex // held while anything below is read or changed; no caller's code runs meanwhile
 
 	conn *Conn
-	fe   *pgproto3.Frontend
 	mode Mode
 	ctx  context.Context
 
@@ -120,9 +119,9 @@ func (c *Conn) open(ctx context.Context, mode Mode) (*Exchange, error) {
 	if c.current != nil {
 		return nil, errors.New("the result of the statement before is still open: close its rows, or read them to their end")
 	}
-	x := &Exchange{conn: c, fe: c.pg.Frontend(), mode: mode, ctx: ctx, concluded: true}
+	x := &Exchange{conn: c, mode: mode, ctx: ctx, concluded: true}
 	x.parsing, x.script, x.sent, x.used = x.few[:0], x.short[:0], x.one[:0], x.oneUsed[:0]
-	x.early = x.fe.ReadBufferLen() > 0
+	x.early = x.conn.pg.Frontend().ReadBufferLen() > 0
 	c.current = x
 	x.sendCloses()
 	return x, nil
@@ -168,13 +167,13 @@ func (c *Conn) Run(ctx context.Context, mode Mode, calls []Call, statements ...S
 		if o.fields != nil && len(x.parsing) > before {
 			o.fields, o.describe = nil, true
 		}
-		x.fe.SendBind(&pgproto3.Bind{PreparedStatement: name, ParameterFormatCodes: o.formats, Parameters: o.values, ResultFormatCodes: o.resultFmt})
+		x.conn.out.SendBind(&pgproto3.Bind{PreparedStatement: name, ParameterFormatCodes: o.formats, Parameters: o.values, ResultFormatCodes: o.resultFmt})
 		x.script = append(x.script, bound)
 		if o.describe {
-			x.fe.SendDescribe(&pgproto3.Describe{ObjectType: 'P'})
+			x.conn.out.SendDescribe(&pgproto3.Describe{ObjectType: 'P'})
 			x.script = append(x.script, described)
 		}
-		x.fe.SendExecute(&pgproto3.Execute{})
+		x.conn.out.SendExecute(&pgproto3.Execute{})
 		x.script = append(x.script, executed)
 		if o.desc.name != "" {
 			x.used = append(x.used, o.desc.sql)
@@ -190,8 +189,8 @@ func (c *Conn) Run(ctx context.Context, mode Mode, calls []Call, statements ...S
 func (x *Exchange) sendCalls(calls []Call) {
 	for _, call := range calls {
 		name := x.parse(&call.Fixed.description)
-		x.fe.SendBind(&pgproto3.Bind{PreparedStatement: name, Parameters: call.Params})
-		x.fe.SendExecute(&pgproto3.Execute{})
+		x.conn.out.SendBind(&pgproto3.Bind{PreparedStatement: name, Parameters: call.Params})
+		x.conn.out.SendExecute(&pgproto3.Execute{})
 		x.script = append(x.script, bound, executed)
 	}
 }
@@ -262,10 +261,10 @@ func inFormats(fields []pgconn.FieldDescription, formats []int16) bool {
 
 // sync sends the Sync, flushes and begins to watch ctx.
 func (x *Exchange) sync(size int) {
-	x.fe.SendSync(&pgproto3.Sync{})
+	x.conn.out.SendSync(&pgproto3.Sync{})
 	x.watch()
 	if size < largeFlush {
-		if err := x.fe.Flush(); err != nil {
+		if err := x.conn.out.Flush(); err != nil {
 			x.fail(err)
 		}
 		return
@@ -274,7 +273,7 @@ func (x *Exchange) sync(size int) {
 	go func() {
 		defer close(x.flushed)
 		// A failure shows in reading as well: the server cannot answer what it did not get.
-		if err := x.fe.Flush(); err != nil {
+		if err := x.conn.out.Flush(); err != nil {
 			x.writeErr = err
 			_ = x.conn.pg.Conn().SetReadDeadline(longAgo)
 		}
@@ -332,7 +331,7 @@ func (x *Exchange) receive() (pgproto3.BackendMessage, error) {
 			break
 		}
 		early := x.early
-		x.early = early && x.fe.ReadBufferLen() > 0
+		x.early = early && x.conn.pg.Frontend().ReadBufferLen() > 0
 		switch msg := msg.(type) {
 		case *pgproto3.ParameterStatus, *pgproto3.NotificationResponse:
 			continue

@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -277,6 +280,78 @@ func TestInsert(t *testing.T) {
 				t.Errorf("stored: %v, %v", got, err)
 			}
 		})
+	}
+}
+
+// What is being written belongs to who writes it. When reading fails meanwhile, the
+// driver ends the connection in a goroutine of its own: it sends Terminate and
+// nothing of ours, which would be there twice, or in pieces.
+func TestOneWriter(t *testing.T) {
+	var (
+		mu       sync.Mutex
+		client   *net.TCPConn // of the first connection; the second is the cancel request
+		sent     []byte
+		finished = make(chan struct{}) // the driver has sent Terminate
+		finish   = sync.OnceFunc(func() { close(finished) })
+	)
+	through := pgtest.Between(t, pgtest.Database(t), func(from, to net.Conn) {
+		mu.Lock()
+		first := client == nil
+		if first {
+			client = from.(*net.TCPConn) //nolint:forcetypeassert // a TCP listener's
+		}
+		mu.Unlock()
+		end := func() { _, _ = from.Close(), to.Close() }
+		go func() { defer end(); _, _ = io.Copy(from, to) }()
+		go func() {
+			defer end()
+			if !first {
+				_, _ = io.Copy(to, from)
+				return
+			}
+			pgtest.Messages(to, from, true, func(kind byte, _ int) {
+				mu.Lock()
+				defer mu.Unlock()
+				if sent = append(sent, kind); kind == 'X' {
+					finish()
+				}
+			})
+		}()
+	})
+	c := connect(t, through, 10)
+	exec(t, c, "create temporary table numbers (n int)")
+	rows := 0
+	x, err := c.Insert(t.Context(), Exec, nil, "insert into numbers values ($1)", func() ([]any, error) {
+		switch rows++; rows {
+		case 2: // the first one waits to be written
+			mu.Lock()
+			sent = nil
+			err := client.CloseWrite()
+			mu.Unlock()
+			if err != nil {
+				return nil, err
+			}
+			select {
+			case <-finished:
+			case <-t.Context().Done():
+				return nil, t.Context().Err()
+			}
+		case 3:
+			return nil, nil
+		}
+		return []any{rows}, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err := x.Count(); err == nil {
+		t.Errorf("%d rows, though the server said nothing", n)
+	}
+	_ = x.Close()
+	mu.Lock()
+	defer mu.Unlock()
+	if len(sent) == 0 || sent[0] != 'X' {
+		t.Errorf("%q was sent when the connection ended, want X first", sent)
 	}
 }
 

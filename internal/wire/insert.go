@@ -73,21 +73,21 @@ func (x *Exchange) writeRows(name string, types *pgconn.StatementDescription, ne
 		if err := b.Build(x.conn.pgx.TypeMap(), types, args); err != nil {
 			return err
 		}
-		x.fe.SendBind(&pgproto3.Bind{PreparedStatement: name, ParameterFormatCodes: b.ParamFormats, Parameters: b.ParamValues})
-		x.fe.SendExecute(&pgproto3.Execute{})
+		x.conn.out.SendBind(&pgproto3.Bind{PreparedStatement: name, ParameterFormatCodes: b.ParamFormats, Parameters: b.ParamValues})
+		x.conn.out.SendExecute(&pgproto3.Execute{})
 		x.inserted++
 		for _, v := range b.ParamValues {
 			pending += len(v) + 4
 		}
 		if pending += 32; pending >= flushEvery {
 			pending = 0
-			if err := x.fe.Flush(); err != nil {
+			if err := x.conn.out.Flush(); err != nil {
 				return err
 			}
 		}
 	}
-	x.fe.SendSync(&pgproto3.Sync{})
-	return x.fe.Flush()
+	x.conn.out.SendSync(&pgproto3.Sync{})
+	return x.conn.out.Flush()
 }
 
 // Count reads the results of Insert to the end and sums up their rows.
