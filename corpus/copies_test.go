@@ -3,7 +3,6 @@ package corpus
 import (
 	"flag"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -34,7 +33,7 @@ var judged = []string{
 // asks about some faulty programs and all forms that are right; make test about one
 // program. TestCases asks about a folder's.
 func TestCopies(t *testing.T) {
-	soak := os.Getenv("POOLPROOF_SOAK") != ""
+	soak := pgtest.Soak()
 	c := newComparison(t, pgtest.Server(t).AdminURL(), soak)
 	for _, r := range table {
 		if right := len(r.want) == 0; soak && (right || slices.Contains(judged, r.program)) || !soak && r.program == judged[0] {
