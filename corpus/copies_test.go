@@ -52,7 +52,7 @@ func TestCopies(t *testing.T) {
 
 // subject is a program of which several copies run.
 type subject struct {
-	faulty   bool // as its row says; asked where PgBouncer 1.18 is not. One that is not is right alone
+	faulty   bool // as its row says: asked where PgBouncer 1.18 is not; it may be wrong alone too, on a direct connection
 	database func(t *testing.T) (direct string)
 	run      func(t *testing.T, pooled, direct string) run
 	more     []string // the modes in which prove rightly says an error although the copies suffer nothing
@@ -123,16 +123,22 @@ func (c comparison) compare(t *testing.T, s subject) {
 	}
 }
 
-// alone are the SQLSTATEs that the program is sent on a direct connection, where
-// nothing is wrong unless it is faulty there too.
-func (s subject) alone(t *testing.T) []string {
+// alone is what is wrong with the program on a direct connection: nothing unless it
+// is faulty there too. No pooler is to blame for that.
+func (s subject) alone(t *testing.T) (how []string) {
 	t.Helper()
 	direct := s.database(t)
 	lone, codes := pgtest.Errors(t, direct)
-	if ran := s.run(t, lone, direct); ran.exit != 0 && !s.faulty {
-		t.Errorf("it is wrong alone, on a direct connection: exit %d\n%s", ran.exit, ran.output)
+	if ran := s.run(t, lone, direct); ran.exit != 0 {
+		how = append(how, complains(ran))
+		if !s.faulty {
+			t.Errorf("it is wrong alone, on a direct connection: exit %d\n%s", ran.exit, ran.output)
+		}
 	}
-	return codes()
+	for _, code := range codes() {
+		how = append(how, isSent(code))
+	}
+	return how
 }
 
 // accuse wants that prove says an error of one copy at each of its runs, or at none.
@@ -200,15 +206,14 @@ func (s subject) crowd(t *testing.T, copies int, at func(string) string, alone [
 		if ran.exit != 0 {
 			mu.Lock()
 			defer mu.Unlock()
-			how = append(how, "says "+complaint(ran.output))
+			how = append(how, complains(ran))
 		}
 		return ran
 	})
 	for _, code := range codes() {
-		if !slices.Contains(alone, code) {
-			how = append(how, "is sent "+code)
-		}
+		how = append(how, isSent(code))
 	}
+	how = slices.DeleteFunc(how, func(what string) bool { return slices.Contains(alone, what) })
 	var fresh []string
 	d := &bouncer{T: t, pooled: direct}
 	d.strangers(func(c *pgx.Conn) { fresh = d.has(c) })
@@ -222,18 +227,18 @@ func (s subject) crowd(t *testing.T, copies int, at func(string) string, alone [
 	return how
 }
 
-// complaint is the line in which a program says what is wrong, else its last one.
-func complaint(output string) string {
-	lines := strings.Split(strings.TrimSpace(output), "\n")
+// complains is the line in which a program says what is wrong, else its last one.
+func complains(ran run) string {
+	lines := strings.Split(strings.TrimSpace(ran.output), "\n")
 	for _, line := range lines {
-		for _, word := range []string{"wrong", "WRONG", "FAIL", "ERR"} {
-			if strings.HasPrefix(line, word) {
-				return line
-			}
+		if strings.HasPrefix(line, "wrong") || complaint.MatchString(line) {
+			return "says " + line
 		}
 	}
-	return lines[len(lines)-1]
+	return "says " + lines[len(lines)-1]
 }
+
+func isSent(code string) string { return "is sent " + code }
 
 // has is what a server connection keeps that its next client can find.
 func (b *bouncer) has(c *pgx.Conn) []string {
