@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -25,10 +24,7 @@ import (
 // client that keeps leaving another tenant's id on the server connections, and
 // beside a bystander that looks for ids that we left there.
 func TestConformance(t *testing.T) {
-	rounds := 2 // of everything, by each of the 16
-	if os.Getenv("POOLPROOF_SOAK") != "" {
-		rounds = 600
-	}
+	rounds := pgtest.Pick(2, 600) // of everything, by each of the 16
 	f := newFixture(t, 16)
 	f.exec(t, "insert into documents (tenant_id, body) select '"+victim+"', 'of tenant "+victim+"' from generate_series(1, 100)")
 	for _, kind := range append(slices.Clone(pgtest.Kinds), pgtest.PgBouncer126Transaction, pgtest.PgBouncer126Statement,

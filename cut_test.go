@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/url"
-	"os"
 	"sync"
 	"testing"
 
@@ -168,10 +167,7 @@ func testCutAtEveryByte(t *testing.T, form option) {
 		return err
 	}
 	mark := func(what ...any) string { return fmt.Sprintf("%-40s", fmt.Sprint(what...)) } // of one length
-	every := 197                                                                          // bytes
-	if os.Getenv("POOLPROOF_SOAK") != "" {
-		every = 1
-	}
+	every := pgtest.Pick(197, 1)                                                          // bytes
 	for name, work := range map[string]struct {
 		rows int // that are stored
 		run  func(ctx context.Context, mark string) error

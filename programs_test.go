@@ -5,7 +5,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -29,10 +28,7 @@ import (
 // panics, use a transaction from within an argument or from a second goroutine,
 // keep results, give up in the middle, and go on after errors.
 func TestPrograms(t *testing.T) {
-	steps := 2_000
-	if os.Getenv("POOLPROOF_SOAK") != "" {
-		steps = 210_000 // 200,000 and a few more, as a program is a little shorter than that on average
-	}
+	steps := pgtest.Pick(2_000, 210_000) // 200,000 and a few more, as a program is a little shorter than that on average
 	ways := []struct {
 		kind pgtest.Kind
 		mode poolproof.Mode

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math/big"
 	"net/netip"
-	"os"
 	"reflect"
 	"runtime"
 	"strings"
@@ -164,7 +163,7 @@ func TestLargePipelines(t *testing.T) { forForms(t, testLargePipelines) }
 func testLargePipelines(t *testing.T, form option) {
 	f := newFixture(t, 1)
 	for _, kind := range pgtest.Kinds {
-		if kind != pgtest.Direct && kind != pgtest.PgBouncer118Transaction && os.Getenv("POOLPROOF_SOAK") == "" {
+		if kind != pgtest.Direct && kind != pgtest.PgBouncer118Transaction && !pgtest.Soak() {
 			continue
 		}
 		t.Run(kind.String(), func(t *testing.T) {
@@ -188,10 +187,7 @@ func testLargePipelines(t *testing.T, form option) {
 			if err := s.SendBatch(ctx, b).Close(); err != nil {
 				t.Errorf("a batch of 16 MB: %v", err)
 			}
-			many := int64(2_000)
-			if os.Getenv("POOLPROOF_SOAK") != "" {
-				many = 20_000
-			}
+			many := pgtest.Pick(int64(2_000), 20_000)
 			n, err := s.CopyFrom(ctx, pgx.Identifier{"documents"}, []string{"tenant_id", "body"}, pgx.CopyFromSlice(int(many), func(i int) ([]any, error) {
 				return []any{tenant(0), fmt.Sprintf("row %d %s", i, kind)}, nil
 			}))

@@ -2,7 +2,6 @@ package corpus
 
 import (
 	"errors"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -10,6 +9,7 @@ import (
 
 	"github.com/poolproof/poolproof/hostile"
 	"github.com/poolproof/poolproof/hostile/source"
+	"github.com/poolproof/poolproof/internal/pgtest"
 )
 
 // badDays are programs that a pooler's bad day meets: faulty forms, the faults
@@ -34,10 +34,7 @@ var badDays = []struct {
 // Real programs on a bad day: what takes it wrong is found, and suffers what
 // the finding says; what takes it right is not accused.
 func TestBadDays(t *testing.T) {
-	rounds := 1
-	if os.Getenv("POOLPROOF_SOAK") != "" {
-		rounds = 20
-	}
+	rounds := pgtest.Pick(1, 20)
 	for _, r := range badDays {
 		t.Run(r.program+" "+r.form, func(t *testing.T) {
 			t.Parallel()

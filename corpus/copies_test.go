@@ -1,7 +1,6 @@
 package corpus
 
 import (
-	"os"
 	"slices"
 	"sync"
 	"testing"
@@ -24,10 +23,7 @@ var judged = []string{
 // soak does. It asks about all programs that see for themselves, and all forms that
 // are right; make test about one program.
 func TestCopies(t *testing.T) {
-	copies, rounds, soak := 3, 1, os.Getenv("POOLPROOF_SOAK") != ""
-	if soak {
-		copies, rounds = 8, 20
-	}
+	copies, rounds, soak := pgtest.Pick(3, 8), pgtest.Pick(1, 20), pgtest.Soak()
 	for _, r := range table {
 		switch {
 		case soak && (len(r.want) == 0 || slices.Contains(judged, r.program)), !soak && r.program == judged[0]:

@@ -4,7 +4,6 @@ import (
 	"context"
 	"flag"
 	"log/slog"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -19,7 +18,7 @@ import (
 )
 
 // every makes the tests run libraryTable too, as the soak does.
-var every = flag.Bool("every", os.Getenv("POOLPROOF_SOAK") != "", "run the programs of every library, as the soak does")
+var every = flag.Bool("every", pgtest.Soak(), "run the programs of every library, as the soak does")
 
 // rows are the programs that this run runs.
 func rows() []row {
@@ -208,10 +207,7 @@ var table = []row{
 
 // The table's programs, through the hostile pooler.
 func TestProve(t *testing.T) {
-	rounds := 1
-	if os.Getenv("POOLPROOF_SOAK") != "" {
-		rounds = 20
-	}
+	rounds := pgtest.Pick(1, 20)
 	for i, r := range rows() {
 		rounds := rounds
 		if i >= len(table)+len(fieldTable) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"io"
 	"net"
-	"os"
 	"regexp"
 	"strings"
 	"sync"
@@ -231,10 +230,9 @@ func (d *realDay) suffers(r row, kind hostile.FaultKind, most int) run {
 // What prove says of a bad day is what programs suffer on one of a real PgBouncer:
 // what is found with --faults does its harm, and what is right stays right.
 func TestRealBadDays(t *testing.T) {
-	soak := os.Getenv("POOLPROOF_SOAK") != ""
-	rounds, versions := 1, []pgtest.Kind{pgtest.PgBouncer118Transaction}
-	if soak {
-		rounds, versions = 5, append(versions, pgtest.PgBouncer124Transaction)
+	rounds, versions := pgtest.Pick(1, 5), []pgtest.Kind{pgtest.PgBouncer118Transaction}
+	if pgtest.Soak() {
+		versions = append(versions, pgtest.PgBouncer124Transaction)
 	}
 	harmful := map[string][]hostile.FaultKind{
 		"node/pg_badday.cjs leak":             {hostile.FaultCheckout, hostile.FaultBegin},
@@ -256,7 +254,7 @@ func TestRealBadDays(t *testing.T) {
 			for _, kind := range kinds {
 				answer := kind == hostile.FaultAnswer && !strings.HasSuffix(name, "job")
 				usedUp := kind == hostile.FaultCheckout && name == "node/drizzle_badday.cjs transaction"
-				if !soak && !answer && !usedUp {
+				if !pgtest.Soak() && !answer && !usedUp {
 					continue // a program of each language
 				}
 				t.Run(version.String()+" "+name+" "+string(kind), func(t *testing.T) {

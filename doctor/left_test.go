@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -79,10 +78,7 @@ func say(t *testing.T, url, sql string) {
 // TestResidue: one of 20 server connections is dirty while 50 clients keep the pooler busy. The audit finds it, what it
 // holds and who had it; the SQL that it writes cleans it, and then it is silent. In the soak 20 times, in five seconds.
 func TestResidue(t *testing.T) {
-	times, within := 1, inTests
-	if os.Getenv("POOLPROOF_SOAK") != "" {
-		times, within = 20, doctor.Budget
-	}
+	times, within := pgtest.Pick(1, 20), pgtest.Pick(inTests, doctor.Budget)
 	for _, kind := range []pgtest.Kind{pgtest.PgBouncer118Transaction, pgtest.PgBouncer124Transaction} {
 		t.Run(kind.String(), func(t *testing.T) {
 			owner := app(t, policies)
@@ -124,7 +120,7 @@ func TestResidue(t *testing.T) {
 // one server connection is below the other, and in which the audit itself leaves nothing.
 func TestResidueOfEachKind(t *testing.T) {
 	kinds := []pgtest.Kind{pgtest.PgBouncer118Transaction, pgtest.PgBouncer118Statement, pgtest.PgBouncer124Transaction}
-	if os.Getenv("POOLPROOF_SOAK") != "" {
+	if pgtest.Soak() {
 		kinds = append(kinds, pgtest.Odyssey15NoDiscard)
 	}
 	for _, kind := range kinds {
@@ -147,7 +143,7 @@ func TestResidueOfEachKind(t *testing.T) {
 				{"begin; set local app.t = '7'; select pg_advisory_xact_lock(3); create temp table gone () on commit drop; commit", "", false},
 				{"select nextval('numbers'); select random(); select to_tsvector('english', 'cars')", "", false},
 			} {
-				if kind == pgtest.PgBouncer118Statement && strings.HasPrefix(tt.sql, "begin") || kind != pgtest.PgBouncer118Transaction && os.Getenv("POOLPROOF_SOAK") == "" && !tt.all {
+				if kind == pgtest.PgBouncer118Statement && strings.HasPrefix(tt.sql, "begin") || kind != pgtest.PgBouncer118Transaction && !pgtest.Soak() && !tt.all {
 					continue
 				}
 				url := url

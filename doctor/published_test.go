@@ -57,7 +57,7 @@ var published = []struct {
 
 // TestPublishedSchemas compares what the doctor finds in schemas that others have published with what was listed by hand. The soak fetches them.
 func TestPublishedSchemas(t *testing.T) {
-	if os.Getenv("POOLPROOF_SOAK") == "" {
+	if !pgtest.Soak() {
 		return // they come over the network
 	}
 	for _, p := range published {

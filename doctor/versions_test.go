@@ -23,10 +23,7 @@ import (
 // TestVersions: on each major version of PostgreSQL the doctor says what keeps it out and what to do next, is silent where
 // nothing is wrong, finds what is, and knows what is left on a server connection. In the soak 14 to 18, else the newest.
 func TestVersions(t *testing.T) {
-	majors := []int{18}
-	if os.Getenv("POOLPROOF_SOAK") != "" {
-		majors = []int{14, 15, 16, 17, 18}
-	}
+	majors := pgtest.Pick([]int{18}, []int{14, 15, 16, 17, 18})
 	for _, major := range majors {
 		t.Run(strconv.Itoa(major), func(t *testing.T) {
 			server := pgtest.PrivateServerOf(t, major, "hostssl all tls_only 127.0.0.1/32 trust\nhost all doctor_login 127.0.0.1/32 trust\nhost all app 127.0.0.1/32 scram-sha-256\n", nil) //nolint:dupword // the file's columns

@@ -4,13 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/poolproof/poolproof/internal/pgtest"
 )
 
 // job is one piece of work of a program, on a connection. It returns the
@@ -173,10 +174,7 @@ func TestFaults(t *testing.T) {
 		{"all", nil, done, ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			rounds := 1
-			if os.Getenv("POOLPROOF_SOAK") != "" {
-				rounds = 20
-			}
+			rounds := pgtest.Pick(1, 20)
 			for range rounds {
 				p, pooled, direct := testPooler(t, Config{Faults: &Faults{Seed: 1, Kinds: tc.kinds}, WaitTimeout: 10 * time.Second})
 				exec(t, connect(t, direct, ""), "create table ledger (n int); create table unique_ledger (n int primary key); create table job as select n from generate_series(1, 200) n")
@@ -204,10 +202,7 @@ func TestFaults(t *testing.T) {
 // A program whose own pool is used up stands still: it takes a connection out of
 // its pool, meets a fault and does not give it back, until none is left.
 func TestPoolThatIsUsedUp(t *testing.T) {
-	rounds := 1
-	if os.Getenv("POOLPROOF_SOAK") != "" {
-		rounds = 20
-	}
+	rounds := pgtest.Pick(1, 20)
 	for _, tc := range []struct {
 		name      string
 		size      int

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"runtime"
 	"strings"
 	"sync"
@@ -18,6 +17,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
+
+	"github.com/poolproof/poolproof/internal/pgtest"
 )
 
 // memory watches the heap while f runs. It returns the most that was in use beyond
@@ -82,10 +83,7 @@ func TestLargeTransfers(t *testing.T) {
 	p, url, _ := testPooler(t, Config{})
 	c := connect(t, url, "exec")
 	exec(t, c, "create table t (id int, v text)")
-	n, size := 200_000, 256<<20
-	if os.Getenv("POOLPROOF_SOAK") != "" {
-		n, size = 1_000_000, 1<<30
-	}
+	n, size := pgtest.Pick(200_000, 1_000_000), pgtest.Pick(256<<20, 1<<30)
 	const bound = 48 << 20 // of both sides, the client's buffers and the garbage between collections included
 	used := memory(func() {
 		tag, err := c.PgConn().CopyFrom(t.Context(), &rows{n: n}, "copy t from stdin")

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -120,10 +119,7 @@ func holds(t *testing.T, r judge.Report, want outcomes) {
 // What is found through PostgreSQL itself is right: it is the measure. Through
 // each pooler it is what docs/judge.md says; the soak has all poolers.
 func TestJudge(t *testing.T) {
-	kinds := []pgtest.Kind{pgtest.Direct, pgtest.PgBouncer118Transaction}
-	if os.Getenv("POOLPROOF_SOAK") != "" {
-		kinds = append([]pgtest.Kind{pgtest.Direct}, pgtest.Poolers...)
-	}
+	kinds := pgtest.Pick([]pgtest.Kind{pgtest.Direct, pgtest.PgBouncer118Transaction}, append([]pgtest.Kind{pgtest.Direct}, pgtest.Poolers...))
 	for _, kind := range kinds {
 		t.Run(kind.String(), func(t *testing.T) {
 			direct := pgtest.Database(t)
@@ -139,7 +135,7 @@ func TestJudge(t *testing.T) {
 			noState(t, url)
 		})
 	}
-	if os.Getenv("POOLPROOF_SOAK") != "" {
+	if pgtest.Soak() {
 		t.Run("hostile", func(t *testing.T) {
 			_, url := hostile.StartWith(t, hostile.Config{Upstream: pgtest.Database(t)})
 			holds(t, judged(t, url, judge.Options{}), hostilePooler)

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"net"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -132,10 +131,7 @@ func (e examined) String() string {
 // 50 busy clients without; in the soak ten times each, all four.
 func TestExamine(t *testing.T) {
 	login := login(t, pgtest.Database(t))
-	times := 1
-	if os.Getenv("POOLPROOF_SOAK") != "" {
-		times = 10
-	}
+	times := pgtest.Pick(1, 10)
 	for _, e := range examineds {
 		t.Run(e.String(), func(t *testing.T) {
 			way := e.start
@@ -222,7 +218,7 @@ func (e examined) examine(t *testing.T, url string, intrusive bool) {
 // the server connections hold.
 func TestExamineCutAtAnyMoment(t *testing.T) {
 	kinds := []pgtest.Kind{pgtest.PgBouncer118Transaction, pgtest.Odyssey15NoDiscard}
-	if os.Getenv("POOLPROOF_SOAK") != "" {
+	if pgtest.Soak() {
 		kinds = append(kinds, pgtest.PgBouncer124Transaction, pgtest.PgBouncer126Transaction)
 	}
 	for _, kind := range kinds {

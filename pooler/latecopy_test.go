@@ -4,7 +4,6 @@ package pooler_test
 
 import (
 	"context"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -32,7 +31,7 @@ func TestLateCopy(t *testing.T) {
 		{"rows and CopyDone, then it leaves", []pgproto3.FrontendMessage{&pgproto3.CopyData{Data: []byte("2\n")}, &pgproto3.CopyDone{}}, "leaves", nil},
 	}
 	kinds := []pgtest.Kind{pgtest.PgBouncer126Transaction}
-	if os.Getenv("POOLPROOF_SOAK") == "" {
+	if !pgtest.Soak() {
 		forms = forms[:1]
 	} else {
 		kinds = []pgtest.Kind{pgtest.PgBouncer118Transaction, pgtest.PgBouncer124Transaction, pgtest.PgBouncer126Transaction, pgtest.PgBouncer126Statement}

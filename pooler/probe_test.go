@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"net/url"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -91,12 +90,7 @@ func login(t *testing.T, owner string) string {
 }
 
 // opens is how often each way is opened.
-func opens() int {
-	if os.Getenv("POOLPROOF_SOAK") != "" {
-		return 30
-	}
-	return 3
-}
+var opens = pgtest.Pick(3, 30)
 
 // TestOpenFindsOutThePooler opens the library on every way, when nobody else is
 // there and beside 16 clients that keep the pooler busy.
@@ -120,7 +114,7 @@ func TestOpenFindsOutThePooler(t *testing.T) {
 // open opens the library and compares what it found.
 func (w way) open(t *testing.T, url string) {
 	t.Helper()
-	n, slowest := opens(), time.Duration(0)
+	n, slowest := opens, time.Duration(0)
 	for i := range n {
 		var log bytes.Buffer
 		db, err := poolproof.Open(t.Context(), poolproof.Config{URL: url, Logger: slog.New(slog.NewTextHandler(&log, nil))})

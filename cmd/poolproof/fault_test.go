@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
-	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -107,10 +106,7 @@ func TestDatabaseKilledUnderLoad(t *testing.T) {
 	for range 8 {
 		workers.Go(func() { c.work(ctx) })
 	}
-	rounds := 2
-	if os.Getenv("POOLPROOF_SOAK") != "" {
-		rounds = 30
-	}
+	rounds := pgtest.Pick(2, 30)
 	for round := range rounds {
 		made := c.count(201)
 		eventually(t, 20*time.Second, "50 roles made", func() bool { return c.count(201) > made+50 })

@@ -251,10 +251,7 @@ func heap() int {
 // password is served meanwhile. What that one says is shown so that it can be
 // seen.
 func TestStrangers(t *testing.T) {
-	forms := map[string]int{"strict": 2_000, "observe": 200} // there each is a process of the server's
-	if os.Getenv("POOLPROOF_SOAK") != "" {
-		forms = map[string]int{"strict": 10_000, "observe": 1_000}
-	}
+	forms := map[string]int{"strict": pgtest.Pick(2_000, 10_000), "observe": pgtest.Pick(200, 1_000)} // there each is a process of the server's
 	for form, n := range forms {
 		t.Run(form, func(t *testing.T) {
 			up := pgtest.Database(t)

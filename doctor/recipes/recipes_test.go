@@ -30,7 +30,7 @@ import (
 )
 
 var (
-	every      = flag.Bool("every", os.Getenv("POOLPROOF_SOAK") != "", "run every recipe, as the soak does")
+	every      = flag.Bool("every", pgtest.Soak(), "run every recipe, as the soak does")
 	operations = flag.Int("operations", 10_000, "of each recipe, with -every; otherwise 500")
 	// write makes TestRecipes write what it measured.
 	write = flag.Bool("write", false, "write measured.json; with -every")

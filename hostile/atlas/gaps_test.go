@@ -123,7 +123,7 @@ func TestMachineSeesRows(t *testing.T) {
 // The differential test on all of PostgreSQL's own scripts: core, procedural
 // languages and contrib.
 func TestEveryStatement(t *testing.T) {
-	if os.Getenv("POOLPROOF_SOAK") == "" {
+	if !pgtest.Soak() {
 		return // TestSample runs some
 	}
 	dir, source := regressFolder(t)

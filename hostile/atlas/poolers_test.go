@@ -1,7 +1,6 @@
 package atlas
 
 import (
-	"os"
 	"testing"
 	"time"
 
@@ -26,7 +25,7 @@ var measured = []struct {
 // says: the state that SQL makes. What becomes of statements of the protocol is
 // measured by the corpus and by package pooler.
 func TestFates(t *testing.T) {
-	if os.Getenv("POOLPROOF_SOAK") == "" {
+	if !pgtest.Soak() {
 		return // a minute
 	}
 	direct := pgtest.Database(t)

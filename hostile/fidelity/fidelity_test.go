@@ -26,6 +26,7 @@ import (
 	"time"
 
 	"github.com/poolproof/poolproof/internal/devdb"
+	"github.com/poolproof/poolproof/internal/pgtest"
 )
 
 // differences are the tests of pgx's own suite whose result through poolproof
@@ -256,7 +257,7 @@ func TestPgxSuite(t *testing.T) {
 	var want, got results
 	var said map[string]string
 	begun := time.Now()
-	if os.Getenv("POOLPROOF_SOAK") == "" {
+	if !pgtest.Soak() {
 		packages := []string{".", "./pgconn"} // what speaks the protocol itself
 		got, said = s.test(t, observed, append(packages, "-skip", lengthy)...)
 		want = results{}
@@ -303,10 +304,7 @@ func TestPgxSuite(t *testing.T) {
 			t.Errorf("%s is listed (%s) and does not differ", name, why)
 		}
 	}
-	least := 1400
-	if os.Getenv("POOLPROOF_SOAK") != "" {
-		least = 2000
-	}
+	least := pgtest.Pick(1400, 2000)
 	if passed < least {
 		t.Errorf("%d tests have passed", passed)
 	}

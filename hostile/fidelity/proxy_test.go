@@ -15,6 +15,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/poolproof/poolproof/internal/pgtest"
 )
 
 // build builds poolproof and returns its path.
@@ -22,7 +24,7 @@ func build(t *testing.T) string {
 	t.Helper()
 	binary := filepath.Join(t.TempDir(), "poolproof")
 	args := []string{"build", "-o", binary, "github.com/poolproof/poolproof/cmd/poolproof"}
-	if os.Getenv("POOLPROOF_SOAK") != "" { // a race is then its exit status, 66
+	if pgtest.Soak() { // a race is then its exit status, 66
 		args = slices.Insert(args, 1, "-race")
 	}
 	if out, err := exec.CommandContext(t.Context(), "go", args...).CombinedOutput(); err != nil { //nolint:gosec // our own

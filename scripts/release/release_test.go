@@ -17,6 +17,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/poolproof/poolproof/internal/pgtest"
 )
 
 const source = "../.."
@@ -29,7 +31,7 @@ const source = "../.."
 func TestReproducible(t *testing.T) {
 	systems := []target{{"linux", runtime.GOARCH}}
 	args := []string{"-target", systems[0].String()}
-	soak := os.Getenv("POOLPROOF_SOAK") != ""
+	soak := pgtest.Soak()
 	if soak {
 		systems, args = targets, nil
 	}

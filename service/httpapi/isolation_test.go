@@ -7,7 +7,6 @@ import (
 	"maps"
 	"net"
 	"net/http"
-	"os"
 	"regexp"
 	"slices"
 	"strconv"
@@ -179,10 +178,7 @@ func TestForeignIsMissing(t *testing.T) {
 	}
 	// Without policies: there every statement must name the tenant itself.
 	ways := []way{{"without row-level security", pgtest.Direct, false}}
-	kinds := []pgtest.Kind{pgtest.PgBouncer118Transaction}
-	if os.Getenv("POOLPROOF_SOAK") != "" {
-		kinds = pgtest.Kinds
-	}
+	kinds := pgtest.Pick([]pgtest.Kind{pgtest.PgBouncer118Transaction}, pgtest.Kinds)
 	for _, kind := range kinds {
 		ways = append(ways, way{kind.String(), kind, true})
 	}

@@ -45,14 +45,11 @@ func TestSchemathesis(t *testing.T) {
 	// The same requests each time, but for the soak: no random data
 	// beside the document's own and those at the edges of its schemas.
 	const platforms = `^((create|update|delete)(Feature|Permission|SidebarItem)|[a-z]+Tenants?)$`
-	more, soak := []string{"--max-examples", "1", "--seed", "1", "--phases", "examples,coverage"}, os.Getenv("POOLPROOF_SOAK") != ""
-	if soak {
-		more = []string{"--max-examples", "50"}
-	}
+	more := pgtest.Pick([]string{"--max-examples", "1", "--seed", "1", "--phases", "examples,coverage"}, []string{"--max-examples", "50"})
 	all := len(theContract().operations) - 1 // but the one that the document came by
 	var asked atomic.Int64
 	t.Cleanup(func() {
-		if n := int(asked.Load()); n != all && !soak || n != 2*all && soak {
+		if n := int(asked.Load()); n != pgtest.Pick(1, 2)*all {
 			t.Errorf("%d operations were asked, of %d", n, all)
 		}
 	})
@@ -64,7 +61,7 @@ func TestSchemathesis(t *testing.T) {
 		"GLOBAL_ADMIN": {migrations.DemoPlatformAdmin, migrations.DemoPlatform, "--include-operation-id-regex"},
 	} {
 		more := slices.Clone(more)
-		if !soak {
+		if !pgtest.Soak() {
 			more = append(more, as.which, platforms)
 		}
 		t.Run(name, func(t *testing.T) {

@@ -483,7 +483,7 @@ func topics(t *testing.T) map[string]topic {
 func TestSuite(t *testing.T) {
 	all := topics(t)
 	kinds := []pgtest.Kind{pgtest.PgBouncer118Transaction, pgtest.PgBouncer118Statement}
-	if os.Getenv("POOLPROOF_SOAK") != "" {
+	if pgtest.Soak() {
 		kinds = append(kinds, pgtest.Direct)
 	}
 	for _, kind := range kinds {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -25,10 +24,7 @@ import (
 // leaving another tenant's id on the server connections. Every name says whose
 // it is, so that a foreign one is seen wherever it appears.
 func TestStoresConform(t *testing.T) {
-	rounds := 1
-	if os.Getenv("POOLPROOF_SOAK") != "" {
-		rounds = 100
-	}
+	rounds := pgtest.Pick(1, 100)
 	for _, kind := range pgtest.Kinds {
 		modes := []poolproof.Mode{poolproof.ModeExec, poolproof.ModeCacheDescribe}
 		if kind == pgtest.Direct || kind == pgtest.PgBouncer124Transaction { // elsewhere Open refuses it, see the library's suite

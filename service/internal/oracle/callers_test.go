@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -25,9 +24,9 @@ import (
 // gets an answer, none deadlocks, and what is left keeps the rules and is what
 // the API says it is.
 func TestSixteenCallers(t *testing.T) {
-	each, kinds := 40, []pgtest.Kind{pgtest.PgBouncer118Transaction, pgtest.PgBouncer118Statement}
-	if os.Getenv("POOLPROOF_SOAK") != "" {
-		each, kinds = 700, append(kinds, pgtest.Direct)
+	each, kinds := pgtest.Pick(40, 700), []pgtest.Kind{pgtest.PgBouncer118Transaction, pgtest.PgBouncer118Statement}
+	if pgtest.Soak() {
+		kinds = append(kinds, pgtest.Direct)
 	}
 	for _, kind := range kinds {
 		t.Run(kind.String(), func(t *testing.T) {
