@@ -139,6 +139,12 @@ var realFaults = map[hostile.FaultKind]func(d *realDay, ctx context.Context, mos
 	hostile.FaultBegin: func(d *realDay, ctx context.Context, most int) {
 		const late = pooledOnes + " and state = 'active' and query_start < clock_timestamp() - interval '550 ms'"
 		for range most {
+			for n := 0; n == 0; { // it is about to begin a transaction, or has
+				var ok bool
+				if n, ok = d.ask(ctx, "select count(*)"+pooledOnes+" and query ~* '^(begin|commit|rollback)'"); !ok {
+					return
+				}
+			}
 			resume := d.log.stop(ctx)
 			waiting, ok := 0, true
 			for waiting == 0 && ok {
