@@ -50,7 +50,7 @@ func command(t testing.TB, program, form string) (argv, env []string) {
 		if name == "Threshold" || name == "Schema" {
 			jars = debianJDBC // an older one
 		}
-		return []string{"java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", built(t).java + ":" + jars, name, form}, nil
+		return append(javaAt(built(t).java+":"+jars), name, form), nil
 	case "go":
 		return []string{filepath.Join(built(t).golang, name), form}, nil
 	case "shell":
@@ -60,6 +60,11 @@ func command(t testing.TB, program, form string) (argv, env []string) {
 	}
 	t.Fatalf("%s: there is no such language", program)
 	return nil, nil
+}
+
+// javaAt is Java with a class path, for programs that end soon.
+func javaAt(classes string) []string {
+	return []string{"java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", classes}
 }
 
 // builds are the programs that are compiled for a run of the tests.
@@ -156,19 +161,25 @@ func jdbcURL(u *url.URL) string {
 func execute(t testing.TB, program, form, pooled, directly string, more ...string) run {
 	t.Helper()
 	argv, env := command(t, program, form)
+	return start(t, argv, append(env, more...), pooled, directly)
+}
+
+// start runs a command line with the database at pooled, and these variables beside
+// it.
+func start(t testing.TB, argv, env []string, pooled, directly string) run {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	u := parsed(t, pooled)
 	database := strings.TrimPrefix(u.Path, "/")
 	password, _ := u.User.Password()
-	cmd.Env = append(env, //nolint:gocritic // nobody has env but this
-		"PATH="+os.Getenv("PATH"), "HOME="+t.TempDir(), "LANG=C.UTF-8",
-		"DATABASE_URL="+pooled, "DIRECT_URL="+directly,
-		"PGHOST="+u.Hostname(), "PGPORT="+u.Port(), "PGUSER="+u.User.Username(), "PGPASSWORD="+password, "PGDATABASE="+database, "PGSSLMODE=disable",
-		"JDBC_URL="+jdbcURL(u), "DIRECT_JDBC_URL="+jdbcURL(parsed(t, directly)),
-	)
-	cmd.Env = append(cmd.Env, more...)
+	cmd.Env = append([]string{
+		"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "LANG=C.UTF-8",
+		"DATABASE_URL=" + pooled, "DIRECT_URL=" + directly,
+		"PGHOST=" + u.Hostname(), "PGPORT=" + u.Port(), "PGUSER=" + u.User.Username(), "PGPASSWORD=" + password, "PGDATABASE=" + database, "PGSSLMODE=disable",
+		"JDBC_URL=" + jdbcURL(u), "DIRECT_JDBC_URL=" + jdbcURL(parsed(t, directly)),
+	}, env...)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

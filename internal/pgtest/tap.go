@@ -8,6 +8,8 @@ import (
 	"slices"
 	"sync"
 	"testing"
+
+	"github.com/jackc/pgx/v5/pgproto3"
 )
 
 // Tap returns a URL that leads to the same server, without TLS, and a function
@@ -41,9 +43,45 @@ func Tap(t testing.TB, url string) (tapped string, said func() []string) {
 	}
 }
 
+// Errors returns a URL that leads to the same server, without TLS, and a function
+// that returns and forgets the SQLSTATEs of the errors that clients were sent,
+// each once and sorted.
+func Errors(t testing.TB, url string) (tapped string, codes func() []string) {
+	t.Helper()
+	var (
+		mu   sync.Mutex
+		seen []string
+	)
+	note := func(message []byte) {
+		var answer pgproto3.ErrorResponse
+		if message[0] == 'E' && answer.Decode(message[5:]) == nil {
+			mu.Lock()
+			defer mu.Unlock()
+			seen = append(seen, answer.Code)
+		}
+	}
+	tapped = Between(t, url, func(client, server net.Conn) {
+		end := func() { _, _ = client.Close(), server.Close() }
+		go func() { defer end(); _, _ = io.Copy(server, client) }()
+		go func() { defer end(); messages(client, server, false, note) }()
+	})
+	return tapped, func() []string {
+		mu.Lock()
+		defer mu.Unlock()
+		all := seen
+		seen = nil
+		slices.Sort(all)
+		return slices.Compact(all)
+	}
+}
+
 // Messages passes messages on, and tells of each but the first of a client, which
 // has no type.
 func Messages(to io.Writer, from io.Reader, startup bool, note func(kind byte, size int)) {
+	messages(to, from, startup, func(message []byte) { note(message[0], len(message)-1) })
+}
+
+func messages(to io.Writer, from io.Reader, startup bool, note func(message []byte)) {
 	for {
 		head := make([]byte, 5)
 		if startup {
@@ -61,7 +99,7 @@ func Messages(to io.Writer, from io.Reader, startup bool, note func(kind byte, s
 			return
 		}
 		if !startup {
-			note(head[0], int(size))
+			note(message)
 		}
 		startup = false
 		if _, err := to.Write(message); err != nil {
