@@ -225,8 +225,11 @@ var libraries = []library{
 	{
 		name: "airflow", language: "Python", over: []string{"sqlalchemy"}, packages: []string{"airflow"},
 		fixes: []Advice{
-			{Codes: statementNames, Knob: "[database] sql_alchemy_connect_args with a dictionary that has prepare_threshold None (psycopg) or asyncpg's settings for sql_alchemy_conn_async", Source: documented("Airflow 3, configuration reference, database, sql_alchemy_connect_args")},
-			{Codes: locking, Knob: "airflow db migrate over a direct connection (AIRFLOW__DATABASE__SQL_ALCHEMY_CONN); the scheduler locks with pg_advisory_xact_lock and may be pooled", Source: documented("Airflow 3, docs on setting up a database")},
+			{
+				Codes: statementNames, Knob: "[database] sql_alchemy_connect_args = the import path of a dictionary that has \"prepare_threshold\": None (psycopg)",
+				Also:   "sql_alchemy_connect_args_async with asyncpg's settings, for sql_alchemy_conn_async",
+				Source: documented("Airflow 3.3.2's own configuration, database, sql_alchemy_connect_args and sql_alchemy_connect_args_async"),
+			},
 		},
 	},
 	{

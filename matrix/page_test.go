@@ -172,7 +172,7 @@ func TestPageInBrowser(t *testing.T) {
 			document.querySelector('tr[data-driver="pgx"] td[data-way="pgbouncer-1.18-transaction"] button').click()
 			return document.querySelector('dialog[open]').innerText
 		})()`)
-		for _, want := range []string{"pgx", "PgBouncer 1.18", "First wrong answer", "default_query_exec_mode=exec", "set_config", "func scoped"} {
+		for _, want := range []string{"pgx", "PgBouncer 1.18", "First wrong answer", "default_query_exec_mode=exec", "set_config", "func settings"} {
 			if !strings.Contains(got, want) {
 				t.Errorf("%s: the cell does not show %q: %s", window.name, want, got)
 			}

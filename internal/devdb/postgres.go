@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net"
 	"net/url"
@@ -51,9 +50,6 @@ type PostgresConfig struct {
 	// Fsync makes commits survive a crash of the machine. Without it they
 	// survive a crash of the server only, which is enough for tests, and faster.
 	Fsync bool
-	// Log also receives what the server writes; it always goes to
-	// <Dir>/postgres.log.
-	Log io.Writer
 }
 
 // Postgres is a private PostgreSQL server, running or stopped.
@@ -228,11 +224,7 @@ func (p *Postgres) startOn(ctx context.Context, port int) error {
 	}
 	cmd := exec.Command(filepath.Join(p.bin, "postgres"), args...) //nolint:noctx // lives on after the call; Stop ends it
 	cmd.Dir, cmd.Env = p.dataDir(), serverEnv()
-	cmd.Stdout = log
-	if p.cfg.Log != nil {
-		cmd.Stdout = io.MultiWriter(log, p.cfg.Log)
-	}
-	cmd.Stderr = cmd.Stdout
+	cmd.Stdout, cmd.Stderr = log, log
 	proc, err := startProcess(cmd, p.acc, syscall.SIGINT) // SIGINT: fast shutdown
 	if err != nil {
 		return err
