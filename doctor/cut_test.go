@@ -3,123 +3,134 @@
 package doctor_test
 
 import (
-	"net"
-	"sync"
+	"context"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/poolproof/poolproof/doctor"
 	"github.com/poolproof/poolproof/internal/pgtest"
 )
 
-// TestCutAtAnyMoment ends all connections of a look at once, as a kill does, each time before another one of its messages, and then
-// looks at what the server connections hold. What pooler.Examine does before is pooler.TestExamineCutAtAnyMoment's.
+// looks are all ways in which poolproof doctor looks at a database. What [doctor.Examine] does besides, where it is not fast, is pooler.TestExamineCutAtAnyMoment's.
+var looks = []struct {
+	name string
+	look func(ctx context.Context, url string) *doctor.Report
+}{
+	{"--fast --tenant --statements", func(ctx context.Context, url string) *doctor.Report {
+		return doctor.Examine(ctx, doctor.Config{URL: url, Fast: true, Tenant: "0190b2a5-0000-7000-8000-000000000000", Statements: "select * from docs; insert into docs values ($1, $2); create temp table t ()"})
+	}},
+	{"--residue", func(ctx context.Context, url string) *doctor.Report {
+		return doctor.Audit(ctx, doctor.Config{URL: url})
+	}},
+	{"--watch", func(ctx context.Context, url string) *doctor.Report {
+		return doctor.Watch(ctx, doctor.Config{URL: url, Within: pgtest.Pick(300*time.Millisecond, time.Second)}, func(doctor.Event) {})
+	}},
+}
+
+// cuts are what can happen to a look at any moment.
+var cuts = []struct {
+	name string
+	arm  func(c *pgtest.Cutter, number int, at func())
+}{
+	{"killed", (*pgtest.Cutter).KillAt},
+	{"interrupted", (*pgtest.Cutter).InterruptAt},
+}
+
+// moments are the messages before which a look of so many is cut: all in the soak.
+func moments(all, cheap int) (numbers []int) {
+	step := pgtest.Pick(max(1, all/cheap), 1)
+	for n := pgtest.Pick(step/2+1, 1); n <= all; n += step {
+		numbers = append(numbers, n)
+	}
+	return numbers
+}
+
+// TestCutAtAnyMoment ends all connections of a look at once, as a kill does, or interrupts it, each time before another one of its messages, also
+// in the middle of a pipeline, and then looks at what the server connections hold.
 func TestCutAtAnyMoment(t *testing.T) {
-	for _, kind := range []pgtest.Kind{pgtest.PgBouncer118Transaction, pgtest.PgBouncer118Statement} {
+	kinds := pgtest.Pick([]pgtest.Kind{pgtest.PgBouncer118Transaction},
+		[]pgtest.Kind{pgtest.PgBouncer118Transaction, pgtest.PgBouncer118Statement, pgtest.PgBouncer124Transaction, pgtest.Odyssey15NoDiscard})
+	for _, kind := range kinds {
 		t.Run(kind.String(), func(t *testing.T) {
-			pooled := pgtest.Pooled(t, app(t, sound), kind)
-			cut := newCutter(t, pooled)
-			look := func(limit int) (*doctor.Report, int) {
-				cut.arm(limit)
-				r := doctor.Examine(t.Context(), doctor.Config{URL: cut.url, Fast: true})
-				return r, cut.count()
-			}
-			r, whole := look(0)
-			if !r.Reached || whole < 10 {
-				t.Fatalf("%s, %d messages", r.Verdict, whole)
-			}
-			reached := 0
-			for limit := 1; limit <= whole; limit++ {
-				r, _ := look(limit)
-				if r.Reached {
-					reached++
+			pooled := pgtest.Pooled(t, app(t, policies), kind)
+			pair(t, pooled)
+			url, cut := pgtest.Cut(t, pooled)
+			for _, l := range looks {
+				cut.KillAt(0, nil)
+				if r := l.look(t.Context(), url); !r.Reached || cut.Sent() < 40 {
+					t.Fatalf("%s: %s, %d messages", l.name, r.Verdict, cut.Sent())
 				}
-				if kind == pgtest.PgBouncer118Statement {
-					continue // no transaction outlives its Sync; what is left is looked at once
-				}
-				if left := pgtest.LeftoversInAMoment(t, pooled); left != "" {
-					t.Fatalf("cut before message %d of %d, this is left: %s", limit, whole, left)
+				whole := cut.Sent()
+				for _, c := range cuts {
+					done, reached, began := 0, 0, time.Now()
+					for _, number := range moments(whole, 5) {
+						ctx, giveUp := context.WithCancel(t.Context())
+						c.arm(cut, number, giveUp)
+						if r := l.look(ctx, url); r.Reached {
+							reached++
+						}
+						giveUp()
+						done++
+						if kind == pgtest.PgBouncer118Statement {
+							continue // no transaction outlives its Sync; what is left is looked at once
+						}
+						if left := pgtest.LeftoversInAMoment(t, pooled); left != "" {
+							t.Fatalf("%s, %s before message %d of %d, this is left: %s", l.name, c.name, number, whole, left)
+						}
+					}
+					if reached == done {
+						t.Errorf("%s was not %s", l.name, c.name)
+					}
+					t.Logf("%s: %s %d times, in %d messages, %.1f s", l.name, c.name, done, whole, time.Since(began).Seconds())
 				}
 			}
-			if reached == whole {
-				t.Error("nothing was cut")
-			}
-			t.Logf("%d cuts", whole)
-			if kind == pgtest.PgBouncer118Transaction {
-				if left := pgtest.Leftovers(t, pooled, 10); left != "" {
-					t.Errorf("left behind: %s", left)
-				}
-			} else if got := findings(doctor.Examine(t.Context(), doctor.Config{URL: pooled, Fast: true})); got != "" {
-				t.Errorf("after the cuts: %s", got)
+			pair(t, pooled)
+			if r := doctor.Audit(t.Context(), doctor.Config{URL: pooled, Within: inTests}); !strings.HasPrefix(r.Verdict, "clean") || r.Residue == nil || r.Residue.Met < 2 {
+				t.Errorf("after the cuts: %s", text(t, r))
 			}
 		})
 	}
 }
 
-// cutter is a relay that ends all connections before message number limit is passed on; 0 never.
-type cutter struct {
-	url   string
-	mu    sync.Mutex
-	limit int
-	sent  int
-	conns []net.Conn
-}
-
-func newCutter(t *testing.T, raw string) *cutter {
-	t.Helper()
-	c := &cutter{}
-	c.url = pgtest.Between(t, raw, func(client, server net.Conn) {
-		c.mu.Lock()
-		c.conns = append(c.conns, client, server)
-		c.mu.Unlock()
-		go c.pass(client, server, true)
-		go c.pass(server, client, false)
-	})
-	t.Cleanup(func() { c.arm(0) })
-	return c
-}
-
-// arm ends what is open and counts anew.
-func (c *cutter) arm(limit int) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.end()
-	c.limit, c.sent = limit, 0
-}
-
-func (c *cutter) count() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.sent
-}
-
-func (c *cutter) end() {
-	for _, conn := range c.conns {
-		_ = conn.Close()
+// TestIntrusiveCut: of what --intrusive leaves until it is cleaned, nothing stays when it is interrupted. When it is killed, no program
+// can clean up: then --residue finds what is there, and the SQL that it writes takes it away.
+func TestIntrusiveCut(t *testing.T) {
+	cheap := pgtest.Pick(2, 60)
+	owner := app(t, policies)
+	pooled := pgtest.Pooled(t, owner, pgtest.PgBouncer124Transaction)
+	pair(t, pooled)
+	url, cut := pgtest.Cut(t, pooled)
+	look := func(ctx context.Context) *doctor.Report {
+		return doctor.Examine(ctx, doctor.Config{URL: url, Intrusive: true, NoCancels: true, Within: inTests})
 	}
-	c.conns = nil
-}
-
-// pass copies one direction. The client's writes are counted.
-func (c *cutter) pass(from, to net.Conn, counted bool) {
-	defer func() { _, _ = from.Close(), to.Close() }()
-	b := make([]byte, 64<<10)
-	for {
-		n, err := from.Read(b)
-		if err != nil {
-			return
-		}
-		if counted {
-			c.mu.Lock()
-			c.sent++
-			if c.limit > 0 && c.sent >= c.limit {
-				c.end()
-				c.mu.Unlock()
-				return
+	cut.KillAt(0, nil)
+	if r := look(t.Context()); !r.Reached {
+		t.Fatal(r.Verdict)
+	}
+	whole, stayed := cut.Sent(), 0
+	for _, c := range cuts {
+		for number := whole * 9 / 10; number > whole*3/5; number -= max(1, whole*2/5/cheap) { // it is the last that Examine tries
+			ctx, giveUp := context.WithCancel(t.Context())
+			c.arm(cut, number, giveUp)
+			look(ctx)
+			giveUp()
+			if c.name == "interrupted" {
+				if left := pgtest.LeftoversInAMoment(t, pooled); left != "" {
+					t.Errorf("interrupted before message %d of %d, this is left: %s", number, whole, left)
+				}
+				continue
 			}
-			c.mu.Unlock()
-		}
-		if _, err := to.Write(b[:n]); err != nil {
-			return
+			r := doctor.Audit(t.Context(), doctor.Config{URL: pooled, Within: inTests})
+			if len(objects(r)) > 0 {
+				stayed++
+				clean(t, owner, r)
+			}
+			pair(t, pooled)
+			if left := pgtest.LeftoversInAMoment(t, pooled); left != "" {
+				t.Errorf("killed before message %d of %d, after the SQL of --residue this is left: %s", number, whole, left)
+			}
 		}
 	}
+	t.Logf("%d messages; something stayed in %d kills", whole, stayed)
 }

@@ -24,6 +24,7 @@ type clientState struct {
 	history    timeline
 	parsedHere []string        // names of statements that it parsed on the server connection that it has
 	failed     map[string]bool // names of statements whose Parse failed, and that were not closed
+	namesake   namesakeMet     // what was in the way of its last Parse under a name that is taken
 	lastOfUnit *queryText      // the last text of the last unit
 	bound      string          // the name of the statement that it bound last
 
@@ -253,6 +254,7 @@ func (s *session) judgeStatementLocked(st statement, t *queryText, x *transactio
 			s.unnamed = nil
 			clear(s.prepared)
 		} else {
+			s.namesake.remove(st.deallocates())
 			s.judgeSQLPreparedLocked(st.deallocates(), t, x)
 		}
 	case "discard":
@@ -390,6 +392,7 @@ func (s *session) onCloseLocked(b *backend, f frame) {
 		delete(s.prepared, string(name))
 		delete(s.failed, string(name))
 		delete(b.statementOwners, string(name))
+		s.namesake.remove(string(name))
 	}
 }
 
@@ -465,8 +468,8 @@ func (s *session) sendRawParseLocked(b *backend, name string, raw []byte) {
 	_, _ = b.w.Write(raw) // bufio keeps the error for Flush
 }
 
-// closeOthersLocked closes another client's statement of this name, under a
-// profile that keeps clients' names apart.
+// closeOthersLocked closes a statement of this name that the server connection has, where
+// it must not be in the client's way.
 func (s *session) closeOthersLocked(b *backend, name string) {
 	if _, there := b.statementOwners[name]; there {
 		send(b.w, &pgproto3.Close{ObjectType: protocol.Statement, Name: name})

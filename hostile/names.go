@@ -50,20 +50,41 @@ func (p *Pooler) claimStatement(name string, client uint32) (another bool) {
 	return known && owner != client
 }
 
+// namesakeMet is the last name that another's statement kept a client from. Whoever
+// removes it and parses it again gets it: a pooler could as well have handed out the
+// same server connection for both. PDO answers 42P05 by DEALLOCATE and the same
+// Parse, as often as it takes, and would not end where no two meet.
+type namesakeMet struct {
+	name    string
+	removed bool // the client has sent a DEALLOCATE or Close of it
+}
+
+// remove notes a DEALLOCATE or Close of this name.
+func (n *namesakeMet) remove(name string) { n.removed = n.removed || name != "" && n.name == name }
+
 // playNamesakeLocked parses a statement of this name ahead of the client's
 // Parse, where some client has left one before: this server connection could as
-// well be the one that has it.
+// well be the one that has it. One that the client has removed is not in its way again.
 func (s *session) playNamesakeLocked(b *backend, name string) {
-	if !s.p.statementsLeft.Load() || s.p.cfg.Observe || s.p.profile.Plain || b.statementOwners[name] != 0 || uniqueName(name, s.client.ApplicationName) {
+	if !s.p.statementsLeft.Load() || s.p.cfg.Observe || s.p.profile.Plain || uniqueName(name, s.client.ApplicationName) {
 		return
 	}
-	s.p.mu.Lock()
-	_, left := s.p.statementOwners[name[:min(len(name), 63)]]
-	s.p.mu.Unlock()
-	if left {
+	if s.namesake == (namesakeMet{name, true}) {
+		s.namesake = namesakeMet{}
+		s.closeOthersLocked(b, name)
+		return
+	}
+	if b.statementOwners[name] == 0 {
+		s.p.mu.Lock()
+		_, left := s.p.statementOwners[name[:min(len(name), 63)]]
+		s.p.mu.Unlock()
+		if !left {
+			return
+		}
 		s.sendParseLocked(b, name)
 		b.statementOwners[name] = namesake
 	}
+	s.namesake = namesakeMet{name: name}
 }
 
 // Names that another copy of the program does not choose.

@@ -159,6 +159,39 @@ func TestNamesakeIsPlayed(t *testing.T) {
 	wantFound(t, p, "PP003 s#")
 }
 
+// Whoever removes a name that is taken and parses it again gets through in the end, as behind a pooler: PDO does so
+// until it succeeds, and says nothing meanwhile.
+func TestNamesakeIsRemoved(t *testing.T) {
+	for name, remove := range map[string][]pgproto3.FrontendMessage{
+		"DEALLOCATE": {query("deallocate pdo_stmt_00000001")},
+		"Close":      {closing("pdo_stmt_00000001"), syncing},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p, url, _ := testPooler(t, Config{})
+			clients := []raw{rawClient(t, url), rawClient(t, url), rawClient(t, url)}
+			if code := clients[0].ask(parse("pdo_stmt_00000001", "select 1"), syncing); code != "" {
+				t.Error(code)
+			}
+			met := 0
+			for _, c := range clients {
+				const most = 3
+				tries := 0
+				for ; c.ask(parse("pdo_stmt_00000001", "select 2"), syncing) == "42P05" && tries < most; tries++ {
+					c.ask(remove...)
+				}
+				if tries == most {
+					t.Errorf("removed %d times, and still taken", tries)
+				}
+				met += tries
+			}
+			if met == 0 {
+				t.Error("nobody met the name")
+			}
+			wantFound(t, p, map[string][]string{"DEALLOCATE": {"PP003 pdo_stmt_#", "PP010"}, "Close": {"PP003 pdo_stmt_#"}}[name]...)
+		})
+	}
+}
+
 // A statement whose Parse failed is sent again: PgBouncer that tracks statements
 // hangs up, unless it was closed in between.
 func TestParsedAgain(t *testing.T) {

@@ -20,18 +20,20 @@ func LeftoversInAMoment(t testing.TB, url string) (left string) {
 	return left
 }
 
-// Leftovers is what the two server connections of a pool hold that fresh ones have not: statements, settings, LISTEN, locks, tables and open
-// transactions of the tools; "" if nothing. It looks a number of times.
+// Leftovers is what the two server connections of a pool hold that fresh ones have not: statements, cursors, a role, settings, LISTEN, locks, tables and open
+// transactions; "" if nothing. It looks a number of times.
 func Leftovers(t testing.TB, url string, looks int) string {
 	t.Helper()
 	const look = `select pg_backend_pid(), concat_ws(' ',
-		(select string_agg(name, ' ') from pg_prepared_statements where name like 'poolproof%'),
+		(select string_agg(name, ' ') from pg_prepared_statements where from_sql or name like 'poolproof%'),
+		(select string_agg(name, ' ') from pg_cursors where is_holdable),
+		(select 'role ' || current_user where current_user <> session_user),
 		(select string_agg(name, ' ') from pg_settings where source = 'session' and name not in ('application_name', 'client_encoding', 'DateStyle', 'TimeZone', 'standard_conforming_strings', 'IntervalStyle')),
 		(select string_agg(c, ' ') from pg_listening_channels() as c),
 		(select string_agg('lock', ' ') from pg_locks where locktype = 'advisory'),
-		(select string_agg(relname, ' ') from pg_class where relname like 'poolproof%'),
+		(select string_agg(relname, ' ') from pg_class where relname like 'poolproof%' or relnamespace = pg_my_temp_schema()),
 		(select string_agg('open ' || query, ' ') from pg_stat_activity where datname = current_database() and state like 'idle in%' and pid <> pg_backend_pid()),
-		nullif(current_setting('poolproof.startup', true), ''))`
+		(select string_agg(name, ' ') from unnest('{poolproof.startup,poolproof.probe,app.t,app.current_tenant_id}'::text[]) name where current_setting(name, true) <> ''))`
 	var clients [2]*pgx.Conn
 	for i := range clients {
 		conn, err := pgx.Connect(t.Context(), url)
