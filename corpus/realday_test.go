@@ -105,6 +105,21 @@ func (d *realDay) count(n int) int {
 // pooledOnes are PgBouncer's connections to the database.
 const pooledOnes = " from pg_stat_activity where datname = current_database() and backend_type = 'client backend' and application_name <> 'beside'"
 
+// ends returns what ends server connections: those that which says, and again
+// after so many seconds.
+func ends(which, seconds string) func(d *realDay, ctx context.Context, most int) {
+	sql := "with once as (select pg_terminate_backend(pid)" + pooledOnes + " " + which + ") select count(*) from once, pg_sleep(" + seconds + ")"
+	return func(d *realDay, ctx context.Context, most int) {
+		for d.count(0) < most {
+			n, ok := d.ask(ctx, sql)
+			if !ok {
+				return
+			}
+			d.count(n)
+		}
+	}
+}
+
 // realFaults are, by what prove plays, what makes it real. Each goes on until the
 // program has ended, at most so many times.
 var realFaults = map[hostile.FaultKind]func(d *realDay, ctx context.Context, most int){
@@ -162,25 +177,9 @@ var realFaults = map[hostile.FaultKind]func(d *realDay, ctx context.Context, mos
 		}
 	},
 	// A server connection ends.
-	hostile.FaultCut: func(d *realDay, ctx context.Context, most int) {
-		for d.count(0) < most {
-			n, ok := d.ask(ctx, "with once as (select pg_terminate_backend(pid)"+pooledOnes+" order by random() limit 1) select count(*) from once, pg_sleep(0.05)")
-			if !ok {
-				return
-			}
-			d.count(n)
-		}
-	},
+	hostile.FaultCut: ends("order by random() limit 1", "0.05"),
 	// All end at once, as in a failover.
-	hostile.FaultFailover: func(d *realDay, ctx context.Context, most int) {
-		for d.count(0) < most {
-			n, ok := d.ask(ctx, "with once as (select pg_terminate_backend(pid)"+pooledOnes+") select count(*) from once, pg_sleep(0.1)")
-			if !ok {
-				return
-			}
-			d.count(n)
-		}
-	},
+	hostile.FaultFailover: ends("", "0.1"),
 	// The network between program and PgBouncer is cut while a write runs, which PostgreSQL ends all the same.
 	hostile.FaultAnswer: func(d *realDay, ctx context.Context, most int) {
 		for _, table := range []string{"payment", "job"} { // writes take a moment

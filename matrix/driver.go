@@ -129,7 +129,7 @@ func prepare(ctx context.Context, root string, d Driver, older string) (*program
 		p.env = []string{"NODE_PATH=" + filepath.Join(modules, "node_modules")}
 	case "go":
 		p.argv = []string{filepath.Join(cache, "bin", name+"-"+filepath.Base(older))}
-		err = buildGo(ctx, filepath.Join(p.dir, name), older, p.argv[0])
+		err = buildGo(ctx, filepath.Dir(p.dir), filepath.Join(p.dir, name), older, p.argv[0])
 	case "poolproof":
 		p.argv = []string{filepath.Join(cache, "bin", "poolproof")}
 		err = command(ctx, root, "go", "build", "-o", p.argv[0], "./matrix/programs/poolproof")
@@ -174,18 +174,21 @@ func copied(dir string) (scratch string, remove func(), err error) {
 	return scratch, remove, nil
 }
 
-// buildGo builds a program's module, in an older version of its driver in a copy.
-func buildGo(ctx context.Context, dir, older, target string) error {
-	if older == "" {
-		return command(ctx, dir, "go", "build", "-o", target, ".")
-	}
+// buildGo builds a program's module in a copy that has what the Go programs share
+// beside it, in an older version of its driver if it is one.
+func buildGo(ctx context.Context, programs, dir, older, target string) error {
 	scratch, remove, err := copied(dir)
 	if err != nil {
 		return err
 	}
 	defer remove()
-	if err := command(ctx, scratch, "go", "get", older); err != nil {
+	if err := command(ctx, scratch, "cp", filepath.Join(programs, "poolproof", "client.go"), "."); err != nil {
 		return err
+	}
+	if older != "" {
+		if err := command(ctx, scratch, "go", "get", older); err != nil {
+			return err
+		}
 	}
 	return command(ctx, scratch, "go", "build", "-mod=mod", "-o", target, ".")
 }

@@ -59,7 +59,7 @@ func create(t testing.TB, options string) string {
 	name := fmt.Sprintf("test_%d_%d", os.Getpid(), shared.databases)
 	shared.mu.Unlock()
 
-	if err := admin(t, "CREATE DATABASE "+pgx.Identifier{name}.Sanitize()+options); err != nil {
+	if err := admin(t, "CREATE DATABASE "+pgx.Identifier{name}.Sanitize()+" STRATEGY file_copy"+options); err != nil {
 		t.Fatalf("create a database: %v", err)
 	}
 	t.Cleanup(func() {

@@ -104,6 +104,10 @@ func (f *fixtures) startServer(t testing.TB) *devdb.Postgres {
 			"max_connections":            "300",
 			"max_wal_size":               "512MB", // it may be in memory
 			"log_min_duration_statement": "-1",
+			// A connection is a fork, which copies what maps the shared memory; a worker of
+			// autovacuum comes to each of many databases that live for a second.
+			"shared_buffers": "16MB",
+			"autovacuum":     "off",
 		},
 	})
 	if err != nil {
