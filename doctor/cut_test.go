@@ -63,15 +63,16 @@ func TestCutAtAnyMoment(t *testing.T) {
 				}
 				whole := cut.Sent()
 				for _, c := range cuts {
-					done, reached, began := 0, 0, time.Now()
+					done, struck, began := 0, 0, time.Now()
 					for _, number := range moments(whole, 5) {
 						ctx, giveUp := context.WithCancel(t.Context())
 						c.arm(cut, number, giveUp)
-						if r := l.look(ctx, url); r.Reached {
-							reached++
-						}
+						l.look(ctx, url)
 						giveUp()
 						done++
+						if cut.Sent() >= number { // not each look asks as much as the one before
+							struck++
+						}
 						if kind == pgtest.PgBouncer118Statement {
 							continue // no transaction outlives its Sync; what is left is looked at once
 						}
@@ -79,8 +80,8 @@ func TestCutAtAnyMoment(t *testing.T) {
 							t.Fatalf("%s, %s before message %d of %d, this is left: %s", l.name, c.name, number, whole, left)
 						}
 					}
-					if reached == done {
-						t.Errorf("%s was not %s", l.name, c.name)
+					if struck <= done/2 {
+						t.Errorf("%s was %s %d times of %d", l.name, c.name, struck, done)
 					}
 					t.Logf("%s: %s %d times, in %d messages, %.1f s", l.name, c.name, done, whole, time.Since(began).Seconds())
 				}

@@ -228,7 +228,7 @@ var libraries = []library{
 			{
 				Codes: statementNames, Knob: "[database] sql_alchemy_connect_args = the import path of a dictionary that has \"prepare_threshold\": None (psycopg)",
 				Also:   "sql_alchemy_connect_args_async with asyncpg's settings, for sql_alchemy_conn_async",
-				Source: documented("Airflow 3.3.2's own configuration, database, sql_alchemy_connect_args and sql_alchemy_connect_args_async"),
+				Source: documented("Airflow 3.3.2, its own configuration, section database, sql_alchemy_connect_args and sql_alchemy_connect_args_async"),
 			},
 		},
 	},

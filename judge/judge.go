@@ -37,7 +37,7 @@ const (
 	Leaks Outcome = "leaks"
 	// Wrong: a wrong answer, somebody else's, or none that tells what happened.
 	Wrong Outcome = "wrong"
-	// Hung: there was no answer in time.
+	// Hung: there was no answer in time, and none the second time.
 	Hung Outcome = "hung"
 	// Untried: the login may not do what the trial needs, or the pooler served nobody any more.
 	Untried Outcome = "untried"
@@ -254,6 +254,10 @@ func (r *run) try(ctx context.Context, t Trial) Result {
 		result.Text = "nobody was served any more after " + dead
 	default:
 		result.Outcome, result.Text = r.hear(ctx, t.run)
+		if result.Outcome == Hung { // a machine may stand still for as long, but not twice
+			r.recover(ctx, t.Name)
+			result.Outcome, result.Text = r.hear(ctx, t.run)
+		}
 		if ctx.Err() != nil {
 			result.Outcome, result.Text = Untried, "the run was stopped meanwhile"
 		} else if result.Outcome == Wrong || result.Outcome == Hung {
