@@ -115,6 +115,22 @@ func crowd(copies int, pattern string, env ...string) consequence {
 	}
 }
 
+// sends wants that copies of a program that tries again by itself, and so says
+// nothing, are sent an error with one of these SQLSTATEs.
+func sends(copies int, codes []string, env ...string) consequence {
+	return func(b *bouncer) {
+		url, sent := pgtest.Errors(b, b.pooled)
+		tapped := &bouncer{b.T, b.row, url, b.direct}
+		for range tries {
+			together(copies, func(int) run { return tapped.run(env...) })
+			if slices.ContainsFunc(sent(), func(code string) bool { return slices.Contains(codes, code) }) {
+				return
+			}
+		}
+		b.Errorf("none of %d copies was sent any of %q in %d tries", copies, codes, tries)
+	}
+}
+
 // together runs copies of the program at once and returns what all of them said.
 func together(copies int, f func(i int) run) string {
 	outputs := make([]string, copies)

@@ -5,6 +5,7 @@ import sys
 from billiard import get_context
 from celery import Celery, states
 
+tasks = int(os.environ.get("CORPUS_TASKS", "10"))
 args = {} if sys.argv[1] == "default" else {"prepare_threshold": None}
 app = Celery(
     "corpus",
@@ -29,9 +30,9 @@ def work():
             print(f"wrong: task {n} returned {answer}", flush=True)
             faults += 1
 
-    for n in range(10):  # what a worker does
+    for n in range(tasks):  # what a worker does
         attempt(n, lambda task: backend.store_result(task, n * n, states.SUCCESS))
-    for n in range(10):
+    for n in range(tasks):
         attempt(n, backend.get_result)
     sys.exit(1 if faults else 0)
 

@@ -19,7 +19,11 @@ async def greet(n):
 async def main():
     direct = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=os.environ["DIRECT_URL"], min_size=1, max_size=1))
     async with direct.open_async():
-        await direct.schema_manager.apply_schema_async()
+        try:
+            await direct.schema_manager.apply_schema_async()
+        except procrastinate.exceptions.ConnectorException:
+            if not await direct.check_connection_async():  # another copy has made it
+                raise
     async with app.open_async():
         for n in range(8):
             await greet.defer_async(n=n)
