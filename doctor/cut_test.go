@@ -24,7 +24,7 @@ var looks = []struct {
 		return doctor.Audit(ctx, doctor.Config{URL: url})
 	}},
 	{"--watch", func(ctx context.Context, url string) *doctor.Report {
-		return doctor.Watch(ctx, doctor.Config{URL: url, Within: pgtest.Pick(300*time.Millisecond, time.Second)}, func(doctor.Event) {})
+		return doctor.Watch(ctx, doctor.Config{URL: url, Within: 300 * time.Millisecond}, func(doctor.Event) {})
 	}},
 }
 
