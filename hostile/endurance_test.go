@@ -52,7 +52,7 @@ func footprintNow(t *testing.T, most footprint) footprint {
 // names and settings that no other has, holds in the end no more than half way
 // through.
 func TestEndurance(t *testing.T) {
-	clients := pgtest.Pick(400, 100_000) // the command's hour is cmd/poolproof's TestProxyEndures
+	clients := pgtest.Pick(200, 100_000) // the command's hour is cmd/poolproof's TestProxyEndures
 	for _, tc := range []struct {
 		name  string
 		cfg   Config

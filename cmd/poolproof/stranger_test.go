@@ -251,7 +251,7 @@ func heap() int {
 // password is served meanwhile. What that one says is shown so that it can be
 // seen.
 func TestStrangers(t *testing.T) {
-	forms := map[string]int{"strict": pgtest.Pick(2_000, 10_000), "observe": pgtest.Pick(200, 1_000)} // there each is a process of the server's
+	forms := map[string]int{"strict": pgtest.Pick(600, 10_000), "observe": pgtest.Pick(60, 1_000)} // there each is a process of the server's
 	for form, n := range forms {
 		t.Run(form, func(t *testing.T) {
 			up := pgtest.Database(t)
