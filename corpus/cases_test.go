@@ -2,7 +2,6 @@ package corpus
 
 import (
 	"flag"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -48,8 +47,8 @@ func TestCases(t *testing.T) {
 		return // their folder was not named
 	}
 	admin := pgtest.Server(t).AdminURL()
-	execAt(t, admin, "create role app login")
-	c := newComparison(t, asApp(t, admin), true)
+	execAt(t, admin, "create role "+app+" login")
+	c := newComparison(t, as(t, app, admin), true)
 	dir := unpacked(t)
 	for _, k := range caseTable {
 		for _, form := range k.forms {
@@ -60,7 +59,7 @@ func TestCases(t *testing.T) {
 					more:   k.more[form],
 					database: func(t *testing.T) string {
 						t.Helper()
-						return asApp(t, pgtest.Copy(t, "cases"+k.setup+k.program, func(direct string) { fillCase(t, dir, k.program, k.setup, direct) }))
+						return as(t, app, pgtest.Copy(t, "cases"+k.setup+k.program, func(direct string) { fillCase(t, dir, k.program, k.setup, direct) }))
 					},
 					run: func(t *testing.T, pooled, direct string) run { //nolint:thelper // it is what is tested
 						return runCase(t, dir, k.program, form, pooled, direct)
@@ -69,14 +68,6 @@ func TestCases(t *testing.T) {
 			})
 		}
 	}
-}
-
-// asApp is the URL as the role that the folder's schema knows.
-func asApp(t *testing.T, direct string) string {
-	t.Helper()
-	u := parsed(t, direct)
-	u.User = url.User("app")
-	return u.String()
 }
 
 // unpacked copies the folder to where its programs find what they use.
@@ -115,7 +106,7 @@ func fillCase(t *testing.T, dir, program, setup, direct string) {
 	}
 	execAt(t, direct, `do $$ begin execute format('grant create on database %I to app', current_database()); end $$`)
 	if setup != "" {
-		if ran := runCase(t, dir, program, setup, asApp(t, direct), asApp(t, direct)); ran.exit != 0 {
+		if ran := runCase(t, dir, program, setup, as(t, app, direct), as(t, app, direct)); ran.exit != 0 {
 			t.Fatalf("exited with %d\n%s", ran.exit, ran.output)
 		}
 	}

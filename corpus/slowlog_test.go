@@ -23,8 +23,8 @@ type slowLog struct {
 	still  sync.Mutex // held: nothing is written
 }
 
-// app is the user of a server with a slow log whose statements it logs, and who
-// may use what the superuser makes. It stops them after 0.5 s.
+// app is the user that the schemas of -cases know, and of a server with a slow log,
+// which logs and, after 0.5 s, stops its statements.
 const app = "app"
 
 // withSlowLog starts a server of the test's own with a slow log and the programs'

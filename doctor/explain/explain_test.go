@@ -222,10 +222,10 @@ func TestNearMisses(t *testing.T) {
 // A text of a megabyte without any of the words takes no time worth naming, and
 // one with words is cut before they are looked for.
 func TestLongTexts(t *testing.T) {
-	if e, ok := explain.Explain(strings.Repeat("x ", 1<<17) + "deadlock detected"); ok {
+	if e, ok := explain.Explain(strings.Repeat("x ", 1<<20) + "deadlock detected"); ok {
 		t.Errorf("got %s", e.ID)
 	}
-	if e, ok := explain.Explain("deadlock detected " + strings.Repeat("x", 1<<17)); !ok || e.ID != "deadlock" {
+	if e, ok := explain.Explain("deadlock detected " + strings.Repeat("x", 1<<20)); !ok || e.ID != "deadlock" {
 		t.Errorf("got %s", e.ID)
 	}
 }
