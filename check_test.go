@@ -124,7 +124,7 @@ func testCanary(t *testing.T, form option) {
 		if err := db.Shared().QueryRow(t.Context(), "select count(*) from documents").Scan(&n); err != nil || n != 0 {
 			t.Errorf("a shared session sees %d rows, %v", n, err)
 		}
-		if counted, lines := counter(t, registry, "poolproof_leaked_settings_total"), logs.count("left a tenant on this server connection"); counted != 1 || lines != 1 {
+		if counted, lines := poolproof.Counter(t, registry, "poolproof_leaked_settings_total"), logs.count("left a tenant on this server connection"); counted != 1 || lines != 1 {
 			t.Errorf("after %q: %v counted, %d lines", sql, counted, lines)
 		}
 	}

@@ -103,7 +103,7 @@ func conform(t *testing.T, f *fixture, url string, kind pgtest.Kind, rounds int,
 	if got := f.count(t, "select count(*) from documents where tenant_id = $1", victim); got != 100 {
 		t.Errorf("the victim has %d rows instead of 100", got)
 	}
-	leaks := counter(t, registry, "poolproof_leaked_settings_total")
+	leaks := poolproof.Counter(t, registry, "poolproof_leaked_settings_total")
 	switch kind {
 	case pgtest.Direct, pgtest.PgBouncer118Session, pgtest.Pgpool43, pgtest.Pgpool43Streaming, pgtest.Odyssey15: // Odyssey cleans a connection before it passes it on
 		if leaks != 0 {
@@ -115,7 +115,7 @@ func conform(t *testing.T, f *fixture, url string, kind pgtest.Kind, rounds int,
 		}
 	}
 	for _, name := range []string{"poolproof_mode_fallbacks_total", "poolproof_scope_fallbacks_total"} {
-		if n := counter(t, registry, name); n != 0 {
+		if n := poolproof.Counter(t, registry, name); n != 0 {
 			t.Errorf("%s is %v", name, n)
 		}
 	}
@@ -283,19 +283,4 @@ func (w worker) transaction(ctx context.Context, s poolproof.Session) error {
 		return nil
 	}
 	return err
-}
-
-func counter(t *testing.T, registry *prometheus.Registry, name string) float64 {
-	t.Helper()
-	families, err := registry.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, family := range families {
-		if family.GetName() == name {
-			return family.GetMetric()[0].GetCounter().GetValue()
-		}
-	}
-	t.Fatalf("no counter %s", name)
-	return 0
 }

@@ -238,7 +238,7 @@ func testWhoseErrorItIs(t *testing.T, form option) {
 				t.Errorf("%s: %q: %v, want %s", m, tt.sql, err, tt.code)
 			}
 		}
-		if logs.count("could not be set") != 0 || counter(t, registry, "poolproof_scope_failures_total") != 0 {
+		if logs.count("could not be set") != 0 || poolproof.Counter(t, registry, "poolproof_scope_failures_total") != 0 {
 			t.Errorf("%s: they were taken for failures of the scope: %s", m, logs.lines)
 		}
 		const insert = "insert into documents (tenant_id, body) values ($1, 'must not be')"
@@ -246,7 +246,7 @@ func testWhoseErrorItIs(t *testing.T, form option) {
 		if pgErr, ok := errors.AsType[*pgconn.PgError](err); !ok || pgErr.Code != "22021" || !errors.Is(err, poolproof.ErrTenantNotSet) {
 			t.Errorf("%s: a tenant that is no text: %v", m, err)
 		}
-		if logs.count("could not be set") != 1 || counter(t, registry, "poolproof_scope_failures_total") != 1 || counter(t, registry, "poolproof_scope_fallbacks_total") != 0 {
+		if logs.count("could not be set") != 1 || poolproof.Counter(t, registry, "poolproof_scope_failures_total") != 1 || poolproof.Counter(t, registry, "poolproof_scope_fallbacks_total") != 0 {
 			t.Errorf("%s: a failing scope: %s", m, logs.lines)
 		}
 	}
@@ -349,7 +349,7 @@ func testShadowedOperators(t *testing.T, form option) {
 		if err != nil || seen != tenant(0) || further != nil && value != "value" {
 			t.Errorf("seen %q with %q, %v", seen, value, err)
 		}
-		if n := counter(t, registry, "poolproof_leaked_settings_total"); n != 1 {
+		if n := poolproof.Counter(t, registry, "poolproof_leaked_settings_total"); n != 1 {
 			t.Errorf("the canary saw %v leaks of 1", n)
 		}
 		found, err := db.Check(t.Context())

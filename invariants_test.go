@@ -271,7 +271,7 @@ func testFailingScopeRunsNothing(t *testing.T, form option) {
 				if got := logs.count("the tenant could not be set"); got != n+1 {
 					t.Errorf("%d log lines after %d failures", got, n+1)
 				}
-				if got := counter(t, registry, "poolproof_scope_failures_total"); got != float64(n+1) {
+				if got := poolproof.Counter(t, registry, "poolproof_scope_failures_total"); got != float64(n+1) {
 					t.Errorf("%v counted after %d failures", got, n+1)
 				}
 			}

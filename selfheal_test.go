@@ -218,7 +218,7 @@ func TestLostDomainFallsBackOnce(t *testing.T) {
 				if db.Scope() != ScopeStatement || strings.Count(logs.String(), "from now on a statement of its own sets each scope") != 1 || strings.Contains(logs.String(), "could not be set") {
 					t.Errorf("scope %s, log: %s", db.Scope(), logs)
 				}
-				if n := gathered(t, registry, "poolproof_scope_fallbacks_total"); n != 1 {
+				if n := Counter(t, registry, "poolproof_scope_fallbacks_total"); n != 1 {
 					t.Errorf("%v counted", n)
 				}
 				var own, all int
@@ -280,7 +280,7 @@ func TestLeftSettings(t *testing.T) {
 					}
 				}
 				check("mine///", db.Tenant("mine"))
-				if n := gathered(t, registry, "poolproof_leaked_settings_total"); n != 0 {
+				if n := Counter(t, registry, "poolproof_leaked_settings_total"); n != 0 {
 					t.Errorf("%v leaks where there are none: %s", n, logs)
 				}
 				pc, err := db.pool.Acquire(t.Context())
@@ -307,7 +307,7 @@ func TestLeftSettings(t *testing.T) {
 				if err := db.Tenant("mine").SendBatch(t.Context(), b).Close(); err != nil {
 					t.Fatal(err)
 				}
-				if n := gathered(t, registry, "poolproof_leaked_settings_total"); n != 4 || strings.Count(logs.String(), "left a tenant on this server connection") != 4 {
+				if n := Counter(t, registry, "poolproof_leaked_settings_total"); n != 4 || strings.Count(logs.String(), "left a tenant on this server connection") != 4 {
 					t.Errorf("%v leaks instead of 4: %s", n, logs)
 				}
 				if !strings.Contains(logs.String(), fmt.Sprintf("backend_pid=%d setting=app.current_tenant_id", pid)) || strings.Contains(logs.String(), "leaked") {
@@ -330,7 +330,8 @@ func execAs(t *testing.T, url, sql string) {
 	}
 }
 
-func gathered(t *testing.T, registry *prometheus.Registry, name string) float64 {
+// Counter returns a counter that a registry has; the tests from outside use it, too.
+func Counter(t *testing.T, registry *prometheus.Registry, name string) float64 {
 	t.Helper()
 	families, err := registry.Gather()
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 // bytes. The first finding of each code is kept; what is not kept is counted.
 func TestKept(t *testing.T) {
 	l := newLedger()
-	long := strings.Repeat("x", 20_000)
+	long := strings.Repeat("x", 5_000)
 	calls := 0
 	l.onFinding = func(Finding, bool) { calls++ }
 	add := func(code Code, i int) {

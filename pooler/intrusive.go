@@ -219,21 +219,27 @@ func (i *intrusion) round(ctx context.Context, round int) {
 	_ = i.c.letGo(ctx)
 }
 
-// visit has a client ask; holder lets go if it has the only server connection.
+// visit has a client ask, while holder has a server connection.
 func (i *intrusion) visit(ctx context.Context, c, holder *client) {
 	if c.broken || i.ask(c) != nil {
 		return
 	}
+	values, err := i.answer(ctx, c, holder)
+	i.note(c, values, err)
+}
+
+// answer returns what a client that asked is sent; where it waits, holder lets go.
+func (i *intrusion) answer(ctx context.Context, c, holder *client) ([]string, error) {
 	brief, cancel := context.WithTimeout(ctx, patience)
 	values, err := c.receive(brief)
 	cancel()
-	if errors.Is(err, errWaiting) {
-		if holder != nil {
-			_ = holder.letGo(ctx)
-		}
-		values, err = c.receiveLast(ctx)
+	if !errors.Is(err, errWaiting) {
+		return values, err
 	}
-	i.note(c, values, err)
+	if holder != nil {
+		_ = holder.letGo(ctx)
+	}
+	return c.receiveLast(ctx)
 }
 
 // together has a and b ask at once, each for so long that they cannot be on the
@@ -330,15 +336,7 @@ func (i *intrusion) cleanUp(ctx context.Context) {
 		if c.send(messages, &pgproto3.Sync{}) != nil {
 			return
 		}
-		brief, cancel := context.WithTimeout(ctx, patience)
-		values, err := c.receive(brief)
-		cancel()
-		if errors.Is(err, errWaiting) {
-			if holder != nil {
-				_ = holder.letGo(ctx)
-			}
-			values, err = c.receiveLast(ctx)
-		}
+		values, err := i.answer(ctx, c, holder)
 		cleaned(c, values, err)
 	}
 	dirty := func() bool {

@@ -30,7 +30,7 @@ Example:
 // How long each act takes, and with how many connections per program and server
 // connections the first is played.
 const (
-	demoAct         = 2 * time.Second
+	demoAct         = time.Second
 	demoProof       = 300 * time.Millisecond
 	demoConnections = 4
 	demoServers     = 2

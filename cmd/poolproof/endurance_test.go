@@ -27,10 +27,11 @@ import (
 
 // endurance is how long, and under what load, the command has to stay as it is.
 type endurance struct {
-	clients   int           // short connections, each with three statements that no other has
-	perSecond int           // so many of them begin
-	every     time.Duration // between two looks at the process
-	slack     held          // what it may hold more in the end
+	first, clients int           // short connections before the first look, and in all; each has three statements that no other has
+	perSecond      int           // so many of them begin
+	every          time.Duration // the runtime's trace, and a line in the test's log
+	collected      bool          // each look waits for a collection of garbage: one comes every two minutes by itself
+	slack          held          // what it may hold more in the end
 }
 
 // held is what the kernel and Go's runtime say about a process from outside.
@@ -48,6 +49,7 @@ type held struct {
 type traced struct {
 	mu         sync.Mutex
 	live       int
+	collected  int // how often
 	goroutines int // of the trace that is complete
 	counting   int
 	other      []string
@@ -70,6 +72,7 @@ func (r *traced) read(stderr *bufio.Scanner) {
 		switch {
 		case gc != nil:
 			r.live, _ = strconv.Atoi(gc[1]) // digits
+			r.collected++
 		case g != nil:
 			if g[1] != dead {
 				r.counting++
@@ -116,8 +119,8 @@ func (r *traced) look(t *testing.T, pid int) held {
 // after the first: memory, goroutines, threads and file descriptors.
 func TestProxyEndures(t *testing.T) {
 	load := pgtest.Pick(
-		endurance{250, 400, 50 * time.Millisecond, held{rss: 12 << 10, anonymous: 12 << 10, live: 4, goroutines: 96, threads: 12, descriptors: 64}}, // it is still warming up
-		endurance{504_000, 140, time.Minute, held{rss: 2 << 10, anonymous: 2 << 10, live: 1, goroutines: 16, threads: 4, descriptors: 16}})
+		endurance{125, 250, 400, 50 * time.Millisecond, false, held{rss: 12 << 10, anonymous: 12 << 10, live: 4, goroutines: 8, threads: 12, descriptors: 8}}, // it is still warming up
+		endurance{42_000, 504_000, 140, time.Minute, true, held{rss: 2 << 10, anonymous: 2 << 10, live: 1, goroutines: 4, threads: 4, descriptors: 4}})
 	binary := filepath.Join(t.TempDir(), "poolproof")
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
@@ -169,69 +172,86 @@ func TestProxyEndures(t *testing.T) {
 	}
 	config.Password = password
 
-	visited := make(chan int)
-	go func() { visited <- visit(t, config, load) }()
-	looks := []held{}
-	for tick := time.NewTicker(load.every); ; {
-		select {
-		case <-tick.C:
-			h := r.look(t, proxy.Process.Pid)
-			looks = append(looks, h)
-			t.Logf("look %d: %+v", len(looks), h)
-			continue
-		case n := <-visited:
-			tick.Stop()
-			if n != load.clients {
-				t.Errorf("%d of %d clients were served", n, load.clients)
+	watched, stopWatching := context.WithCancel(t.Context())
+	defer stopWatching()
+	go func() {
+		for tick := time.NewTicker(load.every * 2); ; {
+			select {
+			case <-watched.Done():
+				return
+			case <-tick.C:
+				t.Logf("under load: %+v", r.look(t, proxy.Process.Pid))
 			}
 		}
-		break
+	}()
+	began := time.Now()
+	served := visit(t, config, load, 0, load.first)
+	early := r.atRest(t, proxy.Process.Pid, load)
+	served += visit(t, config, load, load.first, load.clients)
+	late := r.atRest(t, proxy.Process.Pid, load)
+	stopWatching()
+	t.Logf("%d of %d clients were served in %v", served, load.clients, time.Since(began).Round(time.Second))
+	if served != load.clients {
+		t.Errorf("%d of %d clients were served", served, load.clients)
 	}
 	ended()
-	judgeLooks(t, looks, load.slack)
+	late.within(t, early, load.slack)
 }
 
-// judgeLooks compares the last quarter of the looks with the second to the fifth,
-// number by number, each by its median.
-func judgeLooks(t *testing.T, looks []held, slack held) {
+// atRest looks at the process when all clients have gone, and what it held for them.
+func (r *traced) atRest(t *testing.T, pid int, load endurance) held {
 	t.Helper()
-	if len(looks) < 8 {
-		t.Fatalf("only %d looks", len(looks))
+	var now held
+	quiet := 0
+	eventually(t, 2*time.Minute, "the process is at rest", func() bool {
+		h := r.look(t, pid)
+		if quiet++; h.goroutines != now.goroutines || h.descriptors != now.descriptors {
+			quiet = 0
+		}
+		now = h
+		return quiet > 20
+	})
+	if load.collected {
+		before := r.collections()
+		eventually(t, 3*time.Minute, "garbage is collected", func() bool { return r.collections() > before })
+		now = r.look(t, pid)
 	}
-	early, late := looks[1:5], looks[len(looks)*3/4:]
+	t.Logf("at rest: %+v", now)
+	return now
+}
+
+func (r *traced) collections() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.collected
+}
+
+// within compares, number by number, with what was held early.
+func (h held) within(t *testing.T, early, slack held) {
+	t.Helper()
 	for _, number := range []struct {
-		name string
-		of   func(held) int
+		name               string
+		early, late, slack int
 	}{
-		{"kB resident", func(h held) int { return h.rss }},
-		{"kB of its own", func(h held) int { return h.anonymous }},
-		{"MB reachable", func(h held) int { return h.live }},
-		{"goroutines", func(h held) int { return h.goroutines }},
-		{"threads", func(h held) int { return h.threads }},
-		{"descriptors", func(h held) int { return h.descriptors }},
+		{"kB resident", early.rss, h.rss, slack.rss},
+		{"kB of its own", early.anonymous, h.anonymous, slack.anonymous},
+		{"MB reachable", early.live, h.live, slack.live},
+		{"goroutines", early.goroutines, h.goroutines, slack.goroutines},
+		{"threads", early.threads, h.threads, slack.threads},
+		{"descriptors", early.descriptors, h.descriptors, slack.descriptors},
 	} {
-		first, last := median(early, number.of), median(late, number.of)
-		t.Logf("%s: %d, in the end %d", number.name, first, last)
-		if last > first+number.of(slack) {
-			t.Errorf("%s grew from %d to %d", number.name, first, last)
+		if number.late > number.early+number.slack {
+			t.Errorf("%s grew from %d to %d", number.name, number.early, number.late)
 		}
 	}
 }
 
-func median(looks []held, of func(held) int) int {
-	var all []int
-	for _, h := range looks {
-		all = append(all, of(h))
-	}
-	slices.Sort(all)
-	return all[len(all)/2]
-}
-
-// visit connects as often as load says, at its pace, and returns how many clients
+// visit makes the visits of these clients, at the load's pace, and returns how many
 // were served. Each says what no client has said: a named statement, a text, a
 // setting. Some leave a setting or a table behind, some go without a word in the
 // middle of a transaction.
-func visit(t *testing.T, config *pgconn.Config, load endurance) int {
+func visit(t *testing.T, config *pgconn.Config, load endurance, from, to int) int {
+	t.Helper()
 	ctx := context.WithoutCancel(t.Context())
 	turns := make(chan int)
 	var served, failed atomic.Int64
@@ -249,7 +269,7 @@ func visit(t *testing.T, config *pgconn.Config, load endurance) int {
 	}
 	pace := time.NewTicker(time.Second / time.Duration(load.perSecond))
 	defer pace.Stop()
-	for i := range load.clients {
+	for i := from; i < to; i++ {
 		<-pace.C
 		turns <- i
 	}

@@ -97,7 +97,7 @@ type crowd struct {
 
 // lacks are the answers that must have come and have not.
 func (w *crowd) lacks() []string {
-	return slices.DeleteFunc([]string{"Assign 20", "CreateRole 20", "DeleteFeature 200", "DeleteTenant 200", "Grant 200", "Switch 200"}, func(must string) bool {
+	return slices.DeleteFunc([]string{"Assign 20", "CreateRole 20", "feature.delete 200", "DeleteTenant 200", "Grant 200", "Switch 200"}, func(must string) bool {
 		for answer := range w.answers {
 			if strings.HasPrefix(answer, must) {
 				return true
@@ -150,7 +150,11 @@ func (w *crowd) ask(ctx context.Context, c *cast, seed, n int) error {
 func (w *crowd) count(ctx context.Context, d drawn, got answered, look bool) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.answers[strings.TrimSpace(fmt.Sprintf("%s %d %s", strings.TrimPrefix(fmt.Sprintf("%T", d.op), "oracle."), got.Status, got.Code))]++
+	name := strings.TrimPrefix(fmt.Sprintf("%T", d.op), "oracle.")
+	if o, ok := d.op.(oracle.Delete); ok {
+		name = o.Action
+	}
+	w.answers[strings.TrimSpace(fmt.Sprintf("%s %d %s", name, got.Status, got.Code))]++
 	if !look {
 		return nil
 	}
@@ -184,12 +188,12 @@ func (c *cast) drawHot(t *rapid.T) drawn {
 		if pick(t, true, false) {
 			return drawn{c, byPlatform, oracle.CreateFeature{Name: pick(t, "maps", "chat"), Default: pick(t, true, false)}}
 		}
-		return drawn{c, byPlatform, oracle.DeleteFeature{ID: last(&c.features)}}
+		return drawn{c, byPlatform, oracle.DeleteFeature(last(&c.features), nil)}
 	case "permission":
 		if pick(t, true, false) {
 			return drawn{c, byPlatform, oracle.CreatePermission{Name: pick(t, "view_maps", "export")}}
 		}
-		return drawn{c, byPlatform, oracle.DeletePermission{ID: last(&c.permissions)}}
+		return drawn{c, byPlatform, oracle.DeletePermission(last(&c.permissions), nil)}
 	case "tenant":
 		if pick(t, true, false) {
 			return drawn{c, byPlatform, oracle.CreateTenant{Name: "New", Slug: pick(t, "new", "other"), Admin: user(t)}}

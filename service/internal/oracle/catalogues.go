@@ -11,6 +11,19 @@ var catalogueName = regexp.MustCompile(`^[a-z][a-z0-9_.-]*$`)
 
 func badName(name *string) bool { return name != nil && !catalogueName.MatchString(*name) }
 
+// mayRename is mayChange for an entry of a catalogue whose name the change may
+// name. A seeded entry keeps its name, and nobody takes one that is there.
+func (w *World) mayRename(c Caller, read *int, version int, seeded bool, name *string, was string, named func(string) uuid.UUID) (Answer, bool) {
+	renamed := another(name, was)
+	if a, ok := w.mayChange(c, manageTenants, read, version, seeded && renamed); !ok {
+		return a, false
+	}
+	if renamed && named(*name) != uuid.Nil {
+		return refuse("name_taken"), false
+	}
+	return Answer{}, true
+}
+
 func permissionBody(id uuid.UUID, p *Permission) object {
 	return object{"id": id.String(), "name": p.Name, "resource_type": p.Resource, "action": p.Action, "description": p.Description}
 }
@@ -68,11 +81,8 @@ func (o UpdatePermission) play(w *World, c Caller, _ uuid.UUID) Answer {
 		return refuse("invalid")
 	}
 	p := find(w.Permissions, o.ID)
-	if a, ok := w.mayChange(c, manageTenants, o.Version, p.Version, p.Seeded && another(o.Name, p.Name)); !ok {
+	if a, ok := w.mayRename(c, o.Version, p.Version, p.Seeded, o.Name, p.Name, w.permissionNamed); !ok {
 		return a
-	}
-	if another(o.Name, p.Name) && w.permissionNamed(*o.Name) != uuid.Nil {
-		return refuse("name_taken")
 	}
 	was := p.Name
 	changed := either(set(&p.Name, o.Name), set(&p.Description, o.Description), set(&p.Action, o.Action), set(&p.Resource, o.Resource))
@@ -83,39 +93,6 @@ func (o UpdatePermission) play(w *World, c Caller, _ uuid.UUID) Answer {
 	}
 	w.touch(changed, &p.Version, w.Platform, c, "permission.update", "permission/"+o.ID.String())
 	return wroteCatalogue(200, permissionBody(o.ID, p), p.Version)
-}
-
-// DeletePermission removes a permission that nothing uses.
-type DeletePermission struct {
-	ID      uuid.UUID
-	Version *int
-}
-
-// Request is the operation's.
-func (o DeletePermission) Request() Request {
-	return Request{Method: del, Path: "/api/v3/rbac/permissions/" + o.ID.String(), Version: o.Version}
-}
-
-func (o DeletePermission) play(w *World, c Caller, _ uuid.UUID) Answer {
-	p := find(w.Permissions, o.ID)
-	if a, ok := w.mayChange(c, manageTenants, o.Version, p.Version, p.Seeded); !ok {
-		return a
-	}
-	for _, t := range w.Tenants {
-		for _, r := range t.Roles {
-			if r.Permissions[o.ID] {
-				return refuse("in_use")
-			}
-		}
-	}
-	for _, s := range w.Sidebar {
-		if s.Permission == p.Name {
-			return refuse("in_use")
-		}
-	}
-	delete(w.Permissions, o.ID)
-	w.record(w.Platform, c, "permission.delete", "permission/"+o.ID.String())
-	return wroteCatalogue(200, done, 0)
 }
 
 func featureBody(id uuid.UUID, f *Feature) object {
@@ -168,44 +145,12 @@ func (o UpdateFeature) play(w *World, c Caller, _ uuid.UUID) Answer {
 		return refuse("invalid")
 	}
 	f := find(w.Features, o.ID)
-	if a, ok := w.mayChange(c, manageTenants, o.Version, f.Version, f.Seeded && another(o.Name, f.Name)); !ok {
+	if a, ok := w.mayRename(c, o.Version, f.Version, f.Seeded, o.Name, f.Name, w.featureNamed); !ok {
 		return a
-	}
-	if another(o.Name, f.Name) && w.featureNamed(*o.Name) != uuid.Nil {
-		return refuse("name_taken")
 	}
 	changed := either(set(&f.Name, o.Name), set(&f.Description, o.Description), set(&f.Default, o.Default))
 	w.touch(changed, &f.Version, w.Platform, c, "feature.update", "feature/"+f.Name)
 	return wroteCatalogue(200, featureBody(o.ID, f), f.Version)
-}
-
-// DeleteFeature removes a feature and the tenants' values of it.
-type DeleteFeature struct {
-	ID      uuid.UUID
-	Version *int
-}
-
-// Request is the operation's.
-func (o DeleteFeature) Request() Request {
-	return Request{Method: del, Path: "/api/v3/rbac/features/" + o.ID.String(), Version: o.Version}
-}
-
-func (o DeleteFeature) play(w *World, c Caller, _ uuid.UUID) Answer {
-	f := find(w.Features, o.ID)
-	if a, ok := w.mayChange(c, manageTenants, o.Version, f.Version, f.Seeded); !ok {
-		return a
-	}
-	for _, s := range w.Sidebar {
-		if s.Feature == o.ID {
-			return refuse("in_use")
-		}
-	}
-	delete(w.Features, o.ID)
-	for _, t := range w.Tenants {
-		delete(t.Features, o.ID)
-	}
-	w.record(w.Platform, c, "feature.delete", "feature/"+f.Name)
-	return wroteCatalogue(200, done, 0)
 }
 
 // on is a feature's value in a tenant: its own, else the default.

@@ -200,7 +200,7 @@ func (c *cast) drawUsers(t *rapid.T, tenant uuid.UUID) oracle.Op {
 		return oracle.UpdateProfile{User: c.somebody(t, tenant), External: external(), Email: maybe(t, "", "y@example.org"),
 			Name: maybe(t, "Y", "Z"), Active: maybe(t, true, false), Version: version(t)}
 	}
-	return oracle.DeleteProfile{User: c.somebody(t, tenant), Version: version(t)}
+	return oracle.DeleteProfile(c.somebody(t, tenant), version(t))
 }
 
 func (c *cast) drawRoles(t *rapid.T, tenant uuid.UUID) oracle.Op {
@@ -252,7 +252,7 @@ func (c *cast) drawPlatform(t *rapid.T) oracle.Op {
 			}
 			return o
 		}
-		return oracle.DeletePermission{ID: permission(), Version: version(t)}
+		return oracle.DeletePermission(permission(), version(t))
 	case "feature":
 		switch pick(t, "create", "update", "delete") {
 		case "create":
@@ -265,7 +265,7 @@ func (c *cast) drawPlatform(t *rapid.T) oracle.Op {
 			}
 			return o
 		}
-		return oracle.DeleteFeature{ID: pick(t, c.any(&c.features)...), Version: version(t)}
+		return oracle.DeleteFeature(pick(t, c.any(&c.features)...), version(t))
 	case "item":
 		switch pick(t, "create", "update", "delete") {
 		case "create":
@@ -273,7 +273,7 @@ func (c *cast) drawPlatform(t *rapid.T) oracle.Op {
 		case "update":
 			return oracle.UpdateItem{ItemFields: c.drawItem(t), ID: pick(t, c.any(&c.sidebars)...), Version: version(t)}
 		}
-		return oracle.DeleteItem{ID: pick(t, c.any(&c.sidebars)...), Version: version(t)}
+		return oracle.DeleteItem(pick(t, c.any(&c.sidebars)...), version(t))
 	}
 	switch pick(t, "update", "create", "delete") {
 	case "create":

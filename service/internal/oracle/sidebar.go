@@ -138,23 +138,3 @@ func (o UpdateItem) play(w *World, c Caller, _ uuid.UUID) Answer {
 	w.touch(o.apply(s), &s.Version, w.Platform, c, "sidebar.update", "sidebar/"+o.ID.String())
 	return wroteCatalogue(200, sidebarBody(o.ID, s), s.Version)
 }
-
-// DeleteItem removes a sidebar item.
-type DeleteItem struct {
-	ID      uuid.UUID
-	Version *int
-}
-
-// Request is the operation's.
-func (o DeleteItem) Request() Request {
-	return Request{Method: del, Path: "/api/v3/rbac/sidebar-items/" + o.ID.String(), Version: o.Version}
-}
-
-func (o DeleteItem) play(w *World, c Caller, _ uuid.UUID) Answer {
-	if a, ok := w.mayChange(c, manageTenants, o.Version, find(w.Sidebar, o.ID).Version, false); !ok {
-		return a
-	}
-	delete(w.Sidebar, o.ID)
-	w.record(w.Platform, c, "sidebar.delete", "sidebar/"+o.ID.String())
-	return wroteCatalogue(200, done, 0)
-}

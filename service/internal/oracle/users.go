@@ -88,27 +88,6 @@ func (o UpdateProfile) play(w *World, c Caller, _ uuid.UUID) Answer {
 	return written(200, c, profileBody(o.User, p), p.Version)
 }
 
-// DeleteProfile ends a membership and takes its roles.
-type DeleteProfile struct {
-	User    uuid.UUID
-	Version *int
-}
-
-// Request is the operation's.
-func (o DeleteProfile) Request() Request {
-	return Request{Method: del, Path: "/api/v3/profiles/" + o.User.String(), Version: o.Version}
-}
-
-func (o DeleteProfile) play(w *World, c Caller, _ uuid.UUID) Answer {
-	t := find(w.Tenants, c.Tenant)
-	if a, ok := w.mayChange(c, "manage_users", o.Version, find(t.Profiles, o.User).Version, false); !ok {
-		return a
-	}
-	delete(t.Profiles, o.User)
-	w.record(c.Tenant, c, "profile.delete", "user/"+o.User.String())
-	return written(200, c, done, 0)
-}
-
 func assignmentBody(user uuid.UUID, id int, r *Role, a *Assignment) object {
 	body := object{"user_id": user.String(), "role_id": id, "role_name": r.Name, "expires_at": nil}
 	if a.Until != nil {
