@@ -81,8 +81,8 @@ func testNothingLeaksAConnection(t *testing.T, form option) {
 	}
 }
 
-// A type that changes between two uses of a statement gives its value or an
-// error, on other connections and through cursors, too.
+// A type that changes between two uses of a statement is answered by its value or
+// an error, on other connections and through cursors, too.
 func TestTypesThatChangeElsewhere(t *testing.T) { forForms(t, testTypesThatChangeElsewhere) }
 
 func testTypesThatChangeElsewhere(t *testing.T, form option) {

@@ -204,7 +204,7 @@ func (f *facts) aboutPolicy(t table, p policy) (found []Check) {
 	return found
 }
 
-// rewrite is SQL that gives a policy the form that bears everything: only where the
+// rewrite returns SQL that brings a policy into the form that bears everything: only where the
 // policy is nothing but the comparison.
 func (f *facts) rewrite(t table, p policy) string {
 	is := "(" + t.quoted + " = " + f.tenantOf(t) + ")"

@@ -61,8 +61,8 @@ func (x *transaction) keepSettings(reads, sets []string) {
 
 // forgetStatements makes a server connection as good as new when very many
 // statements were left on it: each takes the server's memory, and ours. The
-// client's transaction is over. A pooler that is not hostile, or that gives each
-// client a connection of its own, leaves the server's to the client.
+// client's transaction is over. A pooler that is not hostile, or has a
+// connection for each client, leaves the server's to the client.
 func (p *Pooler) forgetStatements(b *backend) error {
 	if len(b.statementOwners) <= maxOnServer {
 		return nil

@@ -1,10 +1,10 @@
-// Package judge tells whether a pooler is right at all: for people who build
+// Package judge reports whether a pooler is right at all: for people who build
 // poolers, or choose one.
 //
 // [Run] makes about a hundred trials ([Trials]), each over clients of its own that
 // speak PostgreSQL's protocol message by message, and compares each answer with
-// the one that PostgreSQL itself gives. So the measure is no opinion: a trial
-// that is not right on PostgreSQL is a fault of the trial, and the tests hold that.
+// PostgreSQL's own. So the measure is no opinion: a trial that is not right on
+// PostgreSQL is a fault of the trial, and the tests hold that.
 //
 //	order       are the answers those of the questions, in their order, whole?
 //	errors      does an error arrive as it was, and end what it must end?

@@ -28,7 +28,7 @@ import (
 // endurance is how long, and under what load, the command has to stay as it is.
 type endurance struct {
 	first, clients int           // short connections before the first look, and in all; each has three statements that no other has
-	perSecond      int           // so many of them begin
+	perSecond      int           // so many of them begin after the first look; before it as many at once as there can be, so that the pool is full
 	every          time.Duration // the runtime's trace, and a line in the test's log
 	collected      bool          // each look waits for a collection of garbage: one comes every two minutes by itself
 	slack          held          // what it may hold more in the end
@@ -185,9 +185,9 @@ func TestProxyEndures(t *testing.T) {
 		}
 	}()
 	began := time.Now()
-	served := visit(t, config, load, 0, load.first)
+	served := visit(t, config, time.Nanosecond, 0, load.first)
 	early := r.atRest(t, proxy.Process.Pid, load)
-	served += visit(t, config, load, load.first, load.clients)
+	served += visit(t, config, time.Second/time.Duration(load.perSecond), load.first, load.clients)
 	late := r.atRest(t, proxy.Process.Pid, load)
 	stopWatching()
 	t.Logf("%d of %d clients were served in %v", served, load.clients, time.Since(began).Round(time.Second))
@@ -246,11 +246,11 @@ func (h held) within(t *testing.T, early, slack held) {
 	}
 }
 
-// visit makes the visits of these clients, at the load's pace, and returns how many
-// were served. Each says what no client has said: a named statement, a text, a
+// visit makes the visits of these clients, one each pace, 16 at once at most, and
+// returns how many were served. Each says what no client has said: a named statement, a text, a
 // setting. Some leave a setting or a table behind, some go without a word in the
 // middle of a transaction.
-func visit(t *testing.T, config *pgconn.Config, load endurance, from, to int) int {
+func visit(t *testing.T, config *pgconn.Config, pace time.Duration, from, to int) int {
 	t.Helper()
 	ctx := context.WithoutCancel(t.Context())
 	turns := make(chan int)
@@ -267,10 +267,10 @@ func visit(t *testing.T, config *pgconn.Config, load endurance, from, to int) in
 			}
 		})
 	}
-	pace := time.NewTicker(time.Second / time.Duration(load.perSecond))
-	defer pace.Stop()
+	tick := time.NewTicker(pace)
+	defer tick.Stop()
 	for i := from; i < to; i++ {
-		<-pace.C
+		<-tick.C
 		turns <- i
 	}
 	close(turns)
