@@ -75,6 +75,11 @@ func say(t *testing.T, url, sql string) {
 	}
 }
 
+// saysWho reports whether the audit saw a client's name on each server connection that holds something.
+func saysWho(r *doctor.Report) bool {
+	return !slices.ContainsFunc(r.Residue.Connections, func(c doctor.ServerConnection) bool { return len(c.Holds) > 0 && c.Application == "" })
+}
+
 // TestResidue: one of 20 server connections is dirty while 50 clients keep the pooler busy. The audit finds it, what it
 // holds and who had it; the SQL that it writes cleans it, and then it is silent. In the soak 20 times, in five seconds.
 func TestResidue(t *testing.T) {
@@ -89,6 +94,9 @@ func TestResidue(t *testing.T) {
 				untilConnected(t, owner, 20) // the pooler opens them one after the other
 				say(t, url+"&application_name=culprit", leaves)
 				r := doctor.Audit(t.Context(), cfg)
+				for try := 0; try < 4 && !saysWho(r); try++ { // it may have met all before it saw a client on each
+					r = doctor.Audit(t.Context(), cfg)
+				}
 				stop()
 				if got := objects(r); !slices.Equal(got, left) {
 					t.Fatalf("found %q\nwant  %q\n%s", got, left, text(t, r))
@@ -96,10 +104,8 @@ func TestResidue(t *testing.T) {
 				if within > doctor.Budget && (r.Residue.Met != 20 || r.Residue.Known != 20) || !strings.Contains(r.Verdict, "1 server connection not clean; ") {
 					t.Errorf("%s", r.Verdict)
 				}
-				for _, c := range r.Residue.Connections {
-					if len(c.Holds) > 0 && c.Application == "" {
-						t.Errorf("it does not say who had it: %+v", c)
-					}
+				if !saysWho(r) {
+					t.Errorf("it does not say who had it: %+v", r.Residue.Connections)
 				}
 				clean(t, owner, r)
 				for _, clients := range []int{0, 50} { // an idle pool hands out the same few again and again
