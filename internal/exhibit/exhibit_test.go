@@ -35,18 +35,17 @@ func TestRowsVanish(t *testing.T) {
 				case "stand-in":
 					p, url = hostile.StartWith(t, hostile.Config{Upstream: direct, Profile: "plain", MaxServerConns: 2}) // the demo's
 				}
+				vanish := through != "direct" && !oneSync
 				left, read := Rows, Result{}
-				for range pgtest.Pick(1, 4) {
-					left, read = both(t, url, direct, oneSync)
-				}
-				for range 20 { // the machine may be busy
-					if through == "direct" || oneSync || left < Rows && read.Wrong > 0 {
-						break
-					}
-					left, read = both(t, url, direct, oneSync)
+				// Where rows must vanish, a busy machine may need more rounds.
+				for round := 0; round < pgtest.Pick(1, 4) || vanish && round < 20 && (left == Rows || read.Wrong == 0); round++ {
+					var more Result
+					left, more = both(t, url, direct, oneSync) // rows that are gone stay gone
+					read.Queries += more.Queries
+					read.Wrong += more.Wrong
 				}
 				t.Logf("%d rows left, %+v", left, read)
-				if vanish := through != "direct" && !oneSync; vanish != (left < Rows) || vanish != (read.Wrong > 0) || read.Queries == 0 {
+				if vanish != (left < Rows) || vanish != (read.Wrong > 0) || read.Queries == 0 {
 					t.Errorf("%d of %d rows are left, the reader: %+v", left, Rows, read)
 				}
 				if p != nil {

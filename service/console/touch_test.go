@@ -46,8 +46,7 @@ const hitAreas = `(() => {
 	return seen === 0 ? ['nothing to touch was found'] : faults;
 })()`
 
-// fingers fails with the controls that are too small for one. Light and dark differ
-// in colours alone.
+// fingers fails with the controls that are too small for one, in light and dark.
 func (p *page) fingers(what string) {
 	p.t.Helper()
 	p.touch = true
@@ -55,10 +54,13 @@ func (p *page) fingers(what string) {
 	if !eval[bool](p, `matchMedia('(pointer: coarse)').matches`) {
 		p.t.Fatal("the tab does not take itself for a phone")
 	}
-	// What the tab was told holds from its next frame on.
-	eval[bool](p, `new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(() => drawn(true))))`)
-	for _, fault := range eval[[]string](p, hitAreas) {
-		p.t.Errorf("%s: %s", what, fault)
+	for _, scheme := range []string{"light", "dark"} {
+		p.scheme(scheme)
+		// What the tab was told holds from its next frame on.
+		eval[bool](p, `new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(() => drawn(true))))`)
+		for _, fault := range eval[[]string](p, hitAreas) {
+			p.t.Errorf("%s, %s: %s", what, scheme, fault)
+		}
 	}
 }
 

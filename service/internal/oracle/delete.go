@@ -12,7 +12,8 @@ type Delete struct {
 	find       func(w *World, c Caller) removal
 }
 
-// removal says how a thing goes. Version 0 is none that there is.
+// removal is what a DELETE finds: the thing, and how it is removed. Version 0 is a
+// thing that is not there.
 type removal struct {
 	version int
 	seeded  bool   // it came with the product
