@@ -10,6 +10,7 @@ FUZZED := hostile:FuzzFrames hostile:FuzzScan hostile:FuzzSession internal/wire:
 FUZZTIME := 10m
 # The time limit of one package: a machine that is busy is no reason to fail.
 TIMEOUT := 30m
+# -ldflags=-w leaves out what debuggers read: half the time of a link.
 # The packages that run longest start first, so that none runs alone at the end.
 PACKAGES := ./service/httpapi . ./service/console ./cmd/poolproof ./corpus ./service/rbac ./hostile/fidelity ./...
 
@@ -28,7 +29,7 @@ test: ## Vet and test everything, with the race detector
 	@scripts/setup test
 	@go vet ./...
 	@go build -o $(PROGRESS) ./scripts/testprogress
-	@go test -vet=off -race -p 4 -timeout $(TIMEOUT) -json $(PACKAGES) | $(PROGRESS)
+	@go test -vet=off -race -ldflags=-w -p 4 -timeout $(TIMEOUT) -json $(PACKAGES) | $(PROGRESS)
 
 soak: ## The tests with many more rounds (up to two hours), then fuzzing (FUZZTIME=10m each)
 	@scripts/setup test

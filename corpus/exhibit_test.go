@@ -75,7 +75,7 @@ func TestExhibitProve(t *testing.T) {
 func proveByCommand(t *testing.T, program, option string) ([]hostile.Finding, int) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "report.json")
-	cmd := exec.CommandContext(t.Context(), built(t).poolproof, "prove", "--upstream", database(t), "--json", file,
+	cmd := exec.CommandContext(t.Context(), pgtest.Program(t), "prove", "--upstream", database(t), "--json", file,
 		"--env", "DATABASE_URL={url}"+option, "--", filepath.Join(built(t).golang, program))
 	out, err := cmd.CombinedOutput()
 	if _, ok := errors.AsType[*exec.ExitError](err); err != nil && !ok {

@@ -15,16 +15,25 @@ import (
 )
 
 // late is a connection to the pooler on which a TCP segment ends before the last
-// byte of the client's second Bind, and the next one is late: it comes when the
-// test says. Any network does that to any message now and then.
+// byte of a large message, and the next one is late: it comes when the test says.
+// Any network does that to any message now and then. The message is the first
+// after a Bind that has the padding, which stands in the text or in a parameter.
 type late struct {
 	pooled   string
-	inFlight bool             // the segment begins with the first Bind
-	held     chan struct{}    // closed when it has passed up to there
-	rest     chan struct{}    // the rest passes when it is closed
-	answered [2]chan struct{} // closed when the first query was answered, and the second
-	ended    chan struct{}    // closed when the client has ended
+	inFlight bool          // the segment begins with the first Bind
+	rest     chan struct{} // the rest passes when it is closed
+
+	mu     sync.Mutex
+	now    sync.Cond // one of these has changed
+	held   bool      // the segment has passed
+	ended  bool      // the client has ended
+	syncs  int       // that passed before
+	readys int       // ReadyForQuery that have come, the login's too
 }
+
+// padding is how much a program adds to each query, so that PgBouncer passes it on
+// in parts. Its buffer holds 4,096 bytes.
+const padding = 4040
 
 // newLate listens for one client of the pooler at pooled.
 func newLate(t *testing.T, pooled string, inFlight bool) *late {
@@ -42,8 +51,8 @@ func newLate(t *testing.T, pooled string, inFlight bool) *late {
 		t.Fatal(err)
 	}
 	u.Host = l.Addr().String()
-	made := func() chan struct{} { return make(chan struct{}) }
-	k := &late{u.String(), inFlight, made(), made(), [2]chan struct{}{made(), made()}, made()}
+	k := &late{pooled: u.String(), inFlight: inFlight, rest: make(chan struct{})}
+	k.now.L = &k.mu
 	var both sync.WaitGroup
 	both.Go(func() {
 		client, err := l.Accept()
@@ -71,8 +80,9 @@ func (k *late) ask(server io.Writer, client io.Reader) error {
 	if err := pass(segment, startup, client, binary.BigEndian.Uint32(startup)-4); err != nil {
 		return err
 	}
-	for binds := 0; binds < 2; {
-		if binds == 0 || !k.inFlight {
+	bound, syncs := false, 0
+	for {
+		if !bound || !k.inFlight {
 			if err := segment.Flush(); err != nil {
 				return err
 			}
@@ -81,28 +91,33 @@ func (k *late) ask(server io.Writer, client io.Reader) error {
 		if err != nil {
 			return err
 		}
-		if kind == protocol.Bind {
-			binds++
-		}
-		if binds == 2 {
-			size-- // with the parameters
+		late := bound && size > padding
+		if late {
+			size--
 		}
 		if err := pass(segment, head, client, size); err != nil {
 			return err
+		}
+		if late {
+			break
+		}
+		bound = bound || kind == protocol.Bind
+		if kind == protocol.Sync {
+			syncs++
 		}
 	}
 	if err := segment.Flush(); err != nil {
 		return err
 	}
-	close(k.held)
+	k.change(func() { k.held, k.syncs = true, syncs })
 	<-k.rest
 	_, err := io.Copy(server, client)
 	return err
 }
 
-// answer passes on what the pooler sends. Its first ReadyForQuery ends the login.
+// answer passes on what the pooler sends.
 func (k *late) answer(client io.Writer, server io.Reader) error {
-	for ready := 0; ready <= len(k.answered); {
+	for {
 		kind, head, size, err := header(server)
 		if err != nil {
 			return err
@@ -111,14 +126,34 @@ func (k *late) answer(client io.Writer, server io.Reader) error {
 			return err
 		}
 		if kind == protocol.ReadyForQuery {
-			if ready++; ready > 1 {
-				close(k.answered[ready-2])
-			}
+			k.change(func() { k.readys++ })
 		}
 	}
-	_, err := io.Copy(client, server)
-	return err
 }
+
+func (k *late) change(what func()) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	what()
+	k.now.Broadcast()
+}
+
+// wait waits until it holds, or the client has ended: then that says why.
+func (k *late) wait(until func() bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for !k.ended && !until() {
+		k.now.Wait()
+	}
+}
+
+func (k *late) isHeld() bool { return k.held }
+
+// answered reports whether all that passed before the cut was answered.
+func (k *late) answered() bool { return k.held && k.readys > k.syncs }
+
+// mixedUp reports whether the late message, or what was taken for it, was answered too.
+func (k *late) mixedUp() bool { return k.held && k.readys > k.syncs+1 }
 
 func header(src io.Reader) (kind byte, head []byte, size uint32, err error) {
 	head = make([]byte, 5)
@@ -156,35 +191,28 @@ func ownTen(i int) string { return fmt.Sprint("CORPUS_FIRST=", 10*i+10) }
 // crossed runs two copies, each with a late connection, and returns what they said.
 // PgBouncer 1.18 releases a server connection when it has answered the Syncs
 // that it has read, even if a part of the next message is under way. Then both
-// server connections lack the rest of a Bind; and as they take turns, the second
+// server connections lack the rest of a message; and as they take turns, the second
 // copy's goes to the one that has the first copy's.
 func (b *bouncer) crossed() (said string) {
 	b.Helper()
 	var links [2]*late
 	var outputs [2]string
 	var both sync.WaitGroup
-	wait := func(k *late, until chan struct{}) {
-		select {
-		case <-until:
-		case <-k.ended: // the copy says why
-		}
-	}
 	faulty := len(b.row.want) > 0
 	for i := range links {
 		k := newLate(b.T, b.pooled, faulty)
 		links[i] = k
 		both.Go(func() {
-			defer close(k.ended)
-			outputs[i] = execute(b.T, b.row.program, b.row.form, k.pooled, b.direct, ownTen(i), "CORPUS_BYTES=4040", "CORPUS_PATIENCE=1000").output
+			defer k.change(func() { k.ended = true })
+			outputs[i] = execute(b.T, b.row.program, b.row.form, k.pooled, b.direct, ownTen(i), fmt.Sprint("CORPUS_BYTES=", padding), "CORPUS_PATIENCE=1000").output
 		})
-		wait(k, k.held)
-		if faulty {
-			wait(k, k.answered[0])
+		if k.wait(k.isHeld); faulty {
+			k.wait(k.answered)
 		}
 	}
 	close(links[1].rest)
 	if faulty {
-		wait(links[1], links[1].answered[1])
+		links[1].wait(links[1].mixedUp)
 	}
 	close(links[0].rest)
 	both.Wait()
@@ -196,6 +224,16 @@ func foreignItems() consequence {
 	return func(b *bouncer) {
 		if said := b.crossed(); foreignItem(said) == "" {
 			b.Errorf("nobody was given the other's item; they said\n%s", said)
+		}
+	}
+}
+
+// crossedWords wants that crossed copies say what matches. Where the rest of a Parse
+// went astray, a server connection takes the next message's beginning for it, and ends.
+func crossedWords(pattern string) consequence {
+	return func(b *bouncer) {
+		if said := b.crossed(); !regexp.MustCompile(pattern).MatchString(said) {
+			b.Errorf("want output like %q, they said\n%s", pattern, said)
 		}
 	}
 }

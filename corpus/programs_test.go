@@ -68,7 +68,7 @@ func javaAt(classes string) []string {
 }
 
 // builds are the programs that are compiled for a run of the tests.
-type builds struct{ java, golang, poolproof string }
+type builds struct{ java, golang string }
 
 var (
 	toBuild   []string // the programs of this run's rows: TestMain sets it
@@ -77,7 +77,7 @@ var (
 	errBuild  error
 )
 
-// built compiles the Java and Go programs, and poolproof itself, once.
+// built compiles the Java and Go programs once.
 func built(t testing.TB) builds {
 	t.Helper()
 	buildOnce.Do(func() {
@@ -86,7 +86,7 @@ func built(t testing.TB) builds {
 			errBuild = err
 			return
 		}
-		ready = builds{filepath.Join(dir, "java"), filepath.Join(dir, "go"), filepath.Join(dir, "poolproof")}
+		ready = builds{filepath.Join(dir, "java"), filepath.Join(dir, "go")}
 		jars, err := Installed("java")
 		if err != nil {
 			errBuild = err
@@ -106,7 +106,6 @@ func built(t testing.TB) builds {
 		}{
 			{"", append([]string{"javac", "-proc:none", "-cp", jars + "/*", "-d", ready.java}, sources...)},
 			{"go", append([]string{"go", "build", "-o", ready.golang + "/"}, packages...)},
-			{"..", []string{"go", "build", "-o", ready.poolproof, "./cmd/poolproof"}},
 		} {
 			cmd := exec.Command(step.argv[0], step.argv[1:]...)
 			cmd.Dir = step.dir

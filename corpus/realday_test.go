@@ -195,8 +195,9 @@ var realFaults = map[hostile.FaultKind]func(d *realDay, ctx context.Context, mos
 				return
 			}
 		}
+		const writing = "select count(*)" + pooledOnes + " and state = 'active' and query ~ '^(insert into payment|delete from job)' and query_start < clock_timestamp() - interval '10 ms'"
 		for cuts := 0; cuts < most; {
-			n, ok := d.ask(ctx, "select count(*)"+pooledOnes+" and state = 'active' and query ~ '^(insert into payment|delete from job)' and query_start < clock_timestamp() - interval '10 ms'")
+			n, ok := d.ask(ctx, writing)
 			if !ok {
 				return
 			}
@@ -205,7 +206,7 @@ var realFaults = map[hostile.FaultKind]func(d *realDay, ctx context.Context, mos
 				d.count(1)
 				cuts++
 				for n > 0 && ok { // one write is cut once
-					n, ok = d.ask(ctx, "select count(*)"+pooledOnes+" and state = 'active' and query ~ '^(insert into payment|delete from job)' and query_start < clock_timestamp() - interval '10 ms'")
+					n, ok = d.ask(ctx, writing)
 				}
 			}
 		}

@@ -16,7 +16,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -75,34 +74,16 @@ func readFile(t *testing.T, path string) string {
 	return string(text)
 }
 
-// build puts the program, which is built once, where it is wanted.
+// build puts the program where it is wanted.
 func build(t *testing.T, binary string) {
 	t.Helper()
-	built, err := program()
-	if err != nil {
-		t.Fatal(err)
-	}
 	if err := os.MkdirAll(filepath.Dir(binary), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Symlink(built, binary); err != nil {
+	if err := os.Symlink(pgtest.Program(t), binary); err != nil {
 		t.Fatal(err)
 	}
 }
-
-// program builds it, in a folder that goes when all tests have run.
-var program = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "poolproof-docs-")
-	if err != nil {
-		return "", err
-	}
-	pgtest.AtEnd(func() error { return os.RemoveAll(dir) })
-	binary := filepath.Join(dir, "poolproof")
-	if out, err := exec.Command("go", "build", "-o", binary, "github.com/poolproof/poolproof/cmd/poolproof").CombinedOutput(); err != nil {
-		return "", fmt.Errorf("building: %w\n%s", err, out)
-	}
-	return binary, nil
-})
 
 // runDoc runs a document's tested blocks as a reader would, with these values
 // of variables, and returns what they printed.

@@ -463,7 +463,7 @@ var libraries = []library{
 				Source: "java/VertxApp default correct; java/VertxApp cached correct",
 			},
 			{Codes: startup, Knob: "take it out of PgConnectOptions.setProperties / addProperty: ALTER ROLE … SET", Source: "java/VertxApp properties correct"},
-			{Codes: []Code{SyncsInFlight}, Knob: "PgConnectOptions.setPipeliningLimit(1)", Source: documented("vertx-pg-client 5.0.7, PgConnectOptions, setPipeliningLimit")},
+			{Codes: []Code{SyncsInFlight}, Knob: "PgConnectOptions.setPipeliningLimit(1)", Source: "java/VertxApp pipelined limited"},
 			{Codes: listening, Knob: "PgSubscriber with options for the direct URL", Source: "java/VertxApp listen correct"},
 		},
 	},

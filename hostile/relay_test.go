@@ -77,13 +77,13 @@ func (r *rows) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-// 60,000 rows go in by COPY (in the soak a million), 96 MiB come out (a gibibyte),
+// 60,000 rows go in by COPY (in the soak a million), 64 MiB come out (a gibibyte),
 // in constant memory.
 func TestLargeTransfers(t *testing.T) {
 	p, url, _ := testPooler(t, Config{})
 	c := connect(t, url, "exec")
 	exec(t, c, "create table t (id int, v text)")
-	n, size := pgtest.Pick(60_000, 1_000_000), pgtest.Pick(96<<20, 1<<30)
+	n, size := pgtest.Pick(60_000, 1_000_000), pgtest.Pick(64<<20, 1<<30)
 	const bound = 48 << 20 // of both sides, the client's buffers and the garbage between collections included
 	used := memory(func() {
 		tag, err := c.PgConn().CopyFrom(t.Context(), &rows{n: n}, "copy t from stdin")

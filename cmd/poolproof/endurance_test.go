@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -121,10 +120,7 @@ func TestProxyEndures(t *testing.T) {
 	load := pgtest.Pick(
 		endurance{125, 250, 400, 25 * time.Millisecond, false, held{rss: 12 << 10, anonymous: 12 << 10, live: 4, goroutines: 8, threads: 12, descriptors: 8}}, // it is still warming up
 		endurance{42_000, 504_000, 140, 30 * time.Second, true, held{rss: 2 << 10, anonymous: 2 << 10, live: 1, goroutines: 4, threads: 4, descriptors: 4}})
-	binary := filepath.Join(t.TempDir(), "poolproof")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
+	binary := pgtest.Program(t)
 	direct := pgtest.Database(t)
 	const password = "of clients"
 	proxy := exec.CommandContext(t.Context(), binary, "proxy", "--listen", "127.0.0.1:0", "--upstream", direct) //nolint:gosec // ours

@@ -151,7 +151,7 @@ func TestPsql(t *testing.T) {
 // of; to one that is observed nothing happens.
 func TestPgbench(t *testing.T) {
 	run := func(to, mode string) (string, error) {
-		return tool(t, "", "pgbench", "-n", "-c", "4", "-j", "2", "-t", "100", "-M", mode, to)
+		return tool(t, "", "pgbench", "-n", "-c", "4", "-j", "2", "-t", "40", "-M", mode, to)
 	}
 	database := func() string {
 		return pgtest.Copy(t, "pgbench", func(url string) {

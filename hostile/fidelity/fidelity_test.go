@@ -170,7 +170,7 @@ func (s *suite) observed(t *testing.T) []string {
 		t.Fatal(err)
 	}
 	bySocket := url.URL{Scheme: "postgres", User: url.User(me.Username), Path: "/pgx_test", RawQuery: url.Values{"host": {s.socket}, "port": {strconv.Itoa(s.port)}}.Encode()}
-	binary := build(t)
+	binary := program(t)
 	tcp := startProxy(t, binary, "--observe", "--upstream", s.upstream(), "--tls-cert", s.cert("localhost.crt"), "--tls-key", s.cert("localhost.key"))
 	socket := startProxy(t, binary, "--observe", "--upstream", bySocket.String())
 	return s.environ(tcp.port, socket.port, "127.0.0.1", " password="+tcp.password, " password="+socket.password)

@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -19,18 +18,13 @@ import (
 	"github.com/poolproof/poolproof/internal/pgtest"
 )
 
-// build builds poolproof and returns its path.
-func build(t *testing.T) string {
+// program is poolproof.
+func program(t *testing.T) string {
 	t.Helper()
-	binary := filepath.Join(t.TempDir(), "poolproof")
-	args := []string{"build", "-o", binary, "github.com/poolproof/poolproof/cmd/poolproof"}
-	if pgtest.Soak() { // a race is then its exit status, 66
-		args = slices.Insert(args, 1, "-race")
+	if pgtest.Soak() {
+		return pgtest.Program(t, "-race") // a race is then its exit status, 66
 	}
-	if out, err := exec.CommandContext(t.Context(), "go", args...).CombinedOutput(); err != nil { //nolint:gosec // our own
-		t.Fatalf("building: %v\n%s", err, out)
-	}
-	return binary
+	return pgtest.Program(t)
 }
 
 // proxy is a poolproof proxy under way.

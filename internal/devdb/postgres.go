@@ -45,6 +45,11 @@ type PostgresConfig struct {
 	// (trust); else all log in by scram-sha-256. It counts when the data folder
 	// is made; later starts must name the same one.
 	Password string
+	// Template is a folder that keeps what initdb has made, for each version, so
+	// that a later server begins with a copy of it, ten times as quickly. Such
+	// servers have one system identifier; it is for tests. Default: none. With a
+	// Password it is not used.
+	Template string
 	// Settings are given to the server as they are ("max_connections": "200").
 	Settings map[string]string
 	// Fsync makes commits survive a crash of the machine. Without it they
@@ -113,12 +118,12 @@ func (p *Postgres) prepare(ctx context.Context, fresh bool) error {
 	if _, err := os.Stat(filepath.Join(p.dataDir(), "PG_VERSION")); err == nil {
 		return nil
 	}
-	return p.initdb(ctx)
+	return p.create(ctx)
 }
 
-// initdb makes the data folder under another name first, so that one that was
+// create makes the data folder under another name first, so that one that was
 // interrupted is never mistaken for a whole one.
-func (p *Postgres) initdb(ctx context.Context) error {
+func (p *Postgres) create(ctx context.Context) error {
 	fresh := p.dataDir() + ".new"
 	if err := os.RemoveAll(fresh); err != nil {
 		return fmt.Errorf("remove a half-made database: %w", err)
@@ -129,7 +134,24 @@ func (p *Postgres) initdb(ctx context.Context) error {
 	if err := own(fresh, p.acc); err != nil {
 		return err
 	}
-	args := []string{"-D", fresh, "-U", Superuser, "-E", "UTF8", "--no-locale", "--no-sync"}
+	var err error
+	if p.cfg.Template != "" && p.cfg.Password == "" {
+		err = p.copyTemplate(ctx, fresh)
+	} else {
+		err = p.initdb(ctx, fresh, "--no-sync")
+	}
+	if err != nil {
+		return err
+	}
+	if err := os.Rename(fresh, p.dataDir()); err != nil {
+		return fmt.Errorf("put the new database in place: %w", err)
+	}
+	return nil
+}
+
+// initdb fills an empty folder that the servers' account owns.
+func (p *Postgres) initdb(ctx context.Context, dir string, options ...string) error {
+	args := append([]string{"-D", dir, "-U", Superuser, "-E", "UTF8", "--no-locale"}, options...)
 	if p.cfg.Password == "" {
 		args = append(args, "-A", "trust")
 	} else {
@@ -140,8 +162,13 @@ func (p *Postgres) initdb(ctx context.Context) error {
 		defer func() { _ = os.Remove(pw) }() // mode 0600 meanwhile; the same secret is in the caller's keeping
 		args = append(args, "-A", "scram-sha-256", "--pwfile", pw)
 	}
-	cmd := exec.Command(filepath.Join(p.bin, "initdb"), args...) //nolint:noctx // ended below
-	cmd.Dir, cmd.Env = fresh, serverEnv()
+	return p.run(ctx, dir, filepath.Join(p.bin, "initdb"), args...)
+}
+
+// run runs a program in a folder under the servers' account, until it ends.
+func (p *Postgres) run(ctx context.Context, dir, program string, args ...string) error {
+	cmd := exec.Command(program, args...) //nolint:noctx // ended below
+	cmd.Dir, cmd.Env = dir, serverEnv()
 	var out strings.Builder
 	cmd.Stdout, cmd.Stderr = &out, &out
 	proc, err := startProcess(cmd, p.acc, syscall.SIGKILL)
@@ -153,13 +180,10 @@ func (p *Postgres) initdb(ctx context.Context) error {
 	case <-ctx.Done():
 		err := proc.signal(syscall.SIGKILL)
 		<-proc.done
-		return errors.Join(fmt.Errorf("initdb: %w", ctx.Err()), err)
+		return errors.Join(fmt.Errorf("%s: %w", filepath.Base(program), ctx.Err()), err)
 	}
 	if proc.err != nil {
-		return fmt.Errorf("initdb: %w\n%s", proc.err, out.String())
-	}
-	if err := os.Rename(fresh, p.dataDir()); err != nil {
-		return fmt.Errorf("put the new database in place: %w", err)
+		return fmt.Errorf("%s: %w\n%s", filepath.Base(program), proc.err, out.String())
 	}
 	return nil
 }

@@ -99,7 +99,8 @@ func (f *fixtures) startServer(t testing.TB) *devdb.Postgres {
 	}
 	dir := f.folder(t)
 	server, err := devdb.StartPostgres(ctx, devdb.PostgresConfig{
-		Dir: filepath.Join(dir, "postgres"),
+		Dir:      filepath.Join(dir, "postgres"),
+		Template: template(t),
 		Settings: map[string]string{
 			"max_connections":            "300",
 			"max_wal_size":               "512MB", // it may be in memory
@@ -115,6 +116,16 @@ func (f *fixtures) startServer(t testing.TB) *devdb.Postgres {
 	}
 	f.server = server
 	return server
+}
+
+// template is where the data folder is kept that all servers begin with.
+func template(t testing.TB) string {
+	t.Helper()
+	cache, err := devdb.CacheDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Join(cache, "data")
 }
 
 // folder is this process's own temporary folder, named by its id, so that a

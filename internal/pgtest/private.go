@@ -49,7 +49,7 @@ func private(t testing.TB, bin, rules string, settings map[string]string) *devdb
 	}
 	all := map[string]string{"hba_file": hba}
 	maps.Copy(all, settings)
-	server, err := devdb.StartPostgres(t.Context(), devdb.PostgresConfig{Dir: filepath.Join(dir, "pg"), BinDir: bin, Settings: all})
+	server, err := devdb.StartPostgres(t.Context(), devdb.PostgresConfig{Dir: filepath.Join(dir, "pg"), BinDir: bin, Template: template(t), Settings: all})
 	if err != nil {
 		t.Fatalf(`start PostgreSQL ("make setup" installs it): %v`, err)
 	}

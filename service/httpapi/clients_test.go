@@ -107,11 +107,7 @@ func TestGeneratedClients(t *testing.T) {
 // returns its address. It ends with the test.
 func serve(t *testing.T, database string) string {
 	t.Helper()
-	binary := filepath.Join(t.TempDir(), "poolproof")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "../../cmd/poolproof").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	cmd := exec.CommandContext(t.Context(), binary, "serve", "--log-format", "json", "--addr", "127.0.0.1:0")
+	cmd := exec.CommandContext(t.Context(), pgtest.Program(t), "serve", "--log-format", "json", "--addr", "127.0.0.1:0")
 	cmd.Env = []string{"DATABASE_URL=" + database, "POOLPROOF_JWT_SECRET=" + string(testSecret), "POOLPROOF_JWT_ISSUER=" + testIssuer, "POOLPROOF_JWT_AUDIENCE=" + testAudience}
 	log, err := cmd.StderrPipe()
 	if err == nil {
