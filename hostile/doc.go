@@ -43,7 +43,7 @@
 // With Config.Faults some messages do not get that far (fault.go): before
 // backendFor, session.suffer answers them as a pooler on a bad day would, and
 // session.withhold drops the answer to a write that is committed. What clients
-// do afterwards is judged there, too: PP024 to PP027.
+// do afterwards is judged in aftermath.go: PP024 to PP027.
 //
 // # When the server is asked
 //
