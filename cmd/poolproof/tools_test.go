@@ -174,7 +174,7 @@ func TestPgbench(t *testing.T) {
 						if err == nil || !strings.Contains(out, missing) || !strings.Contains(out, "aborted") {
 							t.Errorf("%v: %s", err, out)
 						}
-					} else if err != nil || !strings.Contains(out, "actually processed: 400/400") {
+					} else if err != nil || !strings.Contains(out, "actually processed: 160/160") {
 						t.Errorf("%v: %s", err, out)
 					}
 				})
