@@ -88,6 +88,15 @@ func fatal(code, message string) *pgproto3.ErrorResponse {
 // take longer than that: one that has ended by itself uses the request up.
 func (s *Supavisor) CancelNext() { s.cancels.Add(1) }
 
+// takeCancel reports whether a statement is to be stopped, and uses that up.
+func (s *Supavisor) takeCancel() bool {
+	if s.cancels.Add(-1) >= 0 {
+		return true
+	}
+	s.cancels.Add(1)
+	return false
+}
+
 // statementLimit is how many statements a client may have named, its flag set.
 const statementLimit = 100
 
@@ -205,13 +214,15 @@ func (l *link) ask(server *pgconn.HijackedConn) {
 				l.mu.Unlock()
 				return
 			}
+			// Asked before it is sent: who has the answer may call CancelNext for the next one.
+			cancel := executes && l.s.takeCancel()
+			executes = false
 			if server.Frontend.Flush() != nil {
 				return
 			}
-			if executes && l.s.cancels.Load() > 0 {
+			if cancel {
 				l.cancel(server, answered)
 			}
-			executes = false
 		}
 	}
 }
@@ -219,10 +230,6 @@ func (l *link) ask(server *pgconn.HijackedConn) {
 // cancel has the server stop what it does for the client, and asks until that has
 // ended: a request that comes before there is anything to stop is lost.
 func (l *link) cancel(server *pgconn.HijackedConn, answered int64) {
-	if l.s.cancels.Add(-1) < 0 {
-		l.s.cancels.Add(1)
-		return
-	}
 	ctx, stop := context.WithTimeout(context.Background(), 10*time.Second)
 	defer stop()
 	admin, err := pgx.Connect(ctx, l.s.upstream)
