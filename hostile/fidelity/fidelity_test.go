@@ -9,6 +9,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"maps"
@@ -307,6 +308,29 @@ func TestPgxSuite(t *testing.T) {
 	least := pgtest.Pick(1400, 2000)
 	if passed < least {
 		t.Errorf("%d tests have passed", passed)
+	}
+}
+
+// turns is how often TestPace runs all of the suite either way.
+var turns = flag.Int("turns", 0, "measure how long all of pgx's tests take, directly and observed, so many times in turn")
+
+// How long the suite takes, in turns, so that what else the machine does meets both.
+// It asserts nothing: docs/speed.md has what it told.
+func TestPace(t *testing.T) {
+	if *turns == 0 {
+		return // nobody asked
+	}
+	s := newSuite(t)
+	ways := [][]string{s.direct(), s.observed(t)}
+	s.test(t, ways[0], "-run", "^$", "./...") // builds
+	for turn := range *turns {
+		var took [2]time.Duration
+		for i, way := range ways {
+			begun := time.Now()
+			s.test(t, way, "./...")
+			took[i] = time.Since(begun)
+		}
+		t.Logf("turn %d: directly %.1f s, observed %.1f s: %.2f times", turn+1, took[0].Seconds(), took[1].Seconds(), took[1].Seconds()/took[0].Seconds())
 	}
 }
 
