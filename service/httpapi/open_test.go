@@ -1,7 +1,6 @@
 package httpapi
 
 import (
-	"context"
 	"net/http"
 	"slices"
 	"strings"
@@ -10,7 +9,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 
 	"github.com/poolproof/poolproof/internal/pgtest"
 	"github.com/poolproof/poolproof/service/migrations"
@@ -21,21 +19,17 @@ import (
 
 // stopped is the service with its writes stopped where a test wants it.
 type stopped struct {
-	*service
-	hold  *pgtest.Holder
-	owner *pgx.Conn
-	sums  string // a statement: see everything
+	owned
+	hold *pgtest.Holder
 }
 
 func newStopped(t *testing.T) *stopped {
 	t.Helper()
 	st := &stopped{}
-	st.service = newService(t, func(url string) string {
+	st.owned = newService(t, func(url string) string {
 		url, st.hold = pgtest.Hold(t, url)
 		return url
-	})
-	st.owner = st.connect(t)
-	t.Cleanup(func() { _ = st.owner.Close(context.WithoutCancel(t.Context())) })
+	}).withOwner(t)
 	return st
 }
 
@@ -61,25 +55,6 @@ func (st *stopped) during(t *testing.T, kind byte, token string, q asked, meanwh
 	return ""
 }
 
-// run is a statement of the schema's owner past every policy, in a transaction of
-// its own.
-func (st *stopped) run(t *testing.T, sql string, args ...any) {
-	t.Helper()
-	if _, err := st.owner.Exec(t.Context(), sql, args...); err != nil {
-		t.Errorf("%s: %v", sql, err)
-	}
-}
-
-// one returns a statement's one text.
-func (st *stopped) one(t *testing.T, sql string, args ...any) string {
-	t.Helper()
-	var text string
-	if err := st.owner.QueryRow(t.Context(), sql, args...).Scan(&text); err != nil {
-		t.Errorf("%s: %v", sql, err)
-	}
-	return text
-}
-
 // writes visits every method that changes something of every route.
 func (st *stopped) writes(t *testing.T, visit func(route string, q asked)) {
 	t.Helper()
@@ -93,32 +68,6 @@ func (st *stopped) writes(t *testing.T, visit func(route string, q asked)) {
 	if n < len(goodBodies)+8 {
 		t.Fatalf("%d writes", n)
 	}
-}
-
-// everything is what every table of the schema holds, by table, in texts that
-// change with it.
-func (st *stopped) everything(t *testing.T) map[string]string {
-	t.Helper()
-	if st.sums == "" {
-		st.sums = st.one(t, `select string_agg(format('select %L as name, concat(count(*), '' '', md5(string_agg(x::text, '','' order by x::text))) as sum from poolproof.%I x',
-			c.relname, c.relname), ' union all ') from pg_class c where c.relnamespace = 'poolproof'::regnamespace and c.relkind = 'r'`)
-	}
-	return st.byName(t, st.sums)
-}
-
-// byName returns the rows of a statement with two columns of text.
-func (st *stopped) byName(t *testing.T, sql string) map[string]string {
-	t.Helper()
-	rows, err := st.owner.Query(t.Context(), sql)
-	if err != nil {
-		t.Fatal(err)
-	}
-	all := map[string]string{}
-	var name, sum string
-	if _, err := pgx.ForEachRow(rows, []any{&name, &sum}, func() error { all[name] = sum; return nil }); err != nil {
-		t.Fatal(err)
-	}
-	return all
 }
 
 // locksOf are the locks of the connection from a port on what is not the
@@ -190,7 +139,7 @@ func platformWrite(route string) bool {
 // nevertheless, and nothing is written, because nobody holds the lock.
 func TestARightGivenAfterTheRefusal(t *testing.T) {
 	st := newStopped(t)
-	st.run(t, `insert into poolproof.profiles (tenant_id, user_id) values ($1, $2)`, migrations.DemoPlatform, plainOne)
+	st.exec(t, `insert into poolproof.profiles (tenant_id, user_id) values ($1, $2)`, migrations.DemoPlatform, plainOne)
 	for _, who := range []struct {
 		user uuid.UUID
 		code string
@@ -205,19 +154,19 @@ func TestARightGivenAfterTheRefusal(t *testing.T) {
 			st.rawAnswer(t, token, q)
 			var before map[string]string
 			a := st.during(t, 'B', token, q, func(int) {
-				st.run(t, `insert into poolproof.profiles (tenant_id, user_id) values ($1, $2) on conflict do nothing`, q.tenant, who.user)
-				st.run(t, `insert into poolproof.user_roles (tenant_id, user_id, role_id) values ($1, $2, $3)`, q.tenant, who.user, role)
-				before = st.everything(t)
+				st.exec(t, `insert into poolproof.profiles (tenant_id, user_id) values ($1, $2) on conflict do nothing`, q.tenant, who.user)
+				st.exec(t, `insert into poolproof.user_roles (tenant_id, user_id, role_id) values ($1, $2, $3)`, q.tenant, who.user, role)
+				before = st.everywhere(t)
 			})
 			if !strings.HasPrefix(a, "HTTP/1.1 403") || !strings.Contains(a, `"`+who.code+`"`) {
 				t.Errorf("%s: %s", route, a)
 			}
-			if diff := cmp.Diff(before, st.everything(t)); diff != "" {
+			if diff := cmp.Diff(before, st.everywhere(t)); diff != "" {
 				t.Errorf("%s wrote without the lock: %s", route, diff)
 			}
-			st.run(t, `delete from poolproof.user_roles where tenant_id = $1 and user_id = $2 and role_id = $3`, q.tenant, who.user, role)
+			st.exec(t, `delete from poolproof.user_roles where tenant_id = $1 and user_id = $2 and role_id = $3`, q.tenant, who.user, role)
 			if who.user == nobody {
-				st.run(t, `delete from poolproof.profiles where tenant_id = $1 and user_id = $2`, q.tenant, who.user)
+				st.exec(t, `delete from poolproof.profiles where tenant_id = $1 and user_id = $2`, q.tenant, who.user)
 			}
 		})
 	}
@@ -243,16 +192,16 @@ func TestARightTakenAfterTheCheck(t *testing.T) {
 			}
 			var before map[string]string
 			a := st.during(t, 'B', signed(t, user, ""), q, func(int) {
-				st.run(t, taken.sql, q.tenant, user)
-				before = st.everything(t)
+				st.exec(t, taken.sql, q.tenant, user)
+				before = st.everywhere(t)
 			})
 			if !strings.HasPrefix(a, "HTTP/1.1 403") || !strings.Contains(a, `"`+taken.code+`"`) {
 				t.Errorf("%s: %s", route, a)
 			}
-			if diff := cmp.Diff(before, st.everything(t)); diff != "" {
+			if diff := cmp.Diff(before, st.everywhere(t)); diff != "" {
 				t.Errorf("%s wrote: %s", route, diff)
 			}
-			st.run(t, taken.back, q.tenant, user)
+			st.exec(t, taken.back, q.tenant, user)
 		})
 	}
 }
@@ -262,8 +211,8 @@ func TestARightTakenAfterTheCheck(t *testing.T) {
 func (st *stopped) secondManagers(t *testing.T) {
 	t.Helper()
 	for tenant, role := range map[uuid.UUID]int{migrations.DemoTenant: 3, migrations.DemoPlatform: 4} {
-		st.run(t, `insert into poolproof.profiles (tenant_id, user_id) values ($1, $2)`, tenant, nobody)
-		st.run(t, `insert into poolproof.user_roles (tenant_id, user_id, role_id) values ($1, $2, $3)`, tenant, nobody, role)
+		st.exec(t, `insert into poolproof.profiles (tenant_id, user_id) values ($1, $2)`, tenant, nobody)
+		st.exec(t, `insert into poolproof.user_roles (tenant_id, user_id, role_id) values ($1, $2, $3)`, tenant, nobody, role)
 	}
 	st.rawAnswer(t, signed(t, migrations.DemoPlatformAdmin, ""), asked{method: "DELETE", path: "/api/v3/rbac/features/" + missingID, tenant: migrations.DemoPlatform.String()})
 }
@@ -279,7 +228,7 @@ func TestTheOtherManagerGoesAfterTheCheck(t *testing.T) {
 		managers = `select count(*)::text from poolproof.user_roles where tenant_id = $1 and role_id = 3`
 	)
 	second, admin := people["lead"].id, signed(t, people["admin"].id, "")
-	st.run(t, add, testTenant, second)
+	st.exec(t, add, testTenant, second)
 	withdraw := func(user uuid.UUID) asked {
 		return asked{method: "DELETE", path: "/api/v3/rbac/users/" + user.String() + "/roles/3"}
 	}
@@ -297,16 +246,16 @@ func TestTheOtherManagerGoesAfterTheCheck(t *testing.T) {
 		t.Errorf("the first was answered\n%s\nand the one who waited\n%s\nmanagers: %s", a, b, st.one(t, managers, testTenant))
 	}
 
-	st.run(t, add, testTenant, super)
+	st.exec(t, add, testTenant, super)
 	var before map[string]string
 	a = st.during(t, 'B', admin, withdraw(super), func(int) {
-		st.run(t, `delete from poolproof.user_roles where tenant_id = $1 and user_id = $2 and role_id = 3`, testTenant, second)
-		before = st.everything(t)
+		st.exec(t, `delete from poolproof.user_roles where tenant_id = $1 and user_id = $2 and role_id = 3`, testTenant, second)
+		before = st.everywhere(t)
 	})
 	if !strings.HasPrefix(a, "HTTP/1.1 409") || !strings.Contains(a, `"last_manager"`) {
 		t.Error(a)
 	}
-	if diff := cmp.Diff(before, st.everything(t)); diff != "" {
+	if diff := cmp.Diff(before, st.everywhere(t)); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -225,9 +225,7 @@ func TestEveryReferenceHasItsAnswer(t *testing.T) {
 			known[key] = true
 		}
 	}
-	st := &stopped{service: newService(t)}
-	st.owner = st.connect(t)
-	t.Cleanup(func() { _ = st.owner.Close(context.WithoutCancel(t.Context())) })
+	st := &stopped{owned: newService(t).withOwner(t)}
 	fill := strings.NewReplacer("{ours}", testTenant, "{other}", foreign.String(), "{platform}", migrations.DemoPlatform.String())
 	for name := range strings.FieldsSeq(st.one(t, `select string_agg(conname, ' ') from pg_constraint where connamespace = 'poolproof'::regnamespace and contype in ('f', 'u', 'p', 'x')`)) {
 		if !known[name] && unchecked[name] == "" {
@@ -244,14 +242,14 @@ func TestEveryReferenceHasItsAnswer(t *testing.T) {
 		t.Run(strings.ReplaceAll(strings.Fields(r.key)[0]+": "+r.name, "/", "_"), func(t *testing.T) {
 			defer st.restore(t, saved)
 			for _, sql := range append(append([]string{}, refRows...), r.before...) {
-				st.run(t, fill.Replace(sql))
+				st.exec(t, fill.Replace(sql))
 			}
 			method, path, _ := strings.Cut(fill.Replace(r.do), " ")
 			q, user := asked{method: method, path: path, body: r.body}, super
 			if r.tenant == "platform" {
 				q.tenant, user = migrations.DemoPlatform.String(), migrations.DemoPlatformAdmin
 			}
-			before, others := st.everything(t), st.ofOthers(t, q.tenant)
+			before, others := st.everywhere(t), st.ofOthers(t, q.tenant)
 			var a string
 			answered := make(chan string, 1)
 			if r.race == nil {
@@ -259,9 +257,9 @@ func TestEveryReferenceHasItsAnswer(t *testing.T) {
 			} else {
 				err := pgx.BeginFunc(t.Context(), st.owner, func(pgx.Tx) error {
 					for _, sql := range r.race {
-						st.run(t, fill.Replace(sql))
+						st.exec(t, fill.Replace(sql))
 					}
-					before, others = st.everything(t), st.ofOthers(t, q.tenant)
+					before, others = st.everywhere(t), st.ofOthers(t, q.tenant)
 					go func() { answered <- st.rawAnswer(t, signed(t, user, ""), q) }()
 					return st.awaitBlocked(answered)
 				})
@@ -275,7 +273,7 @@ func TestEveryReferenceHasItsAnswer(t *testing.T) {
 				t.Errorf("answered, want %s: %s\n%s", r.answer, a, lastLine(st.log.String()))
 			}
 			if code != "" {
-				if diff := cmp.Diff(before, st.everything(t)); diff != "" {
+				if diff := cmp.Diff(before, st.everywhere(t)); diff != "" {
 					t.Errorf("a refusal changed something: %s", diff)
 				}
 			}
@@ -303,7 +301,7 @@ func (st *stopped) ofOthers(t *testing.T, asks string) map[string]string {
 	if asks == "" {
 		asks = testTenant
 	}
-	return st.byName(t, st.one(t, `select string_agg(format('select %1$L as name, coalesce(string_agg(x::text, chr(10) order by x::text), '''') as rows
+	return st.pairs(t, st.one(t, `select string_agg(format('select %1$L as name, coalesce(string_agg(x::text, chr(10) order by x::text), '''') as rows
 			from poolproof.%1$I x where x.%2$I not in (%3$L, %4$L, %5$L)', c.relname, a.attname, $1::text, $2::text, '00000000-0000-0000-0000-000000000000'), ' union all ')
 		from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attname = case c.relname when 'tenants' then 'id' else 'tenant_id' end
 		where c.relnamespace = 'poolproof'::regnamespace and c.relkind = 'r'`, asks, refTenant))
@@ -348,14 +346,14 @@ func (st *stopped) save(t *testing.T) (restore []string) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	st.run(t, strings.Join(keep, "; "))
+	st.exec(t, strings.Join(keep, "; "))
 	return restore
 }
 
 // restore puts back what save kept, past every trigger.
 func (st *stopped) restore(t *testing.T, saved []string) {
 	t.Helper()
-	st.run(t, `set session_replication_role = replica; `+strings.Join(saved, "; ")+`; reset session_replication_role`)
+	st.exec(t, `set session_replication_role = replica; `+strings.Join(saved, "; ")+`; reset session_replication_role`)
 }
 
 func lastLine(text string) string {

@@ -1,14 +1,12 @@
 package httpapi
 
 import (
-	"context"
 	"slices"
 	"strconv"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 
 	"github.com/poolproof/poolproof/service/migrations"
 )
@@ -16,10 +14,8 @@ import (
 // stage is a service with attackers of every kind on it, in Last Apple unless
 // their name says otherwise.
 type stage struct {
-	*service
-	owner       *pgx.Conn
+	owned
 	permissions map[string]string // ids by name
-	digests     string            // the statement behind everything
 
 	// What a member who holds one permission, and that only, is; and their role.
 	users, roles, grants             uuid.UUID
@@ -40,24 +36,8 @@ type stage struct {
 
 func newStage(t *testing.T, wrap ...func(string) string) *stage {
 	t.Helper()
-	st := &stage{service: newService(t, wrap...)}
-	st.owner = st.connect(t)
-	t.Cleanup(func() { st.owner.Close(context.WithoutCancel(t.Context())) }) //nolint:errcheck // nothing is lost
-	rows, err := st.owner.Query(t.Context(), `select name, id::text from poolproof.permissions`)
-	if err != nil {
-		t.Fatal(err)
-	}
-	st.permissions = map[string]string{}
-	var name, id string
-	if _, err := pgx.ForEachRow(rows, []any{&name, &id}, func() error {
-		st.permissions[name] = id
-		return nil
-	}); err != nil {
-		t.Fatal(err)
-	}
-	st.digests = st.one(t, `select string_agg(format(
-			'select %L, count(*) || '' '' || coalesce(md5(string_agg(r::text, '','' order by r::text)), '''') from poolproof.%I r', c.relname, c.relname), ' union all ')
-		from pg_class c where c.relnamespace = 'poolproof'::regnamespace and c.relkind in ('r', 'p')`)
+	st := &stage{owned: newService(t, wrap...).withOwner(t)}
+	st.permissions = st.pairs(t, `select name, id::text from poolproof.permissions`)
 
 	home, platform := migrations.DemoTenant, migrations.DemoPlatform
 	st.base = st.role(t, home, "Base", nil)
@@ -112,24 +92,6 @@ func newStage(t *testing.T, wrap ...func(string) string) *stage {
 	return st
 }
 
-// exec is the service's, on the one connection.
-func (st *stage) exec(t *testing.T, sql string, args ...any) {
-	t.Helper()
-	if _, err := st.owner.Exec(t.Context(), sql, args...); err != nil {
-		t.Fatalf("%s: %v", sql, err)
-	}
-}
-
-// one asks for one text as the owner.
-func (st *stage) one(t *testing.T, sql string, args ...any) string {
-	t.Helper()
-	var text string
-	if err := st.owner.QueryRow(t.Context(), sql, args...).Scan(&text); err != nil {
-		t.Fatalf("%s: %v", sql, err)
-	}
-	return text
-}
-
 func (st *stage) role(t *testing.T, tenant uuid.UUID, name string, permissions []string, parents ...int) int {
 	t.Helper()
 	id, err := strconv.Atoi(st.one(t, `update poolproof.tenants set next_role_id = next_role_id + 1 where id = $1 returning (next_role_id - 1)::text`, tenant))
@@ -161,13 +123,6 @@ func (st *stage) ends(t *testing.T, tenant, user uuid.UUID, at time.Time) {
 	st.exec(t, `update poolproof.user_roles set expires_at = $3 where tenant_id = $1 and user_id = $2`, tenant, user, at)
 }
 
-// everywhere is every table of the schema, all tenants, epochs and audit log
-// included: how many rows, and a digest of what they hold.
-func (st *stage) everywhere(t *testing.T) map[string]string {
-	t.Helper()
-	return st.pairs(t, st.digests)
-}
-
 // powers is what everybody holds anywhere, and until when.
 func (st *stage) powers(t *testing.T) map[string]string {
 	t.Helper()
@@ -175,23 +130,6 @@ func (st *stage) powers(t *testing.T) map[string]string {
 			select coalesce(string_agg(h.permission_id || ' until ' || h.until, ',' order by h.permission_id), '')
 			from poolproof.held(p.tenant_id, p.user_id) h)
 		from poolproof.profiles p`)
-}
-
-func (st *stage) pairs(t *testing.T, sql string) map[string]string {
-	t.Helper()
-	rows, err := st.owner.Query(t.Context(), sql)
-	if err != nil {
-		t.Fatal(err)
-	}
-	all := map[string]string{}
-	var key, value string
-	if _, err := pgx.ForEachRow(rows, []any{&key, &value}, func() error {
-		all[key] = value
-		return nil
-	}); err != nil {
-		t.Fatal(err)
-	}
-	return all
 }
 
 // differences names the keys by which two maps differ.
