@@ -10,7 +10,6 @@ FUZZED := hostile:FuzzFrames hostile:FuzzScan hostile:FuzzSession internal/wire:
 FUZZTIME := 10m
 # The time limit of one package: a machine that is busy is no reason to fail.
 TIMEOUT := 30m
-# -ldflags=-w leaves out what debuggers read: half the time of a link.
 # The packages that run longest start first, so that none runs alone at the end.
 PACKAGES := ./service/httpapi . ./service/console ./cmd/poolproof ./corpus ./service/rbac ./hostile/fidelity ./...
 
@@ -25,6 +24,7 @@ dev: ## Run poolproof with a private database, a pooler and demo data
 	@go build -o bin/poolproof ./cmd/poolproof
 	@exec bin/poolproof dev $(ARGS)
 
+# -ldflags=-w leaves out what debuggers read: half the time of a link.
 test: ## Vet and test everything, with the race detector
 	@scripts/setup test
 	@go vet ./...

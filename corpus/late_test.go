@@ -91,14 +91,14 @@ func (k *late) ask(server io.Writer, client io.Reader) error {
 		if err != nil {
 			return err
 		}
-		late := bound && size > padding
-		if late {
+		cut := bound && size > padding
+		if cut {
 			size--
 		}
 		if err := pass(segment, head, client, size); err != nil {
 			return err
 		}
-		if late {
+		if cut {
 			break
 		}
 		bound = bound || kind == protocol.Bind
@@ -138,7 +138,8 @@ func (k *late) change(what func()) {
 	k.now.Broadcast()
 }
 
-// wait waits until it holds, or the client has ended: then that says why.
+// wait waits until a condition holds or the client has ended, whose output then
+// says why it does not.
 func (k *late) wait(until func() bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -231,8 +232,9 @@ func foreignItems() consequence {
 // crossedWords wants that crossed copies say what matches. Where the rest of a Parse
 // went astray, a server connection takes the next message's beginning for it, and ends.
 func crossedWords(pattern string) consequence {
+	re := regexp.MustCompile(pattern)
 	return func(b *bouncer) {
-		if said := b.crossed(); !regexp.MustCompile(pattern).MatchString(said) {
+		if said := b.crossed(); !re.MatchString(said) {
 			b.Errorf("want output like %q, they said\n%s", pattern, said)
 		}
 	}

@@ -23,13 +23,12 @@ func (p *Postgres) copyTemplate(ctx context.Context, dir string) error {
 	}
 	sum := sha256.Sum256(append(version, p.bin...))
 	template := filepath.Join(p.cfg.Template, hex.EncodeToString(sum[:8]))
-	if _, err := os.Stat(template); errors.Is(err, os.ErrNotExist) {
+	_, err = os.Stat(template)
+	if errors.Is(err, os.ErrNotExist) {
 		err = p.makeTemplate(ctx, template)
-		if err != nil {
-			return fmt.Errorf("make a data folder to copy: %w", err)
-		}
-	} else if err != nil {
-		return fmt.Errorf("look for a data folder to copy: %w", err)
+	}
+	if err != nil {
+		return fmt.Errorf("make a data folder to copy: %w", err)
 	}
 	return p.run(ctx, dir, "cp", "-a", template+"/.", dir)
 }
