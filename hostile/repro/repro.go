@@ -221,22 +221,42 @@ func subjectOf(f hostile.Finding) subject {
 	return s
 }
 
+// twoValues are two values of a string setting that takes no others than it
+// knows. What is not listed takes any string.
+var twoValues = map[string][2]string{
+	"client_encoding":                  {"UTF8", "LATIN1"},
+	"datestyle":                        {"SQL, DMY", "ISO, MDY"},
+	"default_tablespace":               {"pg_default", ""},
+	"default_text_search_config":       {"pg_catalog.simple", "pg_catalog.english"},
+	"lc_messages":                      {"C", "POSIX"},
+	"lc_monetary":                      {"C", "POSIX"},
+	"lc_numeric":                       {"C", "POSIX"},
+	"lc_time":                          {"C", "POSIX"},
+	"restrict_nonsystem_relation_kind": {"view", ""},
+	"temp_tablespaces":                 {"pg_default", ""},
+	"timezone":                         {"Asia/Tokyo", "UTC"},
+	"timezone_abbreviations":           {"India", "Default"},
+	"wal_consistency_checking":         {"all", ""},
+}
+
 // anotherValue returns SQL that sets a setting to another value that it may
-// have.
+// have. A time differs by ten minutes: a limit of one millisecond would end
+// the next statement before the setting is seen.
 func anotherValue(name string) string {
-	switch {
-	case strings.Contains(name, "."):
+	if strings.Contains(name, ".") {
 		return "select set_config(" + literal(name) + ", 'of client a', false)"
-	case strings.EqualFold(name, "timezone"):
-		return "set timezone = 'Asia/Tokyo'"
-	case strings.EqualFold(name, "datestyle"):
-		return "set datestyle = 'SQL, DMY'"
+	}
+	values, known := twoValues[strings.ToLower(name)]
+	if !known {
+		values = [2]string{"of_client_a", ""}
 	}
 	return "select set_config(name, case vartype when 'bool' then case setting when 'on' then 'off' else 'on' end" +
 		" when 'enum' then (select v from unnest(enumvals) v where v <> setting limit 1)" +
-		" when 'string' then 'of_client_a'" +
-		" else (case when setting::numeric < max_val::numeric then setting::numeric + 1 else setting::numeric - 1 end)::text end, false)" +
-		" from pg_settings where lower(name) = lower(" + literal(name) + ")"
+		" when 'string' then case setting when " + literal(values[0]) + " then " + literal(values[1]) + " else " + literal(values[0]) + " end" +
+		" else (select v from unnest(array[setting::numeric + step, setting::numeric - step, min_val::numeric, max_val::numeric]) v" +
+		" where v between min_val::numeric and max_val::numeric and v <> setting::numeric limit 1)::text end, false)" +
+		" from pg_settings, lateral (select case unit when 'ms' then 600000 when 's' then 600 when 'min' then 10 else 1 end step) steps" +
+		" where lower(name) = lower(" + literal(name) + ")"
 }
 
 // literal, identifier and python quote a string for SQL and for Python.

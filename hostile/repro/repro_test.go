@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/poolproof/poolproof/hostile"
 	"github.com/poolproof/poolproof/internal/devdb"
 	"github.com/poolproof/poolproof/internal/pgtest"
@@ -38,6 +40,7 @@ var every = []hostile.Finding{
 	finding(hostile.SessionSetting, "app.tenant", "SET app.tenant = 'tenant \"of\" a';"),
 	finding(hostile.SessionSetting, "search_path", "select enter('a')\n\"\"\""),
 	finding(hostile.SessionSetting, "statement_timeout", "SET statement_timeout TO $1"),
+	finding(hostile.SessionSetting, "statement_timeout", "SET statement_timeout = 1"),
 	finding(hostile.SessionSetting, "enable_seqscan", ""),
 	finding(hostile.SessionSetting, "default_transaction_isolation", ""),
 	finding(hostile.SessionRole, "pg_read_all_data", "set role pg_read_all_data"),
@@ -124,6 +127,43 @@ func TestEveryKindAgainstPgBouncer(t *testing.T) {
 	for _, c := range hostile.Codes() {
 		if !covered[c] {
 			t.Errorf("no script of %s was run", c)
+		}
+	}
+}
+
+// Whatever setting a program sets for its session, the script finds another
+// value for it, and the connection goes on. Left out are the settings of one
+// transaction, and those that have one value in this build.
+func TestAnotherValueOfEverySetting(t *testing.T) {
+	conn, err := pgx.Connect(t.Context(), pgtest.Database(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	rows, err := conn.Query(t.Context(), `select name from pg_settings where context in ('user', 'superuser')
+		and name not like 'transaction\_%' and name <> 'default_table_access_method' and min_val is not distinct from nullif(min_val, max_val)
+		union all select 'transaction_timeout' from pg_settings where name = 'transaction_timeout' order by name`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil || len(names) < 150 {
+		t.Fatalf("%d settings: %v", len(names), err)
+	}
+	for _, name := range names {
+		var before, after string
+		if err := conn.QueryRow(t.Context(), "select current_setting($1)", name).Scan(&before); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if _, err := conn.Exec(t.Context(), anotherValue(name)); err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if err := conn.QueryRow(t.Context(), "select current_setting($1)", name).Scan(&after); err != nil || after == before {
+			t.Errorf("%s: %q is still %q: %v", name, before, after, err)
+		}
+		if _, err := conn.Exec(t.Context(), "reset "+identifier(name)); err != nil {
+			t.Errorf("reset %s: %v", name, err)
 		}
 	}
 }
