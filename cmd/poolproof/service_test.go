@@ -26,7 +26,7 @@ func TestProveService(t *testing.T) {
 		{"quiet, with a finding", "set app.tenant = 'x'", []string{"--until-quiet=1500ms"}, 66},
 		{"quiet, observed", "set app.tenant = 'x'", []string{"--until-quiet=1500ms", "--observe"}, 66},
 		{"at work", "select pg_sleep(3), set_config('app.tenant', 'x', false)", []string{"--until-quiet=1s"}, 66}, // not stopped before it has its answer
-		{"after a time, nothing found", "select 1", []string{"--minutes", "0.04"}, 0},
+		{"after a time, nothing found", "select 1", []string{"--minutes", "0.1"}, 0},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Setenv("TEST_SQL", tc.sql)
