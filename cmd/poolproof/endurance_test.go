@@ -124,7 +124,7 @@ func TestProxyEndures(t *testing.T) {
 	direct := pgtest.Database(t)
 	const password = "of clients"
 	proxy := exec.CommandContext(t.Context(), binary, "proxy", "--listen", "127.0.0.1:0", "--upstream", direct) //nolint:gosec // ours
-	proxy.Env = append(os.Environ(), proxyPasswordVariable+"="+password, fmt.Sprintf("GODEBUG=gctrace=1,schedtrace=%d,scheddetail=1", load.trace.Milliseconds()))
+	proxy.Env = append(os.Environ(), "GOGC=", proxyPasswordVariable+"="+password, fmt.Sprintf("GODEBUG=gctrace=1,schedtrace=%d,scheddetail=1", load.trace.Milliseconds()))
 	proxy.Cancel = func() error { return proxy.Process.Signal(syscall.SIGTERM) }
 	stdout, err := proxy.StdoutPipe()
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"regexp/syntax"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // Explanation says what a message means.
@@ -32,9 +33,9 @@ func Explain(text string) (Explanation, bool) {
 	}
 	text = strings.ReplaceAll(strings.Join(strings.Fields(text), " "), `\"`, `"`) // logs break lines, and quote messages
 	plain := folded(text)
-	for _, m := range messages {
-		if slices.ContainsFunc(m.needed, func(words string) bool { return strings.Contains(plain, words) }) && m.words.MatchString(text) {
-			return m.Explanation, true
+	for i, m := range matchers() {
+		if m.matches(text, plain) {
+			return messages[i].Explanation, true
 		}
 	}
 	return Explanation{}, false
@@ -49,22 +50,41 @@ func All() []Explanation {
 	return all
 }
 
-// message is an explanation with the words by which it is known.
+// message is an explanation with the words, a regular expression, by which it is
+// known.
 type message struct {
-	words *regexp.Regexp
-	// needed are literal texts, folded; whatever matches words has one of them. To
-	// look for them first makes a long log a hundred times as fast.
-	needed []string
+	words string
 	Explanation
 }
 
 func says(id, speaker, words, cause, consequence, next string) message {
-	words = `(?i)` + words
-	parsed, err := syntax.Parse(words, syntax.Perl)
-	if err != nil {
-		panic(err) // as MustCompile does
+	return message{`(?i)` + words, Explanation{ID: id, Speaker: speaker, Cause: cause, Consequence: consequence, Next: next}}
+}
+
+// matcher is a message's expression.
+type matcher struct {
+	words *regexp.Regexp
+	// needed are literal texts, folded; whatever matches words has one of them. To
+	// look for them first makes a long log a hundred times as fast.
+	needed []string
+}
+
+// matchers are those of messages, in their order. They are made when they are
+// first asked for: that takes as long as the rest of the program's start.
+var matchers = sync.OnceValue(func() []matcher {
+	all := make([]matcher, len(messages))
+	for i, m := range messages {
+		parsed, err := syntax.Parse(m.words, syntax.Perl)
+		if err != nil {
+			panic(err) // as MustCompile does
+		}
+		all[i] = matcher{regexp.MustCompile(m.words), literals(parsed)}
 	}
-	return message{regexp.MustCompile(words), literals(parsed), Explanation{ID: id, Speaker: speaker, Cause: cause, Consequence: consequence, Next: next}}
+	return all
+})
+
+func (m matcher) matches(text, plain string) bool {
+	return slices.ContainsFunc(m.needed, func(words string) bool { return strings.Contains(plain, words) }) && m.words.MatchString(text)
 }
 
 // folded makes texts equal that differ in case only, as (?i) sees it.
