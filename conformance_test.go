@@ -24,7 +24,7 @@ import (
 // client that keeps leaving another tenant's id on the server connections, and
 // beside a bystander that looks for ids that we left there.
 func TestConformance(t *testing.T) {
-	rounds := pgtest.Pick(2, 600) // of everything, by each of the 16
+	rounds := pgtest.Pick(1, 600) // of everything, by each of the 16
 	f := newFixture(t, 16)
 	f.exec(t, "insert into documents (tenant_id, body) select '"+victim+"', 'of tenant "+victim+"' from generate_series(1, 100)")
 	for _, kind := range append(slices.Clone(pgtest.Kinds), pgtest.PgBouncer126Transaction, pgtest.PgBouncer126Statement,
@@ -65,7 +65,7 @@ func TestConformanceInSessionMode(t *testing.T) {
 			if db := open(t, url); db.Mode() != poolproof.ModeCacheStatement {
 				t.Errorf("chose %s: %s", db.Mode(), db.Report())
 			}
-			conform(t, f, url, pgtest.PgBouncer118Session, 4, scoped(form))
+			conform(t, f, url, pgtest.PgBouncer118Session, pgtest.Pick(1, 4), scoped(form))
 		})
 	}
 }

@@ -90,7 +90,7 @@ func login(t *testing.T, owner string) string {
 }
 
 // opens is how often each way is opened.
-var opens = pgtest.Pick(3, 30)
+var opens = pgtest.Pick(2, 30)
 
 // TestOpenFindsOutThePooler opens the library on every way, when nobody else is
 // there and beside 16 clients that keep the pooler busy.

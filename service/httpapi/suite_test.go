@@ -477,15 +477,14 @@ func topics(t *testing.T) map[string]topic {
 	return all
 }
 
-// Every route answers through every pooler as it does without one, in
-// statement mode, too, where BEGIN is refused, and beside a client that keeps
-// leaving the other tenant's id on the server connections.
+// Every route answers through a pooler as it does without one, beside a client
+// that keeps leaving the other tenant's id on the server connections. make test
+// asks in statement mode, where BEGIN is refused; the soak in transaction mode,
+// where this package's other tests ask, and directly too.
 func TestSuite(t *testing.T) {
 	all := topics(t)
-	kinds := []pgtest.Kind{pgtest.PgBouncer118Transaction, pgtest.PgBouncer118Statement}
-	if pgtest.Soak() {
-		kinds = append(kinds, pgtest.Direct)
-	}
+	kinds := pgtest.Pick([]pgtest.Kind{pgtest.PgBouncer118Statement}, // the strictest
+		[]pgtest.Kind{pgtest.PgBouncer118Statement, pgtest.PgBouncer118Transaction, pgtest.Direct})
 	for _, kind := range kinds {
 		t.Run(kind.String(), func(t *testing.T) {
 			for name, one := range all {

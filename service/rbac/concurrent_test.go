@@ -35,7 +35,7 @@ func TestOneOfTwoManagersStays(t *testing.T) {
 	ctx := t.Context()
 	second := b.member()
 	remover := b.member(b.role("Removing", []string{"manage_users"}))
-	for round := range pgtest.Pick(60, 200) {
+	for round := range pgtest.Pick(20, 200) {
 		b.exec(`insert into poolproof.user_roles (tenant_id, user_id, role_id) values ($1, $2, 3), ($1, $3, 3) on conflict do nothing`, b.tenant, b.boss.User, second.User)
 		var wg sync.WaitGroup
 		var errs [2]error
@@ -189,7 +189,7 @@ func TestWritersNeverDeadlock(t *testing.T) {
 			var wg sync.WaitGroup
 			for worker := range 16 {
 				wg.Go(func() {
-					for i := range pgtest.Pick(15, 40) {
+					for i := range pgtest.Pick(8, 40) {
 						role, user, parent := x, m.User, y
 						if (worker+i)%2 == 0 {
 							role, user, parent = y, n.User, x

@@ -24,7 +24,7 @@ import (
 // gets an answer, none deadlocks, and what is left keeps the rules and is what
 // the API says it is.
 func TestSixteenCallers(t *testing.T) {
-	each, kinds := pgtest.Pick(40, 700), []pgtest.Kind{pgtest.PgBouncer118Transaction, pgtest.PgBouncer118Statement}
+	each, kinds := pgtest.Pick(20, 700), []pgtest.Kind{pgtest.PgBouncer118Transaction, pgtest.PgBouncer118Statement}
 	if pgtest.Soak() {
 		kinds = append(kinds, pgtest.Direct)
 	}

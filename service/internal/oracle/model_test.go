@@ -23,7 +23,7 @@ import (
 // TestModel plays random histories to the API and to the oracle: same answers,
 // same state. A failure is shrunk and printed as the requests that lead to it.
 func TestModel(t *testing.T) {
-	histories := pgtest.Pick(10, 2000)
+	histories := pgtest.Pick(6, 2000)
 	kinds := []pgtest.Kind{pgtest.PgBouncer118Transaction, pgtest.PgBouncer118Statement}
 	preset(t, map[string]string{"rapid.checks": strconv.Itoa(histories / len(kinds)), "rapid.steps": "80", "rapid.nofailfile": "true", "rapid.shrinktime": "1m"})
 	for _, kind := range kinds {
