@@ -11,7 +11,7 @@ FUZZTIME := 10m
 # The time limit of one package: a machine that is busy is no reason to fail.
 TIMEOUT := 30m
 # The packages that run longest start first, so that none runs alone at the end.
-PACKAGES := ./service/httpapi . ./service/console ./cmd/poolproof ./corpus ./service/rbac ./hostile/fidelity ./...
+PACKAGES := ./service/httpapi . ./service/console ./cmd/poolproof ./corpus ./service/rbac ./hostile/fidelity ./service/migrations ./service/legacy ./service/internal/oracle ./...
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
